@@ -1,0 +1,17 @@
+.PHONY: install test lint demo benchmark
+
+install:
+	pip install -r requirements.txt -e ".[app,train,test,dev]"
+
+test:
+	pytest
+
+lint:
+	ruff check .
+	ruff format --check .
+
+demo:
+	python -m textir_hf demo
+
+benchmark:
+	python -m benchmarks.generator

@@ -1,0 +1,7 @@
+"""`python -m textir_hf` is the `textir` command."""
+
+import sys
+
+from textir_hf.cli import main
+
+sys.exit(main())

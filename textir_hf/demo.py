@@ -1,0 +1,120 @@
+"""The demonstration: sample photos damaged, restored towards several sentences, on one labelled sheet."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from skimage import data
+from tqdm import tqdm
+
+from textir_hf.images import save_image
+from textir_hf.pipeline import TextIRPipeline
+
+_CELL = 192
+_LABEL = 40
+_FACE = (153, 42, 291, 180)  # the astronaut's face and hair
+_FILL = (
+    ("mouth", (36, 76, 92, 114), ("a smiling woman", "a serious woman")),
+    ("eyes", (22, 40, 106, 72), ("a woman with glasses", "a young woman")),
+    ("half", (64, 0, 128, 128), ("a smiling young woman", "an old man with gray hair")),
+)
+_ENLARGE = ((8, ("a smiling woman", "a serious woman", "a man")), (16, ("a woman with blond hair", "a man with black hair", "an old man")))  # fmt: skip
+_COLOR = (
+    ("coffee", ("a red cup", "a blue cup", "a green cup")),
+    ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
+    ("rocket", ("a rocket in a blue sky", "a rocket at sunset", "green grass")),
+)
+
+
+def demo(output: Path) -> Path:
+    """Restores sample pictures with the three embedded checkpoints.
+
+    Args:
+        output: Folder for the sheet; made if it is missing.
+
+    Returns:
+        Path of the sheet, a PNG.
+
+    Raises:
+        ValueError: `output` is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"The output {output} must be a folder, but it is a file.")
+    output.mkdir(parents=True, exist_ok=True)
+    face = Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.LANCZOS)
+    rows = []
+    with tqdm(total=sum(len(p) for *_, p in (*_FILL, *_ENLARGE, *_COLOR)), desc="demo") as bar:
+        for fill in (_fill, _enlarge, _color):
+            rows += fill(face, bar)
+    path = output / "demo.png"
+    save_image(_sheet(rows), path)
+    return path
+
+
+def _load(task: str) -> TextIRPipeline:
+    pipe = TextIRPipeline.from_pretrained(f"textir-mini-{task}")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _restored(pipe: TextIRPipeline, prompts, bar, **arguments) -> list[tuple[str, Image.Image]]:
+    results = []
+    for prompt in prompts:
+        results.append((f"“{prompt}”", pipe(prompt, **arguments).images[0]))
+        bar.update()
+    return results
+
+
+def _fill(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
+    pipe, rows = _load("inpainting"), []
+    for name, box, prompts in _FILL:
+        mask = Image.new("L", face.size)
+        mask.paste(255, box)
+        shown = face.copy()
+        shown.paste((128, 128, 128), box)
+        rows.append([("original", face), (f"hole: {name}", shown), *_restored(pipe, prompts, bar, image=face, mask_image=mask)])  # fmt: skip
+    return rows
+
+
+def _enlarge(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
+    pipe, rows = _load("super-resolution"), []
+    for scale, prompts in _ENLARGE:
+        small = face.resize((face.width // scale, face.height // scale), Image.BICUBIC)
+        shown = small.resize(face.size, Image.NEAREST)
+        rows.append([("original", face), (f"{small.width}x{small.height} pixels", shown), *_restored(pipe, prompts, bar, image=small, scale=scale)])  # fmt: skip
+    return rows
+
+
+def _color(_: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
+    pipe, rows = _load("colorization"), []
+    for name, prompts in _COLOR:
+        photo = np.asarray(getattr(data, name)())
+        side = min(photo.shape[:2])
+        top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
+        photo = Image.fromarray(photo[top : top + side, left : left + side]).resize((256, 256), Image.LANCZOS)
+        grey = photo.convert("L")
+        rows.append([("original", photo), ("grey", grey.convert("RGB")), *_restored(pipe, prompts, bar, image=grey)])
+    return rows
+
+
+def _sheet(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
+    width, gap = max(len(row) for row in rows), 8
+    sheet = Image.new("RGB", (width * (_CELL + gap) + gap, len(rows) * (_CELL + _LABEL) + gap), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for y, row in enumerate(rows):
+        for x, (label, image) in enumerate(row):
+            left, top = gap + x * (_CELL + gap), y * (_CELL + _LABEL)
+            draw.multiline_text((left, top + 6), _wrapped(label, draw, font), fill="black", font=font, spacing=1)
+            sheet.paste(image.resize((_CELL, _CELL), Image.LANCZOS), (left, top + _LABEL))
+    return sheet
+
+
+def _wrapped(label: str, draw: ImageDraw.ImageDraw, font) -> str:
+    lines = [""]
+    for word in label.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and draw.textlength(longer, font) > _CELL:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
