@@ -9,6 +9,7 @@ import argparse
 import time
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,6 +26,12 @@ def best_seconds(functions: dict, rounds: int) -> dict[str, float]:
             function()
             best[name] = min(best[name], time.perf_counter() - start)
     return best
+
+
+def _copy(model: TextIRGenerator, dtype: torch.dtype) -> TextIRGenerator:
+    copy = TextIRGenerator.from_config(model.config).eval()
+    copy.load_state_dict(model.state_dict())
+    return nn.Module.to(copy, dtype)
 
 
 @torch.inference_mode()
@@ -44,15 +51,8 @@ def main() -> None:
     print(f"{parameters / 1e6:.1f} M parameters, {flops / 1e9:.0f} GFLOP, {torch.get_num_threads()} threads")
     print(f"largest difference from the straightforward outputs, fp32: {difference:.1e} of their range")
 
-    half = TextIRGenerator.from_config(model.config).eval()
-    half.load_state_dict(model.state_dict())
-    half = half.to(torch.bfloat16)
-    plain_half = TextIRGenerator.from_config(model.config).eval()
-    plain_half.load_state_dict(model.state_dict())
-    plain_half = plain_half.to(torch.bfloat16)
+    plain, plain_half, half = (_copy(model, d) for d in (torch.float32, torch.bfloat16, torch.bfloat16))
     model, half = (m.to(memory_format=torch.channels_last) for m in (model, half))
-    plain = TextIRGenerator.from_config(model.config).eval()
-    plain.load_state_dict(model.state_dict())
     last = degraded.to(memory_format=torch.channels_last)
     degraded_half, embedding_half, last_half = (t.to(torch.bfloat16) for t in (degraded, embedding, last))
     x, w = torch.randn(1, 512, 64, 64), torch.randn(512, 512, 3, 3)

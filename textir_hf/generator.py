@@ -28,16 +28,16 @@ class Encoder(nn.Module):
 
     def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.first = EqualizedConv2d(in_channels, channels[0])
+        self.first = EqualizedConv2d(in_channels, channels[0], activate=True)
         self.down = nn.ModuleList(DownConv2d(i, o) for i, o in zip(channels, channels[1:], strict=False))
-        self.last = EqualizedConv2d(channels[-1], channels[-1])
+        self.last = EqualizedConv2d(channels[-1], channels[-1], activate=True)
 
     def forward(self, degraded: Tensor) -> tuple[list[Tensor], Tensor]:
         """`[N, C, H, W]` to the features, full size first, and the one that the generator starts from."""
-        features = [scaled_leaky_relu(self.first(degraded))]
+        features = [self.first(degraded)]
         for down in self.down:
             features.append(down(features[-1]))
-        return features, scaled_leaky_relu(self.last(features[-1]))
+        return features, self.last(features[-1])
 
 
 class FusionWeights(nn.Module):

@@ -12,14 +12,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = EqualizedConv2d(in_channels, in_channels)
+        self.conv = EqualizedConv2d(in_channels, in_channels, activate=True)
         self.down = DownConv2d(in_channels, out_channels)
         self.blur = FIR(padding=1)
         self.skip = EqualizedConv2d(in_channels, out_channels, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, I, H, W] -> [N, O, H/2, W/2]
         shortcut = self.skip(self.blur(x)[..., ::2, ::2])
-        return (self.down(scaled_leaky_relu(self.conv(x))) + shortcut) / math.sqrt(2)
+        return (self.down(self.conv(x)) + shortcut) / math.sqrt(2)
 
 
 class Discriminator(nn.Module):
@@ -34,13 +34,13 @@ class Discriminator(nn.Module):
         super().__init__()
         levels = int(math.log2(sample_size)) - 1  # sizes sample_size ... 4
         widths = [*channels, *[channels[-1]] * levels][:levels]
-        self.first = EqualizedConv2d(3, widths[0], kernel=1)
+        self.first = EqualizedConv2d(3, widths[0], kernel=1, activate=True)
         self.blocks = nn.Sequential(*(ResidualBlock(i, o) for i, o in zip(widths, widths[1:], strict=False)))
-        self.last = EqualizedConv2d(widths[-1], widths[-1])
+        self.last = EqualizedConv2d(widths[-1], widths[-1], activate=True)
         self.hidden = EqualizedLinear(16 * widths[-1], widths[-1])
         self.logit = EqualizedLinear(widths[-1], 1)
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, S, S] in [0, 1] -> [N, 1]
-        x = self.blocks(scaled_leaky_relu(self.first(images * 2 - 1)))
-        x = scaled_leaky_relu(self.last(x)).flatten(1)
+        x = self.blocks(self.first(images * 2 - 1))
+        x = self.last(x).flatten(1)
         return self.logit(scaled_leaky_relu(self.hidden(x)))

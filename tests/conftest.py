@@ -1,0 +1,89 @@
+"""Tiny real components: nothing here is a mock, only small."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flower", "face", "smiling", "old", "person"]
+SHAPES = {
+    "inpainting": {"in_channels": 4, "out_channels": 3, "strength_source": "encoder"},
+    "super-resolution": {"in_channels": 3, "out_channels": 3, "strength_source": "input"},
+    "colorization": {"in_channels": 1, "out_channels": 2, "strength_source": "encoder", "input_scale": 0.01, "output_scale": 50.0},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def tiny_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
+    config = {"task": task, "sample_size": 32, "channels": (8, 12, 16), "embedding_dim": 32, "style_dim": 8}
+    return TextIRGenerator(**config | SHAPES[task] | changes).eval()
+
+
+def processor(size: int) -> CLIPImageProcessorPil:
+    return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """MiniCLIPModel, its tokenizer and its processor."""
+    torch.manual_seed(0)
+    text = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 12}  # fmt: skip
+    config = MiniCLIPConfig(text, projection_dim=32, image_size=32, hidden_size=16, num_queries=2, num_heads=2)
+    vocab = tmp_path_factory.mktemp("bert") / "vocab.txt"
+    vocab.write_text("\n".join(WORDS))
+    tokenizer = BertTokenizerFast(vocab=str(vocab), model_max_length=12)
+    return MiniCLIPModel(config).eval(), tokenizer, processor(32)
+
+
+@pytest.fixture(scope="session")
+def openai_encoder():
+    """A CLIPModel of OpenAI's architecture, its tokenizer and its processor."""
+    torch.manual_seed(0)
+    letters = [chr(c) for c in range(97, 123)]
+    tokens = [*letters, *[f"{c}</w>" for c in letters], "<|startoftext|>", "<|endoftext|>"]
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    end = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
+    config = CLIPConfig(
+        text_config=small | end | {"vocab_size": len(tokens), "max_position_embeddings": 16},
+        vision_config=small | {"image_size": 32, "patch_size": 16},
+        projection_dim=32,
+    )
+    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=16)
+    return CLIPModel(config).eval(), tokenizer, processor(32)
+
+
+@pytest.fixture
+def pipeline(encoder):
+    """Makes a tiny pipeline for a task."""
+
+    def make(task: str, parts=None, **changes) -> TextIRPipeline:
+        recentering = TextRecentering(32) if parts is None else None
+        pipe = TextIRPipeline(tiny_generator(task, **changes), *(parts or encoder), recentering)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make
+
+
+def picture(width: int = 40, height: int = 36, seed: int = 0) -> Image.Image:
+    """A smooth random picture."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.BICUBIC)
+
+
+def hole(width: int = 40, height: int = 36) -> Image.Image:
+    """A mask with a white box in the middle."""
+    mask = Image.new("L", (width, height))
+    mask.paste(255, (width // 4, height // 4, width // 2, height // 2))
+    return mask

@@ -1,0 +1,149 @@
+import json
+
+import pytest
+import torch
+from conftest import SHARED, tiny_generator
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from benchmarks.straightforward import straightforward
+from textir_hf import TextIRGenerator
+from textir_hf.convert import convert_state
+from textir_hf.generator import FusionWeights
+
+
+def inputs(model, count=2, height=32, width=48):
+    degraded = torch.rand(count, model.config.in_channels, height, width)
+    return degraded, F.normalize(torch.randn(count, 32), dim=1)
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@torch.no_grad()
+def test_equals_the_straightforward_implementation(task):
+    model = tiny_generator(task)
+    degraded, embedding = inputs(model)
+    strength = 0.25 if task == "super-resolution" else None
+    sample = model(degraded, embedding, strength).sample
+    assert sample.shape == (2, model.config.out_channels, 32, 48)
+    expected = straightforward(model, degraded, embedding, strength)
+    assert (sample - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_tuple_and_output_agree():
+    model = tiny_generator()
+    args = inputs(model)
+    torch.testing.assert_close(model(*args, return_dict=False)[0], model(*args)[0], rtol=0, atol=0)
+
+
+def test_full_width_has_the_papers_levels():
+    with torch.device("meta"):
+        model = TextIRGenerator()
+    assert model.stride == 16
+    assert 36e6 < sum(p.numel() for p in model.parameters()) < 38e6
+    assert [tuple(level.up.weight.shape[:2]) for level in model.levels] == [(512, 512), (512, 512), (256, 512), (128, 256)]  # fmt: skip
+
+
+@torch.no_grad()
+def test_noise_needs_a_generator_and_is_per_sample():
+    model = tiny_generator()
+    for module in model.modules():
+        if hasattr(module, "noise_strength"):
+            module.noise_strength.fill_(0.5)
+    degraded, embedding = inputs(model, 1)
+    silent = model(degraded, embedding).sample
+    torch.testing.assert_close(model(degraded, embedding).sample, silent, rtol=0, atol=0)
+
+    def seeded(count, generator):
+        return model(degraded.expand(count, -1, -1, -1), embedding.expand(count, -1), generator=generator).sample
+
+    alone = seeded(1, torch.Generator().manual_seed(3))
+    assert (alone - silent).abs().max() > 0.01
+    batch = seeded(3, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(batch[:1], alone)
+    assert (batch[1] - batch[0]).abs().max() > 0.01
+    listed = seeded(2, [torch.Generator().manual_seed(s) for s in (9, 3)])
+    torch.testing.assert_close(listed[1:], alone)
+
+
+@torch.no_grad()
+def test_condition_and_strength_change_the_result():
+    model = tiny_generator()
+    degraded, embedding = inputs(model)
+    sample = model(degraded, embedding).sample
+    assert (model(degraded, embedding.flip(0)).sample - sample).abs().max() > 1e-3
+    assert (model(degraded, embedding, 0.0).sample - model(degraded, embedding, 1.0).sample).abs().max() > 1e-3
+    each = model(degraded, embedding, torch.tensor([0.0, 1.0])).sample
+    torch.testing.assert_close(each[:1], model(degraded[:1], embedding[:1], 0.0).sample)
+
+
+def test_fusion_weights_are_positive_with_unit_norm():
+    for signed in (False, True):
+        module = FusionWeights(1, 8, (3, 5), signed)
+        torch.nn.init.normal_(module.alpha.bias)
+        weights = module(torch.rand(4, 1))
+        assert [w[0].shape for w in weights] == [(4, 3), (4, 5)]
+        for encoder, generator in weights:
+            torch.testing.assert_close(encoder.square() + generator.square(), torch.ones_like(encoder))
+        assert all((w >= 0).all() for pair in weights for w in pair) is not signed
+
+
+def test_gradients_reach_every_parameter_but_silent_noise():
+    model = tiny_generator().train()
+    model(*inputs(model))[0].square().mean().backward()
+    missing = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+    assert missing == {n for n, _ in model.named_parameters() if "noise_strength" in n}
+
+
+def test_save_and_load_give_the_same_picture(tmp_path):
+    model = tiny_generator("super-resolution")
+    model.save_pretrained(tmp_path)
+    assert [p.name for p in tmp_path.glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]
+    args = (*inputs(model), 0.5)
+    torch.testing.assert_close(TextIRGenerator.from_pretrained(tmp_path).eval()(*args)[0], model(*args)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"degraded": torch.rand(1, 3, 32, 32)}, r"degraded must be \[N, 4, H, W\]"),
+        ({"degraded": torch.rand(1, 4, 30, 32)}, "multiples of 4, got 30x32"),
+        ({"clip_embedding": torch.rand(1, 31)}, r"clip_embedding must be \[1, 32\]"),
+        ({"generator": [torch.Generator()] * 2}, "generator must be one or a list of 1"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    arguments = {"degraded": torch.rand(1, 4, 32, 32), "clip_embedding": torch.rand(1, 32)}
+    with pytest.raises(ValueError, match=message):
+        tiny_generator()(**arguments | change)
+
+
+def test_strength_is_needed_or_refused_by_its_source():
+    model = tiny_generator("super-resolution")
+    with pytest.raises(ValueError, match="strength must be given"):
+        model(*inputs(model))
+    model = tiny_generator(strength_source="embedding")
+    with pytest.raises(ValueError, match="takes no strength"):
+        model(*inputs(model), strength=0.5)
+    with pytest.raises(ValueError, match="strength_source must be"):
+        tiny_generator(strength_source="moon")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
+@pytest.mark.parametrize("task", ["inpainting", "super_resolution", "colorization"])
+@torch.no_grad()
+def test_official_fixtures_are_reproduced(task):
+    state = torch.load(SHARED / "fixtures" / f"official_{task}_128.pth", weights_only=True)["params_ema"]
+    model = convert_state(state)
+    assert model.config.task == task.replace("_", "-")
+    sizes = json.loads((SHARED / "fixtures" / "official_128.json").read_text())[task]
+    assert sum(p.numel() for p in model.parameters()) == sizes["params"]
+    io = load_file(SHARED / "fixtures" / f"official_{task}_128_io.safetensors")
+    noise = [io[f"noise.{i}"] for i in range(7)]
+    for maps, name in ((None, "output_without_noise"), (noise, "output_with_noise")):
+        sample = model.restore(io["input"], io["clip_embedding"], io.get("strength"), maps)
+        assert (sample - io[name]).abs().max() < 1e-5 * (io[name].max() - io[name].min())
+
+
+def test_a_state_of_another_network_is_refused():
+    with pytest.raises(ValueError, match="no checkpoint of TextIR's release"):
+        convert_state({"weight": torch.zeros(1)})

@@ -1,0 +1,93 @@
+"""The authors' released checkpoints in this project's format."""
+
+import torch
+from torch import Tensor
+
+from textir_hf.generator import TextIRGenerator
+
+_TASKS = {(4, False): "inpainting", (3, False): "super-resolution", (1, True): "colorization"}
+
+
+def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
+    """Builds the network that holds a released network's weights.
+
+    The release differs from the paper in what the config expresses: signed fusion weights, one linear layer from the
+    strength to them, and, but for super-resolution, the condition in the strength's place.
+
+    Args:
+        state: The released state dict (`params_ema`). The unusable `noises.*` are dropped.
+
+    Returns:
+        The network, whose sizes are read from the shapes.
+
+    Raises:
+        ValueError: A key is missing or left over, or a shape fits no task.
+    """
+    state = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    levels = sum(key.startswith("condition_shift.") and key.endswith(".weight") for key in state)
+    shape = _shapes(state, levels)
+    taken: set[str] = set()
+    ours = {name: _take(state, keys, taken) for name, keys in _mapping(levels, "out_conv.0.weight" in state).items()}
+    if left := sorted(set(state) - taken):
+        raise ValueError(f"The checkpoint holds {len(left)} keys that TextIR's release has not, such as {left[0]}.")
+    model = TextIRGenerator(**shape)
+    model.load_state_dict({name: value.reshape(model.state_dict()[name].shape) for name, value in ours.items()})
+    return model.eval()
+
+
+def _shapes(state: dict[str, Tensor], levels: int) -> dict:
+    try:
+        first, scales = state["conv_body_first.0.weight"], state["condition_scale1.0.weight"]
+        channels = tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels))
+        style_dim, embedding_dim = state["style_conv1.modulated_conv.modulation.weight"].shape[1], state["final_linear.weight"].shape[1]  # fmt: skip
+        task = _TASKS[first.shape[1], "out_conv.0.weight" in state]
+    except KeyError as error:
+        raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing or fits no task.") from error
+    return {
+        "task": task,
+        "sample_size": 16 * 2 ** (levels - 1),
+        "in_channels": first.shape[1],
+        "out_channels": 2 if task == "colorization" else 3,
+        "channels": channels,
+        "embedding_dim": embedding_dim,
+        "style_dim": style_dim,
+        "strength_source": "input" if scales.shape[1] == 1 else "embedding",
+        "strength_hidden": 0,
+        "signed_fusion": True,
+    }
+
+
+def _take(state: dict[str, Tensor], keys: list[str], taken: set[str]) -> Tensor:
+    missing = [key for key in keys if key not in state]
+    if missing:
+        raise ValueError(f"This is no checkpoint of TextIR's release: {missing[0]} is missing.")
+    taken.update(keys)
+    return state[keys[0]] if len(keys) == 1 else torch.cat([state[key] for key in keys])
+
+
+def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
+    """Our names to theirs; several of theirs are joined along the first dimension."""
+    pairs = {"encoder.first": ("conv_body_first.0", "conv_body_first.1"), "encoder.last": ("final_conv.0", "final_conv.1")}  # fmt: skip
+    for i in range(levels - 1):
+        pairs[f"encoder.down.{i}.conv"] = (f"conv_body_down.{i}.1", f"conv_body_down.{i}.2")
+    for i in range(levels):
+        pairs[f"skips.{i}"] = (f"condition_shift.{i}.0",) * 2
+    pairs["style"] = ("final_linear",) * 2
+    if out_conv:
+        pairs["out"] = ("out_conv.0",) * 2
+    mapping = {f"{ours}.weight": [f"{weight}.weight"] for ours, (weight, _) in pairs.items()}
+    mapping |= {f"{ours}.bias": [f"{bias}.bias"] for ours, (_, bias) in pairs.items()}
+    for part in ("weight", "bias"):  # their second scales weigh the encoder's features
+        mapping[f"fusion.alpha.{part}"] = [f"condition_scale{k}.{i}.{part}" for k in (2, 1) for i in range(levels)]
+    styles = {"first": "style_conv1", "first_image": "to_rgb1"}
+    for i in range(levels - 1):
+        styles |= {f"levels.{i}.up": f"style_convs.{2 * i}", f"levels.{i}.conv": f"style_convs.{2 * i + 1}", f"levels.{i}.to_image": f"to_rgbs.{i}"}  # fmt: skip
+    for ours, theirs in styles.items():
+        mapping[f"{ours}.weight"] = [f"{theirs}.modulated_conv.weight"]
+        for part in ("weight", "bias"):
+            mapping[f"{ours}.affine.{part}"] = [f"{theirs}.modulated_conv.modulation.{part}"]
+        if "rgb" in theirs:
+            mapping[f"{ours}.bias"] = [f"{theirs}.bias"]
+        else:
+            mapping |= {f"{ours}.noise_strength": [f"{theirs}.weight"], f"{ours}.bias": [f"{theirs}.activate.bias"]}
+    return mapping
