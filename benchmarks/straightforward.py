@@ -1,4 +1,4 @@
-"""The generator written the obvious way, on the weights of a `TextIRGenerator`: what `benchmarks.generator` compares with.
+"""The generator written the obvious way, on a `TextIRGenerator`'s weights: what `benchmarks.generator` compares with.
 
 Every style convolution builds one kernel per sample and runs as a grouped convolution; every FIR filter inserts zeros
 by reshaping, folds the channels into the batch and convolves them one by one.
@@ -75,7 +75,10 @@ def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Te
     codes = F.leaky_relu(model.style(clip_embedding), 0.2) * math.sqrt(2)
     codes = codes.reshape(len(codes), -1, model.config.style_dim)
     weights = model.fusion(model._strength(features[-1], clip_embedding, strength).to(degraded.dtype))
-    fuse = [(equalized(s, f) + s.bias[None, :, None, None], *w) for s, f, w in zip(model.skips, features, weights, strict=True)]  # fmt: skip
+    fuse = [
+        (equalized(s, f) + s.bias[None, :, None, None], *w)
+        for s, f, w in zip(model.skips, features, weights, strict=True)
+    ]
     x = style_conv(model.first, x, codes[:, 0], fuse[-1])
     image = to_image(model.first_image, x, codes[:, 1], None)
     for i, level in enumerate(model.levels):

@@ -16,8 +16,14 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flow
 SHAPES = {
     "inpainting": {"in_channels": 4, "out_channels": 3, "strength_source": "encoder"},
     "super-resolution": {"in_channels": 3, "out_channels": 3, "strength_source": "input"},
-    "colorization": {"in_channels": 1, "out_channels": 2, "strength_source": "encoder", "input_scale": 0.01, "output_scale": 50.0},
-}  # fmt: skip
+    "colorization": {
+        "in_channels": 1,
+        "out_channels": 2,
+        "strength_source": "encoder",
+        "input_scale": 0.01,
+        "output_scale": 50.0,
+    },
+}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +44,14 @@ def processor(size: int) -> CLIPImageProcessorPil:
 def encoder(tmp_path_factory):
     """MiniCLIPModel, its tokenizer and its processor."""
     torch.manual_seed(0)
-    text = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 12}  # fmt: skip
+    text = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 12,
+    }
     config = MiniCLIPConfig(text, projection_dim=32, image_size=32, hidden_size=16, num_queries=2, num_heads=2)
     vocab = tmp_path_factory.mktemp("bert") / "vocab.txt"
     vocab.write_text("\n".join(WORDS))

@@ -40,7 +40,12 @@ def test_full_width_has_the_papers_levels():
         model = TextIRGenerator()
     assert model.stride == 16
     assert 36e6 < sum(p.numel() for p in model.parameters()) < 38e6
-    assert [tuple(level.up.weight.shape[:2]) for level in model.levels] == [(512, 512), (512, 512), (256, 512), (128, 256)]  # fmt: skip
+    assert [tuple(level.up.weight.shape[:2]) for level in model.levels] == [
+        (512, 512),
+        (512, 512),
+        (256, 512),
+        (128, 256),
+    ]
 
 
 @torch.no_grad()
@@ -99,7 +104,9 @@ def test_save_and_load_give_the_same_picture(tmp_path):
     model.save_pretrained(tmp_path)
     assert [p.name for p in tmp_path.glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]
     args = (*inputs(model), 0.5)
-    torch.testing.assert_close(TextIRGenerator.from_pretrained(tmp_path).eval()(*args)[0], model(*args)[0], rtol=0, atol=0)
+    torch.testing.assert_close(
+        TextIRGenerator.from_pretrained(tmp_path).eval()(*args)[0], model(*args)[0], rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize(

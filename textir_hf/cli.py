@@ -4,15 +4,19 @@ import argparse
 import sys
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from PIL import Image
 from tqdm import tqdm
 
-from textir_hf.images import SUFFIXES, open_image, save_image
+from textir_hf.images import SUFFIXES, open_image, save_image, to_mask, to_rgb
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="textir", description="Restores damaged pictures towards what a sentence says.")
+    parser = argparse.ArgumentParser(
+        prog="textir", description="Restores damaged pictures towards what a sentence says."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     texts = {
         "inpaint": ("fill holes", "textir-mini-inpainting"),
@@ -26,10 +30,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
         command.add_argument("--checkpoint", default=checkpoint, help="embedded name, folder or Hub id (%(default)s)")
         command.add_argument("--reference", type=Path, help="a picture to mix with the prompt; the image if left out")
-        command.add_argument("--beta", type=float, default=1.0, help="share of the prompt against the reference (%(default)s)")
+        command.add_argument(
+            "--beta", type=float, default=1.0, help="share of the prompt against the reference (%(default)s)"
+        )
         command.add_argument("--seed", type=int, help="add fine noise from this seed")
         if name == "inpaint":
-            command.add_argument("--mask", type=Path, required=True, help="white = repaint; a folder for a folder, of the same names")  # fmt: skip
+            command.add_argument(
+                "--mask", type=Path, required=True, help="white = repaint; a folder for a folder, of the same names"
+            )
         if name == "upscale":
             command.add_argument("--scale", type=float, required=True, help="how many times larger, 2 to 64")
     demo = commands.add_parser("demo", help="restore sample pictures with the embedded checkpoints")
@@ -70,8 +78,9 @@ def _restore(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     folder = args.image.is_dir()
     if not folder:  # what can be known wrong is said before the networks are loaded
-        for path in (args.image, jobs[0][1], args.reference):
-            path and open_image(path)
+        image = to_rgb(open_image(args.image))
+        if jobs[0][1] is not None:
+            to_mask(open_image(jobs[0][1]), image.shape[:2])
         if args.output.suffix.lower() not in SUFFIXES:
             raise ValueError(f"The output {args.output} must end in one of {', '.join(SUFFIXES)}.")
         if not args.output.parent.is_dir():
@@ -79,6 +88,7 @@ def _restore(args: argparse.Namespace) -> int:
     reference = None if args.reference is None else open_image(args.reference)
     from textir_hf.pipeline import TextIRPipeline
 
+    _quieten()
     try:
         pipe = TextIRPipeline.from_pretrained(args.checkpoint)
     except OSError as error:
@@ -102,6 +112,12 @@ def _restore(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _quieten() -> None:
+    """Switches off the libraries' bars for loading from disk; downloads keep theirs."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def _one(pipe, args: argparse.Namespace, image: Path, mask: Path | None, reference: Image.Image | None) -> Image.Image:
     return pipe(
         args.prompt,
@@ -121,6 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "demo":
             from textir_hf.demo import demo
 
+            _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
         return _restore(args)

@@ -14,7 +14,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # EfficientNet-Lite0 (Tan & Le, 2019; the "lite" variant has no squeeze-excitation and clips at 6):
 # repeats, kernel, stride, expansion, output channels.
-_LITE0_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
+_LITE0_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _GRID_STAGES = (0, 1, 2, 4, 6)
 _GRID_CHANNELS = sum(_LITE0_STAGES[i][4] for i in _GRID_STAGES)
 _HEAD_CHANNELS = 1280
@@ -57,7 +65,10 @@ class EfficientNetLite0(nn.Module):
         self.stages = nn.ModuleList()
         channels = 32
         for repeats, kernel, stride, expansion, out in _LITE0_STAGES:
-            blocks = [InvertedResidual(channels if i == 0 else out, out, kernel, stride if i == 0 else 1, expansion) for i in range(repeats)]  # fmt: skip
+            blocks = [
+                InvertedResidual(channels if i == 0 else out, out, kernel, stride if i == 0 else 1, expansion)
+                for i in range(repeats)
+            ]
             self.stages.append(nn.Sequential(*blocks))
             channels = out
         self.head = nn.Conv2d(channels, _HEAD_CHANNELS, 1)
@@ -182,7 +193,9 @@ class MiniCLIPModel(PreTrainedModel):
 
     def __init__(self, config: MiniCLIPConfig) -> None:
         super().__init__(config)
-        self.image_tower = ImageTower(config.projection_dim, config.hidden_size, config.num_queries, config.num_heads, config.image_size // 32)  # fmt: skip
+        self.image_tower = ImageTower(
+            config.projection_dim, config.hidden_size, config.num_queries, config.num_heads, config.image_size // 32
+        )
         self.text_tower = TextTower(BertConfig(**config.text_config), config.projection_dim)
         self.logit_scale = nn.Parameter(torch.tensor(3.0))
         self.post_init()
@@ -202,7 +215,8 @@ class MiniCLIPModel(PreTrainedModel):
         size = self.config.image_size
         if pixel_values.shape[1:] != (3, size, size):
             raise ValueError(
-                f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}. Use the model's image processor."
+                f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}. "
+                "Use the model's image processor."
             )
         return BaseModelOutputWithPooling(pooler_output=self.image_tower(pixel_values))
 

@@ -39,7 +39,10 @@ def _shapes(state: dict[str, Tensor], levels: int) -> dict:
     try:
         first, scales = state["conv_body_first.0.weight"], state["condition_scale1.0.weight"]
         channels = tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels))
-        style_dim, embedding_dim = state["style_conv1.modulated_conv.modulation.weight"].shape[1], state["final_linear.weight"].shape[1]  # fmt: skip
+        style_dim, embedding_dim = (
+            state["style_conv1.modulated_conv.modulation.weight"].shape[1],
+            state["final_linear.weight"].shape[1],
+        )
         task = _TASKS[first.shape[1], "out_conv.0.weight" in state]
     except KeyError as error:
         raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing or fits no task.") from error
@@ -67,7 +70,10 @@ def _take(state: dict[str, Tensor], keys: list[str], taken: set[str]) -> Tensor:
 
 def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
     """Our names to theirs; several of theirs are joined along the first dimension."""
-    pairs = {"encoder.first": ("conv_body_first.0", "conv_body_first.1"), "encoder.last": ("final_conv.0", "final_conv.1")}  # fmt: skip
+    pairs = {
+        "encoder.first": ("conv_body_first.0", "conv_body_first.1"),
+        "encoder.last": ("final_conv.0", "final_conv.1"),
+    }
     for i in range(levels - 1):
         pairs[f"encoder.down.{i}.conv"] = (f"conv_body_down.{i}.1", f"conv_body_down.{i}.2")
     for i in range(levels):
@@ -81,7 +87,11 @@ def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
         mapping[f"fusion.alpha.{part}"] = [f"condition_scale{k}.{i}.{part}" for k in (2, 1) for i in range(levels)]
     styles = {"first": "style_conv1", "first_image": "to_rgb1"}
     for i in range(levels - 1):
-        styles |= {f"levels.{i}.up": f"style_convs.{2 * i}", f"levels.{i}.conv": f"style_convs.{2 * i + 1}", f"levels.{i}.to_image": f"to_rgbs.{i}"}  # fmt: skip
+        styles |= {
+            f"levels.{i}.up": f"style_convs.{2 * i}",
+            f"levels.{i}.conv": f"style_convs.{2 * i + 1}",
+            f"levels.{i}.to_image": f"to_rgbs.{i}",
+        }
     for ours, theirs in styles.items():
         mapping[f"{ours}.weight"] = [f"{theirs}.modulated_conv.weight"]
         for part in ("weight", "bias"):

@@ -18,7 +18,10 @@ _FILL = (
     ("eyes", (22, 40, 106, 72), ("a woman with glasses", "a young woman")),
     ("half", (64, 0, 128, 128), ("a smiling young woman", "an old man with gray hair")),
 )
-_ENLARGE = ((8, ("a smiling woman", "a serious woman", "a man")), (16, ("a woman with blond hair", "a man with black hair", "an old man")))  # fmt: skip
+_ENLARGE = (
+    (8, ("a smiling woman", "a serious woman", "a man")),
+    (16, ("a woman with blond hair", "a man with black hair", "an old man")),
+)
 _COLOR = (
     ("coffee", ("a red cup", "a blue cup", "a green cup")),
     ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
@@ -72,7 +75,9 @@ def _fill(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
         mask.paste(255, box)
         shown = face.copy()
         shown.paste((128, 128, 128), box)
-        rows.append([("original", face), (f"hole: {name}", shown), *_restored(pipe, prompts, bar, image=face, mask_image=mask)])  # fmt: skip
+        rows.append(
+            [("original", face), (f"hole: {name}", shown), *_restored(pipe, prompts, bar, image=face, mask_image=mask)]
+        )
     return rows
 
 
@@ -81,7 +86,13 @@ def _enlarge(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
     for scale, prompts in _ENLARGE:
         small = face.resize((face.width // scale, face.height // scale), Image.BICUBIC)
         shown = small.resize(face.size, Image.NEAREST)
-        rows.append([("original", face), (f"{small.width}x{small.height} pixels", shown), *_restored(pipe, prompts, bar, image=small, scale=scale)])  # fmt: skip
+        rows.append(
+            [
+                ("original", face),
+                (f"{small.width}x{small.height} pixels", shown),
+                *_restored(pipe, prompts, bar, image=small, scale=scale),
+            ]
+        )
     return rows
 
 

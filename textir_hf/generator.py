@@ -1,6 +1,7 @@
 """TextIR's network: a plain encoder, a style-based generator, and channel-weighted skips between them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -29,7 +30,7 @@ class Encoder(nn.Module):
     def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.first = EqualizedConv2d(in_channels, channels[0], activate=True)
-        self.down = nn.ModuleList(DownConv2d(i, o) for i, o in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(DownConv2d(i, o) for i, o in pairwise(channels))
         self.last = EqualizedConv2d(channels[-1], channels[-1], activate=True)
 
     def forward(self, degraded: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -218,7 +219,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
         if shape[2] % self.stride or shape[3] % self.stride or 0 in shape:
             raise ValueError(
-                f"degraded must have sides that are multiples of {self.stride}, got {shape[2]}x{shape[3]}. Pad it first."
+                f"degraded must have sides that are multiples of {self.stride}, got {shape[2]}x{shape[3]}. Pad it."
             )
         if list(clip_embedding.shape) != [shape[0], config.embedding_dim]:
             raise ValueError(
@@ -230,4 +231,3 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
         if isinstance(generator, list) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")
-

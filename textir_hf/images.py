@@ -116,7 +116,7 @@ def to_mask(picture: Picture, size: tuple[int, int]) -> np.ndarray:
 
 def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """`[H, W, C]` uint8 to `[1, C, H, W]` in [0, 1]."""
-    return torch.from_numpy(array).to(device).movedim(-1, 0)[None].float() / 255
+    return torch.tensor(array, device=device).movedim(-1, 0)[None].float() / 255
 
 
 def to_array(images: Tensor) -> np.ndarray:

@@ -69,7 +69,7 @@ class FIR(nn.Module):
 
 
 class UpsampleFIR(nn.Module):
-    """Twice the size: zeros between the pixels, then the filter [1, 3, 3, 1] with gain 4, as one transposed convolution."""
+    """Twice the size: zero insertion and the filter [1, 3, 3, 1] with gain 4, as one transposed convolution."""
 
     def __init__(self) -> None:
         super().__init__()

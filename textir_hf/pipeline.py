@@ -60,15 +60,16 @@ class TextIRPipeline(DiffusionPipeline):
             pretrained_model_name_or_path: "textir-mini-inpainting", "textir-mini-super-resolution" or
                 "textir-mini-colorization", which come with the package and need no network; a folder that
                 `save_pretrained` wrote; or "owner/name" on the Hub.
-            **kwargs: As in `DiffusionPipeline.from_pretrained`; `torch_dtype` is float32 unless given.
+            **kwargs: As in `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
 
         Raises:
             ValueError: It is none of these.
         """
         name = str(pretrained_model_name_or_path)
-        kwargs.setdefault("torch_dtype", torch.float32)
+        if "torch_dtype" not in kwargs:  # the older name of `dtype`
+            kwargs.setdefault("dtype", torch.float32)
         if name in EMBEDDED:
-            folder, dtype = CHECKPOINTS / _ENCODER, kwargs["torch_dtype"]
+            folder, dtype = CHECKPOINTS / _ENCODER, kwargs.get("dtype", kwargs.get("torch_dtype"))
             kwargs.setdefault("clip", MiniCLIPModel.from_pretrained(folder, dtype=dtype).eval())
             kwargs.setdefault("tokenizer", AutoTokenizer.from_pretrained(folder))
             kwargs.setdefault("image_processor", CLIPImageProcessorPil.from_pretrained(folder))
@@ -120,8 +121,11 @@ class TextIRPipeline(DiffusionPipeline):
         """
         self._check_arguments(image, mask_image, reference_image, prompt, beta, scale, output_type)
         images, masks, references, prompts = _broadcast(
-            image=_as_list(image), mask_image=_as_list(mask_image), reference_image=_as_list(reference_image), prompt=_as_list(prompt)
-        )  # fmt: skip
+            image=_as_list(image),
+            mask_image=_as_list(mask_image),
+            reference_image=_as_list(reference_image),
+            prompt=_as_list(prompt),
+        )
         generators = self._generators(generator, len(images))
         restore = {
             "inpainting": self._inpaint,

@@ -17,7 +17,13 @@ from skimage.color import rgb2hsv
 FACE_ATTRIBUTES = {
     "male": ("male", 0.75, 0.16, ("man",), ("woman",)),
     "young": ("young", 0.40, 0.30, ("young",), ("old", "elderly", "aged")),
-    "smiling": ("smiling", 0.45, 0.40, ("smiling", "laughing", "happy", "grinning"), ("serious", "unsmiling", "stern", "frowning")),
+    "smiling": (
+        "smiling",
+        0.45,
+        0.40,
+        ("smiling", "laughing", "happy", "grinning"),
+        ("serious", "unsmiling", "stern", "frowning"),
+    ),
     "eyeglasses": ("eyeglasses", 0.12, 0.75, ("glasses", "eyeglasses", "spectacles"), ("no glasses", "bare eyes")),
     "blond_hair": ("blond_hair", 0.07, 0.80, ("blond hair", "blonde hair", "fair hair"), ()),
     "black_hair": ("black_hair", 0.15, 0.60, ("black hair",), ()),
@@ -31,12 +37,18 @@ FACE_ATTRIBUTES = {
     "bangs": ("bangs", 0.10, 0.75, ("bangs", "a fringe"), ()),
     "wavy_hair": ("wavy_hair", 0.15, 0.50, ("wavy hair", "curly hair"), ("straight hair",)),
     "mouth_open": ("mouth_slightly_open", 0.45, 0.40, ("an open mouth", "visible teeth"), ("a closed mouth",)),
-}  # fmt: skip
+}
 _ADJECTIVES = ("young", "smiling")
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
 FLOWERS = {"daisy": "daisy", "dandelion": "dandelion", "roses": "rose", "sunflowers": "sunflower", "tulips": "tulip"}
 CLOTHES = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
-_CLOTHES_WORDS = {"longsleeve": "long-sleeved shirt", "outwear": "jacket", "pants": "pair of pants", "shoes": "pair of shoes", "shorts": "pair of shorts"}  # fmt: skip
+_CLOTHES_WORDS = {
+    "longsleeve": "long-sleeved shirt",
+    "outwear": "jacket",
+    "pants": "pair of pants",
+    "shoes": "pair of shoes",
+    "shorts": "pair of shorts",
+}
 OBJECT_LABELS = (*COLORS, *FLOWERS, *CLOTHES)
 
 
@@ -155,7 +167,9 @@ def object_sentence(labels: np.ndarray, rng: random.Random) -> tuple[str, np.nda
     if noun not in ("flower", "piece of clothing"):
         said[kind] = 1
     else:  # any kind of its family fits
-        other = range(len(COLORS) + len(FLOWERS), len(labels)) if flower else range(len(COLORS), len(COLORS) + len(FLOWERS))  # fmt: skip
+        other = (
+            range(len(COLORS) + len(FLOWERS), len(labels)) if flower else range(len(COLORS), len(COLORS) + len(FLOWERS))
+        )
         said[list(other)] = -1
     words = []
     if colors:

@@ -46,7 +46,7 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def load_masks(file: str, split: str, size: int) -> Tensor:
-    """Irregular hole masks of one split: `[N, 1, size, size]`, 1 = hole, shrunk with NEAREST so that they stay binary."""
+    """Irregular hole masks of one split: `[N, 1, size, size]`, 1 = hole, shrunk with NEAREST to stay binary."""
     rows = load_dataset("parquet", data_files=str(file), split="train")
     keep = [i for i, s in enumerate(rows["split"]) if s == split]
     masks = [np.asarray(rows[i]["image"].convert("L").resize((size, size), Image.NEAREST)) > 127 for i in keep]
@@ -61,7 +61,9 @@ def embed_pictures(clip, image_processor, pictures: Tensor, batch: int = 64) -> 
         images = pictures[start : start + batch].float() / 255
         with torch.autocast("cpu", torch.bfloat16):
             for flip in (0, 1):
-                out[flip, start : start + batch] = embed_images(clip, image_processor, images.flip(-1) if flip else images)  # fmt: skip
+                out[flip, start : start + batch] = embed_images(
+                    clip, image_processor, images.flip(-1) if flip else images
+                )
     return out.clone()
 
 

@@ -1,6 +1,7 @@
 """StyleGAN2's residual discriminator, without the minibatch-deviation layer."""
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class Discriminator(nn.Module):
         levels = int(math.log2(sample_size)) - 1  # sizes sample_size ... 4
         widths = [*channels, *[channels[-1]] * levels][:levels]
         self.first = EqualizedConv2d(3, widths[0], kernel=1, activate=True)
-        self.blocks = nn.Sequential(*(ResidualBlock(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(ResidualBlock(i, o) for i, o in pairwise(widths)))
         self.last = EqualizedConv2d(widths[-1], widths[-1], activate=True)
         self.hidden = EqualizedLinear(16 * widths[-1], widths[-1])
         self.logit = EqualizedLinear(widths[-1], 1)

@@ -86,7 +86,9 @@ def super_resolution(pipe: TextIRPipeline, args: argparse.Namespace) -> None:
             small = degradations.downsample(to_tensor(target), factor)
             outputs = {"bicubic": to_array(degradations.upsample(small, (size, size)))}
             for name, condition in _conditions(Image.fromarray(target)).items():
-                outputs[name] = np.asarray(pipe(image=Image.fromarray(to_array(small)), scale=factor, **condition).images[0])  # fmt: skip
+                outputs[name] = np.asarray(
+                    pipe(image=Image.fromarray(to_array(small)), scale=factor, **condition).images[0]
+                )
             for name, output in outputs.items():
                 results[name]["PSNR (dB)"].append(psnr(output, target))
                 results[name]["LPIPS"].append(lpips(to_tensor(output), to_tensor(target)).item())
@@ -104,7 +106,9 @@ def colorization(pipe: TextIRPipeline, args: argparse.Namespace, count: int = 10
             output = pipe(f"a {word} flower", image, output_type="pt").images
             values.append(degradations.chroma(output).mean((0, 2, 3)))
     means = {word: torch.stack(values) for word, values in shifts.items()}  # word: [N, 2]
-    print(f"\n| {len(targets)} test flowers | mean a | mean b | nearest to its word among the three |\n|---|---|---|---|")
+    print(
+        f"\n| {len(targets)} test flowers | mean a | mean b | nearest to its word among the three |\n|---|---|---|---|"
+    )
     for word, values in means.items():
         direction = torch.tensor(hues[word], dtype=torch.float32)
         # Along the word's direction, does the picture made for the word go further than the other two?
@@ -118,13 +122,17 @@ def main() -> None:
     parser.add_argument("--task", required=True, choices=("inpainting", "super-resolution", "colorization"))
     parser.add_argument("--data", type=Path, required=True, help="folder of the parquet files")
     parser.add_argument("--lpips", help="safetensors file of LPIPS on AlexNet")
-    parser.add_argument("--checkpoint", help="embedded name, folder or Hub id; the embedded one of the task if left out")
+    parser.add_argument(
+        "--checkpoint", help="embedded name, folder or Hub id; the embedded one of the task if left out"
+    )
     args = parser.parse_args()
     if args.task != "colorization" and not args.lpips:
         sys.exit("error: --lpips must be given for this task: the safetensors file of LPIPS on AlexNet.")
     pipe = TextIRPipeline.from_pretrained(args.checkpoint or f"textir-mini-{args.task}")
     pipe.set_progress_bar_config(disable=True)
-    {"inpainting": inpainting, "super-resolution": super_resolution, "colorization": colorization}[args.task](pipe, args)
+    {"inpainting": inpainting, "super-resolution": super_resolution, "colorization": colorization}[args.task](
+        pipe, args
+    )
 
 
 if __name__ == "__main__":

@@ -38,5 +38,8 @@ class LPIPS(nn.Module):
     @torch.no_grad()
     def forward(self, first: Tensor, second: Tensor) -> Tensor:  # 2 x [N, 3, H, W] in [0, 1] -> [N]
         pairs = zip(self._features(first), self._features(second), strict=True)
-        layers = [F.conv2d((a - b).square(), getattr(self, f"lin{i}_weight")).mean((1, 2, 3)) for i, (a, b) in enumerate(pairs)]  # fmt: skip
+        layers = [
+            F.conv2d((a - b).square(), getattr(self, f"lin{i}_weight")).mean((1, 2, 3))
+            for i, (a, b) in enumerate(pairs)
+        ]
         return sum(layers)

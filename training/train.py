@@ -1,6 +1,6 @@
 """Trains a TextIR generator for one task on one machine.
 
-    python -m training.train --task inpainting --data faces.parquet --masks masks.parquet --output_dir runs/inpainting
+python -m training.train --task inpainting --data faces.parquet --masks masks.parquet --output_dir runs/inpainting
 """
 
 import json
@@ -149,7 +149,7 @@ class Trainer:
         return module
 
     def degrade(self, target: Tensor, rng: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """`[N, 3, S, S]` in [0, 1] to the network's input, the mask (inpainting) and the strengths `[N]` (super-resolution)."""
+        """`[N, 3, S, S]` in [0, 1] to the network's input, the inpainting's mask and the super-resolution's strengths."""
         if self.config.task == "inpainting":
             mask = self.holes(len(target), rng)
             return degradations.mask_out(target, mask), mask, None
@@ -199,7 +199,13 @@ class Trainer:
             if adversarial:
                 self.discriminator.requires_grad_(False)
                 values["adversarial"] = losses.generator_loss(self.discriminator(restored).float())
-        weights = {"l1": config.lambda_l1, "clip": config.lambda_clip, "features": config.lambda_features, "perceptual": config.lambda_perceptual, "adversarial": config.lambda_adversarial}  # fmt: skip
+        weights = {
+            "l1": config.lambda_l1,
+            "clip": config.lambda_clip,
+            "features": config.lambda_features,
+            "perceptual": config.lambda_perceptual,
+            "adversarial": config.lambda_adversarial,
+        }
         total = sum(weights[name] * value for name, value in values.items())
         if not torch.isfinite(total):
             terms = ", ".join(f"{n} {v.item():.3g}" for n, v in values.items())

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -75,8 +74,8 @@ def initial_model() -> tuple[MiniCLIPModel, BertTokenizerFast, CLIPImageProcesso
     text_config = {k: text_config[k] for k in keys} | {"max_position_embeddings": MAX_TOKENS, "layer_norm_eps": 1e-12}
     model = MiniCLIPModel(MiniCLIPConfig(text_config=text_config))
     model.image_tower.backbone.load_state_dict(efficientnet_state(lite0))
-    with safe_open(minilm / "model.safetensors", "pt") as file:
-        bert = {k: file.get_tensor(k) for k in file.keys() if "position_ids" not in k and not k.startswith("pooler")}
+    bert = load_file(minilm / "model.safetensors")
+    bert = {k: v for k, v in bert.items() if "position_ids" not in k and not k.startswith("pooler")}
     bert["embeddings.position_embeddings.weight"] = bert["embeddings.position_embeddings.weight"][:MAX_TOKENS]
     model.text_tower.bert.load_state_dict(bert)
     tokenizer = BertTokenizerFast(vocab=str(minilm / "vocab.txt"), do_lower_case=True, model_max_length=MAX_TOKENS)
@@ -200,7 +199,12 @@ class Batches:
         rows = torch.multinomial(self.weights, self.size, generator=rng)
         flip = torch.randint(2, (self.size,), generator=rng)
         pick = torch.rand(self.size, generator=rng)
-        chosen = torch.tensor([self.sentences.of[r][int(p * len(self.sentences.of[r]))] for r, p in zip(rows.tolist(), pick.tolist(), strict=True)])  # fmt: skip
+        chosen = torch.tensor(
+            [
+                self.sentences.of[r][int(p * len(self.sentences.of[r]))]
+                for r, p in zip(rows.tolist(), pick.tolist(), strict=True)
+            ]
+        )
         fits = torch.eye(self.size, dtype=torch.bool)
         if self.labels is not None:
             said, labels = self.sentences.said[chosen], self.labels[rows]
@@ -241,7 +245,9 @@ def train(args: argparse.Namespace) -> None:
             sizes = [source.size for source in sources]
             images = F.normalize(image.float(), dim=-1).split(sizes)
             texts = F.normalize(text.float(), dim=-1).split(sizes)
-            losses = [contrastive_loss(i, t, d[3], model.logit_scale) for i, t, d in zip(images, texts, drawn, strict=True)]  # fmt: skip
+            losses = [
+                contrastive_loss(i, t, d[3], model.logit_scale) for i, t, d in zip(images, texts, drawn, strict=True)
+            ]
             optimizer.zero_grad()
             sum(losses).backward()
             optimizer.step()
@@ -253,7 +259,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def save(model: MiniCLIPModel, tokenizer, processor, output: Path) -> None:
-    """Writes the fp16 encoder with tokenizer and processor; an older one at `output` is replaced when all is written."""
+    """Writes the fp16 encoder with tokenizer and processor; an older one is replaced when all is written."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         parts = Path(folder) / "parts"
@@ -292,42 +298,56 @@ def evaluate(args: argparse.Namespace) -> None:
     """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of colour words."""
     model, tokenizer, processor = load(args.checkpoint)
     parts = [Rows(args.data, s, model, processor, args.cache) for s in SETS]
-    embeddings = [F.normalize(model.image_tower.pool(p.places[0, ~p.train].float(), p.whole[0, ~p.train].float()), dim=-1) for p in parts]  # fmt: skip
+    pooled = [model.image_tower.pool(p.places[0, ~p.train].float(), p.whole[0, ~p.train].float()) for p in parts]
+    images = [F.normalize(p, dim=1) for p in pooled]
 
-    texts = [t for t, train in zip(parts[0].texts, parts[0].train, strict=True) if not train]
+    def embed(*texts: str) -> Tensor:
+        return embed_texts(model, tokenizer, list(texts))
+
+    captions_of = [t for t, train in zip(parts[0].texts, parts[0].train, strict=True) if not train]
+    _print_retrieval(images[0], captions_of, embed)
+    _print_attributes(images[1], parts[1].labels[~parts[1].train], embed)
+    labels = np.concatenate([p.labels[~p.train] for p in parts[2:]])
+    _print_colors(torch.cat(images[2:]), labels, embed)
+
+
+def _print_retrieval(images: Tensor, texts: list[list[str]], embed) -> None:
     owner = torch.tensor([i for i, several in enumerate(texts) for _ in several])
-    text = torch.cat([embed_texts(model, tokenizer, several) for several in texts])
-    scores = text @ embeddings[0].T
+    scores = torch.cat([embed(*several) for several in texts]) @ images.T
     rank = (scores > scores.gather(1, owner[:, None])).sum(1)
     print(f"| Flickr8k test, {len(texts)} images, {len(owner)} captions | measured | bar |\n|---|---|---|")
     for k, bar in ((1, 18), (5, 43), (10, 55)):
         print(f"| text to image R@{k} | {100 * (rank < k).float().mean():.1f} % | > {bar} % |")
 
-    faces = parts[1]
-    labels = faces.labels[~faces.train]
+
+def _print_attributes(images: Tensor, labels: np.ndarray, embed) -> None:
+    """A prompt against its contrary; once on the clearly labelled faces, once with all unclear ones called false."""
     bars = {"smiling": 0.85, "eyeglasses": 0.87, "blond_hair": 0.92, "gray_hair": 0.85, "young": 0.88}
-    print(f"\n| LFW test, {len(labels)} faces, AUC | labelled true or false | all others called false | bar |\n|---|---|---|---|")
+    print(f"\n| LFW test, {len(labels)} faces, AUC | labelled true or false | all others called false | bar |")
+    print("|---|---|---|---|")
     means = []
     for name, prompts in PROMPTS.items():
-        true, false = embeddings[1] @ embed_texts(model, tokenizer, list(prompts)).T.unbind(1)[0], None
-        pair = embeddings[1] @ embed_texts(model, tokenizer, list(prompts)).T
-        label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], (pair[:, 0] - pair[:, 1]).numpy()
+        pair = (images @ embed(*prompts).T).numpy()
+        label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], pair[:, 0] - pair[:, 1]
         known = label != 0
         clear, strict = roc_auc_score(label[known] > 0, score[known]), roc_auc_score(label > 0, score)
         means.append((clear, strict))
-        print(f"| {name.replace('_', ' ')} | {clear:.3f} | {strict:.3f} | {'> ' + str(bars[name]) if name in bars else ''} |")
+        bar = f"> {bars[name]}" if name in bars else ""
+        print(f"| {name.replace('_', ' ')} | {clear:.3f} | {strict:.3f} | {bar} |")
     print(f"| mean | {np.mean([m[0] for m in means]):.3f} | {np.mean([m[1] for m in means]):.3f} | |")
 
-    labels = np.concatenate([p.labels[~p.train] for p in parts[2:]])
-    objects = torch.cat(embeddings[2:])
-    print(f"\n| flowers and clothing test, {len(labels)} pictures, AUC | measured | true / false | bar |\n|---|---|---|---|")
-    neutral = embed_texts(model, tokenizer, ["a flower", "a piece of clothing"]).mean(0)
+
+def _print_colors(images: Tensor, labels: np.ndarray, embed) -> None:
+    """A colour word against no colour word, on the pictures that clearly have or lack the colour."""
+    print(f"\n| flowers and clothing test, {len(labels)} pictures, AUC | measured | true / false | bar |")
+    print("|---|---|---|---|")
+    neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(captions.COLORS):
-        prompts = embed_texts(model, tokenizer, [f"a {word} flower", f"a {word} piece of clothing"]).mean(0)
-        known = labels[:, i] != 0
-        score = (objects @ (prompts - neutral)).numpy()
-        auc = roc_auc_score(labels[known, i] > 0, score[known])
-        print(f"| {word} | {auc:.3f} | {(labels[:, i] > 0).sum()} / {(labels[:, i] < 0).sum()} | >= 0.85 |")
+        prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
+        true, false = labels[:, i] > 0, labels[:, i] < 0
+        score = (images @ (prompt - neutral)).numpy()
+        auc = roc_auc_score(true[true | false], score[true | false])
+        print(f"| {word} | {auc:.3f} | {true.sum()} / {false.sum()} | >= 0.85 |")
 
 
 def main() -> None:

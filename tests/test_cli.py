@@ -1,0 +1,132 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import hole, picture
+from PIL import Image
+
+from textir_hf.cli import main
+from textir_hf.images import open_image
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    """Tiny checkpoints, pictures, masks and a place for results."""
+    for task in ("inpainting", "super-resolution", "colorization"):
+        pipeline(task).save_pretrained(tmp_path / task)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        picture(seed=i).save(tmp_path / "images" / f"{i}.png")
+        hole().save(tmp_path / "masks" / f"{i}.png")
+    return tmp_path
+
+
+def run(folder, command, task, *rest, image="images/0.png", prompt="a face", output="out.png"):
+    arguments = [
+        command,
+        str(folder / image),
+        "--prompt",
+        prompt,
+        "-o",
+        str(folder / output),
+        "--checkpoint",
+        str(folder / task),
+    ]
+    return main([*arguments, *rest])
+
+
+def test_the_three_commands_write_their_result(folder, capsys):
+    mask = str(folder / "masks" / "0.png")
+    assert run(folder, "inpaint", "inpainting", "--mask", mask, output="filled.png") == 0
+    assert run(folder, "upscale", "super-resolution", "--scale", "4", output="large.png") == 0
+    assert run(folder, "colorize", "colorization", output="colour.webp") == 0
+    assert open_image(folder / "filled.png").size == (40, 36)
+    assert open_image(folder / "large.png").size == (160, 144)
+    outside = np.asarray(hole()) < 128
+    assert np.array_equal(np.asarray(open_image(folder / "filled.png"))[outside], np.asarray(picture())[outside])
+    assert capsys.readouterr().out.splitlines() == [str(folder / n) for n in ("filled.png", "large.png", "colour.webp")]
+
+
+def test_seed_and_reference_reach_the_pipeline(folder):
+    other = str(folder / "images" / "1.png")
+    results = []
+    for i, rest in enumerate(([], ["--beta", "0.5"], ["--beta", "0.5", "--reference", other], ["--seed", "1"])):
+        assert run(folder, "upscale", "super-resolution", "--scale", "2", *rest, output=f"{i}.png") == 0
+        results.append((folder / f"{i}.png").read_bytes())
+    assert len(set(results[:3])) == 3
+
+
+def test_folders_are_done_whole_and_bad_files_reported(folder, capsys):
+    (folder / "images" / "broken.jpg").write_text("no picture")
+    hole(10, 10).save(folder / "masks" / "2.png")
+    masks = str(folder / "masks")
+    assert run(folder, "inpaint", "inpainting", "--mask", masks, image="images", output="results") == 1
+    assert sorted(p.name for p in (folder / "results").iterdir()) == ["0.png", "1.png"]
+    out, err = capsys.readouterr()
+    assert "2 of 4 pictures restored" in out
+    assert "broken.jpg is not a picture" in err and "mask_image must have the image's size" in err
+    assert run(folder, "colorize", "colorization", image="masks", output="grey") == 0
+    assert len(list((folder / "grey").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "rest", "message"),
+    [
+        ("colorize", {"image": "images/9.png"}, [], "is no file"),
+        ("colorize", {"image": "text.png"}, [], "is not a picture"),
+        ("colorize", {"prompt": ""}, [], "--prompt must not be empty"),
+        ("colorize", {"output": "out.xyz"}, [], "must end in one of"),
+        ("colorize", {"output": "no/out.png"}, [], "does not exist"),
+        ("colorize", {"output": "images/0.png"}, [], "is the input itself"),
+        ("colorize", {"image": "images", "output": "out.png"}, [], "must be another folder"),
+        ("colorize", {"image": "empty", "output": "results"}, [], "holds no picture"),
+        ("upscale", {}, ["--scale", "1.5"], r"--scale must lie in 2..64, got 1.5"),
+        ("upscale", {}, ["--scale", "65"], r"--scale must lie in 2..64, got 65"),
+        ("inpaint", {}, ["--mask", "small.png"], "mask_image must have the image's size 40x36, got 8x8"),
+        ("inpaint", {}, ["--mask", "black.png"], "marks nothing"),
+        ("inpaint", {}, ["--mask", "missing.png"], "is no file"),
+        ("inpaint", {"image": "images", "output": "results"}, ["--mask", "black.png"], "--mask must be a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_file(folder, monkeypatch, capsys, command, changes, rest, message):
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    (folder / "text.png").write_text("no picture")
+    hole(8, 8).save(folder / "small.png")
+    Image.new("L", (40, 36)).save(folder / "black.png")
+    task = {"colorize": "colorization", "upscale": "super-resolution", "inpaint": "inpainting"}[command]
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert run(folder, command, task, *rest, **changes) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("textir: ") and err.count("\n") == 1
+    assert message.replace(r"\.", ".") in err
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("checkpoint", ["textir-mini-nothing", "images"])
+def test_unknown_checkpoints_are_one_line(folder, capsys, checkpoint):
+    task = str(folder / checkpoint) if checkpoint == "images" else checkpoint
+    assert (
+        main(
+            [
+                "colorize",
+                str(folder / "images/0.png"),
+                "--prompt",
+                "a",
+                "-o",
+                str(folder / "o.png"),
+                "--checkpoint",
+                task,
+            ]
+        )
+        == 2
+    )
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("textir: ") and err.count("\n") == 1 and not (folder / "o.png").exists()
+
+
+def test_module_and_usage_errors():
+    result = subprocess.run([sys.executable, "-m", "textir_hf", "upscale", "x.png"], capture_output=True, text=True)
+    assert result.returncode == 2 and "usage: textir upscale" in result.stderr and "Traceback" not in result.stderr

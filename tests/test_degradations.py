@@ -1,0 +1,74 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+
+from textir_hf import degradations
+
+
+def test_mask_out_zeroes_the_hole_and_appends_the_mask():
+    images, mask = torch.rand(2, 3, 4, 4) + 0.1, torch.zeros(2, 1, 4, 4)
+    mask[..., :2] = 1
+    degraded = degradations.mask_out(images, mask)
+    assert (degraded[:, :3, :, :2] == 0).all() and torch.equal(degraded[:, :3, :, 2:], images[..., 2:])
+    assert torch.equal(degraded[:, 3:], mask)
+
+
+def test_composite_keeps_known_pixels_to_the_bit():
+    known, restored = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
+    mask = (torch.rand(1, 1, 8, 8) > 0.5).float()
+    result = degradations.composite(known, restored, mask)
+    inside = mask.expand(-1, 3, -1, -1) > 0.5
+    assert torch.equal(result[~inside], known[~inside]) and torch.equal(result[inside], restored[inside])
+
+
+@pytest.mark.parametrize("factor", degradations.FACTORS)
+def test_downsampling_shrinks_and_rounds_to_8_bits(factor):
+    small = degradations.downsample(torch.rand(1, 3, 128, 64), factor)
+    assert small.shape == (1, 3, 128 // factor, 64 // factor)
+    torch.testing.assert_close((small * 255).round() / 255, small, rtol=0, atol=0)
+    assert small.min() >= 0 and small.max() <= 1
+
+
+def test_downsampling_is_antialiased():
+    stripes = torch.zeros(1, 1, 64, 64)
+    stripes[..., ::2] = 1
+    small = degradations.downsample(stripes, 4)[..., 2:-2, 2:-2]
+    assert (small - 0.5).abs().max() < 0.02
+
+
+def test_lost_resolution_keeps_size_and_mean_and_loses_detail():
+    images = torch.rand(2, 3, 64, 64)
+    degraded = degradations.lose_resolution(images, 16)
+    assert degraded.shape == images.shape
+    assert (degraded.mean() - images.mean()).abs() < 0.01 and degraded.std() < 0.3 * images.std()
+
+
+def test_lab_is_scikit_images():
+    images = torch.rand(1, 3, 6, 5)
+    expected = torch.from_numpy(rgb2lab(images[0].movedim(0, -1).numpy())).movedim(-1, 0).float()
+    lab = torch.cat([degradations.lightness(images), degradations.chroma(images)], 1)[0]
+    assert (lab - expected).abs().max() < 0.05
+    white = degradations.lightness(torch.ones(1, 3, 1, 1)).item()
+    assert white == pytest.approx(100, abs=0.01)
+
+
+def test_join_lab_undoes_the_split_and_keeps_the_lightness():
+    images = torch.rand(1, 3, 8, 8) * 0.4 + 0.3
+    lightness, chroma = degradations.lightness(images), degradations.chroma(images)
+    torch.testing.assert_close(degradations.join_lab(lightness, chroma), images, atol=1e-4, rtol=0)
+    recoloured = degradations.join_lab(lightness, chroma * 0.5)
+    torch.testing.assert_close(degradations.lightness(recoloured), lightness, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("draw", [degradations.free_form_mask, degradations.box_mask])
+def test_drawn_masks_are_binary_partial_and_repeatable(draw):
+    for seed in range(8):
+        mask = draw(48, 64, random.Random(seed))
+        assert mask.shape == (1, 48, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
+        assert 0.005 < mask.mean() < 0.95
+        assert torch.equal(mask, draw(48, 64, random.Random(seed)))
+    shares = [draw(48, 64, random.Random(s)).mean().item() for s in range(20)]
+    assert np.std(shares) > 0.02

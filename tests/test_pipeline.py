@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import torch
+from conftest import hole, picture
+
+from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf.degradations import lightness
+from textir_hf.images import to_rgb, to_tensor
+from textir_hf.pipeline import EMBEDDED
+
+TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 36), (32, 32), (33, 47), (90, 70)])
+def test_pixels_outside_the_mask_come_back_bit_for_bit(pipeline, width, height):
+    image, mask = picture(width, height), hole(width, height)
+    result = pipeline("inpainting")("a face", image, mask).images[0]
+    outside = np.asarray(mask) < 128
+    assert np.array_equal(np.asarray(result)[outside], np.asarray(image)[outside])
+    assert (np.asarray(result)[~outside] != np.asarray(image)[~outside]).any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 36), (90, 70)])
+def test_old_content_of_the_hole_never_shows(pipeline, width, height):
+    mask = hole(width, height)
+    other = picture(width, height)
+    other.paste((255, 0, 255), None, mask)
+    pipe = pipeline("inpainting")
+    first, second = (np.asarray(pipe("a face", i, mask).images[0]) for i in (picture(width, height), other))
+    inside = np.asarray(mask) > 127
+    assert np.array_equal(first[inside], second[inside])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 2.5])
+def test_super_resolution_gives_the_asked_size(pipeline, scale):
+    result = pipeline("super-resolution")("a face", picture(13, 9), scale=scale).images[0]
+    assert result.size == (round(13 * scale), round(9 * scale))
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 36), (90, 70)])
+def test_colorization_keeps_the_lightness(pipeline, width, height):
+    image = picture(width, height)
+    pipe = pipeline("colorization", output_scale=2.0)
+    result = pipe("a red flower", image).images[0]
+    wanted, got = (lightness(to_tensor(to_rgb(i))) for i in (image, result))
+    assert (wanted - got).abs().max() < 100 * 1.5 / 255  # 8 bits, and colours stay within the gamut
+    grey = np.asarray(pipe("a red flower", image.convert("RGB")).images[0])
+    assert (grey.max(-1) != grey.min(-1)).any()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_batches_equal_singles_and_seeds_repeat(pipeline, task):
+    pipe = pipeline(task)
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+    images, prompts = [picture(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
+
+    def call(prompt, image, generator=None):
+        return pipe(prompt, image, generator=generator, output_type="np", **TASKS[task]).images
+
+    seeded = [call(p, i, torch.Generator().manual_seed(5))[0] for p, i in zip(prompts, images, strict=True)]
+    assert np.array_equal(call(prompts, images, torch.Generator().manual_seed(5)), seeded)
+    assert np.array_equal(call(prompts, images, [torch.Generator().manual_seed(5) for _ in range(2)]), seeded)
+    assert np.array_equal(call(prompts[0], images)[1], call(prompts[0], images[1])[0])
+    assert not np.array_equal(call(prompts, images), seeded)
+    assert not np.array_equal(call(prompts, images, torch.Generator().manual_seed(6)), seeded)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_one_picture_goes_with_several_prompts(pipeline, task):
+    pipe = pipeline(task)
+    results = pipe(["a red flower", "a smiling old person"], picture(), output_type="np", **TASKS[task]).images
+    assert len(results) == 2 and not np.array_equal(*results)
+    assert np.array_equal(
+        results[1], pipe("a smiling old person", picture(), output_type="np", **TASKS[task]).images[0]
+    )
+
+
+def test_picture_kinds_and_return_types_agree(pipeline):
+    pipe = pipeline("super-resolution")
+    array = np.asarray(picture())
+    tensor = torch.from_numpy(array.copy()).movedim(-1, 0)[None].float() / 255
+    results = [pipe("a face", i, scale=2, output_type="np").images for i in (picture(), array[None], tensor)]
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+    (images,) = pipe("a face", picture(), scale=2, return_dict=False)
+    assert np.array_equal(np.asarray(images[0]) / np.float32(255), results[0][0])
+    assert torch.equal(
+        pipe("a face", picture(), scale=2, output_type="pt").images[0].movedim(0, -1), torch.from_numpy(results[0][0])
+    )
+
+
+def test_beta_mixes_text_and_reference(pipeline):
+    pipe = pipeline("super-resolution")
+
+    def call(beta, prompt="a red flower", reference=None):
+        return pipe(prompt, picture(), reference_image=reference, beta=beta, scale=2, output_type="np").images[0]
+
+    other = picture(seed=7)
+    assert np.array_equal(call(1, reference=other), call(1))
+    assert np.array_equal(call(0, None, other), call(0, "a smiling face", other))
+    assert not np.array_equal(call(0, None, other), call(0, None))
+    assert np.array_equal(call(0, None, picture()), call(0, None))
+    assert not np.array_equal(call(0.5), call(1)) and not np.array_equal(call(0.5), call(0))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_save_and_load_give_the_same_picture(pipeline, task, tmp_path):
+    pipe = pipeline(task)
+    pipe.save_pretrained(tmp_path)
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+    loaded = TextIRPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert isinstance(loaded.restorer, TextIRGenerator)
+    first, second = (p("a red flower", picture(), **TASKS[task], output_type="np").images for p in (pipe, loaded))
+    assert np.array_equal(first, second)
+
+
+def test_openai_clip_takes_the_embedded_encoders_place(pipeline, openai_encoder, tmp_path):
+    pipe = pipeline("inpainting", openai_encoder)
+    pipe.save_pretrained(tmp_path)
+    loaded = TextIRPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.recentering is None and type(loaded.clip).__name__ == "CLIPModel"
+    results = [p("a red face", picture(), hole(), output_type="np").images for p in (pipe, loaded)]
+    assert np.array_equal(*results)
+    assert not np.array_equal(results[0], pipe("a blue flower", picture(), hole(), output_type="np").images)
+
+
+def test_half_precision_is_close(pipeline):
+    pipe = pipeline("super-resolution")
+    full = pipe("a face", picture(), scale=2, output_type="np").images
+    half = pipe.to(torch.bfloat16)("a face", picture(), scale=2, output_type="np").images
+    assert np.abs(full - half).mean() < 0.02
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_checkpoints_restore(name):
+    pipe = TextIRPipeline.from_pretrained(name)
+    pipe.set_progress_bar_config(disable=True)
+    task = name.removeprefix("textir-mini-")
+    assert pipe.restorer.config.task == task and pipe.restorer.dtype == pipe.clip.dtype == torch.float32
+    arguments = TASKS[task] | ({"mask_image": hole(64, 64)} if task == "inpainting" else {})
+    first, second = pipe(["a young woman", "an old man"], picture(64, 64), **arguments, output_type="np").images
+    assert np.abs(first - second).max() > 2 / 255
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("inpainting", {"image": None}, "image must be given"),
+        ("inpainting", {"mask_image": None}, "mask_image must be given"),
+        ("colorization", {"mask_image": hole()}, "mask_image cannot be used"),
+        ("inpainting", {"mask_image": hole(10, 10)}, "mask_image must have the image's size 40x36, got 10x10"),
+        ("super-resolution", {"scale": None}, "scale must be given"),
+        ("colorization", {"scale": 2}, "scale cannot be used"),
+        ("super-resolution", {"scale": 1}, r"scale must lie in 2..64, got 1"),
+        ("super-resolution", {"scale": 65}, r"scale must lie in 2..64, got 65"),
+        ("colorization", {"prompt": " "}, "prompt must not be empty"),
+        ("colorization", {"prompt": None}, "prompt must not be empty"),
+        ("colorization", {"prompt": ["a face", ""]}, "prompt must not be empty"),
+        ("colorization", {"output_type": "jpg"}, 'output_type must be "pil"'),
+        ("colorization", {"prompt": ["a"] * 3, "image": [picture()] * 2}, "image must be one or a list of 3, got 2"),
+        ("colorization", {"generator": [torch.Generator()] * 2}, "generator must be one or a list of 1"),
+    ],
+)
+def test_bad_arguments_are_refused(pipeline, task, change, message):
+    arguments = {"prompt": "a face", "image": picture()} | TASKS[task] | change
+    with pytest.raises(ValueError, match=message):
+        pipeline(task)(**arguments)
+
+
+def test_unknown_checkpoint_is_refused():
+    with pytest.raises(ValueError, match="textir-mini-inpainting"):
+        TextIRPipeline.from_pretrained("textir-mini-sharpening")
