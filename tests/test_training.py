@@ -7,9 +7,10 @@ import torch
 from conftest import picture
 from datasets import Dataset, Features, Image, List, Value, disable_progress_bars
 
-from textir_hf import TextIRGenerator, TextRecentering
+from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from training import train_clip
 from training.data import HoleSampler, load_pictures
+from training.export import export
 from training.train import Trainer, TrainingConfig
 
 disable_progress_bars()
@@ -103,6 +104,19 @@ def test_a_run_can_start_from_another_size(config, tmp_path):
     trainer = Trainer(config(output_dir=str(tmp_path / "large"), sample_size=64, init_from=start))
     saved = TextIRGenerator.from_pretrained(start).state_dict()
     assert all(torch.equal(p, saved[n]) for n, p in trainer.generator.state_dict().items())
+
+
+def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, clip_folder, tmp_path):
+    Trainer(config(max_steps=1)).run()
+    for _ in range(2):  # the second replaces the first
+        export(tmp_path / "run", tmp_path / "made" / "checkpoint", clip_folder)
+    assert [p.name for p in (tmp_path / "made").iterdir()] == ["checkpoint"]
+    folder = tmp_path / "made" / "checkpoint"
+    assert sorted(p.name for p in folder.iterdir()) == ["model_index.json", "recentering", "restorer"]
+    parts = dict(zip(("clip", "tokenizer", "image_processor"), encoder, strict=True))
+    pipe = TextIRPipeline.from_pretrained(folder, **parts)
+    trained = TextIRGenerator.from_pretrained(tmp_path / "run" / "restorer")
+    torch.testing.assert_close(pipe.restorer.style.weight, trained.style.weight, atol=1e-2, rtol=1e-3)
 
 
 def test_a_state_of_another_task_is_refused(config):

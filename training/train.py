@@ -149,7 +149,7 @@ class Trainer:
         return module
 
     def degrade(self, target: Tensor, rng: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """`[N, 3, S, S]` in [0, 1] to the network's input, the inpainting's mask and the super-resolution's strengths."""
+        """`[N, 3, S, S]` in [0, 1] to the network's input, and the inpainting's mask or the strengths."""
         if self.config.task == "inpainting":
             mask = self.holes(len(target), rng)
             return degradations.mask_out(target, mask), mask, None

@@ -1,0 +1,50 @@
+"""Makes a checkpoint of a training run: the averaged network and the recentring in fp16, with their index.
+
+python -m training.export RUN CHECKPOINT
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
+from training.train_clip import CHECKPOINT
+from training.train_clip import load as load_clip
+
+
+def export(run: Path, checkpoint: Path, clip: Path = CHECKPOINT) -> None:
+    """Writes the pipeline's folder without the dual encoder, which all embedded checkpoints share.
+
+    Args:
+        run: Output folder of `training.train`.
+        checkpoint: The folder to write; an older one is replaced when all is written.
+        clip: Folder of the dual encoder.
+    """
+    restorer = TextIRGenerator.from_pretrained(run / "restorer").to(torch.float16)
+    recentering = TextRecentering.from_pretrained(run / "recentering").to(torch.float16)
+    pipe = TextIRPipeline(restorer, *load_clip(clip), recentering)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
+        whole = Path(folder) / "whole"
+        pipe.save_pretrained(whole)
+        for shared in ("clip", "tokenizer", "image_processor"):
+            shutil.rmtree(whole / shared)
+        if checkpoint.exists():
+            checkpoint.rename(Path(folder) / "old")
+        whole.rename(checkpoint)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("checkpoint", type=Path)
+    args = parser.parse_args()
+    export(args.run, args.checkpoint)
+    print(f"Wrote {args.checkpoint}")
+
+
+if __name__ == "__main__":
+    main()
