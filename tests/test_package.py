@@ -40,8 +40,8 @@ def test_versions_agree():
 
 def test_readme_has_its_two_commands_and_its_python_runs(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text()
-    assert re.search(r"^pip install -r requirements.txt && python -m textir_hf demo", readme, re.M)
-    assert re.search(r'^pip install -r requirements.txt -e "\.\[test\]" && pytest', readme, re.M)
+    assert re.search(r"^    pip install -r requirements.txt && python -m textir_hf demo", readme, re.M)
+    assert re.search(r'^    pip install -r requirements.txt -e "\.\[test\]" && pytest', readme, re.M)
     assert "torchvision" not in (ROOT / "requirements.txt").read_text()
     monkeypatch.chdir(tmp_path)
     for code in re.findall(r"```python\n(.*?)```", readme, re.S):

@@ -68,7 +68,7 @@ def embed_pictures(clip, image_processor, pictures: Tensor, batch: int = 64) -> 
 
 
 class HoleSampler:
-    """Holes for training: irregular masks turned and mirrored, brush strokes and boxes, in equal parts."""
+    """Holes for training: half are boxes, a quarter brush strokes, a quarter irregular masks, turned and mirrored."""
 
     def __init__(self, size: int, irregular: Tensor | None) -> None:
         self.size, self.irregular = size, irregular
@@ -77,7 +77,7 @@ class HoleSampler:
         return torch.stack([self._one(rng) for _ in range(count)])
 
     def _one(self, rng: random.Random) -> Tensor:
-        kind = rng.choice(("irregular", "strokes", "box"))
+        kind = rng.choice(("irregular", "strokes", "box", "box"))
         if kind == "box":
             return box_mask(self.size, self.size, rng)
         if kind == "strokes" or self.irregular is None:

@@ -190,7 +190,8 @@ class Trainer:
         else:
             values = {"l1": F.l1_loss(restored, target)}
         with autocast:
-            values["clip"] = losses.clip_loss(self.clip, self.image_processor, restored, embedding)
+            if config.lambda_clip:
+                values["clip"] = losses.clip_loss(self.clip, self.image_processor, restored, embedding)
             if self.features:
                 values["features"] = self.features(restored, target)
             if self.perceptual:
