@@ -68,11 +68,11 @@ def openai_encoder():
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     end = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
     config = CLIPConfig(
-        text_config=small | end | {"vocab_size": len(tokens), "max_position_embeddings": 16},
+        text_config=small | end | {"vocab_size": len(tokens), "max_position_embeddings": 77},
         vision_config=small | {"image_size": 32, "patch_size": 16},
         projection_dim=32,
     )
-    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=16)
+    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=77)
     return CLIPModel(config).eval(), tokenizer, processor(32)
 
 

@@ -4,6 +4,8 @@ Image tower: EfficientNet-Lite0 seen at five scales on one coarse grid, pooled b
 BERT, mean-pooled. Both end in the same `projection_dim`-dimensional space.
 """
 
+import warnings
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -283,7 +285,14 @@ def embed_images(clip: PreTrainedModel, image_processor, images: Tensor) -> Tens
 
 
 def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str]) -> Tensor:
-    """E_T of TextIR, Eq. 1: sentences to `[N, D]` at unit length; text beyond the tokenizer's limit is cut."""
+    """E_T of TextIR, Eq. 1: sentences to `[N, D]` at unit length.
+
+    Text beyond the tokenizer's limit is cut, with a warning.
+    """
+    limit = tokenizer.model_max_length
+    for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
+        if len(ids) > limit:
+            warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(clip.device)
     features = clip.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
     return F.normalize(features.pooler_output.float(), dim=-1)

@@ -54,7 +54,7 @@ class TrainingConfig:
     max_steps: int = 300_000
     max_minutes: float = field(default=0.0, metadata={"help": "stop after so many minutes of this run; 0 = never"})
     learning_rate: float = 2e-3
-    beta1: float = 0.0
+    beta1: float = field(default=0.0, metadata={"help": "Adam's momentum of the generator; the discriminator has none"})
     lambda_adversarial: float = 0.01
     lambda_clip: float = 0.5
     lambda_l1: float = 1.0
@@ -115,9 +115,9 @@ class Trainer:
         self.ema.eval().requires_grad_(False)
         self.discriminator = Discriminator(config.sample_size, tuple(config.discriminator_channels))
         self.discriminator.to(memory_format=torch.channels_last)
-        betas = (config.beta1, 0.99)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), config.learning_rate, betas)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), config.learning_rate, betas)
+        rate = config.learning_rate
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), rate, (config.beta1, 0.99))
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), rate, (0.0, 0.99))
         self.features = losses.EncoderFeatureLoss(self.clip.image_tower.backbone) if config.lambda_features else None
         self.perceptual = losses.VGGPerceptualLoss(config.vgg) if config.lambda_perceptual else None
         self.step, self.rng, self.random = 0, torch.Generator().manual_seed(config.seed), random.Random(config.seed)
