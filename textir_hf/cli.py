@@ -92,7 +92,9 @@ def _restore(args: argparse.Namespace) -> int:
     try:
         pipe = TextIRPipeline.from_pretrained(args.checkpoint)
     except OSError as error:
-        raise ValueError(f"The checkpoint {args.checkpoint} cannot be loaded: {str(error).splitlines()[0]}") from error
+        where = "from this folder" if Path(args.checkpoint).is_dir() else "from the Hub or its cache"
+        reason = str(error).split(" (")[0].splitlines()[0]
+        raise ValueError(f"The checkpoint {args.checkpoint} cannot be loaded {where}: {reason}") from error
     pipe.set_progress_bar_config(disable=True)
     if folder:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -113,7 +115,8 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _quieten() -> None:
-    """Switches off the libraries' bars for loading from disk; downloads keep theirs."""
+    """Switches off the libraries' remarks and their bars for loading from disk; downloads keep theirs."""
+    diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
 
