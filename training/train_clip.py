@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -28,6 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from textir_hf.clip import _LITE0_STAGES, MiniCLIPConfig, MiniCLIPModel, clip_pixel_values, embed_texts
 from training import captions
+from training.evaluate_clip import print_attributes, print_colors, print_retrieval
 
 SETS = ("flickr8k_176", "faces_lfw_112", "flowers_176", "clothing_176")
 CHECKPOINT = Path(__file__).parent.parent / "textir_hf" / "checkpoints" / "textir-mini-clip"
@@ -277,22 +277,6 @@ def load(folder: Path) -> tuple[MiniCLIPModel, BertTokenizerFast, CLIPImageProce
     return model, BertTokenizerFast.from_pretrained(folder), CLIPImageProcessorPil.from_pretrained(folder)
 
 
-PROMPTS = {  # attribute: what is true, what is not
-    "smiling": ("a smiling person", "a serious person"),
-    "eyeglasses": ("a person with glasses", "a person with no glasses"),
-    "blond_hair": ("a person with blond hair", "a person with black hair"),
-    "gray_hair": ("a person with gray hair", "a person with brown hair"),
-    "young": ("a young person", "an old person"),
-    "male": ("a man", "a woman"),
-    "black_hair": ("a person with black hair", "a person with blond hair"),
-    "bald": ("a person with a bald head", "a person with bangs"),
-    "mustache": ("a man with a mustache", "a man with a clean-shaven face"),
-    "hat": ("a person with a hat", "a person"),
-    "lipstick": ("a woman with lipstick", "a woman"),
-    "bangs": ("a person with bangs", "a person"),
-}
-
-
 @torch.no_grad()
 def evaluate(args: argparse.Namespace) -> None:
     """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of colour words."""
@@ -305,49 +289,10 @@ def evaluate(args: argparse.Namespace) -> None:
         return embed_texts(model, tokenizer, list(texts))
 
     captions_of = [t for t, train in zip(parts[0].texts, parts[0].train, strict=True) if not train]
-    _print_retrieval(images[0], captions_of, embed)
-    _print_attributes(images[1], parts[1].labels[~parts[1].train], embed)
+    print_retrieval(images[0], captions_of, embed)
+    print_attributes(images[1], parts[1].labels[~parts[1].train], embed)
     labels = np.concatenate([p.labels[~p.train] for p in parts[2:]])
-    _print_colors(torch.cat(images[2:]), labels, embed)
-
-
-def _print_retrieval(images: Tensor, texts: list[list[str]], embed) -> None:
-    owner = torch.tensor([i for i, several in enumerate(texts) for _ in several])
-    scores = torch.cat([embed(*several) for several in texts]) @ images.T
-    rank = (scores > scores.gather(1, owner[:, None])).sum(1)
-    print(f"| Flickr8k test, {len(texts)} images, {len(owner)} captions | measured | bar |\n|---|---|---|")
-    for k, bar in ((1, 18), (5, 43), (10, 55)):
-        print(f"| text to image R@{k} | {100 * (rank < k).float().mean():.1f} % | > {bar} % |")
-
-
-def _print_attributes(images: Tensor, labels: np.ndarray, embed) -> None:
-    """A prompt against its contrary; once on the clearly labelled faces, once with all unclear ones called false."""
-    bars = {"smiling": 0.85, "eyeglasses": 0.87, "blond_hair": 0.92, "gray_hair": 0.85, "young": 0.88}
-    print(f"\n| LFW test, {len(labels)} faces, AUC | labelled true or false | all others called false | bar |")
-    print("|---|---|---|---|")
-    means = []
-    for name, prompts in PROMPTS.items():
-        pair = (images @ embed(*prompts).T).numpy()
-        label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], pair[:, 0] - pair[:, 1]
-        known = label != 0
-        clear, strict = roc_auc_score(label[known] > 0, score[known]), roc_auc_score(label > 0, score)
-        means.append((clear, strict))
-        bar = f"> {bars[name]}" if name in bars else ""
-        print(f"| {name.replace('_', ' ')} | {clear:.3f} | {strict:.3f} | {bar} |")
-    print(f"| mean | {np.mean([m[0] for m in means]):.3f} | {np.mean([m[1] for m in means]):.3f} | |")
-
-
-def _print_colors(images: Tensor, labels: np.ndarray, embed) -> None:
-    """A colour word against no colour word, on the pictures that clearly have or lack the colour."""
-    print(f"\n| flowers and clothing test, {len(labels)} pictures, AUC | measured | true / false | bar |")
-    print("|---|---|---|---|")
-    neutral = embed("a flower", "a piece of clothing").mean(0)
-    for i, word in enumerate(captions.COLORS):
-        prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
-        true, false = labels[:, i] > 0, labels[:, i] < 0
-        score = (images @ (prompt - neutral)).numpy()
-        auc = roc_auc_score(true[true | false], score[true | false])
-        print(f"| {word} | {auc:.3f} | {true.sum()} / {false.sum()} | >= 0.85 |")
+    print_colors(torch.cat(images[2:]), labels, embed)
 
 
 def main() -> None:
