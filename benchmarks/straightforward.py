@@ -72,7 +72,7 @@ def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Te
         x = fir(features[-1], 1, (2, 2), 1.0)
         features.append(activate(equalized(down.conv, x, 2, 0), down.conv.bias))
     x = activate(equalized(encoder.last, features[-1]), encoder.last.bias)
-    codes = F.leaky_relu(model.style(clip_embedding), 0.2) * math.sqrt(2)
+    codes = F.leaky_relu(model.style(clip_embedding * math.sqrt(clip_embedding.shape[1])), 0.2) * math.sqrt(2)
     codes = codes.reshape(len(codes), -1, model.config.style_dim)
     weights = model.fusion(model._strength(features[-1], clip_embedding, strength).to(degraded.dtype))
     fuse = [

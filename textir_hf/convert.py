@@ -1,5 +1,7 @@
 """The authors' released checkpoints in this project's format."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
     ours = {name: _take(state, keys, taken) for name, keys in _mapping(levels, "out_conv.0.weight" in state).items()}
     if left := sorted(set(state) - taken):
         raise ValueError(f"The checkpoint holds {len(left)} keys that TextIR's release has not, such as {left[0]}.")
+    ours["style.weight"] = ours["style.weight"] / math.sqrt(shape["embedding_dim"])  # we scale the embedding instead
     model = TextIRGenerator(**shape)
     model.load_state_dict({name: value.reshape(model.state_dict()[name].shape) for name, value in ours.items()})
     return model.eval()

@@ -1,5 +1,6 @@
 """TextIR's network: a plain encoder, a style-based generator, and channel-weighted skips between them."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -182,7 +183,9 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         """`forward` with the noise maps themselves: `[N, 1, h, w]` for each style convolution, smallest first."""
         dtype = self.dtype
         features, x = self.encoder(degraded.to(dtype) * self.config.input_scale)
-        codes = scaled_leaky_relu(self.style(clip_embedding.to(dtype))).unflatten(1, (-1, self.config.style_dim))
+        # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
+        condition = clip_embedding.to(dtype) * math.sqrt(clip_embedding.shape[1])
+        codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
         weights = self.fusion(self._strength(features[-1], clip_embedding, strength).to(dtype))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
         noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
