@@ -25,7 +25,7 @@ _ENLARGE = (
 _COLOR = (
     ("coffee", ("a red cup", "a blue cup", "a green cup")),
     ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
-    ("rocket", ("a rocket in a blue sky", "a rocket at sunset", "green grass")),
+    ("rocket", ("a rocket in a blue sky", "a rocket at sunset", "a rocket in a red sky")),
 )
 
 

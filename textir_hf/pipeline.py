@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import BertTokenizerFast, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -71,7 +71,7 @@ class TextIRPipeline(DiffusionPipeline):
         if name in EMBEDDED:
             folder, dtype = CHECKPOINTS / _ENCODER, kwargs.get("dtype", kwargs.get("torch_dtype"))
             kwargs.setdefault("clip", MiniCLIPModel.from_pretrained(folder, dtype=dtype).eval())
-            kwargs.setdefault("tokenizer", AutoTokenizer.from_pretrained(folder))
+            kwargs.setdefault("tokenizer", BertTokenizerFast.from_pretrained(folder))
             kwargs.setdefault("image_processor", CLIPImageProcessorPil.from_pretrained(folder))
             return super().from_pretrained(CHECKPOINTS / name, **kwargs)
         if not Path(name).is_dir() and name.count("/") != 1:

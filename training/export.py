@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
+from diffusers import ModelMixin
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from training.train_clip import CHECKPOINT
@@ -23,8 +23,7 @@ def export(run: Path, checkpoint: Path, clip: Path = CHECKPOINT) -> None:
         checkpoint: The folder to write; an older one is replaced when all is written.
         clip: Folder of the dual encoder.
     """
-    restorer = TextIRGenerator.from_pretrained(run / "restorer").to(torch.float16)
-    recentering = TextRecentering.from_pretrained(run / "recentering").to(torch.float16)
+    restorer, recentering = _half(TextIRGenerator, run / "restorer"), _half(TextRecentering, run / "recentering")
     pipe = TextIRPipeline(restorer, *load_clip(clip), recentering)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
@@ -35,6 +34,14 @@ def export(run: Path, checkpoint: Path, clip: Path = CHECKPOINT) -> None:
         if checkpoint.exists():
             checkpoint.rename(Path(folder) / "old")
         whole.rename(checkpoint)
+
+
+def _half(kind: type[ModelMixin], folder: Path) -> ModelMixin:
+    """The module of a folder in fp16, without that folder's name in its config."""
+    trained = kind.from_pretrained(folder)
+    module = kind(**{key: value for key, value in trained.config.items() if not key.startswith("_")})
+    module.load_state_dict(trained.state_dict())
+    return module.half()
 
 
 def main() -> None:

@@ -56,9 +56,9 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     beta1: float = field(default=0.0, metadata={"help": "Adam's momentum of the generator; the discriminator has none"})
     lambda_adversarial: float = 0.01
-    lambda_clip: float = 0.5
+    lambda_clip: float = field(default=0.5, metadata={"help": "the paper has 0.5 for inpainting, else 0.1"})
     lambda_l1: float = 1.0
-    lambda_perceptual: float = 0.0
+    lambda_perceptual: float = 0.01
     lambda_features: float = field(default=0.0, metadata={"help": "weight of the embedded encoder's feature loss"})
     adversarial_start: int = field(default=0, metadata={"help": "step from which the discriminator takes part"})
     r1_weight: float = 10.0
@@ -79,7 +79,9 @@ class TrainingConfig:
                 f"got {self.sample_size}."
             )
         if self.lambda_perceptual and not self.vgg:
-            raise ValueError("lambda_perceptual needs the weights of VGG16: give their safetensors file with --vgg.")
+            raise ValueError(
+                "lambda_perceptual needs the weights of VGG16: give their safetensors file with --vgg, or set it to 0."
+            )
 
 
 class Trainer:
