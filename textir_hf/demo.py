@@ -14,11 +14,12 @@ _CELL = 192
 _LABEL = 40
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _FILL = (
-    ("mouth", (36, 76, 92, 114), ("a smiling woman", "a serious woman")),
-    ("eyes", (22, 40, 106, 72), ("a woman with glasses", "a young woman")),
-    ("half", (64, 0, 128, 128), ("a smiling young woman", "an old man with gray hair")),
+    ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
+    ("upper half", (0, 0, 128, 74), ("a woman with bangs", "a man with black hair", "an old man")),
+    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with black hair", "an old man with gray hair")),
 )
 _ENLARGE = (
+    (4, ("a smiling woman", "a serious woman", "a man")),
     (8, ("a smiling woman", "a serious woman", "a man")),
     (16, ("a woman with blond hair", "a man with black hair", "an old man")),
 )
