@@ -54,6 +54,11 @@ def scaled_leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _SLOPE) * _SQRT2
 
 
+def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """`x * scale + shift`, in place where no gradient is kept: a fresh large buffer costs more than the sum."""
+    return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else x.mul_(scale).add_(shift)
+
+
 class FIR(nn.Module):
     """The filter [1, 3, 3, 1] in both directions, sum `gain`, as one depthwise convolution."""
 
@@ -130,11 +135,11 @@ class StyleConv2d(nn.Module):
             feature, encoder_weight, generator_weight = fuse
             gain, noise_gain = gain * generator_weight, noise_gain * generator_weight
         broadcast = [v[..., None, None].to(x.dtype) for v in (gain, noise_gain, self.bias * _SQRT2)]
-        x = torch.addcmul(broadcast[2], x, broadcast[0])
+        x = _scale_and_shift(x, broadcast[0], broadcast[2])
         if noise is not None:
-            x = torch.addcmul(x, noise.to(x.dtype), broadcast[1])
+            x = x.addcmul_(noise.to(x.dtype), broadcast[1])
         if fuse is not None:
-            x = torch.addcmul(x, feature, (encoder_weight * _SQRT2)[..., None, None].to(x.dtype))
+            x = x.addcmul_(feature, (encoder_weight * _SQRT2)[..., None, None].to(x.dtype))
         return F.leaky_relu(x, _SLOPE, inplace=True)
 
 
