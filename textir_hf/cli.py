@@ -10,6 +10,7 @@ import transformers
 from PIL import Image
 from tqdm import tqdm
 
+from textir_hf.degradations import MAX_FACTOR
 from textir_hf.images import SUFFIXES, open_image, save_image, to_mask, to_rgb
 
 
@@ -33,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--beta", type=float, default=1.0, help="share of the prompt against the reference (%(default)s)"
         )
-        command.add_argument("--seed", type=int, help="add fine noise from this seed")
+        command.add_argument(
+            "--seed", type=int, help="add fine noise from this seed, if the checkpoint was trained with noise"
+        )
         if name == "inpaint":
             command.add_argument(
                 "--mask", type=Path, required=True, help="white = repaint; a folder for a folder, of the same names"
@@ -73,8 +76,8 @@ def _same_name(folder: Path, image: Path) -> Path:
 def _restore(args: argparse.Namespace) -> int:
     if args.beta != 0 and not (args.prompt or "").strip():
         raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
-    if args.command == "upscale" and not 2 <= args.scale <= 64:
-        raise ValueError(f"--scale must lie in 2..64, got {args.scale:g}.")
+    if args.command == "upscale" and not 2 <= args.scale <= MAX_FACTOR:
+        raise ValueError(f"--scale must lie in 2..{MAX_FACTOR}, got {args.scale:g}.")
     jobs = _jobs(args)
     folder = args.image.is_dir()
     if not folder:  # what can be known wrong is said before the networks are loaded

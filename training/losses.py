@@ -79,7 +79,7 @@ class VGGPerceptualLoss(nn.Module):
 class EncoderFeatureLoss(nn.Module):
     """L1 between features of the embedded encoder's EfficientNet-Lite0 at strides 4, 8 and 16.
 
-    About a twentieth of the work of VGG16, and early in training a better teacher than a discriminator.
+    A small substitute for VGG16, from the first step on.
     """
 
     _STAGES = (1, 2, 4)

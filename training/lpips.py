@@ -9,8 +9,6 @@ from torch.nn import functional as F
 class LPIPS(nn.Module):
     """Distance between unit-normalised AlexNet features, weighted per channel.
 
-    On the reference pictures of LPIPS's own repository it gives 0.722 and 0.138.
-
     Args:
         path: safetensors file with torchvision's AlexNet convolutions (`features.N.weight`) and LPIPS's linear layers
             (`linN.weight`, `[1, C, 1, 1]`).

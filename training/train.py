@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from textir_hf import degradations
-from textir_hf.clip import TextRecentering
+from textir_hf.clip import TextRecentering, embed_texts
 from textir_hf.generator import TextIRGenerator
 from training import losses
 from training.captions import domain_sentences
@@ -139,8 +139,6 @@ class Trainer:
 
     @torch.inference_mode()
     def _recentering(self) -> TextRecentering:
-        from textir_hf.clip import embed_texts
-
         sentences = domain_sentences(self.config.data)
         parts = [embed_texts(self.clip, self.tokenizer, sentences[i : i + 64]) for i in range(0, len(sentences), 64)]
         text, image = torch.cat(parts), self.embeddings.flatten(0, 1)
@@ -164,7 +162,7 @@ class Trainer:
     def finish(self, sample: Tensor, target: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:
         """The network's output as an RGB image `[N, 3, S, S]`, with the known pixels of an inpainting in place."""
         if self.config.task == "inpainting":
-            return sample * mask + target * (1 - mask)
+            return degradations.composite(target, sample, mask)
         if self.config.task == "colorization":
             # Colours beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0.
             return degradations.join_lab(degraded.clamp(1, 99), sample)
