@@ -37,7 +37,7 @@ def _copy(model: TextIRGenerator, dtype: torch.dtype) -> TextIRGenerator:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=14)
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()
     torch.manual_seed(0)

@@ -52,7 +52,9 @@ def equalized(layer: EqualizedConv2d, x: Tensor, stride: int = 1, padding: int =
 
 
 def style_conv(layer: StyleConv2d, x: Tensor, code: Tensor, fuse=None) -> Tensor:
-    x = modulated_conv(x, layer.weight, layer.affine(code), True, layer.blur is not None)
+    upsample = layer.blur is not None
+    weight = layer.weight.transpose(0, 1) if upsample else layer.weight
+    x = modulated_conv(x, weight, layer.affine(code), True, upsample)
     if fuse is not None:
         feature, encoder_weight, generator_weight = fuse
         x = feature * encoder_weight[:, :, None, None] + x * generator_weight[:, :, None, None]

@@ -11,7 +11,8 @@ def test_style_conv_equals_a_kernel_for_each_sample(upsample):
     layer = StyleConv2d(5, 7, 4, upsample)
     torch.nn.init.normal_(layer.bias)
     x, style = torch.randn(3, 5, 6, 8), torch.randn(3, 4)
-    expected = modulated_conv(x, layer.weight, layer.affine(style), True, upsample) + layer.bias[:, None, None]
+    weight = layer.weight.transpose(0, 1) if upsample else layer.weight
+    expected = modulated_conv(x, weight, layer.affine(style), True, upsample) + layer.bias[:, None, None]
     torch.testing.assert_close(layer(x, style), F.leaky_relu(expected, 0.2) * 2**0.5, atol=2e-6, rtol=1e-5)
 
 

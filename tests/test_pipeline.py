@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture
+from conftest import hole, picture, tiny_generator
 
-from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.degradations import lightness
 from textir_hf.images import to_rgb, to_tensor
 from textir_hf.pipeline import EMBEDDED
@@ -114,6 +114,18 @@ def test_save_and_load_give_the_same_picture(pipeline, task, tmp_path):
     assert isinstance(loaded.restorer, TextIRGenerator)
     first, second = (p("a red flower", picture(), **TASKS[task], output_type="np").images for p in (pipe, loaded))
     assert np.array_equal(first, second)
+
+
+def test_weights_at_odd_addresses_are_moved(encoder):
+    clip = MiniCLIPModel(encoder[0].config)
+    for parameter in clip.parameters():
+        memory = torch.empty(parameter.numel() + 16)
+        start = (-memory.data_ptr() // 4) % 16 + 1  # one float past a multiple of 64 bytes
+        parameter.data = memory[start : start + parameter.numel()].view(parameter.shape).copy_(parameter.data)
+    before = [p.clone() for p in clip.parameters()]
+    TextIRPipeline(tiny_generator(), clip, *encoder[1:])
+    assert all(p.data_ptr() % 64 == 0 for p in clip.parameters())
+    assert all(torch.equal(p, b) for p, b in zip(clip.parameters(), before, strict=True))
 
 
 def test_openai_clip_takes_the_embedded_encoders_place(pipeline, openai_encoder, tmp_path):

@@ -34,6 +34,9 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
         raise ValueError(f"The checkpoint holds {len(left)} keys that TextIR's release has not, such as {left[0]}.")
     ours["style.weight"] = ours["style.weight"] / math.sqrt(shape["embedding_dim"])  # we scale the embedding instead
     model = TextIRGenerator(**shape)
+    for name in ours:
+        if name.endswith(".up.weight"):  # a transposed convolution's layout
+            ours[name] = ours[name].transpose(1, 2)
     model.load_state_dict({name: value.reshape(model.state_dict()[name].shape) for name, value in ours.items()})
     return model.eval()
 

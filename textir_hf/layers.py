@@ -105,11 +105,14 @@ class StyleConv2d(nn.Module):
     StyleGAN2, Eq. 1 and 3: `W' = s W`, then `W'' = W' / sqrt(sum W'^2 + 1e-8)`. Scaling the input by `s` and the
     output by the norm instead of the kernel is the same map and keeps one kernel for the whole batch. The output's
     factors (norm, fusion weight, the activation's sqrt 2) are all positive or linear, so they are joined in one pass.
+
+    Without gradients the input is overwritten: at full size, a fresh buffer costs more than the arithmetic.
     """
 
     def __init__(self, in_channels: int, out_channels: int, style_dim: int, upsample: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        shape = (in_channels, out_channels) if upsample else (out_channels, in_channels)  # a transposed convolution's
+        self.weight = nn.Parameter(torch.randn(*shape, 3, 3))
         self.affine = EqualizedLinear(style_dim, in_channels, bias=1.0)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -122,13 +125,15 @@ class StyleConv2d(nn.Module):
         noise: Tensor | None = None,  # [N, 1, H', W'], unit normal
         fuse: tuple[Tensor, Tensor, Tensor] | None = None,  # encoder feature [N, O, H, W], its and our weight [N, O]
     ) -> Tensor:  # [N, O, H', W'], H' = 2H when upsampling
-        scale = self.affine(style) / math.sqrt(self.weight[0].numel())  # [N, I]
-        gain = torch.rsqrt(scale.square() @ self.weight.square().sum((2, 3)).T + 1e-8)  # [N, O]
-        x = x * scale[:, :, None, None].to(x.dtype)
+        scale = self.affine(style) / math.sqrt(9 * x.shape[1])  # [N, I]
+        energy = self.weight.square().sum((2, 3))  # [O, I], or [I, O] when upsampling
+        gain = torch.rsqrt(scale.square() @ (energy.T if self.blur is None else energy) + 1e-8)  # [N, O]
+        scale = scale[:, :, None, None].to(x.dtype)
+        x = x * scale if torch.is_grad_enabled() else x.mul_(scale)
         if self.blur is None:
             x = F.conv2d(x, self.weight, padding=1)
         else:
-            x = self.blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2))
+            x = self.blur(F.conv_transpose2d(x, self.weight, stride=2))
         gain = gain * _SQRT2
         noise_gain = (_SQRT2 * self.noise_strength).expand_as(gain)
         if fuse is not None:
@@ -155,5 +160,8 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, image: Tensor | None = None) -> Tensor:
         scale = self.affine(style) / math.sqrt(self.weight.shape[1])  # [N, I]
-        y = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.weight, self.bias)
+        if len(x) == 1:  # scaling the kernel saves a pass over the features
+            y = F.conv2d(x, self.weight * scale[0, :, None, None].to(x.dtype), self.bias)
+        else:
+            y = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.weight, self.bias)
         return y if image is None else y + self.upsample(image)
