@@ -1,30 +1,58 @@
 import io
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import picture
 from datasets import Dataset, Features, Image, List, Value, disable_progress_bars
+from PIL import Image as PILImage
+from safetensors.torch import load_file
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from training import train_clip
-from training.data import HoleSampler, load_pictures
+from training.config import PRESETS, TrainingConfig, parse
+from training.data import HoleSampler, StreamedRows, load_masks, load_pictures, open_dataset
+from training.embeddings import cached_embeddings
 from training.export import export
-from training.train import Trainer, TrainingConfig
+from training.train import Trainer
 
 disable_progress_bars()
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _accelerate():
+    """Accelerate keeps one state for a whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def encoded(image: PILImage.Image) -> dict:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Eight training and two test pictures as a parquet file."""
-    rows = []
-    for i in range(10):
-        buffer = io.BytesIO()
-        picture(48, 40, seed=i).save(buffer, "PNG")
-        image = {"bytes": buffer.getvalue(), "path": None}
-        rows.append({"image": image, "text": ["a red flower", "a face"], "split": "test" if i > 7 else "train"})
+    rows = [
+        {
+            "image": encoded(picture(48, 40, seed=i)),
+            "text": ["a red flower", "a face"],
+            "split": "test" if i > 7 else "train",
+        }
+        for i in range(10)
+    ]
     features = Features({"image": Image(), "text": List(Value("string")), "split": Value("string")})
     path = tmp_path_factory.mktemp("data") / "pictures.parquet"
     Dataset.from_list(rows, features=features).to_parquet(path)
@@ -40,112 +68,394 @@ def clip_folder(encoder, tmp_path_factory):
 
 
 @pytest.fixture
-def config(data, clip_folder, tmp_path):
-    def make(**changes) -> TrainingConfig:
-        fields = {
-            "task": "inpainting",
-            "data": [data],
-            "output_dir": str(tmp_path / "run"),
-            "clip": clip_folder,
-            "sample_size": 32,
-            "channels": [4, 6, 8],
-            "style_dim": 8,
-            "discriminator_channels": [4, 8],
-            "batch_size": 2,
-            "max_steps": 4,
-            "lambda_features": 0.1,
-            "embedding_noise": 0.2,
-            "adversarial_start": 1,
-            "r1_every": 2,
-            "validation_steps": 4,
-            "checkpointing_steps": 2,
-            "bf16": False,
-            "lambda_perceptual": 0.0,
-        }
-        return TrainingConfig(**fields | changes)
+def fields(data, clip_folder, tmp_path):
+    return {
+        "task": "inpainting",
+        "data_files": [data],
+        "split_column": "split",
+        "caption_column": "text",
+        "output_dir": str(tmp_path / "run"),
+        "cache_dir": str(tmp_path / "cache"),
+        "clip": clip_folder,
+        "sample_size": 32,
+        "channels": [4, 6, 8],
+        "style_dim": 8,
+        "discriminator_channels": [4, 8],
+        "train_batch_size": 2,
+        "max_train_steps": 4,
+        "embedding_noise": 0.2,
+        "adversarial_start": 1,
+        "r1_every": 2,
+        "validation_steps": 4,
+        "checkpointing_steps": 2,
+        "lambda_perceptual": 0.0,
+        "dataloader_num_workers": 0,
+    }
 
-    return make
+
+@pytest.fixture
+def config(fields):
+    return lambda **changes: TrainingConfig(**fields | changes)
+
+
+def command(fields: dict) -> list[str]:
+    """The command line of these fields."""
+    words = []
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def run_module(fields: dict, *launcher: str) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"ACCELERATE_USE_CPU": "true"}
+    words = [sys.executable, *(launcher or ["-m", "training.train"]), *command(fields)]
+    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Waits for a run that must succeed."""
+    try:
+        out = process.communicate(timeout=120)[0].decode()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 0, out
+
+
+def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
+    """All that a checkpoint of a run holds, the last one's unless named."""
+    last = max(Path(folder).glob(name or "checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    state = {f"{p.name}.{k}": v for p in sorted(last.glob("*.safetensors")) for k, v in load_file(p).items()}
+    for path in sorted(last.glob("optimizer*.bin")):
+        for index, values in torch.load(path, weights_only=True)["state"].items():
+            state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}
+    progress = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)
+    return state | {f"average.{i}": v for i, v in enumerate(progress["average"])}
+
+
+def assert_same(first, second) -> None:
+    states = [final_state(f) for f in (first, second)]
+    assert states[0].keys() == states[1].keys() and len(states[0]) > 100
+    different = [k for k, v in states[0].items() if not torch.equal(v, states[1][k])]
+    assert not different
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
-def test_a_run_leaves_a_network_a_sheet_and_its_metrics(task, config, tmp_path):
-    trainer = Trainer(config(task=task, bf16=True))
+def test_a_run_leaves_a_pipeline_sheets_curves_and_metrics(task, config, tmp_path):
+    trainer = Trainer(config(task=task, mixed_precision="bf16", lambda_features=0.1, train_batch_size=3))
     before = {n: p.clone() for n, p in trainer.generator.named_parameters()}
-    encoder_before = {n: p.clone() for n, p in trainer.clip.named_parameters()}
-    trainer.run()
-    run = tmp_path / "run"
+    frozen = {"clip": trainer.clip, "features": trainer.features}
+    frozen_before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in frozen.items()}
+    folder = trainer.run()
     moved = [n for n, p in trainer.generator.named_parameters() if not torch.equal(p, before[n])]
-    assert {n for n in before if "noise_strength" not in n} == set(moved)
-    assert all(torch.equal(p, encoder_before[n]) and p.grad is None for n, p in trainer.clip.named_parameters())
-    assert TextIRGenerator.from_pretrained(run / "restorer").config.task == task
-    assert TextRecentering.from_pretrained(run / "recentering").image_mean.norm() > 0.1
-    assert (run / "validation" / "0000004.png").exists()
+    assert set(before) == set(moved)
+    for name, module in frozen.items():
+        for n, p in module.named_parameters():
+            assert p.grad is None and torch.equal(p, frozen_before[name][n])
+    pipe = TextIRPipeline.from_pretrained(folder)
+    assert pipe.restorer.config.task == task and pipe.recentering.image_mean.norm() > 0.1
+    assert {p.name for p in folder.iterdir()} >= {"model_index.json", "README.md", "samples.png", "curves.png"}
+    card = (folder / "README.md").read_text()
+    assert f"# TextIR, {task}" in card and "| right |" in card and "4 steps of 3 pictures at 32x32" in card
+    run = tmp_path / "run"
+    assert (run / "validation" / "0000004.png").exists() and not list(run.glob(".*"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in rows] == [1, 2, 3, 4]
+    assert [r["step"] for r in rows] == [1, 2, 3, 4, 4]
     assert "discriminator" not in rows[0] and "discriminator" in rows[1] and "r1" in rows[2] and "r1" not in rows[3]
+    assert {f"validation/{m}/{c}" for m in ("psnr", "ssim") for c in ("right", "other", "empty")} < set(rows[4])
     assert json.loads((run / "training_config.json").read_text())["task"] == task
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path):
-    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
-    Trainer(config(output_dir=whole)).run()
-    Trainer(config(output_dir=parts, max_steps=2)).run()
-    trainer = Trainer(config(output_dir=parts))
-    trainer.run()
-    states = [torch.load(f"{folder}/state.pt", weights_only=True) for folder in (whole, parts)]
-    for part in ("generator", "ema", "discriminator"):
-        for name, value in states[0][part].items():
-            assert torch.equal(value, states[1][part][name]), name
-    assert states[0]["step"] == states[1]["step"] == 4
+def test_the_run_with_vgg_and_clip_loss_gives_them_no_gradients(config, tmp_path):
+    from safetensors.torch import save_file
+
+    shapes = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256)}
+    shapes |= {17: (512, 256), 19: (512, 512), 21: (512, 512)}
+    state = {}
+    for index, (o, i) in shapes.items():
+        state |= {f"features.{index}.weight": torch.randn(o, i, 3, 3) / (9 * i) ** 0.5}
+        state |= {f"features.{index}.bias": torch.zeros(o)}
+    save_file(state, tmp_path / "vgg.safetensors")
+    trainer = Trainer(config(lambda_perceptual=0.1, vgg=str(tmp_path / "vgg.safetensors")))
+    values = trainer.train_step(trainer.batches())
+    assert values["perceptual"] > 0 and values["clip"] > 0
+    for module in (trainer.clip, trainer.perceptual):
+        parameters = list(module.parameters())
+        assert parameters and all(p.grad is None and not p.requires_grad for p in parameters)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
+    changes = {
+        "max_train_steps": 7,
+        "streaming": streaming,
+        "shuffle_buffer": 3,
+        "dataloader_num_workers": 2,
+        "validation_steps": 100,
+        "checkpoints_total_limit": 2,
+    }
+    whole = run_module(fields | changes | {"output_dir": str(tmp_path / "whole")})
+    killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
+    process = run_module(killed)
+    for _ in range(600):  # until the checkpoint of step 4 is there, so in the midst of an epoch
+        if (tmp_path / "killed" / "checkpoint-4").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    out = process.communicate()[0].decode()
+    found = sorted(p.name for p in (tmp_path / "killed").glob("checkpoint-*"))
+    assert found and len(found) <= 3, out
+    reached = max(int(name.split("-")[1]) for name in found)
+    end = max(7, reached + 2)
+    resumed = run_module(killed | {"max_train_steps": end, "resume_from_checkpoint": "latest"})
+    finish(resumed)
+    finish(whole)
+    if end > 7:
+        longer = fields | changes | {"output_dir": str(tmp_path / "whole"), "resume_from_checkpoint": "checkpoint-6"}
+        again = run_module(longer | {"max_train_steps": end})
+        finish(again)
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, end + 1))
+    assert len(list((tmp_path / "killed").glob("checkpoint-*"))) == 2
+
+
+def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_path):
+    changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
+    two = run_module(fields | changes | {"output_dir": str(tmp_path / "two")}, *torchrun)
+    finish(two)
+    for name, change in {"one": {"train_batch_size": 4}, "parts": {"gradient_accumulation_steps": 2}}.items():
+        Trainer(TrainingConfig(**fields | changes | change | {"output_dir": str(tmp_path / name)})).run()
+    losses = {
+        name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()[:2]]
+        for name in ("one", "two", "parts")
+    }
+    states = {name: final_state(tmp_path / name, "checkpoint-1") for name in losses}
+    for name in ("two", "parts"):
+        for step in range(2):
+            for term in ("l1", "adversarial", "discriminator", "r1"):
+                assert losses[name][step].get(term) == pytest.approx(losses["one"][step].get(term), abs=1e-4)
+        for key, value in states["one"].items():
+            other = states[name][key]
+            if "exp_avg_sq" in key:  # the squared gradients of the first update
+                torch.testing.assert_close(other, value, atol=1e-4 * value.max().item(), rtol=1e-3, msg=key)
+        # Adam divides by the gradient's own size, so that one of rounding errors alone has a sign by chance.
+        moved = [(v - states[name][k]).abs().flatten() for k, v in states["one"].items() if k.startswith("model")]
+        assert (torch.cat(moved) > 1e-4).float().mean() < 0.01
 
 
 def test_a_run_can_start_from_another_size(config, tmp_path):
-    Trainer(config(max_steps=1)).run()
-    start = str(tmp_path / "run" / "restorer")
-    trainer = Trainer(config(output_dir=str(tmp_path / "large"), sample_size=64, init_from=start))
-    saved = TextIRGenerator.from_pretrained(start).state_dict()
+    folder = Trainer(config(max_train_steps=1)).run()
+    trainer = Trainer(config(output_dir=str(tmp_path / "large"), sample_size=64, init_from=str(folder / "restorer")))
+    saved = TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
     assert all(torch.equal(p, saved[n]) for n, p in trainer.generator.state_dict().items())
 
 
 def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, clip_folder, tmp_path):
-    Trainer(config(max_steps=1)).run()
+    folder = Trainer(config(max_train_steps=1)).run()
     for _ in range(2):  # the second replaces the first
         export(tmp_path / "run", tmp_path / "made" / "checkpoint", clip_folder)
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["checkpoint"]
-    folder = tmp_path / "made" / "checkpoint"
-    assert sorted(p.name for p in folder.iterdir()) == ["model_index.json", "recentering", "restorer"]
-    assert not [p for p in folder.rglob("*.json") if str(tmp_path) in p.read_text()]
+    made = tmp_path / "made" / "checkpoint"
+    assert sorted(p.name for p in made.iterdir()) == ["model_index.json", "recentering", "restorer"]
+    assert not [p for p in made.rglob("*.json") if str(tmp_path) in p.read_text()]
     parts = dict(zip(("clip", "tokenizer", "image_processor"), encoder, strict=True))
-    pipe = TextIRPipeline.from_pretrained(folder, **parts)
-    trained = TextIRGenerator.from_pretrained(tmp_path / "run" / "restorer")
+    pipe = TextIRPipeline.from_pretrained(made, **parts)
+    trained = TextIRGenerator.from_pretrained(folder / "restorer")
     torch.testing.assert_close(pipe.restorer.style.weight, trained.style.weight, atol=1e-2, rtol=1e-3)
+    assert TextRecentering.from_pretrained(folder / "recentering").config.embedding_dim == 32
 
 
-def test_a_state_of_another_task_is_refused(config):
-    Trainer(config(max_steps=1)).run()
-    with pytest.raises(ValueError, match="holds a inpainting run, got --task colorization"):
-        Trainer(config(task="colorization")).run()
+def test_a_folder_of_pictures_trains_and_a_cached_embedding_is_used_again(config, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(6):
+        picture(40, 40, seed=i).save(folder / f"{i}.png")
+    changes = {"data_files": None, "train_data_dir": str(folder), "split_column": None, "caption_column": None}
+    made = config(**changes, holdout=2, cache_embeddings=True, domain_texts=str(tmp_path / "texts.txt"))
+    (tmp_path / "texts.txt").write_text("a red flower\na smiling face\n")
+    trainer = Trainer(made)
+    assert len(trainer.rows) == 4 and len(trainer.held_out) == 2 and trainer.embeddings.shape == (2, 4, 32)
+    (file,) = (tmp_path / "cache" / "embeddings").iterdir()
+    stamp = file.stat().st_mtime_ns
+    again = cached_embeddings(trainer.clip, trainer.image_processor, trainer.rows, made, "cpu")
+    assert torch.equal(again, trainer.embeddings) and file.stat().st_mtime_ns == stamp
+    batch = next(trainer.batches())
+    for target, flip, row in zip(batch["target"], batch["flip"], batch["row"], strict=True):
+        expected = trainer.embed(target[None].float() / 255)[0]
+        torch.testing.assert_close(trainer.embeddings[flip, row], expected, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        trainer.clip.logit_scale.add_(1.0)  # another encoder has another key
+    cached_embeddings(trainer.clip, trainer.image_processor, trainer.rows, made, "cpu")
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
+
+
+def stream(config, position=None, process=0, processes=1, take=20):
+    rows = StreamedRows(open_dataset(config, "train"), config, process, processes, position)
+    items = [item for batch in islice(rows, take) for item in batch]
+    assert len({id(i) for i in items}) == take * config.train_batch_size
+    return items
+
+
+def test_a_stream_shows_every_picture_once_an_epoch_and_goes_on_anywhere(config):
+    made = config(streaming=True, shuffle_buffer=3, train_batch_size=1)
+    items = stream(made)
+    epochs = [[i["image"]["bytes"] for i in items if i["position"]["epoch"] == e] for e in range(2)]
+    assert [len(e) for e in epochs] == [8, 8] and set(epochs[0]) == set(epochs[1]) and len(set(epochs[0])) == 8
+    assert epochs[0] != epochs[1] and [i["number"] for i in items] == list(range(1, 21))
+    for stop in (1, 3, 4, 8, 9, 16):
+        rest = stream(made, items[stop - 1]["position"], take=4)
+        assert [(i["number"], i["image"]) for i in rest] == [(i["number"], i["image"]) for i in items[stop : stop + 4]]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_processes_share_a_stream(config, data, files):
+    made = config(streaming=True, shuffle_buffer=3, train_batch_size=1, data_files=[data] * files)
+    shares = [[i for i in stream(made, None, p, 2, take=8) if i["position"]["epoch"] == 0] for p in range(2)]
+    numbers = [i["number"] for share in shares for i in share]
+    assert len(numbers) == len(set(numbers)) == 8 * files
+    pictures = [[i["image"]["bytes"] for i in share] for share in shares]
+    assert len(set(pictures[0]) | set(pictures[1])) == 8
+    assert files == 2 or not set(pictures[0]) & set(pictures[1])
+
+
+def test_damaged_pictures_are_skipped_and_too_many_stop_the_run(config, data, tmp_path, capsys):
+    rows = Dataset.from_parquet(data, cache_dir=str(tmp_path / "c")).cast_column("image", Image(decode=False)).to_list()
+    rows = [rows[i % 8] for i in range(120)]
+    features = Features({"image": Image(), "text": List(Value("string")), "split": Value("string")})
+    for count, stops in ((1, False), (2, True)):
+        for i in range(count):
+            rows[3 + i] = rows[3 + i] | {"image": {"bytes": b"no picture", "path": f"bad{i}.png"}}
+        path = tmp_path / f"{count}.parquet"
+        Dataset.from_list(rows, features=features).to_parquet(path)
+        trainer = Trainer(config(data_files=[str(path)], split_column=None, train_batch_size=20))
+        batches = trainer.batches()
+        if stops:
+            with pytest.raises(ValueError, match=r"2 of 120 pictures are damaged, more than 1%: bad0.png, bad1.png"):
+                [next(batches) for _ in range(7)]
+        else:
+            assert all(len(next(batches)["target"]) == 20 for _ in range(7))
+            assert "damaged picture 1 skipped: bad0.png" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_whole(config, tmp_path):
+    trainer = Trainer(config())
+    trainer.save()
+    before = final_state(tmp_path / "run")
+    trainer.train_step(trainer.batches())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written .* Older checkpoints are whole"):
+            trainer.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["checkpoint-0"]
+    after = final_state(tmp_path / "run")
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_a_checkpoint_of_another_run_is_refused(config):
+    Trainer(config(max_train_steps=2)).run()
+    with pytest.raises(ValueError, match="holds the run that reached checkpoint-2"):
+        Trainer(config()).run()
+    with pytest.raises(ValueError, match="made with --task inpainting, got colorization"):
+        Trainer(config(task="colorization", resume_from_checkpoint="latest")).run()
+    with pytest.raises(ValueError, match="checkpoint-9 is no checkpoint"):
+        Trainer(config(resume_from_checkpoint="checkpoint-9")).run()
+
+
+def test_a_stream_goes_on_only_with_the_same_batches(config):
+    Trainer(config(max_train_steps=2, streaming=True)).run()
+    with pytest.raises(ValueError, match="same --shuffle_buffer"):
+        Trainer(config(streaming=True, shuffle_buffer=7, resume_from_checkpoint="latest")).run()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config):
     trainer = Trainer(config())
+    trainer.save()
     with torch.no_grad():
         trainer.generator.encoder.first.weight.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="not finite at step 0: l1 nan"):
-        trainer.train_step()
+    message = r"not finite at step 0: l1 nan, clip nan. The last good checkpoint is .*checkpoint-0"
+    with pytest.raises(FloatingPointError, match=message):
+        trainer.train_step(trainer.batches())
+
+
+def test_without_a_network_the_pipeline_stays_and_the_way_to_push_is_said(config, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    folder = Trainer(config(max_train_steps=1, push_to_hub=True, hub_model_id="me/mine")).run()
+    said = capsys.readouterr().out
+    assert f"hf upload me/mine {folder}" in said and (folder / "model_index.json").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"task": "sharpening"}, "task must be one of"),
-        ({"sample_size": 30}, "sample_size must be a multiple of 4"),
-        ({"lambda_perceptual": 0.01}, "give their safetensors file with --vgg"),
+        ({"sample_size": 48, "channels": [4] * 6}, "sample_size must be a power of two and a multiple of 32"),
+        ({"train_batch_size": 0}, "train_batch_size must be at least 1"),
     ],
 )
 def test_unfit_configs_are_refused(config, change, message):
     with pytest.raises(ValueError, match=message):
         config(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_files": None}, "Exactly one of .* must name the data, got none"),
+        ({"train_data_dir": "x"}, "got train_data_dir and data_files"),
+        ({"output_dir": ""}, "--output_dir must be given"),
+        ({"streaming": True, "cache_embeddings": True}, "drop --cache_embeddings"),
+        ({"push_to_hub": True}, "needs --hub_model_id"),
+        ({"data_files": None, "train_data_dir": "/none"}, "cannot be opened.*no folder"),
+        ({"data_files": ["/none.parquet"]}, "cannot be opened"),
+        ({"image_column": "photo"}, "no column photo"),
+        ({"split_column": "part"}, "--split_column part is not there"),
+        ({"split_column": None, "holdout": 10}, "--holdout 10 leaves none of the 10"),
+        ({"split_column": "text"}, "holds no picture"),
+        ({"lambda_perceptual": 0.1, "vgg": "/none.safetensors"}, "VGG16's weights .* cannot be had"),
+        ({"clip": "/none"}, "dual encoder /none cannot be loaded"),
+        ({"domain_texts": "/none.txt"}, "must be a text file"),
+        ({"masks": "/none"}, "neither a parquet file nor a folder"),
+    ],
+)
+def test_unfit_inputs_are_refused(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(config(**change))
+
+
+def test_masks_with_grey_levels_are_refused(tmp_path):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 255
+    PILImage.fromarray(mask).save(tmp_path / "a.png")
+    assert load_masks(tmp_path, "train", 16).sum() == 36
+    mask[0, 0] = 7
+    PILImage.fromarray(mask).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"b.png holds grey levels \(7 among others\)"):
+        load_masks(tmp_path, "train", 16)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no mask"):
+        load_masks(tmp_path / "empty", "train", 16)
+
+
+def test_presets_hold_the_papers_recipe_and_give_way_to_the_command_line():
+    config = parse(["--preset", "super-resolution-ffhq-512", "--data_files", "x", "--learning_rate", "1e-3"])
+    assert (config.task, config.sample_size, config.lambda_clip) == ("super-resolution", 512, 0.1)
+    assert config.learning_rate == 1e-3 and config.data_files == ["x"] and config.embedding_noise == 0
+    assert PRESETS["inpainting-ffhq-256"].lambda_clip == 0.5
+    for name, preset in PRESETS.items():
+        paper = not name.startswith("textir-mini")
+        assert preset.source and preset.task in name and bool(preset.expected) == paper
+        if paper:
+            assert (preset.max_train_steps, preset.learning_rate, preset.lambda_perceptual) == (300_000, 2e-3, 0.01)
+    with pytest.raises(ValueError, match="--preset must be one of"):
+        parse(["--preset", "none"])
 
 
 def test_pictures_are_square_uint8_and_of_their_split(data):

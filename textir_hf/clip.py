@@ -5,14 +5,28 @@ BERT, mean-pooled. Both end in the same `projection_dim`-dimensional space.
 """
 
 import warnings
+from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    CLIPModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+ENCODER = "textir-mini-clip"
 
 # EfficientNet-Lite0 (Tan & Le, 2019; the "lite" variant has no squeeze-excitation and clips at 6):
 # repeats, kernel, stride, expansion, output channels.
@@ -233,6 +247,9 @@ class MiniCLIPModel(PreTrainedModel):
         return image @ text.T * self.logit_scale.exp()
 
 
+AutoConfig.register(MiniCLIPConfig.model_type, MiniCLIPConfig, exist_ok=True)
+
+
 class TextRecentering(ModelMixin, ConfigMixin):
     """Moves text embeddings to where the image embeddings lie, closing CLIP's modality gap.
 
@@ -254,6 +271,38 @@ class TextRecentering(ModelMixin, ConfigMixin):
     def forward(self, text_embedding: Tensor) -> Tensor:
         """`[N, D]` at unit length to `[N, D]` at unit length."""
         return F.normalize(self.image_mean + self.config.scale * (text_embedding - self.text_mean), dim=-1)
+
+
+def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32):
+    """A dual encoder, its tokenizer and its image processor.
+
+    Args:
+        name: "textir-mini-clip", which is embedded; a folder with a `MiniCLIPModel` or a CLIP model; or a CLIP model on
+            the Hub.
+        dtype: Of the weights.
+
+    Raises:
+        ValueError: It cannot be loaded, or is another kind of model.
+    """
+    where = CHECKPOINTS / ENCODER if str(name) == ENCODER else name
+    try:
+        config = AutoConfig.from_pretrained(where)
+        if isinstance(config, MiniCLIPConfig):
+            model, tokenizer = MiniCLIPModel, BertTokenizerFast
+        elif config.model_type == "clip":
+            model, tokenizer = CLIPModel, AutoTokenizer
+        else:
+            raise ValueError(f"its type is {config.model_type}, expected clip")
+        return (
+            model.from_pretrained(where, dtype=dtype).eval(),
+            tokenizer.from_pretrained(where),
+            CLIPImageProcessorPil.from_pretrained(where),
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The dual encoder {name} cannot be loaded ({str(error).splitlines()[0]}). Give textir-mini-clip, a "
+            "folder, or the name of a CLIP model on the Hub."
+        ) from error
 
 
 def clip_pixel_values(images: Tensor, image_processor) -> Tensor:

@@ -113,6 +113,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         output_scale: The network's output is multiplied by this.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,
@@ -134,6 +136,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             raise ValueError(f'strength_source must be "input", "encoder" or "embedding", got {strength_source!r}.')
         channels = tuple(channels)
         self.stride = 2 ** (len(channels) - 1)
+        self.gradient_checkpointing = False
         self.encoder = Encoder(in_channels, channels)
         self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
         if strength_source == "encoder":
@@ -194,7 +197,11 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         image = self.first_image(x, codes[:, 1])
         for i, level in enumerate(self.levels):
             code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
-            x, image = level(x, image, code, fuse[-2 - i], noise[2 * i + 1 : 2 * i + 3])
+            inputs = (x, image, code, fuse[-2 - i], noise[2 * i + 1 : 2 * i + 3])
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, image = self._gradient_checkpointing_func(level, *inputs)
+            else:
+                x, image = level(*inputs)
         if self.out is not None:
             image = self.out(image)
         return image * self.config.output_scale

@@ -8,19 +8,16 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertTokenizerFast, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf import degradations
-from textir_hf.clip import MiniCLIPModel, TextRecentering, embed_images, embed_texts
+from textir_hf.clip import CHECKPOINTS, ENCODER, TextRecentering, embed_images, embed_texts, load_encoder
 from textir_hf.generator import TextIRGenerator
 from textir_hf.images import Picture, to_array, to_mask, to_output, to_rgb, to_tensor
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 EMBEDDED = ("textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization")
-_ENCODER = "textir-mini-clip"
 
 
 class TextIRPipeline(DiffusionPipeline):
@@ -71,10 +68,9 @@ class TextIRPipeline(DiffusionPipeline):
         if "torch_dtype" not in kwargs:  # the older name of `dtype`
             kwargs.setdefault("dtype", torch.float32)
         if name in EMBEDDED:
-            folder, dtype = CHECKPOINTS / _ENCODER, kwargs.get("dtype", kwargs.get("torch_dtype"))
-            kwargs.setdefault("clip", MiniCLIPModel.from_pretrained(folder, dtype=dtype).eval())
-            kwargs.setdefault("tokenizer", BertTokenizerFast.from_pretrained(folder))
-            kwargs.setdefault("image_processor", CLIPImageProcessorPil.from_pretrained(folder))
+            parts = load_encoder(ENCODER, kwargs.get("dtype", kwargs.get("torch_dtype")))
+            for part, module in zip(("clip", "tokenizer", "image_processor"), parts, strict=True):
+                kwargs.setdefault(part, module)
             return super().from_pretrained(CHECKPOINTS / name, **kwargs)
         if not Path(name).is_dir() and name.count("/") != 1:
             raise ValueError(

@@ -4,8 +4,10 @@ A label is +1 (true), -1 (false) or 0 (not known). A sentence comes with the lab
 knows every picture of a batch that it fits, not only the one it was made for.
 """
 
+import argparse
 import io
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -211,3 +213,16 @@ def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
 def _any_face(rng: random.Random) -> str:
     true = [rng.random() < (0.5 if n in ("male", "young", "smiling", "mouth_open") else 0.15) for n in FACE_ATTRIBUTES]
     return face_sentence(np.where(true, 1, -1), rng)[0]
+
+
+def main() -> None:
+    """Writes the sentences of `domain_sentences` for `training.train --domain_texts`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("files", nargs="+", help="parquet files")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    args.output.write_text("\n".join(" ".join(s.split()) for s in domain_sentences(args.files)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,69 +1,330 @@
-"""Pictures for training: parquet files of an `image` and a `split` column, held in memory at the trained size."""
+"""Pictures for training: from the Hub, a folder or parquet files, decoded and damaged in the loader's workers.
 
+Everything random about a sample follows from the run's seed and the sample's number alone. So a run goes on exactly
+where it stopped, and the number of processes that share a batch changes nothing.
+"""
+
+import hashlib
+import io
 import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import load_dataset
-from PIL import Image
+from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Image as ImageFeature
+from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils import data
 from tqdm import tqdm
 
+from textir_hf import degradations
 from textir_hf.clip import embed_images
 from textir_hf.degradations import FACTORS, box_mask, free_form_mask
+from textir_hf.images import SUFFIXES
+from training.config import TrainingConfig
+
+MOST_CORRUPT = 0.01
 
 
-def load_pictures(files: list[str], split: str, size: int) -> Tensor:
-    """All pictures of one split, their middle square resized with an antialiased filter.
-
-    Args:
-        files: Parquet files.
-        split: "train" or "test".
-        size: Side of the result, pixels.
-
-    Returns:
-        `[N, 3, size, size]` uint8.
+def open_dataset(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
+    """Rows of one split, the pictures still encoded.
 
     Raises:
-        ValueError: No row has this split.
+        ValueError: The data set, the split or the image column is not there.
     """
-    pictures = []
-    for file in files:
-        rows = load_dataset("parquet", data_files=str(file), split="train")
-        keep = [i for i, s in enumerate(rows["split"]) if s == split]
-        for row in tqdm(rows.select(keep).select_columns("image"), desc=f"{Path(file).stem} {split}"):
-            pictures.append(_square(row["image"].convert("RGB"), size))
-    if not pictures:
-        raise ValueError(f'No row of {files} has split "{split}". The column must hold "train" and "test".')
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    try:
+        if config.dataset_name:
+            rows = load_dataset(config.dataset_name, config.dataset_config, split=split, streaming=config.streaming)
+        elif config.train_data_dir:
+            if not Path(config.train_data_dir).is_dir():
+                raise FileNotFoundError(f"{config.train_data_dir} is no folder")
+            rows = load_dataset("imagefolder", data_dir=config.train_data_dir, split=split, streaming=config.streaming)
+        else:
+            rows = load_dataset(
+                "parquet", data_files={"train": config.data_files}, split="train", streaming=config.streaming
+            )
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise ValueError(f'The data cannot be opened, or has no split "{split}": {error}') from error
+    columns = rows.column_names or []
+    if config.image_column not in columns:
+        raise ValueError(
+            f"The data has no column {config.image_column}, only {', '.join(columns)}: set --image_column."
+        )
+    rows = rows.cast_column(config.image_column, ImageFeature(decode=False))
+    if config.split_column:
+        if config.split_column not in columns:
+            raise ValueError(f"--split_column {config.split_column} is not there, the data has {columns}.")
+        wanted = "train" if split == config.train_split else "test"
+        if config.streaming:
+            rows = rows.filter(lambda value: value == wanted, input_columns=config.split_column)
+        else:
+            rows = rows.select([i for i, value in enumerate(rows[config.split_column]) if value == wanted])
+    return rows
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
+def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
+    """The rows to train on, and up to `validation_pictures` held-out ones.
+
+    Raises:
+        ValueError: There are no pictures.
+    """
+    rows, count = open_dataset(config, config.train_split), config.validation_pictures
+    if config.validation_split or (config.split_column and not config.holdout):
+        held_out = open_dataset(config, config.validation_split or "test")
+    elif config.holdout:
+        if not config.streaming and config.holdout >= len(rows):
+            raise ValueError(f"--holdout {config.holdout} leaves none of the {len(rows)} pictures to train on.")
+        held_out, rows = rows.take(config.holdout), rows.skip(config.holdout)
+    else:
+        held_out = rows.take(0)
+    if not config.streaming and len(rows) == 0:
+        raise ValueError("The data holds no picture to train on. Look at --train_split and --split_column.")
+    if isinstance(held_out, Dataset) and len(held_out) > count:  # spread over the whole split
+        held_out = held_out.select(np.linspace(0, len(held_out) - 1, count).astype(int))
+    return rows, list(held_out.take(count))
+
+
+def decode(value: dict, size: int) -> Tensor:
+    """An encoded picture upright, its middle square resized with an antialiased filter: `[3, size, size]` uint8.
+
+    Raises:
+        OSError, SyntaxError, ValueError: The picture is damaged.
+    """
+    with Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]) as image:
+        image = ImageOps.exif_transpose(image).convert("RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return np.asarray(image.resize((size, size), Image.LANCZOS, box=(left, top, left + side, top + side)))
+    square = image.resize((size, size), Image.LANCZOS, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).contiguous()
 
 
-def load_masks(file: str, split: str, size: int) -> Tensor:
-    """Irregular hole masks of one split: `[N, 1, size, size]`, 1 = hole, shrunk with NEAREST to stay binary."""
-    rows = load_dataset("parquet", data_files=str(file), split="train")
-    keep = [i for i, s in enumerate(rows["split"]) if s == split]
-    masks = [np.asarray(rows[i]["image"].convert("L").resize((size, size), Image.NEAREST)) > 127 for i in keep]
+def decode_whole(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Tensor]]:
+    """The pictures of these rows that are not damaged, with their places."""
+    found = []
+    for i, row in enumerate(rows):
+        try:
+            found.append((i, decode(row[config.image_column], config.sample_size)))
+        except (OSError, SyntaxError, ValueError):
+            continue
+    return found
+
+
+class Degrader:
+    """Makes a training sample of a picture."""
+
+    def __init__(self, task: str, size: int, masks: Tensor | None, seed: int) -> None:
+        self.task, self.size, self.seed = task, size, seed
+        self.holes = HoleSampler(size, masks)
+
+    def __call__(self, target: Tensor, number: int) -> dict[str, Tensor]:
+        """`[3, S, S]` uint8 and the sample's number to what `degrade` gives, with the flip and the seed used."""
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
+        rng = random.Random(seed)
+        flip = rng.random() < 0.5
+        target = target.flip(-1) if flip else target
+        return {"target": target, "flip": int(flip), "seed": seed, **self.degrade(target, rng)}
+
+    def degrade(self, target: Tensor, rng: random.Random) -> dict[str, Tensor]:
+        """`[3, S, S]` uint8 to the network's input `degraded` with, by task, its `mask` or `strength`."""
+        image = target[None].float() / 255
+        if self.task == "inpainting":
+            mask = self.holes(1, rng)
+            return {"degraded": degradations.mask_out(image, mask)[0], "mask": mask[0]}
+        if self.task == "super-resolution":
+            factor = draw_factor(rng)
+            degraded = degradations.lose_resolution(image, factor)[0]
+            return {"degraded": degraded, "strength": torch.tensor(factor / degradations.MAX_FACTOR)}
+        return {"degraded": degradations.lightness(image)[0]}
+
+
+class Pictures(data.Dataset):
+    """Sample number n to a sample: each epoch has its own permutation; a damaged picture's successor replaces it."""
+
+    def __init__(self, rows: Dataset, image_column: str, degrader: Degrader) -> None:
+        self.rows, self.image_column, self.degrader = rows, image_column, degrader
+        self._epoch, self._order = -1, []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict:
+        epoch, place = divmod(number, len(self.rows))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.degrader.seed, epoch]).permutation(len(self.rows))
+        corrupt = []
+        for attempt in range(len(self.rows)):
+            row = int(self._order[(place + attempt) % len(self.rows)])
+            value = self.rows[row][self.image_column]
+            try:
+                target = decode(value, self.degrader.size)
+            except (OSError, SyntaxError, ValueError):
+                corrupt.append(value.get("path") or f"row {row}")
+                continue
+            return {"row": row, "corrupt": corrupt, **self.degrader(target, number)}
+        raise ValueError(f"None of the {len(self.rows)} pictures can be decoded. Look at {corrupt[0]}, for example.")
+
+
+class SampleNumbers:
+    """Batches of sample numbers for one process of several, from sample `start` on, without end."""
+
+    def __init__(self, start: int, batch: int, process: int, processes: int) -> None:
+        self.start, self.batch, self.process, self.processes = start, batch, process, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.start + self.process * self.batch
+        while True:
+            yield list(range(first, first + self.batch))
+            first += self.batch * self.processes
+
+
+class StreamedRows:
+    """Batches of a stream's encoded rows for one process of several, shuffled `shuffle_buffer` rows at a time.
+
+    Every row says in `position` how to go on after it: the stream's state at the start of its block, and how many
+    rows of the block are done. The next block is read while this one is used.
+
+    Args:
+        rows: The stream.
+        config: The run's.
+        process: This process's number.
+        processes: How many there are.
+        position: That of the last row used, or None to start.
+    """
+
+    def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
+        self.config, self.process, self.processes = config, process, processes
+        self.position = position or {"epoch": 0, "state": None, "done": 0, "count": 0}
+        if rows.num_shards >= processes:  # whole files where there are enough, else every so-manieth row
+            self.rows = rows.shard(num_shards=processes, index=process)
+        else:
+            self.rows = rows.filter(lambda _, i: i % processes == process, with_indices=True)
+
+    def _blocks(self) -> Iterator[tuple[int, dict, list[dict]]]:
+        start = deepcopy(self.rows.state_dict())
+        epoch, state, seen = self.position["epoch"], self.position["state"] or start, False
+        while True:
+            self.rows.load_state_dict(state)
+            iterator = iter(self.rows)
+            while block := list(islice(iterator, self.config.shuffle_buffer)):
+                seen = True
+                yield epoch, state, block
+                state = deepcopy(self.rows.state_dict())
+            if not seen:
+                raise ValueError(f"The stream holds no picture for process {self.process + 1} of {self.processes}.")
+            epoch, state = epoch + 1, start
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        done, count, batch = self.position["done"], self.position["count"], []
+        with ThreadPoolExecutor(1) as reader:
+            blocks = self._blocks()
+            following = reader.submit(next, blocks)
+            while True:
+                epoch, state, block = following.result()
+                following = reader.submit(next, blocks)
+                seed = [self.config.seed, self.process, epoch, count - done]
+                for i in np.random.default_rng(seed).permutation(len(block))[done:]:
+                    done, count = done + 1, count + 1
+                    position = {"epoch": epoch, "state": state, "done": done, "count": count}
+                    number = self.process + self.processes * count
+                    batch.append({"image": block[i][self.config.image_column], "number": number, "position": position})
+                    if len(batch) == self.config.train_batch_size:
+                        yield batch
+                        batch = []
+                done = 0
+
+
+class StreamedPictures(data.Dataset):
+    """Encoded rows of a stream to samples; another picture of the batch takes a damaged one's place."""
+
+    def __init__(self, degrader: Degrader) -> None:
+        self.degrader = degrader
+
+    def __getitems__(self, items: list[dict]) -> list[dict]:
+        targets, corrupt = [], []
+        for item in items:
+            try:
+                targets.append(decode(item["image"], self.degrader.size))
+            except (OSError, SyntaxError, ValueError):
+                targets.append(None)
+                corrupt.append(item["image"].get("path") or f"picture {item['number']} of the stream")
+        good = [t for t in targets if t is not None]
+        if not good:
+            raise ValueError(f"No picture of a batch can be decoded: {', '.join(corrupt)}.")
+        targets = [good[i % len(good)] if t is None else t for i, t in enumerate(targets)]
+        samples = [self.degrader(t, item["number"]) for t, item in zip(targets, items, strict=True)]
+        return [{"row": -1, "corrupt": corrupt, "position": items[-1]["position"], **sample} for sample in samples]
+
+
+def collate(samples: list[dict]) -> dict:
+    """Tensors and numbers stacked; the names of damaged pictures joined; the last position kept."""
+    batch = {"corrupt": [name for s in samples for name in s["corrupt"]], "position": samples[-1].get("position")}
+    for key in samples[0].keys() - batch.keys():
+        values = [s[key] for s in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
+    return batch
+
+
+def check_masks(mask: np.ndarray, name: str) -> np.ndarray:
+    """A mask file's pixels as booleans.
+
+    Raises:
+        ValueError: It holds other values than black and white.
+    """
+    values = np.unique(mask)
+    if not set(values.tolist()) <= {0, 255}:
+        raise ValueError(
+            f"{name} holds grey levels ({values[1] if len(values) > 1 else values[0]} among others): a mask is 0 = "
+            "known or 255 = hole. Threshold it, and save it as PNG, not JPEG."
+        )
+    return mask > 0
+
+
+def load_masks(path: str | Path, split: str, size: int) -> Tensor:
+    """Irregular hole masks: `[N, 1, size, size]`, 1 = hole, shrunk with NEAREST to stay binary.
+
+    Args:
+        path: Parquet file with the columns `image` and `split`, or a folder of pictures, all of one split.
+        split: "train" or "test", for a parquet file.
+        size: Side of the result, pixels.
+
+    Raises:
+        ValueError: A mask has grey levels, or there is none.
+    """
+    path, masks = Path(path).expanduser(), []
+    if path.is_dir():
+        names = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        images = ((p.name, Image.open(p)) for p in names)
+    elif path.is_file():
+        rows = load_dataset("parquet", data_files=str(path), split="train")
+        keep = [i for i, value in enumerate(rows["split"]) if value == split]
+        images = ((f"{path.name}, row {i}", rows[i]["image"]) for i in keep)
+    else:
+        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
+    for name, image in images:
+        mask = check_masks(np.asarray(image.convert("L")), name)
+        masks.append(np.asarray(Image.fromarray(mask).resize((size, size), Image.NEAREST)))
+    if not masks:
+        raise ValueError(f"{path} holds no mask.")
     return torch.from_numpy(np.stack(masks))[:, None].float()
 
 
 @torch.inference_mode()
-def embed_pictures(clip, image_processor, pictures: Tensor, batch: int = 64) -> Tensor:
-    """Embeddings of uint8 pictures and of their mirror images: `[2, N, D]` at unit length."""
-    out = torch.empty(2, len(pictures), clip.config.projection_dim)
-    for start in tqdm(range(0, len(pictures), batch), desc="embeddings"):
-        images = pictures[start : start + batch].float() / 255
-        with torch.autocast("cpu", torch.bfloat16):
+def embed_rows(clip, image_processor, rows: Dataset, config: TrainingConfig, device, batch: int = 64) -> Tensor:
+    """Embeddings of all pictures and of their mirror images, `[2, N, D]` at unit length; a damaged one's is 0."""
+    out = torch.zeros(2, len(rows), clip.config.projection_dim)
+    for start in tqdm(range(0, len(rows), batch), desc="embeddings"):
+        found = decode_whole([rows[i] for i in range(start, min(start + batch, len(rows)))], config)
+        if found:
+            places = [start + i for i, _ in found]
+            pictures = torch.stack([image for _, image in found]).to(device).float() / 255
             for flip in (0, 1):
-                out[flip, start : start + batch] = embed_images(
-                    clip, image_processor, images.flip(-1) if flip else images
-                )
+                out[flip, places] = embed_images(clip, image_processor, pictures.flip(-1) if flip else pictures).cpu()
     return out.clone()
 
 
@@ -81,7 +342,7 @@ class HoleSampler:
         if kind == "box":
             return box_mask(self.size, self.size, rng)
         if kind == "strokes" or self.irregular is None:
-            return free_form_mask(self.size, self.size, rng)
+            return (free_form_mask(self.size, self.size, rng) > 0.5).float()
         mask = self.irregular[rng.randrange(len(self.irregular))]
         mask = torch.rot90(mask, rng.randrange(4), (1, 2))
         return mask.flip(-1) if rng.random() < 0.5 else mask
@@ -90,3 +351,21 @@ class HoleSampler:
 def draw_factor(rng: random.Random) -> int:
     """A downscaling factor, uniform over 4, 8, 16, 32, 64 (TextIR, Sec. 3.3)."""
     return rng.choice(FACTORS)
+
+
+def load_pictures(files: list[str], split: str, size: int) -> Tensor:
+    """All pictures of one split of parquet files with the columns `image` and `split`: `[N, 3, size, size]` uint8.
+
+    Raises:
+        ValueError: No row has this split.
+    """
+    pictures = []
+    for file in files:
+        rows = load_dataset("parquet", data_files=str(file), split="train")
+        keep = [i for i, value in enumerate(rows["split"]) if value == split]
+        encoded = rows.select(keep).select_columns("image").cast_column("image", ImageFeature(decode=False))
+        for row in tqdm(encoded, desc=f"{Path(file).stem} {split}"):
+            pictures.append(decode(row["image"], size))
+    if not pictures:
+        raise ValueError(f'No row of {files} has split "{split}". The column must hold "train" and "test".')
+    return torch.stack(pictures)

@@ -1,8 +1,10 @@
 """StyleGAN2's residual discriminator, without the minibatch-deviation layer."""
 
 import math
+from contextlib import nullcontext
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from textir_hf.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
@@ -41,7 +43,8 @@ class Discriminator(nn.Module):
         self.hidden = EqualizedLinear(16 * widths[-1], widths[-1])
         self.logit = EqualizedLinear(widths[-1], 1)
 
-    def forward(self, images: Tensor) -> Tensor:  # [N, 3, S, S] in [0, 1] -> [N, 1]
-        x = self.blocks(self.first(images * 2 - 1))
-        x = self.last(x).flatten(1)
-        return self.logit(scaled_leaky_relu(self.hidden(x)))
+    def forward(self, images: Tensor, full_precision: bool = False) -> Tensor:  # [N, 3, S, S] in [0, 1] -> [N, 1]
+        with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
+            x = self.blocks(self.first(images * 2 - 1))
+            x = self.last(x).flatten(1)
+            return self.logit(scaled_leaky_relu(self.hidden(x)))

@@ -11,20 +11,20 @@ from pathlib import Path
 from diffusers import ModelMixin
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
-from training.train_clip import CHECKPOINT
-from training.train_clip import load as load_clip
+from textir_hf.clip import ENCODER, load_encoder
 
 
-def export(run: Path, checkpoint: Path, clip: Path = CHECKPOINT) -> None:
+def export(run: Path, checkpoint: Path, clip: str | Path = ENCODER) -> None:
     """Writes the pipeline's folder without the dual encoder, which all embedded checkpoints share.
 
     Args:
         run: Output folder of `training.train`.
         checkpoint: The folder to write; an older one is replaced when all is written.
-        clip: Folder of the dual encoder.
+        clip: The dual encoder that the run used.
     """
-    restorer, recentering = _half(TextIRGenerator, run / "restorer"), _half(TextRecentering, run / "recentering")
-    pipe = TextIRPipeline(restorer, *load_clip(clip), recentering)
+    restorer, moved = _half(TextIRGenerator, run / "pipeline" / "restorer"), run / "pipeline" / "recentering"
+    recentering = _half(TextRecentering, moved) if moved.is_dir() else None
+    pipe = TextIRPipeline(restorer, *load_encoder(clip), recentering)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
         whole = Path(folder) / "whole"

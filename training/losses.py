@@ -1,6 +1,9 @@
 """The objectives of TextIR, Sec. 3.3."""
 
+from pathlib import Path
+
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +42,23 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
         target_embedding: `[N, D]` at unit length.
     """
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
+
+
+def vgg_file(name: str) -> str:
+    """The path of VGG16's safetensors file: a path as it is, or a file of a Hub repository.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if Path(name).is_file():
+        return name
+    try:
+        return hf_hub_download(name, "model.safetensors")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"VGG16's weights {name} cannot be had ({str(error).splitlines()[0]}). Give their safetensors file with "
+            "--vgg, or set --lambda_perceptual 0."
+        ) from error
 
 
 class VGGPerceptualLoss(nn.Module):

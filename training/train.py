@@ -1,163 +1,205 @@
-"""Trains a TextIR generator for one task on one machine.
+"""Trains a TextIR generator for one task, on a laptop or on many GPUs.
 
-python -m training.train --task inpainting --data faces.parquet --masks masks.parquet --output_dir runs/inpainting
+accelerate launch -m training.train --preset textir-mini-inpainting --data_files faces.parquet --output_dir runs/faces
+accelerate launch -m training.train --preset inpainting-ffhq-256 --train_data_dir ffhq --output_dir runs/ffhq
 """
 
 import json
-import random
+import math
+import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import HfArgumentParser
 
 from textir_hf import degradations
-from textir_hf.clip import TextRecentering, embed_texts
+from textir_hf.clip import ENCODER, embed_images, load_encoder
 from textir_hf.generator import TextIRGenerator
 from training import losses
-from training.captions import domain_sentences
-from training.data import HoleSampler, draw_factor, embed_pictures, load_masks, load_pictures
+from training.config import TASKS, TrainingConfig, parse
+from training.data import (
+    MOST_CORRUPT,
+    Degrader,
+    Pictures,
+    SampleNumbers,
+    StreamedPictures,
+    StreamedRows,
+    collate,
+    load_masks,
+    training_and_held_out,
+)
 from training.discriminator import Discriminator
-from training.train_clip import CHECKPOINT
-from training.train_clip import load as load_clip
+from training.embeddings import cached_embeddings, recentering
+from training.publish import publish, write_pipeline
+from training.validation import Validation, plot_curves
 
-TASKS = {  # task: in_channels, out_channels, strength_source, input_scale, output_scale
-    "inpainting": (4, 3, "encoder", 1.0, 1.0),
-    "super-resolution": (3, 3, "input", 1.0, 1.0),
-    "colorization": (1, 2, "encoder", 0.01, 50.0),
-}
 LOG = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
+SAME = ("task", "sample_size", "channels", "style_dim", "discriminator_channels", "streaming", "seed", "clip")
 
 
-@dataclass
-class TrainingConfig:
-    """Everything that decides a run; the lambdas are those of TextIR, Eq. 8, where the defaults are the paper's."""
+class Progress:
+    """What a checkpoint holds besides networks and optimizers: the averaged weights and how far the run is."""
 
-    task: str = field(metadata={"help": "inpainting, super-resolution or colorization"})
-    data: list[str] = field(metadata={"help": "parquet files with the columns image and split"})
-    output_dir: str = field(metadata={"help": "where checkpoints, pictures and the trained network go"})
-    masks: str | None = field(default=None, metadata={"help": "parquet file of irregular hole masks"})
-    clip: str = field(default=str(CHECKPOINT), metadata={"help": "folder of the dual encoder"})
-    vgg: str | None = field(default=None, metadata={"help": "safetensors file of VGG16, for lambda_perceptual"})
-    init_from: str | None = field(default=None, metadata={"help": "folder of a network to start from, of any size"})
-    sample_size: int = 128
-    channels: list[int] = field(default_factory=lambda: [32, 64, 128, 192])
-    style_dim: int = 128
-    discriminator_channels: list[int] = field(default_factory=lambda: [16, 32, 64, 128])
-    batch_size: int = 16
-    max_steps: int = 300_000
-    max_minutes: float = field(default=0.0, metadata={"help": "stop after so many minutes of this run; 0 = never"})
-    learning_rate: float = 2e-3
-    beta1: float = field(default=0.0, metadata={"help": "Adam's momentum of the generator; the discriminator has none"})
-    lambda_adversarial: float = 0.01
-    lambda_clip: float = field(default=0.5, metadata={"help": "the paper has 0.5 for inpainting, else 0.1"})
-    lambda_l1: float = 1.0
-    lambda_perceptual: float = 0.01
-    lambda_features: float = field(default=0.0, metadata={"help": "weight of the embedded encoder's feature loss"})
-    adversarial_start: int = field(default=0, metadata={"help": "step from which the discriminator takes part"})
-    r1_weight: float = 10.0
-    r1_every: int = 16
-    embedding_noise: float = field(default=0.0, metadata={"help": "length of the noise added to the condition"})
-    ema_half_life: int = field(default=5000, metadata={"help": "pictures after which an old weight counts half"})
-    bf16: bool = True
-    validation_steps: int = 250
-    checkpointing_steps: int = 250
-    seed: int = 0
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self.step, self.samples = 0, 0
+        self.average = [p.detach().clone() for p in parameters]
+        self.positions: dict[int, dict] = {}  # of the processes in their streams
 
-    def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}.")
-        if self.sample_size % 2 ** (len(self.channels) - 1):
-            raise ValueError(
-                f"sample_size must be a multiple of {2 ** (len(self.channels) - 1)} for {len(self.channels)} levels, "
-                f"got {self.sample_size}."
-            )
-        if self.lambda_perceptual and not self.vgg:
-            raise ValueError(
-                "lambda_perceptual needs the weights of VGG16: give their safetensors file with --vgg, or set it to 0."
-            )
+    def update_average(self, parameters: list[Tensor], batch: int, half_life: int) -> None:
+        decay = min(0.5 ** (batch / half_life), (1 + self.step) / (10 + self.step))
+        for average, value in zip(self.average, parameters, strict=True):
+            average.lerp_(value.detach(), 1 - decay)
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        for average, value in zip(self.average, state.pop("average"), strict=True):
+            average.copy_(value)
+        vars(self).update(state)
 
 
 class Trainer:
     """Holds networks, optimizers and data; `run` is the loop."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        torch.manual_seed(config.seed)
-        self.config = config
-        self.folder = Path(config.output_dir)
+        config.check_inputs()
+        self.config, self.folder = config, Path(config.output_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "training_config.json").write_text(json.dumps(asdict(config), indent=2))
-        self.clip, self.tokenizer, self.image_processor = load_clip(Path(config.clip))
-        self.clip.requires_grad_(False)
-        in_channels, out_channels, source, input_scale, output_scale = TASKS[config.task]
-        self.generator, self.ema = (
-            TextIRGenerator(
-                task=config.task,
-                sample_size=config.sample_size,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                channels=tuple(config.channels),
-                embedding_dim=self.clip.config.projection_dim,
-                style_dim=config.style_dim,
-                strength_source=source,
-                input_scale=input_scale,
-                output_scale=output_scale,
-            ).to(memory_format=torch.channels_last)
-            for _ in range(2)
+        unused = DistributedDataParallelKwargs(find_unused_parameters=not config.noise)
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            log_with=config.report_to,
+            project_dir=config.output_dir,
+            kwargs_handlers=[unused],
         )
+        self.device = self.accelerator.device
+        set_seed(config.seed)
+        self.clip, self.tokenizer, self.image_processor = load_encoder(config.clip)
+        self.clip.requires_grad_(False).to(self.device)
+        self._build_networks()
+        self._build_losses()
+        self._build_data()
+        self.validation = Validation(config, self.held_out, self.degrader, self)
+        self.corrupt: set[str] = set()
+        self.waited = 0.0
+
+    def _build_networks(self) -> None:
+        config = self.config
+        in_channels, out_channels, source, input_scale, output_scale = TASKS[config.task]
+        self.network = {
+            "task": config.task,
+            "sample_size": config.sample_size,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": tuple(config.channels),
+            "embedding_dim": self.clip.config.projection_dim,
+            "style_dim": config.style_dim,
+            "strength_source": source,
+            "input_scale": input_scale,
+            "output_scale": output_scale,
+        }
+        generator = TextIRGenerator(**self.network)
         if config.init_from:
-            self.generator.load_state_dict(TextIRGenerator.from_pretrained(config.init_from).state_dict())
-        self.ema.load_state_dict(self.generator.state_dict())
-        self.ema.eval().requires_grad_(False)
-        self.discriminator = Discriminator(config.sample_size, tuple(config.discriminator_channels))
-        self.discriminator.to(memory_format=torch.channels_last)
+            generator.load_state_dict(TextIRGenerator.from_pretrained(config.init_from).state_dict())
+        if config.gradient_checkpointing:
+            generator.enable_gradient_checkpointing()
+        discriminator = Discriminator(config.sample_size, tuple(config.discriminator_channels))
+        generator, discriminator = (m.to(memory_format=torch.channels_last) for m in (generator, discriminator))
         rate = config.learning_rate
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), rate, (config.beta1, 0.99))
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), rate, (0.0, 0.99))
-        self.features = losses.EncoderFeatureLoss(self.clip.image_tower.backbone) if config.lambda_features else None
-        self.perceptual = losses.VGGPerceptualLoss(config.vgg) if config.lambda_perceptual else None
-        self.step, self.rng, self.random = 0, torch.Generator().manual_seed(config.seed), random.Random(config.seed)
+        optimizers = (
+            torch.optim.Adam(generator.parameters(), rate, (config.beta1, 0.99)),
+            torch.optim.Adam(discriminator.parameters(), rate, (0.0, 0.99)),
+        )
+        prepared = self.accelerator.prepare(generator, discriminator, *optimizers)
+        self.generator, self.discriminator, self.optimizer, self.discriminator_optimizer = prepared
+        self.progress = Progress(list(self.generator.parameters()))
+        self.accelerator.register_for_checkpointing(self.progress)
+        self.restorer = TextIRGenerator(**self.network).to(self.device).eval().requires_grad_(False)
 
-        self.pictures = load_pictures(config.data, "train", config.sample_size)
-        self.held_out = load_pictures(config.data, "test", config.sample_size)
-        masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
-        self.holes = HoleSampler(config.sample_size, masks)
-        self.embeddings = self._embeddings()
-        self.recentering = self._recentering()
+    def _build_losses(self) -> None:
+        config = self.config
+        self.features = self.perceptual = None
+        if config.lambda_features:
+            backbone = self.clip.image_tower.backbone if config.clip == ENCODER else None
+            backbone = backbone or load_encoder(ENCODER)[0].image_tower.backbone
+            self.features = losses.EncoderFeatureLoss(backbone.requires_grad_(False)).to(self.device)
+        if config.lambda_perceptual:
+            self.perceptual = losses.VGGPerceptualLoss(losses.vgg_file(config.vgg)).to(self.device)
+        self.weights = {
+            "l1": config.lambda_l1,
+            "clip": config.lambda_clip,
+            "features": config.lambda_features,
+            "perceptual": config.lambda_perceptual,
+            "adversarial": config.lambda_adversarial,
+        }
 
-    def _embeddings(self) -> Tensor:
-        path = self.folder / "embeddings.pt"
-        if not path.exists():
-            torch.save(embed_pictures(self.clip, self.image_processor, self.pictures), path)
-        return torch.load(path, weights_only=True)
+    def _build_data(self) -> None:
+        config, accelerator = self.config, self.accelerator
+        with accelerator.main_process_first():
+            self.rows, self.held_out = training_and_held_out(config)
+            masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
+        self.degrader = Degrader(config.task, config.sample_size, masks, config.seed)
+        self.embeddings = None
+        with accelerator.main_process_first(), torch.inference_mode():
+            if config.cache_embeddings:
+                self.embeddings = cached_embeddings(self.clip, self.image_processor, self.rows, config, self.device)
+        self.recentering = recentering(
+            config, self.rows, self.clip, self.tokenizer, self.image_processor, self.embeddings, self.device
+        )
 
-    @torch.inference_mode()
-    def _recentering(self) -> TextRecentering:
-        sentences = domain_sentences(self.config.data)
-        parts = [embed_texts(self.clip, self.tokenizer, sentences[i : i + 64]) for i in range(0, len(sentences), 64)]
-        text, image = torch.cat(parts), self.embeddings.flatten(0, 1)
-        text_spread, image_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (text, image))
-        module = TextRecentering(text.shape[1], scale=image_spread / text_spread)
-        module.text_mean.copy_(text.mean(0))
-        module.image_mean.copy_(image.mean(0))
-        return module
+    def batches(self):
+        """Batches of this process from where the run stands, without end."""
+        config, accelerator, progress = self.config, self.accelerator, self.progress
+        process, processes = accelerator.process_index, accelerator.num_processes
+        if config.streaming:
+            pictures = StreamedPictures(self.degrader)
+            items = StreamedRows(self.rows, config, process, processes, progress.positions.get(process))
+        else:
+            pictures = Pictures(self.rows, config.image_column, self.degrader)
+            items = SampleNumbers(progress.samples, config.train_batch_size, process, processes)
+        loader = DataLoader(
+            pictures,
+            batch_sampler=items,
+            num_workers=config.dataloader_num_workers,
+            collate_fn=collate,
+            pin_memory=self.device.type == "cuda",
+        )
+        iterator = iter(loader)
+        while True:
+            start = time.perf_counter()
+            batch = next(iterator)
+            self.waited += time.perf_counter() - start
+            self._count_corrupt(batch.pop("corrupt"))
+            position = batch.pop("position")
+            if position:
+                progress.positions[process] = position
+            progress.samples += processes * config.train_batch_size
+            yield {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
-    def degrade(self, target: Tensor, rng: random.Random) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """`[N, 3, S, S]` in [0, 1] to the network's input, and the inpainting's mask or the strengths."""
-        if self.config.task == "inpainting":
-            mask = self.holes(len(target), rng)
-            return degradations.mask_out(target, mask), mask, None
-        if self.config.task == "super-resolution":
-            factors = [draw_factor(rng) for _ in target]
-            small = [degradations.lose_resolution(t[None], f) for t, f in zip(target, factors, strict=True)]
-            return torch.cat(small), None, torch.tensor(factors) / degradations.MAX_FACTOR
-        return degradations.lightness(target), None, None
+    def _count_corrupt(self, names: list[str]) -> None:
+        for name in set(names) - self.corrupt:
+            self.corrupt.add(name)
+            tqdm.write(f"warning: damaged picture {len(self.corrupt)} skipped: {name}", file=sys.stderr)
+        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+        if len(self.corrupt) > MOST_CORRUPT * seen:
+            raise ValueError(
+                f"{len(self.corrupt)} of {seen} pictures are damaged, more than {MOST_CORRUPT:.0%}: "
+                f"{', '.join(sorted(self.corrupt)[:20])}. Remove or replace them."
+            )
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Image embeddings of `[N, 3, S, S]` in [0, 1], without gradients: `[N, D]`."""
+        with torch.no_grad():
+            return embed_images(self.clip, self.image_processor, images)
 
     def finish(self, sample: Tensor, target: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:
         """The network's output as an RGB image `[N, 3, S, S]`, with the known pixels of an inpainting in place."""
@@ -168,163 +210,293 @@ class Trainer:
             return degradations.join_lab(degraded.clamp(1, 99), sample)
         return sample
 
-    def train_step(self) -> dict[str, Tensor]:
-        """One update of the generator and, once it takes part, of the discriminator (Eq. 6 to 8)."""
-        config = self.config
-        rows = torch.randint(len(self.pictures), (config.batch_size,), generator=self.rng)
-        flip = torch.randint(2, (config.batch_size,), generator=self.rng)
-        target = self.pictures[rows].float() / 255
-        target = torch.where(flip[:, None, None, None] > 0, target.flip(-1), target)
-        target = target.to(memory_format=torch.channels_last)
-        embedding = self.embeddings[flip, rows]
-        noise = torch.randn(embedding.shape, generator=self.rng) * config.embedding_noise / embedding.shape[1] ** 0.5
-        condition = F.normalize(embedding + noise, dim=1)
-        degraded, mask, strength = self.degrade(target, self.random)
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.bf16)
-
-        with autocast:
-            sample = self.generator(degraded, condition, strength).sample.float()
+    def _generator_losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The terms of Eq. 8, the target and the restored images."""
+        config, autocast = self.config, self.accelerator.autocast
+        target = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
+        if self.embeddings is None:
+            embedding = self.embed(target)
+        else:
+            embedding = self.embeddings[batch["flip"].cpu(), batch["row"].cpu()].to(self.device)
+        sources = [torch.Generator(self.device).manual_seed(int(s)) for s in batch["seed"]]
+        noise = torch.stack([torch.randn(embedding.shape[1], generator=g, device=self.device) for g in sources])
+        condition = F.normalize(embedding + noise * config.embedding_noise / embedding.shape[1] ** 0.5, dim=1)
+        degraded, mask, strength = batch["degraded"], batch.get("mask"), batch.get("strength")
+        degraded = degraded.to(memory_format=torch.channels_last)
+        sample = self.generator(degraded, condition, strength, sources if config.noise else None).sample.float()
         restored = self.finish(sample, target, degraded, mask)
         if config.task == "colorization":
             values = {"l1": F.smooth_l1_loss(sample / 100, degradations.chroma(target) / 100, beta=0.1)}
         else:
             values = {"l1": F.l1_loss(restored, target)}
-        with autocast:
-            if config.lambda_clip:
+        with autocast():
+            if config.lambda_clip and self.progress.step >= config.clip_start:
                 values["clip"] = losses.clip_loss(self.clip, self.image_processor, restored, embedding)
             if self.features:
                 values["features"] = self.features(restored, target)
             if self.perceptual:
                 values["perceptual"] = self.perceptual(restored, target)
-            adversarial = config.lambda_adversarial > 0 and self.step >= config.adversarial_start
-            if adversarial:
-                self.discriminator.requires_grad_(False)
-                values["adversarial"] = losses.generator_loss(self.discriminator(restored).float())
-        weights = {
-            "l1": config.lambda_l1,
-            "clip": config.lambda_clip,
-            "features": config.lambda_features,
-            "perceptual": config.lambda_perceptual,
-            "adversarial": config.lambda_adversarial,
-        }
-        total = sum(weights[name] * value for name, value in values.items())
-        if not torch.isfinite(total):
-            terms = ", ".join(f"{n} {v.item():.3g}" for n, v in values.items())
-            raise FloatingPointError(f"The loss is not finite at step {self.step}: {terms}.")
-        self.optimizer.zero_grad()
-        total.backward()
-        self.optimizer.step()
-        if adversarial:
-            values |= self._discriminator_step(target, restored.detach(), autocast)
-        self._update_ema()
-        self.step += 1
-        return {name: value.detach() for name, value in values.items()}
+        if self._adversarial():
+            discriminator = self.accelerator.unwrap_model(self.discriminator)
+            discriminator.requires_grad_(False)
+            values["adversarial"] = losses.generator_loss(discriminator(restored).float())
+            discriminator.requires_grad_(True)
+        return values, target, restored
 
-    def _discriminator_step(self, target: Tensor, restored: Tensor, autocast) -> dict[str, Tensor]:
+    def _adversarial(self) -> bool:
+        return self.config.lambda_adversarial > 0 and self.progress.step >= self.config.adversarial_start
+
+    def _discriminator_losses(self, target: Tensor, restored: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         config = self.config
-        self.discriminator.requires_grad_(True)
-        with autocast:
-            logits = self.discriminator(torch.cat([target, restored])).float()
-            real, fake = logits.chunk(2)
-            values = {"discriminator": losses.discriminator_loss(real, fake)}
+        real, fake = self.discriminator(torch.cat([target, restored])).float().chunk(2)
+        values = {"discriminator": losses.discriminator_loss(real, fake)}
         total = config.lambda_adversarial * values["discriminator"]
-        if self.step % config.r1_every == 0:
+        if self.progress.step % config.r1_every == 0:
             images = target.detach().requires_grad_()
-            values["r1"] = losses.r1_penalty(self.discriminator(images), images)
+            values["r1"] = losses.r1_penalty(self.discriminator(images, full_precision=True), images)
             total = total + config.lambda_adversarial * config.r1_weight / 2 * config.r1_every * values["r1"]
-        self.discriminator_optimizer.zero_grad()
-        total.backward()
-        self.discriminator_optimizer.step()
-        return values
+        return values, total
 
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        decay = min(0.5 ** (self.config.batch_size / self.config.ema_half_life), (1 + self.step) / (10 + self.step))
-        for average, value in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
-
-    def run(self) -> None:
-        """Trains to `max_steps` or `max_minutes`, saving as it goes."""
-        self.resume()
-        start, config = time.monotonic(), self.config
-        with tqdm(total=config.max_steps, initial=self.step, desc=config.task) as bar:
-            while self.step < config.max_steps and not (
-                config.max_minutes and time.monotonic() - start > 60 * config.max_minutes
-            ):
-                values = {name: value.item() for name, value in self.train_step().items()}
-                bar.set_postfix({n: f"{values[n]:.3f}" for n in LOG if n in values})
-                bar.update()
-                with (self.folder / "metrics.jsonl").open("a") as file:
-                    file.write(json.dumps({"step": self.step} | values) + "\n")
-                if self.step % config.validation_steps == 0:
-                    self.validate()
-                if self.step % config.checkpointing_steps == 0:
-                    self.save()
-        self.save()
-        self.validate()
-
-    def _state(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        return {
-            "generator": self.generator,
-            "ema": self.ema,
-            "discriminator": self.discriminator,
-            "optimizer": self.optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }
-
-    def save(self) -> None:
-        """Writes the resumable state and the averaged network; an older one stays whole until the new one is."""
-        version, words, gauss = self.random.getstate()
-        state = {name: part.state_dict() for name, part in self._state().items()}
-        state |= {"step": self.step, "rng": self.rng.get_state(), "random": [version, list(words), gauss]}
-        state["task"] = self.config.task
-        temporary = self.folder / "state.tmp"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "state.pt")
-        self.ema.save_pretrained(self.folder / "restorer")
-        self.recentering.save_pretrained(self.folder / "recentering")
-
-    def resume(self) -> None:
-        """Goes on from `state.pt` in the output folder, if it is there.
+    def train_step(self, batches) -> dict[str, float]:
+        """One update of the generator and, once it takes part, of the discriminator (Eq. 6 to 8).
 
         Raises:
-            ValueError: The state belongs to another task.
+            FloatingPointError: A loss is NaN or infinite.
         """
-        path = self.folder / "state.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
-        if state["task"] != self.config.task:
-            raise ValueError(f"{path} holds a {state['task']} run, got --task {self.config.task}. Use another folder.")
-        for name, part in self._state().items():
-            part.load_state_dict(state[name])
-        self.step = state["step"]
-        self.rng.set_state(state["rng"])
-        version, words, gauss = state["random"]
-        self.random.setstate((version, tuple(words), gauss))
+        accelerator, config = self.accelerator, self.config
+        parts, sums = config.gradient_accumulation_steps, {}
+        for part in range(parts):
+            batch = next(batches)
+            with ExitStack() as stack:
+                if part < parts - 1:
+                    for network in (self.generator, self.discriminator):
+                        stack.enter_context(accelerator.no_sync(network))
+                values, target, restored = self._generator_losses(batch)
+                total = sum(self.weights[name] * value for name, value in values.items())
+                self._check_finite(values, total)
+                accelerator.backward(total / parts)
+                if self._adversarial():
+                    others, total = self._discriminator_losses(target, restored.detach())
+                    values |= others
+                    self._check_finite(values, total)
+                    accelerator.backward(total / parts)
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0) + value.detach().float() / parts
+        optimizers = [self.optimizer, *([self.discriminator_optimizer] if self._adversarial() else [])]
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.progress.update_average(self.generator.parameters(), self.batch_size, config.ema_half_life)
+        self.progress.step += 1
+        means = accelerator.reduce(torch.stack(list(sums.values())), "mean")
+        return dict(zip(sums, means.tolist(), strict=True))
 
-    @torch.inference_mode()
-    def validate(self, count: int = 8) -> None:
-        """Writes a sheet of held-out pictures: degraded, restored, target from top to bottom."""
-        target = self.held_out[torch.linspace(0, len(self.held_out) - 1, count).long()].float() / 255
-        embedding = embed_pictures(self.clip, self.image_processor, (target * 255).byte())[0]
-        degraded, mask, strength = self.degrade(target, random.Random(1))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            sample = self.ema(degraded, embedding, strength).sample.float()
-        restored = self.finish(sample, target, degraded, mask).clamp(0, 1)
-        shown = degraded[:, :3] if degraded.shape[1] > 1 else degraded.expand(-1, 3, -1, -1) / 100
-        rows = [torch.cat(list(r), 2) for r in (shown, restored, target)]
-        sheet = (torch.cat(rows, 1).movedim(0, -1) * 255).round().byte().numpy()
-        (self.folder / "validation").mkdir(exist_ok=True)
-        Image.fromarray(sheet).save(self.folder / "validation" / f"{self.step:07d}.png")
+    @property
+    def batch_size(self) -> int:
+        """Pictures in one update, of all processes."""
+        config = self.config
+        return config.train_batch_size * config.gradient_accumulation_steps * self.accelerator.num_processes
+
+    def _check_finite(self, values: dict[str, Tensor], total: Tensor) -> None:
+        if torch.isfinite(total):
+            return
+        terms = ", ".join(f"{n} {v.item():.3g}" for n, v in values.items() if not torch.isfinite(v)) or "their sum"
+        last = self.checkpoints()[-1:]
+        raise FloatingPointError(
+            f"The loss is not finite at step {self.progress.step}: {terms}. "
+            f"The last good checkpoint is {last[0] if last else 'none yet'}."
+        )
+
+    def run(self) -> Path:
+        """Trains to `max_train_steps` or `max_minutes`, saving as it goes; returns the pipeline's folder."""
+        accelerator, config, progress = self.accelerator, self.config, self.progress
+        self.resume()
+        if config.report_to:
+            flat = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in vars(config).items()}
+            accelerator.init_trackers("textir", flat)
+        if accelerator.is_main_process:
+            config.save(self.folder / "training_config.json")
+        started, batches = time.monotonic(), self.batches()
+        with tqdm(
+            total=config.max_train_steps,
+            initial=progress.step,
+            desc=config.task,
+            disable=not accelerator.is_local_main_process,
+        ) as bar:
+            while progress.step < config.max_train_steps and not self._out_of_time(started):
+                begin, waited = time.perf_counter(), self.waited
+                values = self.train_step(batches)
+                seconds = time.perf_counter() - begin
+                values |= {"images/s": self.batch_size / seconds, "waiting": (self.waited - waited) / seconds}
+                bar.set_postfix({n: f"{values[n]:.3g}" for n in (*LOG, "images/s") if n in values})
+                bar.update()
+                self.log(values)
+                if progress.step % config.validation_steps == 0:
+                    self.validate()
+                if progress.step % config.checkpointing_steps == 0:
+                    self.save()
+        if progress.step % config.checkpointing_steps:
+            self.save()
+        if progress.step % config.validation_steps:
+            self.validate()
+        return self.finalize()
+
+    def _out_of_time(self, started: float) -> bool:
+        late = [bool(self.config.max_minutes) and time.monotonic() - started > 60 * self.config.max_minutes]
+        return broadcast_object_list(late)[0]  # all processes stop at one step
+
+    def log(self, values: dict[str, float]) -> None:
+        """Adds a line to `metrics.jsonl` and to the tracker."""
+        self.accelerator.log(values, self.progress.step)
+        if self.accelerator.is_main_process:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": self.progress.step} | values) + "\n")
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The averaged weights, gathered from all processes."""
+        parameters = list(self.generator.parameters())
+        own = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for parameter, value in zip(parameters, self.progress.average, strict=True):
+                parameter.copy_(value)
+            state = {k: v.clone() for k, v in self.accelerator.get_state_dict(self.generator).items()}
+            for parameter, value in zip(parameters, own, strict=True):
+                parameter.copy_(value)
+        return state
+
+    def validate(self) -> None:
+        """Measures and shows the held-out pictures with the averaged weights."""
+        state = self.averaged_state()
+        if self.accelerator.is_main_process:
+            self.restorer.load_state_dict(state)
+            values = self.validation.run(self.restorer, self.folder / "validation" / f"{self.progress.step:07d}.png")
+            if values:
+                self.log({f"validation/{n}": v for n, v in values.items()})
+        self.accelerator.wait_for_everyone()
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, the oldest first."""
+        found = [p for p in self.folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+        return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+
+    def save(self) -> None:
+        """Writes a checkpoint under a temporary name and renames it: whatever happens, none is ever half there.
+
+        Raises:
+            OSError: It cannot be written. Older checkpoints are whole.
+        """
+        accelerator, progress = self.accelerator, self.progress
+        final = self.folder / f"checkpoint-{progress.step}"
+        temporary = self.folder / f".writing-{final.name}"
+        if self.config.streaming:
+            gathered = gather_object([progress.positions])
+            progress.positions = {k: v for positions in gathered for k, v in positions.items()}
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+        accelerator.wait_for_everyone()
+        try:
+            accelerator.save_state(str(temporary))
+            if accelerator.is_main_process:
+                self.config.save(temporary / "training_config.json")
+        except Exception as error:  # the libraries say "disk full" in several ways
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(
+                f"The checkpoint of step {progress.step} cannot be written ({error}). Older checkpoints are whole: "
+                'free some space and go on with --resume_from_checkpoint "latest".'
+            ) from error
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            limit = self.config.checkpoints_total_limit
+            for old in self.checkpoints()[: -limit or None] if limit else []:
+                trash = self.folder / f".deleting-{old.name}"
+                old.rename(trash)
+                shutil.rmtree(trash)
+        accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Goes on from a checkpoint, if the config names one.
+
+        Raises:
+            ValueError: There is none where it should be, it is of another run, or a run would be overwritten.
+        """
+        wanted, found = self.config.resume_from_checkpoint, self.checkpoints()
+        for rest in [*self.folder.glob(".writing-*"), *self.folder.glob(".deleting-*")]:
+            if self.accelerator.is_main_process:
+                shutil.rmtree(rest, ignore_errors=True)
+        if not wanted:
+            if found:
+                raise ValueError(
+                    f"{self.folder} holds the run that reached {found[-1].name}. Go on with --resume_from_checkpoint "
+                    "latest, or choose another --output_dir."
+                )
+            if self.accelerator.is_main_process:
+                (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            return
+        if wanted == "latest":
+            if not found:  # killed before its first checkpoint, or not yet started
+                self._keep_metrics(0)
+                return
+            wanted = found[-1]
+        path = Path(wanted) if Path(wanted).is_dir() else self.folder / wanted
+        if not (path / "training_config.json").is_file():
+            raise ValueError(f"{wanted} is no checkpoint. {self.folder} has {[p.name for p in found] or 'none'}.")
+        saved = json.loads((path / "training_config.json").read_text())
+        for name in SAME:
+            if saved[name] != getattr(self.config, name):
+                raise ValueError(
+                    f"{path} was made with --{name} {saved[name]}, got {getattr(self.config, name)}. Use the same, or "
+                    "start another run from its network with --init_from."
+                )
+        for name in ("train_batch_size", "shuffle_buffer") if self.config.streaming else ():
+            if saved[name] != getattr(self.config, name):
+                raise ValueError(f"A stream goes on only with the same --{name}: {path} has {saved[name]}.")
+        self.accelerator.load_state(str(path))
+        readers, processes = len(self.progress.positions), self.accelerator.num_processes
+        if self.config.streaming and readers not in (0, processes):
+            raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
+        self._keep_metrics(self.progress.step)
+
+    def _keep_metrics(self, step: int) -> None:
+        """Drops what was logged after the checkpoint."""
+        path = self.folder / "metrics.jsonl"
+        if self.accelerator.is_main_process and path.exists():
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("".join(f"{line}\n" for line in lines))
+            temporary.replace(path)
+
+    def finalize(self) -> Path:
+        """Writes the pipeline's folder, with its card and curves, and pushes it if asked to."""
+        state, folder = self.averaged_state(), self.folder / "pipeline"
+        if self.accelerator.is_main_process:
+            restorer = TextIRGenerator(**self.network)
+            restorer.load_state_dict(state)
+            parts = (self.clip, self.tokenizer, self.image_processor, self.recentering)
+            plot_curves(self.folder / "metrics.jsonl", self.folder / "curves.png")
+            write_pipeline(folder, self.config, self.progress.step, self.batch_size, restorer, *parts)
+            if self.config.push_to_hub:
+                publish(folder, self.config.hub_model_id)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return folder
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # a line cut short when the process was killed
+        return math.inf
 
 
 def main() -> None:
     try:
-        (config,) = HfArgumentParser(TrainingConfig).parse_args_into_dataclasses()
-        Trainer(config).run()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        folder = Trainer(parse()).run()
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    print(f"Pipeline: {folder}")
 
 
 if __name__ == "__main__":

@@ -25,12 +25,21 @@ from tqdm import tqdm
 from transformers import BertTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.clip import _LITE0_STAGES, MiniCLIPConfig, MiniCLIPModel, clip_pixel_values, embed_texts
+from textir_hf.clip import (
+    _LITE0_STAGES,
+    CHECKPOINTS,
+    ENCODER,
+    MiniCLIPConfig,
+    MiniCLIPModel,
+    clip_pixel_values,
+    embed_texts,
+    load_encoder,
+)
 from training import captions
 from training.evaluate_clip import print_attributes, print_colors, print_retrieval
 
 SETS = ("flickr8k_176", "faces_lfw_112", "flowers_176", "clothing_176")
-CHECKPOINT = Path(__file__).parent.parent / "textir_hf" / "checkpoints" / "textir-mini-clip"
+CHECKPOINT = CHECKPOINTS / ENCODER
 MAX_TOKENS = 77
 
 
@@ -271,16 +280,10 @@ def save(model: MiniCLIPModel, tokenizer, processor, output: Path) -> None:
         parts.rename(output)
 
 
-def load(folder: Path) -> tuple[MiniCLIPModel, BertTokenizerFast, CLIPImageProcessorPil]:
-    """Reads what `save` wrote, in fp32."""
-    model = MiniCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    return model, BertTokenizerFast.from_pretrained(folder), CLIPImageProcessorPil.from_pretrained(folder)
-
-
 @torch.no_grad()
 def evaluate(args: argparse.Namespace) -> None:
     """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of colour words."""
-    model, tokenizer, processor = load(args.checkpoint)
+    model, tokenizer, processor = load_encoder(args.checkpoint)
     parts = [Rows(args.data, s, model, processor, args.cache) for s in SETS]
     pooled = [model.image_tower.pool(p.places[0, ~p.train].float(), p.whole[0, ~p.train].float()) for p in parts]
     images = [F.normalize(p, dim=1) for p in pooled]

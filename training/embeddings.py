@@ -1,0 +1,84 @@
+"""Embeddings of the training pictures, computed once and kept; and where texts have to be moved to meet them."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from textir_hf.clip import TextRecentering, embed_images, embed_texts
+from training.config import TrainingConfig
+from training.data import decode_whole, embed_rows
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cached_embeddings(clip, image_processor, rows: Dataset, config: TrainingConfig, device) -> Tensor:
+    """Embeddings of all pictures and of their mirror images, `[2, N, D]`, kept on disk under the key of both.
+
+    The key holds the encoder's weights, the rows' fingerprint and the pictures' size.
+    """
+    key = f"{fingerprint(clip)} {rows._fingerprint} {config.image_column} {config.sample_size}"
+    folder = Path(config.cache_dir).expanduser() / "embeddings"
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        save_file({"embeddings": embed_rows(clip, image_processor, rows, config, device)}, temporary)
+        temporary.replace(path)
+    return load_file(path)["embeddings"]
+
+
+@torch.no_grad()
+def recentering(
+    config: TrainingConfig, rows, clip, tokenizer, image_processor, embeddings: Tensor | None, device, most: int = 1000
+) -> TextRecentering | None:
+    """Where the texts of this domain lie against its pictures, or None if no texts are given.
+
+    Args:
+        config: `domain_texts` names a file of sentences; else `caption_column` gives them.
+        rows: The training rows.
+        clip: The dual encoder.
+        tokenizer: Its tokenizer.
+        image_processor: Its image processor.
+        embeddings: `[2, N, D]` of the pictures, if they are cached.
+        device: Where the encoder is.
+        most: At most so many texts and pictures count.
+
+    Raises:
+        ValueError: The file does not exist or is empty.
+    """
+    if not config.domain_texts and not config.caption_column:
+        return None
+    sample = list(rows.take(most)) if embeddings is None or not config.domain_texts else []
+    if config.domain_texts:
+        path = Path(config.domain_texts)
+        sentences = path.read_text().splitlines() if path.is_file() else []
+        sentences = [s for s in sentences if s.strip()]
+        if not sentences:
+            raise ValueError(f"--domain_texts {path} must be a text file with one sentence a line.")
+    else:
+        captions = [row[config.caption_column] for row in sample]
+        sentences = [c if isinstance(c, str) else c[0] for c in captions if c]
+    text = torch.cat([embed_texts(clip, tokenizer, sentences[i : i + 64]) for i in range(0, len(sentences), 64)]).cpu()
+    if embeddings is None:
+        images = [image for _, image in decode_whole(sample, config)]
+        batches = [torch.stack(images[i : i + 64]).to(device).float() / 255 for i in range(0, len(images), 64)]
+        image = torch.cat([embed_images(clip, image_processor, b) for b in batches]).cpu()
+    else:
+        image = embeddings.flatten(0, 1)
+        image = image[image.norm(dim=1) > 0]
+    text_spread, image_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (text, image))
+    module = TextRecentering(text.shape[1], scale=image_spread / text_spread)
+    module.text_mean.copy_(text.mean(0))
+    module.image_mean.copy_(image.mean(0))
+    return module

@@ -1,0 +1,149 @@
+"""The trained pipeline as a folder that can be published: weights, card, curves and sheet."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelCard, ModelCardData
+
+from textir_hf import TextIRGenerator, TextIRPipeline
+from training.config import TrainingConfig
+
+TAGS = {
+    "inpainting": "image-to-image",
+    "super-resolution": "image-to-image",
+    "colorization": "image-to-image",
+}
+_CALL = {
+    "inpainting": 'pipe("a sentence", image, mask_image=mask)',
+    "super-resolution": 'pipe("a sentence", image, scale=8)',
+    "colorization": 'pipe("a sentence", image)',
+}
+
+
+def write_pipeline(folder: Path, config: TrainingConfig, step: int, batch: int, restorer: TextIRGenerator, *parts):
+    """Writes the complete pipeline of a run; an older folder is replaced when all is written.
+
+    Args:
+        folder: The folder to write, inside the run's.
+        config: The run's.
+        step: Updates done.
+        batch: Pictures in one update.
+        restorer: The averaged network.
+        *parts: The dual encoder, tokenizer, image processor and recentring.
+    """
+    run = folder.parent
+    pipe = TextIRPipeline(restorer, *parts)
+    with tempfile.TemporaryDirectory(dir=run, prefix=".writing-") as temporary:
+        whole = Path(temporary) / "pipeline"
+        pipe.save_pretrained(whole)
+        config.save(whole / "training_config.json")
+        sheets = sorted((run / "validation").glob("*.png"))
+        for source, name in ((run / "curves.png", "curves.png"), *((s, "samples.png") for s in sheets[-1:])):
+            if source.exists():
+                shutil.copy(source, whole / name)
+        write_card(whole, config, step, batch, _last_validation(run / "metrics.jsonl"))
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        whole.rename(folder)
+
+
+def _last_validation(metrics: Path) -> dict[str, float]:
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    rows = [r for r in rows if any(n.startswith("validation/") for n in r)]
+    return {n.removeprefix("validation/"): v for n, v in rows[-1].items() if "/" in n} if rows else {}
+
+
+def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figures: dict[str, float]) -> None:
+    """A model card of what this run did, saved as the folder's README.md."""
+    data = config.dataset_name or config.train_data_dir or ", ".join(Path(f).name for f in config.data_files)
+    card = ModelCardData(
+        library_name="diffusers",
+        pipeline_tag=TAGS[config.task],
+        tags=["textir", config.task, "image-restoration"],
+        datasets=[config.dataset_name] if config.dataset_name else None,
+    )
+    names = sorted({n.split("/")[0] for n in figures})
+    conditions = list(dict.fromkeys(n.split("/")[1] for n in figures))
+    table = [f"| condition | {' | '.join(n.upper() for n in names)} |", "|---" * (len(names) + 1) + "|"]
+    for condition in conditions:
+        cells = [f"{figures[f'{name}/{condition}']:.4g}" for name in names]
+        table.append(f"| {condition} | {' | '.join(cells)} |")
+    measured = "\n".join(table) if figures else "No pictures were held out, so nothing was measured."
+    pictures = [f"![{text}]({name})" for name, text in _PICTURES.items() if (folder / name).exists()]
+    settings = json.loads((folder / "training_config.json").read_text())
+    text = _CARD.format(
+        metadata=card.to_yaml(),
+        task=config.task,
+        call=_CALL[config.task],
+        name=config.hub_model_id or "PATH",
+        data=data,
+        step=f"{step:,}",
+        batch=batch,
+        size=config.sample_size,
+        source=config.source or "settings of its own, listed below",
+        expected=f" The recipe should reach: {config.expected}." if config.expected else "",
+        measured=measured,
+        pictures="\n\n".join(pictures),
+        settings="\n".join(f"- {k}: {v}" for k, v in settings.items() if k not in ("output_dir", "cache_dir")),
+    )
+    ModelCard(text).save(folder / "README.md")
+
+
+_PICTURES = {
+    "samples.png": "Held-out pictures: degraded, restored under the right, another and the empty condition, target",
+    "curves.png": "Losses and figures over the steps",
+}
+_CARD = """---
+{metadata}
+---
+
+# TextIR, {task}
+
+Restores pictures towards what a sentence says (Bai et al., TextIR, 2023), with
+[textir_hf](https://pypi.org/project/textir-hf/).
+
+```python
+from textir_hf import TextIRPipeline
+
+pipe = TextIRPipeline.from_pretrained("{name}")
+restored = {call}.images[0]
+```
+
+## Training
+
+Data: {data}. {step} steps of {batch} pictures at {size}x{size} pixels, by {source}.{expected} The published weights are
+the run's moving average.
+
+## Measured
+
+On held-out pictures, under the right condition, another picture's, and the empty sentence:
+
+{measured}
+
+{pictures}
+
+## Limits
+
+What the network puts where information is missing is invented, not recovered: nobody must be identified by it. It knows
+pictures like those it was trained on, and their biases.
+
+## Settings
+
+{settings}
+"""
+
+
+def publish(folder: Path, repo: str) -> None:
+    """Pushes the folder; without a network it says how to do that later."""
+    try:
+        api = HfApi()
+        api.create_repo(repo, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload TextIR pipeline")
+        print(f"Pushed to {repo}")
+    except Exception as error:  # the kinds of a failed connection differ between versions; nothing is lost here
+        print(
+            f"The pipeline is whole in {folder}, but could not be pushed ({str(error).splitlines()[0]}). Push it later "
+            f"with: hf upload {repo} {folder}"
+        )
