@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import hole, picture
 from PIL import Image
+from skimage import data
 
 from textir_hf.cli import main
-from textir_hf.images import open_image
+from textir_hf.images import open_image, read_settings
 
 
 @pytest.fixture
@@ -63,6 +64,34 @@ def test_seed_and_reference_reach_the_pipeline(folder):
     assert len(set(results)) == 4
 
 
+def test_edits_and_sweeps_write_their_result(folder, capsys):
+    mask = str(folder / "masks" / "0.png")
+    options = {"region": ["--region", mask], "factor": ["--factor", "4"], "colors": ["--colors"]}
+    tasks = {"region": "inpainting", "factor": "super-resolution", "colors": "colorization"}
+    for name, rest in options.items():
+        assert run(folder, "edit", tasks[name], *rest, "--prompt", "a red flower", output=f"{name}.png") == 0
+        assert open_image(folder / f"{name}.png").size == (40, 36)
+        assert run(folder, "sweep", tasks[name], *rest, "--beta", "0", "1", output=f"{name}-grid.png") == 0
+        assert open_image(folder / f"{name}-grid.png").width > 3 * 160
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_settings_are_in_the_png_unless_they_shall_not(folder):
+    assert run(folder, "colorize", "colorization", "--beta", "0.5", output="with.png") == 0
+    assert run(folder, "colorize", "colorization", "--no-metadata", output="without.png") == 0
+    settings = read_settings(open_image(folder / "with.png"))
+    assert settings["prompt"] == ["a face"] and settings["beta"] == 0.5 and settings["model"] == "colorization"
+    assert read_settings(open_image(folder / "without.png")) == {}
+
+
+def test_an_unknown_scale_is_offered_and_never_used(folder, capsys):
+    image = Image.fromarray(data.astronaut()[:256, 100:356])
+    image.resize((64, 64), Image.BICUBIC).resize((256, 256), Image.BICUBIC).save(folder / "blurred.png")
+    assert run(folder, "upscale", "super-resolution", image="blurred.png") == 2
+    assert "--scale must be given, 2 to 64. It looks enlarged 4x already" in capsys.readouterr().err
+    assert not (folder / "out.png").exists()
+
+
 def test_folders_are_done_whole_and_bad_files_reported(folder, capsys):
     (folder / "images" / "broken.jpg").write_text("no picture")
     hole(10, 10).save(folder / "masks" / "2.png")
@@ -89,6 +118,11 @@ def test_folders_are_done_whole_and_bad_files_reported(folder, capsys):
         ("colorize", {"image": "empty", "output": "results"}, [], "holds no picture"),
         ("upscale", {}, ["--scale", "1.5"], r"--scale must lie in 2..64, got 1.5"),
         ("upscale", {}, ["--scale", "65"], r"--scale must lie in 2..64, got 65"),
+        ("upscale", {}, ["--scale", "4", "--box", "1,2"], '--box must be "face" or'),
+        ("upscale", {}, ["--scale", "4", "--max-megapixels", "0.001"], "more than 0.001 million"),
+        ("edit", {}, [], "edit needs --region, --factor or --colors"),
+        ("edit", {}, ["--factor", "1"], "--factor must lie in 2..64, got 1"),
+        ("sweep", {"image": "images", "output": "results"}, ["--colors"], "sweep takes one picture"),
         ("inpaint", {}, ["--mask", "small.png"], "mask_image must have the image's size 40x36, got 8x8"),
         ("inpaint", {}, ["--mask", "black.png"], "marks nothing"),
         ("inpaint", {}, ["--mask", "missing.png"], "is no file"),
@@ -101,7 +135,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(folder, monkeypatch, capsys, c
     (folder / "text.png").write_text("no picture")
     hole(8, 8).save(folder / "small.png")
     Image.new("L", (40, 36)).save(folder / "black.png")
-    task = {"colorize": "colorization", "upscale": "super-resolution", "inpaint": "inpainting"}[command]
+    task = {"upscale": "super-resolution", "inpaint": "inpainting"}.get(command, "colorization")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert run(folder, command, task, *rest, **changes) == 2
     out, err = capsys.readouterr()

@@ -72,3 +72,15 @@ def test_drawn_masks_are_binary_partial_and_repeatable(draw):
         assert torch.equal(mask, draw(48, 64, random.Random(seed)))
     shares = [draw(48, 64, random.Random(s)).mean().item() for s in range(20)]
     assert np.std(shares) > 0.02
+
+
+def test_lab_to_8_bits_keeps_every_lightness():
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.rand(1, 1, 40, 50, generator=generator) * 100
+    chroma = torch.rand(1, 2, 40, 50, generator=generator) * 240 - 120  # most of it beyond sRGB
+    image = degradations.lab_to_8_bits(wanted, chroma)
+    got = degradations.lightness(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    assert image.dtype == np.uint8 and (got - wanted).abs().max() < 0.5 / 255 * 100
+    inside = degradations.chroma(torch.tensor([0.2, 0.5, 0.7])[None, :, None, None])
+    kept = degradations.lab_to_8_bits(degradations.lightness(torch.tensor([[[[0.2]], [[0.5]], [[0.7]]]])), inside)
+    assert np.abs(kept[0, 0] / 255 - [0.2, 0.5, 0.7]).max() < 1.01 / 255

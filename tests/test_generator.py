@@ -150,3 +150,40 @@ def test_official_fixtures_are_reproduced(task):
 def test_a_state_of_another_network_is_refused():
     with pytest.raises(ValueError, match="no checkpoint of TextIR's release"):
         convert_state({"weight": torch.zeros(1)})
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory():
+    grads = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = tiny_generator().train()
+        if checkpointed:
+            model.enable_gradient_checkpointing()
+            assert model.is_gradient_checkpointing
+        model(*inputs(model))[0].square().mean().backward()
+        grads.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys() and len(grads[0]) > 50
+    for name, value in grads[0].items():
+        torch.testing.assert_close(grads[1][name], value)
+
+
+def test_strength_of_each_level_weighs_that_level_alone():
+    model = tiny_generator("super-resolution")
+    x, c = inputs(model)
+    same = model(x, c, torch.full((len(x), 3), 0.4))[0]
+    torch.testing.assert_close(same, model(x, c, 0.4)[0])
+    others = [model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0] for i in range(3)]
+    assert all((o - same).abs().max() > 1e-4 for o in others)
+    with pytest.raises(ValueError, match=r"strength must be \[N\] or \[N, 3\], got \[1, 2\]"):
+        model(x, c, torch.zeros(1, 2))
+
+
+def test_large_models_are_saved_in_shards(tmp_path):
+    model = tiny_generator()
+    model.save_pretrained(tmp_path, max_shard_size="20KB", variant="fp32")
+    assert (
+        len(list(tmp_path.glob("*.fp32-*.safetensors"))) > 1
+        and (tmp_path / "diffusion_pytorch_model.safetensors.index.fp32.json").exists()
+    )
+    loaded = TextIRGenerator.from_pretrained(tmp_path, variant="fp32", dtype=torch.bfloat16)
+    assert loaded.dtype == torch.bfloat16

@@ -1,10 +1,26 @@
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from conftest import hole, picture
-from PIL import Image
+from PIL import Image, ImageCms
 
-from textir_hf.images import open_image, save_image, to_array, to_mask, to_output, to_rgb, to_tensor
+from textir_hf.images import (
+    Raster,
+    open_image,
+    read_settings,
+    save_image,
+    srgb_profile,
+    to_array,
+    to_mask,
+    to_output,
+    to_raster,
+    to_rgb,
+    to_tensor,
+)
 
 
 def test_every_kind_of_picture_becomes_the_same_rgb():
@@ -25,8 +41,8 @@ def test_other_modes_become_rgb(mode):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (Image.new("RGBA", (4, 4), (0, 0, 0, 100)), "opaque"),
-        (Image.new("I;16", (4, 4)), "8 bits"),
+        (Image.new("F", (4, 4)), "8 or 16 bits"),
+        (Image.fromarray(np.full((4, 4), 70000, np.int32)), "values of 70000 to 70000"),
         (np.zeros((4, 4, 5), np.uint8), r"\[H, W, 3\]"),
         (np.full((4, 4, 3), 2.0), r"in \[0, 1\], got 2 to 2"),
         (np.full((4, 4, 3), np.nan), r"in \[0, 1\]"),
@@ -35,6 +51,56 @@ def test_other_modes_become_rgb(mode):
 def test_unfit_pictures_are_refused(value, message):
     with pytest.raises(ValueError, match=message):
         to_rgb(value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_sixteen_bits_are_rounded_to_eight(dtype):
+    levels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    image = Image.fromarray(levels.astype(dtype))
+    assert np.array_equal(to_rgb(image)[..., 0], np.arange(256).reshape(16, 16))
+    assert np.array_equal(to_rgb(levels)[..., 2], np.arange(256).reshape(16, 16))
+
+
+def test_transparency_is_told_apart_and_opaque_alpha_dropped():
+    rgba = np.dstack([np.asarray(picture()), np.full((36, 40), 255, np.uint8)])
+    assert to_raster(rgba).alpha is None
+    rgba[3:5, 2, 3] = 7
+    raster = to_raster(Image.fromarray(rgba))
+    assert np.array_equal(raster.alpha, rgba[..., 3]) and np.array_equal(raster.rgb, rgba[..., :3])
+    palette = Image.new("P", (4, 4))
+    palette.info["transparency"] = 0
+    assert to_raster(palette).alpha.max() == 0
+    (image,) = to_output([raster], "pil")
+    assert image.mode == "RGBA" and np.array_equal(np.asarray(image), rgba)
+
+
+def test_colour_profiles_are_converted_to_srgb_and_kept(tmp_path):
+    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    lab = Image.new("LAB", (8, 8), (128, 128, 128))
+    lab.save(tmp_path / "lab.tif", icc_profile=linear.tobytes())
+    grey = np.asarray(open_image(tmp_path / "lab.tif"))
+    assert grey.shape == (8, 8, 3) and np.ptp(grey) <= 3 and 110 < grey.mean() < 128  # L 50 is 119 in sRGB
+    picture().save(tmp_path / "srgb.png", icc_profile=srgb_profile())
+    raster = to_raster(open_image(tmp_path / "srgb.png"))
+    assert np.array_equal(raster.rgb, np.asarray(picture())) and raster.profile == srgb_profile()
+    (image,) = to_output([raster], "pil")
+    for name in ("out.png", "out.jpg", "out.webp"):
+        save_image(image, tmp_path / name)
+        assert open_image(tmp_path / name).info["icc_profile"] == srgb_profile()
+    picture().save(tmp_path / "bad.png", icc_profile=b"no profile")
+    with pytest.warns(UserWarning, match="profile is damaged"):
+        assert np.array_equal(to_rgb(open_image(tmp_path / "bad.png")), np.asarray(picture()))
+
+
+def test_settings_travel_in_png_alone_and_can_be_left_out(tmp_path):
+    image = picture()
+    image.info["textir"] = {"prompt": "ein lächelndes Gesicht 🙂", "beta": 0.5}
+    for name, settings, expected in (("a.png", True, image.info["textir"]), ("b.png", False, {}), ("c.jpg", True, {})):
+        save_image(image, tmp_path / name, settings)
+        assert read_settings(open_image(tmp_path / name)) == expected
+    other = picture()
+    other.info["textir"] = "{broken"
+    assert read_settings(other) == {}
 
 
 def test_a_path_is_no_picture():
@@ -50,6 +116,9 @@ def test_mask_is_true_from_half_white_on():
 def test_unfit_masks_are_refused():
     with pytest.raises(ValueError, match="40x36, got 36x40"):
         to_mask(hole(36, 40), (36, 40))
+    painted = Image.new("RGBA", (40, 36), (255, 255, 255, 0))  # white everywhere, but seen in one place only
+    painted.paste((255, 255, 255, 255), (3, 4, 10, 8))
+    assert to_mask(painted, (36, 40)).sum() == 28
     with pytest.raises(ValueError, match="marks nothing"):
         to_mask(Image.new("L", (40, 36)), (36, 40))
 
@@ -74,6 +143,25 @@ def test_unreadable_files_are_refused(tmp_path):
             open_image(tmp_path / name)
 
 
+def test_large_and_animated_files_are_refused_before_decoding(tmp_path):
+    header = io.BytesIO()
+    Image.new("1", (64, 64)).save(header, "PNG")
+    huge = bytearray(header.getvalue())
+    huge[16:24] = struct.pack(">II", 200_000, 200_000)
+    huge[29:33] = struct.pack(">I", zlib.crc32(bytes(huge[12:29])))
+    (tmp_path / "huge.png").write_bytes(huge)
+    with pytest.raises(ValueError, match="200000x200000 pixels, more than 100 million"):
+        open_image(tmp_path / "huge.png")
+    picture().save(tmp_path / "small.png")
+    with pytest.raises(ValueError, match=r"more than 0\.001 million"):
+        open_image(tmp_path / "small.png", max_pixels=1000)
+    frames = [picture(seed=s) for s in range(3)]
+    for name in ("moving.gif", "moving.webp", "moving.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(ValueError, match=r"is animated \(3 frames\)"):
+            open_image(tmp_path / name)
+
+
 def test_saving_replaces_whole_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
@@ -86,15 +174,19 @@ def test_saving_replaces_whole_and_leaves_nothing_behind(tmp_path):
         save_image(picture(), tmp_path / "out.gif2")
     with pytest.raises(ValueError, match="does not exist"):
         save_image(picture(), tmp_path / "no" / "out.png")
+    clear = picture().convert("RGBA")
+    clear.putalpha(100)
+    with pytest.raises(ValueError, match="JPEG, which has no transparency"):
+        save_image(clear, tmp_path / "out.jpg")
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
 
 
 def test_output_types_agree():
     arrays = [np.asarray(picture(seed=s)) for s in range(2)]
-    images, floats, tensors = (to_output(arrays, t) for t in ("pil", "np", "pt"))
+    images, floats, tensors = (to_output([Raster(a) for a in arrays], t) for t in ("pil", "np", "pt"))
     assert floats.shape == (2, 36, 40, 3) and tensors.shape == (2, 3, 36, 40)
     for i in range(2):
         assert np.array_equal(np.asarray(images[i]), (floats[i] * 255).round())
         assert np.array_equal(floats[i], tensors[i].movedim(0, -1).numpy())
-    mixed = to_output([arrays[0], arrays[1][:10]], "pt")
+    mixed = to_output([Raster(arrays[0]), Raster(arrays[1][:10])], "pt")
     assert [tuple(t.shape) for t in mixed] == [(3, 36, 40), (3, 10, 40)]

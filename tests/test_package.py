@@ -22,6 +22,10 @@ def test_public_names():
         "TextIRPipeline",
         "TextRecentering",
         "__version__",
+        "estimate_scale",
+        "open_image",
+        "save_image",
+        "sweep",
     ]
     assert all(hasattr(textir_hf, name) for name in textir_hf.__all__)
 

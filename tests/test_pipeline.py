@@ -1,7 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from conftest import hole, picture, tiny_generator
+from PIL import Image
+from skimage import data
 
 from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.degradations import lightness
@@ -185,3 +189,142 @@ def test_bad_arguments_are_refused(pipeline, task, change, message):
 def test_unknown_checkpoint_is_refused():
     with pytest.raises(ValueError, match="textir-mini-inpainting"):
         TextIRPipeline.from_pretrained("textir-mini-sharpening")
+
+
+def test_several_sentences_and_templates_are_averaged(pipeline):
+    pipe = pipeline("super-resolution")
+    parts = pipe.encode_prompt(["a red flower", "a blue face"])
+    assert parts.shape == (2, 32) and torch.allclose(parts.norm(dim=1), torch.ones(2))
+    both = pipe.encode_prompt([["a red flower", "a blue face"]])
+    torch.testing.assert_close(both, torch.nn.functional.normalize(parts.sum(0, keepdim=True), dim=1))
+    templates = ["a {}", "red {}"]
+    torch.testing.assert_close(pipe.encode_prompt("face", templates), pipe.encode_prompt([["a face", "red face"]]))
+
+    def call(prompt=None, **kwargs):
+        return pipe(prompt, picture(), scale=2, output_type="np", **kwargs).images[0]
+
+    assert np.array_equal(call([["a red flower", "a blue face"]]), call(prompt_embeds=both))
+    assert np.array_equal(call("face", templates=templates), call(prompt_embeds=pipe.encode_prompt("face", templates)))
+    two = pipe(image=[picture()] * 2, prompt_embeds=parts, scale=2, output_type="np").images
+    assert np.array_equal(two[1], call("a blue face")) and not np.array_equal(two[0], two[1])
+
+
+def test_several_results_for_a_prompt_differ_by_their_noise(pipeline):
+    pipe = pipeline("super-resolution")
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+
+    def call(images, **kwargs):
+        source = torch.Generator().manual_seed(1)
+        return pipe("a face", images, scale=2, output_type="np", generator=source, **kwargs).images
+
+    images = [picture(seed=s) for s in range(2)]
+    four = call(images, num_images_per_prompt=2)
+    assert len(four) == 4 and not np.array_equal(four[0], four[1])
+    assert np.array_equal(four[2:], call(images[1], num_images_per_prompt=2))
+    assert np.array_equal(four[0], call(images[0])[0])
+
+
+def test_strength_overrides_what_the_network_derives(pipeline):
+    pipe = pipeline("super-resolution")
+
+    def call(**kwargs):
+        return pipe("a face", picture(), scale=2, output_type="np", **kwargs).images[0]
+
+    assert np.array_equal(call(), call(strength=2 / 64)) and not np.array_equal(call(), call(strength=0.9))
+    assert np.allclose(call(strength=[0.5] * 3), call(strength=0.5), atol=1.01 / 255)
+    assert not np.array_equal(call(strength=[0.5, 0.5, 1.0]), call(strength=0.5))
+
+
+def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
+    image, region = picture(), hole()
+    outside = np.asarray(region) < 128
+    for task, option in (
+        ("inpainting", {}),
+        ("super-resolution", {"factor": 4}),
+        ("colorization", {"colors": True}),
+    ):
+        pipe = pipeline(task)
+        result = np.asarray(pipe.edit("a red flower", image, region=region, **option).images[0])
+        assert np.array_equal(result[outside], np.asarray(image)[outside])
+        assert (result[~outside] != np.asarray(image)[~outside]).any()
+        if task != "inpainting":
+            whole = np.asarray(pipe.edit("a red flower", image, **option).images[0])
+            assert whole.shape == result.shape and np.array_equal(whole[~outside], result[~outside])
+    pipe = pipeline("super-resolution")
+    results = [pipe.edit("a red flower", image, factor=4, beta=b, output_type="np").images[0] for b in (0, 0.5, 1, 1.5)]
+    assert all(not np.array_equal(a, b) for a, b in pairwise(results))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("inpainting", {}, "edit with region, got nothing"),
+        ("inpainting", {"region": hole(), "factor": 4}, "edit with region, got region, factor"),
+        ("super-resolution", {"region": hole()}, "edit with factor, got region"),
+        ("super-resolution", {"factor": 65}, "scale must lie in 2..64"),
+        ("colorization", {"factor": 4}, "edit with colors, got factor"),
+    ],
+)
+def test_edits_of_another_kind_are_refused(pipeline, task, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(task).edit("a face", picture(), **options)
+
+
+def test_a_box_says_where_to_look(pipeline):
+    pipe, image = pipeline("inpainting"), picture(200, 180)
+    mask = hole(200, 180)
+    around, boxed = (np.asarray(pipe("a face", image, mask, box=b).images[0]) for b in (None, (40, 40, 110, 110)))
+    outside = np.asarray(mask) < 128
+    assert np.array_equal(around[outside], boxed[outside]) and not np.array_equal(around, boxed)
+    with pytest.raises(ValueError, match="reaches out of the box"):
+        pipe("a face", image, mask, box=(60, 60, 110, 110))
+    with pytest.raises(ValueError, match="No upright frontal face"):
+        pipe("a face", image, mask, box="face")
+    astronaut = Image.fromarray(data.astronaut())
+    result = pipeline("super-resolution")("a face", astronaut.resize((64, 64)), scale=4, box=(18, 5, 34, 21))
+    assert result.images[0].size == (256, 256)
+
+
+def test_alpha_and_settings_go_with_the_result(pipeline):
+    image = picture().convert("RGBA")
+    image.putalpha(Image.fromarray(np.arange(36 * 40, dtype=np.uint8).reshape(36, 40)))
+    for task in TASKS:
+        source = torch.Generator().manual_seed(7)
+        result = pipeline(task)("a face", image, beta=0.5, generator=source, **TASKS[task]).images[0]
+        assert result.mode == "RGBA"
+        assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], np.asarray(image)[..., 3])
+        settings = result.info["textir"]
+        assert settings["prompt"] == "a face" and settings["seed"] == 7 and settings["task"] == task
+        assert settings["beta"] == 0.5 and settings.get("scale") == TASKS[task].get("scale")
+
+
+def test_progress_counts_the_networks_runs(pipeline, capsys):
+    pipe = pipeline("super-resolution")
+    pipe.set_progress_bar_config(disable=False)
+    steps = []
+    pipe("a face", picture(40, 40), scale=4, tile=64, callback_on_step_end=lambda p, i, t, kw: steps.append((i, t, kw)))
+    assert [s[:2] for s in steps] == [(i, i) for i in range(9)] and "9/9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("super-resolution", {"strength": 1.5}, "strength must lie in 0..1, got 1.5"),
+        ("super-resolution", {"strength": [0.5]}, "a list of 3, one a level, got 1"),
+        ("super-resolution", {"tile": 16}, "at least 32, got 16"),
+        ("super-resolution", {"feather": 3}, "feather is for inpainting"),
+        ("super-resolution", {"num_images_per_prompt": 0}, "at least 1, got 0"),
+        ("super-resolution", {"prompt_embeds": torch.zeros(1, 32)}, "cannot both be given"),
+        ("super-resolution", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, r"must be \[N, 32\]"),
+        ("super-resolution", {"templates": ["a photo"]}, "must contain"),
+        ("super-resolution", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
+        ("colorization", {"box": "face"}, "box cannot be used"),
+        ("colorization", {"tile": 64}, "tile is for super-resolution"),
+        ("inpainting", {"feather": -1}, "at least 0, got -1"),
+    ],
+)
+def test_unfit_controls_are_refused(pipeline, task, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(task)(**{"prompt": "a face", "image": picture()} | TASKS[task] | options)

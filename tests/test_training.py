@@ -109,7 +109,6 @@ def command(fields: dict) -> list[str]:
 
 def run_module(fields: dict, *launcher: str) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
-    environment |= {"ACCELERATE_USE_CPU": "true"}
     words = [sys.executable, *(launcher or ["-m", "training.train"]), *command(fields)]
     return subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -281,7 +280,7 @@ def test_a_folder_of_pictures_trains_and_a_cached_embedding_is_used_again(config
     assert len(trainer.rows) == 4 and len(trainer.held_out) == 2 and trainer.embeddings.shape == (2, 4, 32)
     (file,) = (tmp_path / "cache" / "embeddings").iterdir()
     stamp = file.stat().st_mtime_ns
-    again = cached_embeddings(trainer.clip, trainer.image_processor, trainer.rows, made, "cpu")
+    again = cached_embeddings(trainer.embed, trainer.clip, "no", trainer.rows, made)
     assert torch.equal(again, trainer.embeddings) and file.stat().st_mtime_ns == stamp
     batch = next(trainer.batches())
     for target, flip, row in zip(batch["target"], batch["flip"], batch["row"], strict=True):
@@ -289,7 +288,7 @@ def test_a_folder_of_pictures_trains_and_a_cached_embedding_is_used_again(config
         torch.testing.assert_close(trainer.embeddings[flip, row], expected, atol=1e-5, rtol=0)
     with torch.no_grad():
         trainer.clip.logit_scale.add_(1.0)  # another encoder has another key
-    cached_embeddings(trainer.clip, trainer.image_processor, trainer.rows, made, "cpu")
+    cached_embeddings(trainer.embed, trainer.clip, "no", trainer.rows, made)
     assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
 
 

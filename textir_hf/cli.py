@@ -1,4 +1,4 @@
-"""The `textir` command: `inpaint`, `upscale` and `colorize` pictures from the shell, and a `demo`."""
+"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit` and `sweep` from the shell, and a `demo`."""
 
 import argparse
 import sys
@@ -11,7 +11,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from textir_hf.degradations import MAX_FACTOR
-from textir_hf.images import SUFFIXES, open_image, save_image, to_mask, to_rgb
+from textir_hf.images import MAX_PIXELS, SUFFIXES, open_image, save_image, to_mask
+from textir_hf.scale import estimate_scale
+
+_TASKS = {
+    "inpaint": "inpainting",
+    "upscale": "super-resolution",
+    "colorize": "colorization",
+    "region": "inpainting",
+    "factor": "super-resolution",
+    "colors": "colorization",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -20,37 +30,65 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     texts = {
-        "inpaint": ("fill holes", "textir-mini-inpainting"),
-        "upscale": ("enlarge 2 to 64 times", "textir-mini-super-resolution"),
-        "colorize": ("give colour to a grey picture", "textir-mini-colorization"),
+        "inpaint": "fill holes",
+        "upscale": "enlarge 2 to 64 times",
+        "colorize": "give colour to a grey picture",
+        "edit": "change a good picture by degrading and restoring it",
     }
-    for name, (text, checkpoint) in texts.items():
+    for name, text in texts.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]} as a sentence says.")
         command.add_argument("image", type=Path, help="a picture, or a folder of pictures")
-        command.add_argument("--prompt", help="what the result should show")
-        command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
-        command.add_argument("--checkpoint", default=checkpoint, help="embedded name, folder or Hub id (%(default)s)")
-        command.add_argument("--reference", type=Path, help="a picture to mix with the prompt; the image if left out")
+        _add_common(command)
         command.add_argument(
-            "--beta", type=float, default=1.0, help="share of the prompt against the reference (%(default)s)"
+            "--prompt", action="append", help="what the result should show; several sentences are averaged"
         )
-        command.add_argument(
-            "--seed", type=int, help="add fine noise from this seed, if the checkpoint was trained with noise"
-        )
+        command.add_argument("--beta", type=float, default=1.0, help="share of the prompt against the reference (1.0)")
+        command.add_argument("--strength", type=float, nargs="+", help="s of the paper, 0..1: one, or one a level")
+        if name != "edit":
+            command.add_argument("--reference", type=Path, help="picture to mix with the prompt; the image if left out")
         if name == "inpaint":
-            command.add_argument(
-                "--mask", type=Path, required=True, help="white = repaint; a folder for a folder, of the same names"
-            )
+            text = "white = repaint; a folder for a folder, of the same names"
+            command.add_argument("--mask", type=Path, required=True, help=text)
         if name == "upscale":
-            command.add_argument("--scale", type=float, required=True, help="how many times larger, 2 to 64")
+            command.add_argument("--scale", type=float, help="how many times larger, 2 to 64 (needed)")
+            command.add_argument("--tile", type=int, help="side of the tiles, pixels of the result")
+        if name == "edit":
+            _add_degradation(command)
+        if name in ("inpaint", "edit"):
+            command.add_argument("--feather", type=float, default=0.0, help="soft border inside the mask, pixels (0)")
+        if name != "colorize":
+            command.add_argument("--box", help='part to look at: "face", or LEFT,TOP,RIGHT,BOTTOM in pixels')
+    command = commands.add_parser("sweep", help="a labelled grid of edits over prompts, beta, strength and factor")
+    command.add_argument("image", type=Path, help="a picture")
+    _add_common(command)
+    command.add_argument("--prompt", action="append", help="one, or several as rows or columns")
+    command.add_argument("--beta", type=float, nargs="+", default=[1.0])
+    command.add_argument("--strength", type=float, nargs="+", default=[None])
+    command.add_argument("--factor", type=float, nargs="+", default=[None])
+    command.add_argument("--region", type=Path, help="where to edit, white")
+    command.add_argument("--colors", action="store_true", help="take the colours away")
     demo = commands.add_parser("demo", help="restore sample pictures with the embedded checkpoints")
     demo.add_argument("--output", type=Path, default=Path("textir_demo"), help="folder for the sheet (%(default)s)")
     return parser
 
 
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
+    command.add_argument("--checkpoint", help="embedded name, folder or Hub id; the task's embedded one if left out")
+    command.add_argument("--seed", type=int, help="add fine noise from this seed, if the checkpoint learnt noise")
+    command.add_argument("--no-metadata", action="store_true", help="keep the settings out of the PNG")
+    command.add_argument("--max-megapixels", type=float, default=MAX_PIXELS / 1e6, help="refuse larger (%(default)s)")
+
+
+def _add_degradation(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--region", type=Path, help="repaint here, white; with the others, change nothing elsewhere")
+    command.add_argument("--factor", type=float, help="lose resolution by so many times, 2 to 64")
+    command.add_argument("--colors", action="store_true", help="take the colours away")
+
+
 def _jobs(args: argparse.Namespace) -> list[tuple[Path, Path | None, Path]]:
     """Image, mask and output paths; for folders every picture in them, the outputs as PNG."""
-    mask = getattr(args, "mask", None)
+    mask = getattr(args, "mask", None) or getattr(args, "region", None)
     if not args.image.is_dir():
         if args.output.resolve() == args.image.resolve():
             raise ValueError(f"The output {args.output} is the input itself. Choose another name.")
@@ -73,38 +111,71 @@ def _same_name(folder: Path, image: Path) -> Path:
     return matches[0] if matches else folder / image.name
 
 
-def _restore(args: argparse.Namespace) -> int:
-    if args.beta != 0 and not (args.prompt or "").strip():
+def _check(args: argparse.Namespace) -> None:
+    """What can be known wrong before any picture is read."""
+    betas = args.beta if isinstance(args.beta, list) else [args.beta]
+    prompts = args.prompt or []
+    if (any(betas) and not prompts) or any(not p.strip() for p in prompts):
         raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
-    if args.command == "upscale" and not 2 <= args.scale <= MAX_FACTOR:
+    if args.command == "upscale" and args.scale is not None and not 2 <= args.scale <= MAX_FACTOR:
         raise ValueError(f"--scale must lie in 2..{MAX_FACTOR}, got {args.scale:g}.")
-    jobs = _jobs(args)
-    folder = args.image.is_dir()
-    if not folder:  # what can be known wrong is said before the networks are loaded
-        image = to_rgb(open_image(args.image))
-        if jobs[0][1] is not None:
-            to_mask(open_image(jobs[0][1]), image.shape[:2])
-        if args.output.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"The output {args.output} must end in one of {', '.join(SUFFIXES)}.")
-        if not args.output.parent.is_dir():
-            raise ValueError(f"The output folder {args.output.parent} does not exist. Create it first.")
-    reference = None if args.reference is None else open_image(args.reference)
+    factors = [getattr(args, "factor", None)] if args.command != "sweep" else args.factor
+    if any(f is not None and not 2 <= f <= MAX_FACTOR for f in factors):
+        raise ValueError(f"--factor must lie in 2..{MAX_FACTOR}, got {factors[0]:g}.")
+    if args.command in ("edit", "sweep"):
+        args.degradation = "colors" if args.colors else "factor" if any(factors) else "region"
+        if args.degradation == "region" and args.region is None:
+            raise ValueError(f"{args.command} needs --region, --factor or --colors: what to take away and restore.")
+
+
+def _check_files(args: argparse.Namespace, image: Path, mask: Path | None) -> None:
+    """What can be known wrong of a single picture before the networks are loaded."""
+    picture = _open(args, image)
+    if args.command == "upscale" and args.scale is None:
+        guess = estimate_scale(picture)
+        hint = f" It looks enlarged {guess.factor}x already (confidence {guess.confidence:.1f}): try edit --factor."
+        raise ValueError(f"--scale must be given, 2 to {MAX_FACTOR}.{hint if guess.factor > 1 else ''}")
+    if mask is not None:
+        to_mask(_open(args, mask), picture.size[::-1])
+    if args.output.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"The output {args.output} must end in one of {', '.join(SUFFIXES)}.")
+    if not args.output.parent.is_dir():
+        raise ValueError(f"The output folder {args.output.parent} does not exist. Create it first.")
+
+
+def _open(args: argparse.Namespace, path: Path) -> Image.Image:
+    return open_image(path, round(args.max_megapixels * 1e6))
+
+
+def _load(args: argparse.Namespace):
     from textir_hf.pipeline import TextIRPipeline
 
+    name = args.checkpoint or f"textir-mini-{_TASKS[getattr(args, 'degradation', args.command)]}"
     _quieten()
     try:
-        pipe = TextIRPipeline.from_pretrained(args.checkpoint)
+        return TextIRPipeline.from_pretrained(name)
     except OSError as error:
-        where = "from this folder" if Path(args.checkpoint).is_dir() else "from the Hub or its cache"
+        where = "from this folder" if Path(name).is_dir() else "from the Hub or its cache"
         reason = str(error).split(" (")[0].splitlines()[0]
-        raise ValueError(f"The checkpoint {args.checkpoint} cannot be loaded {where}: {reason}") from error
-    pipe.set_progress_bar_config(disable=True)
+        raise ValueError(f"The checkpoint {name} cannot be loaded {where}: {reason}") from error
+
+
+def _restore(args: argparse.Namespace) -> int:
+    _check(args)
+    jobs, folder = _jobs(args), args.image.is_dir()
+    if not folder:
+        _check_files(args, *jobs[0][:2])
+    elif args.command == "upscale" and args.scale is None:
+        raise ValueError(f"--scale must be given, 2 to {MAX_FACTOR}.")
+    reference = _open(args, args.reference) if getattr(args, "reference", None) else None
+    pipe = _load(args)
+    pipe.set_progress_bar_config(disable=folder, desc=args.command, leave=False)
     if folder:
         args.output.mkdir(parents=True, exist_ok=True)
     failed = 0
     for image, mask, output in tqdm(jobs, desc=args.command, disable=not folder):
         try:
-            save_image(_one(pipe, args, image, mask, reference), output)
+            save_image(_one(pipe, args, image, mask, reference), output, not args.no_metadata)
         except ValueError as error:
             if not folder:
                 raise
@@ -124,16 +195,56 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+def _box(value: str | None) -> str | tuple[int, ...] | None:
+    if value is None or value == "face":
+        return value
+    try:
+        left, top, right, bottom = (int(v) for v in value.split(","))
+    except ValueError as error:
+        raise ValueError(f'--box must be "face" or LEFT,TOP,RIGHT,BOTTOM in pixels, got {value}.') from error
+    return left, top, right, bottom
+
+
 def _one(pipe, args: argparse.Namespace, image: Path, mask: Path | None, reference: Image.Image | None) -> Image.Image:
-    return pipe(
-        args.prompt,
-        open_image(image),
-        mask_image=None if mask is None else open_image(mask),
-        reference_image=reference,
-        beta=args.beta,
-        scale=getattr(args, "scale", None),
-        generator=None if args.seed is None else torch.Generator().manual_seed(args.seed),
-    ).images[0]
+    options = {
+        "prompt": None if args.prompt is None else [args.prompt],
+        "image": _open(args, image),
+        "beta": args.beta,
+        "strength": args.strength[0] if args.strength and len(args.strength) == 1 else args.strength,
+        "generator": None if args.seed is None else torch.Generator().manual_seed(args.seed),
+        "box": _box(getattr(args, "box", None)),
+        "feather": getattr(args, "feather", 0.0),
+    }
+    mask = None if mask is None else _open(args, mask)
+    if args.command == "edit":
+        return pipe.edit(region=mask, factor=args.factor, colors=args.colors, **options).images[0]
+    more = {"scale": getattr(args, "scale", None), "tile": getattr(args, "tile", None)}
+    return pipe(mask_image=mask, reference_image=reference, **more, **options).images[0]
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from textir_hf.grid import sweep
+
+    _check(args)
+    if args.image.is_dir():
+        raise ValueError(f"{args.image} is a folder: sweep takes one picture.")
+    ((image, region, output),) = _jobs(args)
+    _check_files(args, image, region)
+    pipe = _load(args)
+    pipe.set_progress_bar_config(disable=True)
+    grid = sweep(
+        pipe,
+        _open(args, image),
+        args.prompt or [None],
+        args.beta,
+        args.strength,
+        args.factor,
+        None if region is None else _open(args, region),
+        args.seed,
+    )
+    save_image(grid, output)
+    print(output)
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -146,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
             _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
-        return _restore(args)
+        return _sweep(args) if args.command == "sweep" else _restore(args)
     except ValueError as error:
         print(f"textir: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

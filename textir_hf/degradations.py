@@ -31,7 +31,7 @@ def composite(known: Tensor, restored: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0.5, restored, known)
 
 
-def downsample(images: Tensor, factor: int) -> Tensor:
+def downsample(images: Tensor, factor: float) -> Tensor:
     """Shrinks by `factor` with an antialiased bicubic filter and rounds to 8 bits.
 
     Args:
@@ -57,7 +57,7 @@ def round_to_8_bits(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def lose_resolution(images: Tensor, factor: int) -> Tensor:
+def lose_resolution(images: Tensor, factor: float) -> Tensor:
     """Down and up again (TextIR, Sec. 3.3): the degraded input of super-resolution, `[N, C, H, W]` in [0, 1]."""
     return upsample(downsample(images, factor), images.shape[-2:])
 
@@ -83,6 +83,54 @@ def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
         `[N, 3, H, W]` sRGB, clipped to [0, 1]; the lightness is kept wherever the colour lies in the sRGB gamut.
     """
     return lab_to_rgb(torch.cat([lightness.float(), chroma.float()], 1), clip=True)
+
+
+def lab_to_8_bits(lightness: Tensor, chroma: Tensor) -> np.ndarray:
+    """CIE Lab to 8-bit sRGB that keeps the lightness.
+
+    Colours beyond sRGB lose chroma until they are in it, where clipping would change their lightness. Rounding keeps L
+    within 0.5/255 of its range: where the nearest 8-bit colour does not, a neighbouring one is taken.
+
+    Args:
+        lightness: `[1, 1, H, W]` in [0, 100].
+        chroma: `[1, 2, H, W]`, a and b.
+
+    Returns:
+        `[H, W, 3]` uint8.
+    """
+    wanted, ab = lightness[0, 0].flatten().float(), chroma[0].flatten(1).float()  # [P], [2, P]
+
+    def rgb(share: Tensor, at: Tensor | slice) -> Tensor:  # -> [3, P]
+        lab = torch.cat([wanted[None, at], ab[:, at] * share])
+        return lab_to_rgb(lab[:, :, None], clip=False)[:, :, 0]
+
+    colour = rgb(torch.ones(()), slice(None))
+    outside = ((colour < -1e-4) | (colour > 1 + 1e-4)).any(0).nonzero()[:, 0]
+    if len(outside):
+        low, high = torch.zeros(len(outside)), torch.ones(len(outside))
+        for _ in range(8):
+            middle = (low + high) / 2
+            tried = rgb(middle, outside)
+            fits = ((tried >= -1e-4) & (tried <= 1 + 1e-4)).all(0)
+            low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+        colour[:, outside] = rgb(low, outside)
+    levels = colour.clamp(0, 1) * 255
+    result = levels.round()
+    error = (_lightness_of(result) - wanted).abs()
+    coarse = (error > 0.45 / 255 * 100).nonzero()[:, 0]
+    if len(coarse):
+        best, least = result[:, coarse], error[coarse]
+        for corner in range(8):
+            up = torch.tensor([corner >> i & 1 for i in range(3)])[:, None]
+            tried = (levels[:, coarse].floor() + up).clamp(0, 255)
+            error = (_lightness_of(tried) - wanted[coarse]).abs()
+            best, least = torch.where(error < least, tried, best), torch.minimum(error, least)
+        result[:, coarse] = best
+    return result.byte().T.reshape(*lightness.shape[-2:], 3).numpy()
+
+
+def _lightness_of(levels: Tensor) -> Tensor:  # [3, P] in 0..255 -> [P]
+    return rgb_to_lab(levels[:, :, None] / 255)[0, :, 0]
 
 
 def free_form_mask(height: int, width: int, rng: random.Random, strokes: tuple[int, int] = (1, 5)) -> Tensor:

@@ -163,8 +163,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         Args:
             degraded: `[N, in_channels, H, W]`, H and W multiples of `stride`; ranges as in the class's table.
             clip_embedding: `[N, embedding_dim]` at unit length.
-            strength: s of Eq. 4, a number or `[N]`: downscaling factor / 64 for super-resolution, where it is
-                needed; elsewhere it overrides what the encoder says, in [0, 1].
+            strength: s of Eq. 4, a number, `[N]`, or `[N, L]` for each level, full size first: downscaling factor / 64
+                for super-resolution, where it is needed; elsewhere it overrides what the encoder says, in [0, 1].
             generator: Source of the noise of the style convolutions; a list has one for each image. Without it there
                 is no noise. Image i's noise does not depend on how many images follow it.
             return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
@@ -189,7 +189,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
         condition = clip_embedding.to(dtype) * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
-        weights = self.fusion(self._strength(features[-1], clip_embedding, strength).to(dtype))
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength).to(dtype))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
         noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
@@ -206,12 +206,18 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             image = self.out(image)
         return image * self.config.output_scale
 
+    def _fusion_weights(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if self.config.strength_source == "embedding" or strength.shape[1] == 1:
+            return self.fusion(strength)
+        return [self.fusion(s[:, None])[level] for level, s in enumerate(strength.unbind(1))]
+
     def _strength(self, feature: Tensor, clip_embedding: Tensor, strength: Tensor | float | None) -> Tensor:
         if self.config.strength_source == "embedding":
             return clip_embedding
         if strength is not None:
             strength = torch.as_tensor(strength, dtype=torch.float32, device=feature.device)
-            return strength.reshape(-1, 1).expand(len(feature), 1)
+            strength = strength if strength.ndim == 2 else strength.reshape(-1, 1)
+            return strength.expand(len(feature), -1)
         return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](feature.mean((2, 3))))))
 
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
@@ -239,5 +245,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             raise ValueError("strength must be given for super-resolution: the downscaling factor over 64.")
         if config.strength_source == "embedding" and strength is not None:
             raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
+        if isinstance(strength, Tensor) and strength.ndim == 2 and strength.shape[1] not in (1, len(config.channels)):
+            raise ValueError(f"strength must be [N] or [N, {len(config.channels)}], got {list(strength.shape)}.")
         if isinstance(generator, list) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")

@@ -1,6 +1,7 @@
 """TextIRPipeline: pictures and sentences in, restored pictures out."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf import degradations
+from textir_hf._version import __version__
 from textir_hf.clip import CHECKPOINTS, ENCODER, TextRecentering, embed_images, embed_texts, load_encoder
 from textir_hf.generator import TextIRGenerator
-from textir_hf.images import Picture, to_array, to_mask, to_output, to_rgb, to_tensor
+from textir_hf.images import Picture, Raster, to_array, to_mask, to_output, to_raster, to_tensor
+from textir_hf.regions import Box, hole_crops, resolve_box
+from textir_hf.restoration import colorize, enlarge, enlarge_box, fill_holes, resize
 
 EMBEDDED = ("textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization")
 
@@ -81,35 +85,57 @@ class TextIRPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | list[str] | None = None,
+        prompt: str | list[str] | list[list[str]] | None = None,
         image: Picture | list[Picture] | None = None,
         mask_image: Picture | list[Picture] | None = None,
         reference_image: Picture | list[Picture] | None = None,
         beta: float = 1.0,
+        strength: float | list[float] | None = None,
         scale: float | None = None,
+        box: str | tuple[int, int, int, int] | None = None,
+        feather: float = 0.0,
+        tile: int | None = None,
+        templates: list[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
     ) -> ImagePipelineOutput | tuple:
         """Restores pictures. One prompt goes with every picture, and one picture with every prompt.
 
-        Inpainting and colorization look at a picture larger than the trained size at that size: what they make for
-        it (the hole's content, the colours) is enlarged and joined with the picture's own full-size pixels or
-        lightness.
+        Pictures have any size and shape. Inpainting looks at each hole with its surroundings, at the trained size, and
+        pastes what it made at full size. Super-resolution works in overlapping tiles. Colorization makes the colours at
+        the trained size and joins them with the picture's own full-size lightness.
 
         Args:
-            prompt: What the result should show. May be left out when `beta` is 0.
+            prompt: What the result should show; several sentences for a picture, as a list in the list, are averaged.
+                May be left out when `beta` is 0.
             image: The picture or pictures: PIL, array `[H, W, 3]` or tensor `[3, H, W]`.
             mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
                 for bit.
             reference_image: A picture whose embedding is mixed with the text's; the image itself where it is left
                 out and `beta` is not 1.
-            beta: Share of the text in the condition (Sec. 4.6): `c = beta E_T(text) + (1 - beta) E_I(reference)`.
+            beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
+                unit length. Beyond 0..1 it leads away from the reference, or from the text.
+            strength: s of Eq. 4 in 0..1, how much the generated features count against the degraded image's, in place
+                of what the network derives; a list has one for each level, full size first.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
+            box: (left, top, right, bottom) of the part to look at, in pixels, or "face" for the largest face. Networks
+                trained on aligned faces need it in photos. Inpainting then looks at this box instead of the
+                surroundings of each hole; super-resolution restores the box and enlarges the rest bicubically.
+            feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
+            tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
+            templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
+            prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
+            num_images_per_prompt: Results for each picture; they differ by the generator's noise.
             generator: Source of fine noise; the same seed gives the same picture, alone or among others. A list has
-                one for each result. Without it, nothing is random.
-            output_type: "pil", "np" (`[N, H, W, 3]` in [0, 1]) or "pt" (`[N, 3, H, W]` in [0, 1]).
+                one for each picture. Without it, nothing is random.
+            output_type: "pil", "np" (`[N, H, W, 3]` in [0, 1]) or "pt" (`[N, 3, H, W]` in [0, 1]). PIL images keep the
+                source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
+            callback_on_step_end: Called as `callback(pipe, step, step, {})` after each run of the network.
 
         Returns:
             The restored pictures, `.images` or `[0]`.
@@ -117,78 +143,197 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: An argument is missing, empty, out of range, of another size, or not for this task.
         """
-        self._check_arguments(image, mask_image, reference_image, prompt, beta, scale, output_type)
-        images, masks, references, prompts = _broadcast(
+        self._check_arguments(image, mask_image, prompt, prompt_embeds, beta, scale, box, feather, tile, output_type)
+        lists = _broadcast(
             image=_as_list(image),
             mask_image=_as_list(mask_image),
             reference_image=_as_list(reference_image),
             prompt=_as_list(prompt),
+            prompt_embeds=list(prompt_embeds) if prompt_embeds is not None else [None],
         )
-        generators = self._generators(generator, len(images))
-        restore = {
-            "inpainting": self._inpaint,
-            "super-resolution": self._super_resolve,
-            "colorization": self._colorize,
-        }[self.restorer.config.task]
-        results = []
-        for picture, mask, reference, text, source in self.progress_bar(
-            list(zip(images, masks, references, prompts, generators, strict=True))
-        ):
-            rgb = to_rgb(picture)
-            extra = scale if mask is None else to_mask(mask, rgb.shape[:2])
-            condition = self._condition(text, rgb if reference is None else to_rgb(reference), beta)
-            results.append(restore(rgb, extra, condition, source))
+        options = {"strength": self._level_strengths(strength), "box": box, "feather": feather, "tile": tile}
+        options |= {"size": None, "scale": scale, "beta": beta, "templates": templates}
+        return self._restore_all(
+            lists, options, num_images_per_prompt, generator, output_type, return_dict, callback_on_step_end
+        )
+
+    @torch.no_grad()
+    def edit(
+        self,
+        prompt: str | list[str] | list[list[str]],
+        image: Picture | list[Picture],
+        region: Picture | list[Picture] | None = None,
+        factor: float | None = None,
+        colors: bool = False,
+        beta: float = 1.0,
+        strength: float | list[float] | None = None,
+        box: str | tuple[int, int, int, int] | None = None,
+        feather: float = 0.0,
+        templates: list[str] | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple:
+        """Edits good pictures by degrading them first and restoring them towards the prompt (Sec. 4.5).
+
+        What is taken away is what the checkpoint can give back: an inpainting checkpoint repaints `region`, one for
+        super-resolution loses resolution by `factor`, one for colorization loses its `colors`. The reference that
+        `beta` mixes in is the original.
+
+        Args:
+            prompt: As in the call.
+            image: As in the call.
+            region: Of the image's size: where to edit, white. Outside it, the original comes back bit for bit.
+            factor: How many times to shrink before restoring, 2 to 64.
+            colors: Take the colours away.
+            beta: As in the call.
+            strength: As in the call.
+            box: As in the call.
+            feather: As in the call.
+            templates: As in the call.
+            num_images_per_prompt: As in the call.
+            generator: As in the call.
+            output_type: As in the call.
+            return_dict: As in the call.
+
+        Raises:
+            ValueError: The degradation is not this checkpoint's, or as in the call.
+        """
+        task = self.restorer.config.task
+        given = {"region": region is not None, "factor": factor is not None, "colors": colors}
+        needed = {"inpainting": "region", "super-resolution": "factor", "colorization": "colors"}[task]
+        wrong = [n for n, there in given.items() if there and n not in (needed, "region")]
+        if not given[needed] or wrong:
+            got = ", ".join(n for n, there in given.items() if there) or "nothing"
+            raise ValueError(f"This checkpoint's task is {task}: edit with {needed}, got {got}.")
+        self._check_arguments(
+            image, region if needed == "region" else None, prompt, None, beta, factor, box, feather, None, output_type
+        )
+        lists = _broadcast(
+            image=_as_list(image),
+            mask_image=_as_list(region),
+            reference_image=[None],
+            prompt=_as_list(prompt),
+            prompt_embeds=[None],
+        )
+        options = {"strength": self._level_strengths(strength), "box": box, "feather": feather, "tile": None}
+        options |= {"size": "same", "scale": factor, "beta": beta, "templates": templates}
+        return self._restore_all(lists, options, num_images_per_prompt, generator, output_type, return_dict, None)
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str | list[str] | list[list[str]], templates: list[str] | None = None) -> Tensor:
+        """The text's part of the condition, E_T of Eq. 1.
+
+        Args:
+            prompt: One sentence or several; a list in the list is averaged to one.
+            templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
+
+        Returns:
+            `[N, D]` at unit length, recentred if the checkpoint does that.
+
+        Raises:
+            ValueError: A sentence is empty, or a template has no "{}".
+        """
+        bad = [t for t in templates or [] if "{}" not in t]
+        if bad:
+            raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
+        rows = []
+        for several in _as_list(prompt):
+            sentences = [several] if isinstance(several, str) else several
+            if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
+                raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+            texts = [t.replace("{}", s) for s in sentences for t in templates or ["{}"]]
+            embedding = F.normalize(embed_texts(self.clip, self.tokenizer, texts).mean(0, keepdim=True), dim=1)
+            rows.append(embedding if self.recentering is None else self.recentering(embedding).float())
+        return torch.cat(rows)
+
+    def _restore_all(
+        self, lists: list[list], options: dict, variants: int, generator, output_type: str, return_dict: bool, callback
+    ) -> ImagePipelineOutput | tuple:
+        if variants < 1:
+            raise ValueError(f"num_images_per_prompt must be at least 1, got {variants}.")
+        sources = self._generators(generator, len(lists[0]))
+        results, settings = [], []
+        with self.progress_bar(total=0) as bar:
+            for *inputs, source in zip(*lists, sources, strict=True):
+                for _ in range(variants):
+                    raster, prompt = self._restore_one(*inputs, options, source, bar, callback)
+                    results.append(raster)
+                    settings.append(self._settings(prompt, options, source))
         self.maybe_free_model_hooks()
-        restored = to_output(results, output_type)
+        restored = to_output(results, output_type, settings)
         return ImagePipelineOutput(images=restored) if return_dict else (restored,)
 
-    def _condition(self, prompt: str | None, reference: np.ndarray, beta: float) -> Tensor:
+    def _restore_one(self, image, mask, reference, prompt, embedding, options, source, bar, callback):
+        picture = to_raster(image)
+        rgb, task, size = picture.rgb, self.restorer.config.task, self.restorer.config.sample_size
+        hole = None if mask is None else to_mask(mask, rgb.shape[:2])
+        beta, strength, box = options["beta"], options["strength"], options["box"]
+        box = None if box is None else resolve_box(box, rgb)
+        shown = rgb if reference is None else to_raster(reference).rgb
+        condition = self._condition(prompt, options["templates"], embedding, shown, beta)
+        run = _Network(self, bar, callback, condition, strength, source)
+        alpha = picture.alpha
+        if task == "inpainting":
+            restored = fill_holes(rgb, hole, _crops(hole, box, size), size, options["feather"], run)
+        elif task == "colorization":
+            restored = colorize(rgb, size, run)
+        else:
+            target = tuple(round(side * options["scale"]) for side in rgb.shape[:2])
+            if options["size"] == "same":
+                target, rgb = rgb.shape[:2], _shrink(rgb, options["scale"])
+                box = box and tuple(round(v / options["scale"]) for v in box)
+            restored = self._enlarge(rgb, target, box, options, run)
+            if alpha is not None and options["size"] is None:
+                alpha = to_array(resize(to_tensor(alpha[..., None]), target))[..., 0]
+        if hole is not None and task != "inpainting":
+            restored = np.where(hole[..., None], restored, picture.rgb)
+        return Raster(restored, alpha, picture.profile), prompt
+
+    def _enlarge(self, rgb: np.ndarray, target: tuple[int, int], box, options: dict, run) -> np.ndarray:
+        size = self.restorer.config.sample_size
+        if box is not None:
+            return enlarge_box(rgb, target, box, size, run)
+        tile = options["tile"] or max(2 * size, 256)
+        return enlarge(rgb, target, options["scale"] / degradations.MAX_FACTOR, tile, tile // 4, run)
+
+    def _condition(self, prompt, templates, embedding: Tensor | None, reference: np.ndarray, beta: float) -> Tensor:
         """`c` of Eq. 1 and Sec. 4.6: `[1, D]` at unit length."""
         parts = []
         if beta != 0:
-            text = embed_texts(self.clip, self.tokenizer, [prompt])
-            parts.append(beta * (text if self.recentering is None else self.recentering(text).float()))
+            if embedding is None:
+                text = self.encode_prompt([prompt], templates)
+            else:
+                text = embedding[None].to(self._execution_device).float()
+            parts.append(beta * text)
         if beta != 1:
             image = to_tensor(reference, self._execution_device)
             parts.append((1 - beta) * embed_images(self.clip, self.image_processor, image))
         return F.normalize(sum(parts), dim=1)
 
-    def _inpaint(self, rgb: np.ndarray, hole: np.ndarray, condition: Tensor, generator) -> np.ndarray:
-        image, mask = (to_tensor(a, self._execution_device) for a in (rgb, hole[..., None].astype(np.uint8) * 255))
-        size = self._trained_size(image)
-        # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds nothing of the hole's old content.
-        small, small_mask = (_resize(x, size, "bilinear") for x in (image, mask))
-        degraded = degradations.mask_out(small, (small_mask > 1e-4).float())
-        restored = _resize(self._run(degraded, condition, None, generator), image.shape[-2:])
-        return np.where(hole[..., None], to_array(restored), rgb)
+    def _settings(self, prompt, options: dict, source: torch.Generator | None) -> dict:
+        """What made a picture, for its PNG."""
+        config = self.restorer.config
+        settings = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": config.task}
+        settings |= {"prompt": prompt, "beta": options["beta"], "strength": options["strength"]}
+        settings |= {"scale": options["scale"], "seed": None if source is None else source.initial_seed()}
+        return {k: v for k, v in settings.items() if v not in (None, "")}
 
-    def _super_resolve(self, rgb: np.ndarray, scale: float, condition: Tensor, generator) -> np.ndarray:
-        size = tuple(round(side * scale) for side in rgb.shape[:2])
-        degraded = degradations.upsample(to_tensor(rgb, self._execution_device), size)
-        return to_array(self._run(degraded, condition, scale / degradations.MAX_FACTOR, generator))
+    def _level_strengths(self, strength: float | list[float] | None) -> float | list[float] | None:
+        levels = len(self.restorer.config.channels)
+        values = strength if isinstance(strength, (list, tuple)) else [] if strength is None else [strength]
+        if isinstance(strength, (list, tuple)) and len(strength) != levels:
+            raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
+        if not all(0 <= s <= 1 for s in values):
+            raise ValueError(f"strength must lie in 0..1, got {strength}.")
+        if values and self.restorer.config.strength_source == "embedding":
+            raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
+        return list(strength) if isinstance(strength, (list, tuple)) else strength
 
-    def _colorize(self, rgb: np.ndarray, _: None, condition: Tensor, generator) -> np.ndarray:
-        lightness = degradations.lightness(to_tensor(rgb, self._execution_device))
-        degraded = _resize(lightness, self._trained_size(lightness)).clamp(0, 100)
-        chroma = _resize(self._run(degraded, condition, None, generator), lightness.shape[-2:])
-        return to_array(degradations.join_lab(lightness, chroma))
-
-    def _run(self, degraded: Tensor, condition: Tensor, strength: float | None, generator) -> Tensor:
-        """The network on one picture of any size: padded to the stride by repeating the border, and cropped again."""
-        height, width = degraded.shape[-2:]
-        stride = self.restorer.stride
-        padded = F.pad(degraded, (0, -width % stride, 0, -height % stride), mode="replicate")
-        padded = padded.to(self.restorer.dtype, memory_format=torch.channels_last)
-        sample = self.restorer(padded, condition.to(padded), strength, generator).sample
-        return sample[..., :height, :width].float()
-
-    def _trained_size(self, image: Tensor) -> tuple[int, int]:
-        """The size with the shorter side at the trained size, where the picture is larger than that."""
-        height, width = image.shape[-2:]
-        ratio = min(1.0, self.restorer.config.sample_size / min(height, width))
-        return round(height * ratio), round(width * ratio)
-
-    def _check_arguments(self, image, mask_image, reference_image, prompt, beta, scale, output_type) -> None:
+    def _check_arguments(
+        self, image, mask_image, prompt, prompt_embeds, beta, scale, box, feather, tile, output_type
+    ) -> None:
         task = self.restorer.config.task
         if image is None:
             raise ValueError("image must be given: the picture to restore.")
@@ -200,7 +345,23 @@ class TextIRPipeline(DiffusionPipeline):
             raise ValueError(f"scale {verb} with this checkpoint, whose task is {task}.")
         if scale is not None and not 2 <= scale <= degradations.MAX_FACTOR:
             raise ValueError(f"scale must lie in 2..{degradations.MAX_FACTOR}, got {scale}.")
-        if beta != 0 and (prompt is None or any(not p.strip() for p in _as_list(prompt))):
+        if box is not None and task == "colorization":
+            raise ValueError("box cannot be used with this checkpoint, whose task is colorization.")
+        if feather and (task != "inpainting" or feather < 0):
+            raise ValueError(f"feather is for inpainting and at least 0, got {feather} for {task}.")
+        if tile is not None and (task != "super-resolution" or tile < self.restorer.config.sample_size):
+            raise ValueError(
+                f"tile is for super-resolution and at least {self.restorer.config.sample_size}, got {tile} for {task}."
+            )
+        if prompt is not None and prompt_embeds is not None:
+            raise ValueError("prompt and prompt_embeds cannot both be given.")
+        if prompt_embeds is not None:
+            width = self.restorer.config.embedding_dim
+            if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
+                raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
+        elif beta != 0 and (
+            prompt is None or any(not p or (not isinstance(p, list) and not p.strip()) for p in _as_list(prompt))
+        ):
             raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
@@ -209,9 +370,58 @@ class TextIRPipeline(DiffusionPipeline):
         """One generator a picture; a single one hands its state at the call to each, so that batches change nothing."""
         if isinstance(generator, list):
             if len(generator) != count:
-                raise ValueError(f"generator must be one or a list of {count}, one a result, got {len(generator)}.")
+                raise ValueError(f"generator must be one or a list of {count}, one a picture, got {len(generator)}.")
             return generator
         return [generator] + [None if generator is None else generator.clone_state() for _ in range(count - 1)]
+
+
+class _Network:
+    """The pipeline's network under one condition, as the functions of `restoration` call it."""
+
+    def __init__(self, pipe: TextIRPipeline, bar, callback, condition: Tensor, strength, source) -> None:
+        self.pipe, self.bar, self.callback = pipe, bar, callback
+        self.condition, self.strength, self.source = condition, strength, source
+
+    def expect(self, runs: int) -> None:
+        """So many runs are to come."""
+        self.bar.total += runs
+        self.bar.refresh()
+
+    def __call__(self, degraded: Tensor, strength: float | None = None) -> Tensor:
+        """`[1, C, h, w]` and a strength of its own to `[1, C', h, w]`, on the CPU."""
+        strength = strength if self.strength is None else self.strength
+        sample = self._padded(degraded, self.condition, strength, self.source)
+        step = self.bar.n
+        self.bar.update()
+        if self.callback is not None:
+            self.callback(self.pipe, step, step, {})
+        return sample
+
+    def _padded(self, degraded: Tensor, condition: Tensor, strength, source) -> Tensor:
+        """Any size: padded to the stride by repeating the border, and cropped again."""
+        restorer, device = self.pipe.restorer, self.pipe._execution_device
+        height, width = degraded.shape[-2:]
+        padded = F.pad(degraded, (0, -width % restorer.stride, 0, -height % restorer.stride), mode="replicate")
+        padded = padded.to(device, restorer.dtype, memory_format=torch.channels_last)
+        if strength is not None:
+            strength = torch.tensor(strength, device=device).reshape(1, -1)
+        sample = restorer(padded, condition.to(padded), strength, source).sample
+        return sample[..., :height, :width].float().cpu()
+
+
+def _crops(hole: np.ndarray, box: Box | None, size: int) -> list[tuple[Box, np.ndarray]]:
+    """The boxes to look at, with the part of the mask to restore in each."""
+    if box is None:
+        return hole_crops(hole, size)
+    left, top, right, bottom = box
+    part = hole[top:bottom, left:right]
+    if part.sum() != hole.sum():
+        raise ValueError(f"mask_image reaches out of the box {box}. Use a larger box, or a smaller mask.")
+    return [(box, part)]
+
+
+def _shrink(rgb: np.ndarray, factor: float) -> np.ndarray:
+    return to_array(degradations.downsample(to_tensor(rgb), factor))
 
 
 def _align(module: nn.Module) -> None:
@@ -225,7 +435,7 @@ def _as_list(value) -> list:
     """A list of pictures or texts; a tensor or array with a leading batch dimension is taken apart."""
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 4:
         return list(value)
-    return value if isinstance(value, list) else [value]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _broadcast(**lists: list) -> list[list]:
@@ -235,9 +445,3 @@ def _broadcast(**lists: list) -> list[list]:
         if len(values) not in (1, count):
             raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
     return [values * count if len(values) == 1 else values for values in lists.values()]
-
-
-def _resize(image: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
-    if tuple(image.shape[-2:]) == tuple(size):
-        return image
-    return F.interpolate(image, tuple(size), mode=mode, antialias=True, align_corners=False)

@@ -23,7 +23,6 @@ from torch.utils import data
 from tqdm import tqdm
 
 from textir_hf import degradations
-from textir_hf.clip import embed_images
 from textir_hf.degradations import FACTORS, box_mask, free_form_mask
 from textir_hf.images import SUFFIXES
 from training.config import TrainingConfig
@@ -314,18 +313,25 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     return torch.from_numpy(np.stack(masks))[:, None].float()
 
 
-@torch.inference_mode()
-def embed_rows(clip, image_processor, rows: Dataset, config: TrainingConfig, device, batch: int = 64) -> Tensor:
-    """Embeddings of all pictures and of their mirror images, `[2, N, D]` at unit length; a damaged one's is 0."""
-    out = torch.zeros(2, len(rows), clip.config.projection_dim)
+def embed_rows(embed, dim: int, rows: Dataset, config: TrainingConfig, batch: int = 64) -> Tensor:
+    """Embeddings of all pictures and of their mirror images, `[2, N, D]` at unit length; a damaged one's is 0.
+
+    Args:
+        embed: `[N, 3, S, S]` in [0, 1] to `[N, D]`.
+        dim: D.
+        rows: The pictures, encoded.
+        config: The run's.
+        batch: Pictures at a time.
+    """
+    out = torch.zeros(2, len(rows), dim)
     for start in tqdm(range(0, len(rows), batch), desc="embeddings"):
         found = decode_whole([rows[i] for i in range(start, min(start + batch, len(rows)))], config)
         if found:
             places = [start + i for i, _ in found]
-            pictures = torch.stack([image for _, image in found]).to(device).float() / 255
+            pictures = torch.stack([image for _, image in found]).float() / 255
             for flip in (0, 1):
-                out[flip, places] = embed_images(clip, image_processor, pictures.flip(-1) if flip else pictures).cpu()
-    return out.clone()
+                out[flip, places] = embed(pictures.flip(-1) if flip else pictures).float().cpu()
+    return out
 
 
 class HoleSampler:

@@ -8,7 +8,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from textir_hf.clip import TextRecentering, embed_images, embed_texts
+from textir_hf.clip import TextRecentering, embed_texts
 from training.config import TrainingConfig
 from training.data import decode_whole, embed_rows
 
@@ -22,25 +22,25 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def cached_embeddings(clip, image_processor, rows: Dataset, config: TrainingConfig, device) -> Tensor:
-    """Embeddings of all pictures and of their mirror images, `[2, N, D]`, kept on disk under the key of both.
+def cached_embeddings(embed, clip, precision: str, rows: Dataset, config: TrainingConfig) -> Tensor:
+    """Embeddings of all pictures and of their mirror images, `[2, N, D]`, kept on disk.
 
-    The key holds the encoder's weights, the rows' fingerprint and the pictures' size.
+    The key holds the encoder's weights, the precision, the rows' fingerprint and the pictures' size.
     """
-    key = f"{fingerprint(clip)} {rows._fingerprint} {config.image_column} {config.sample_size}"
+    key = f"{fingerprint(clip)} {precision} {rows._fingerprint} {config.image_column} {config.sample_size}"
     folder = Path(config.cache_dir).expanduser() / "embeddings"
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        save_file({"embeddings": embed_rows(clip, image_processor, rows, config, device)}, temporary)
+        save_file({"embeddings": embed_rows(embed, clip.config.projection_dim, rows, config)}, temporary)
         temporary.replace(path)
     return load_file(path)["embeddings"]
 
 
 @torch.no_grad()
 def recentering(
-    config: TrainingConfig, rows, clip, tokenizer, image_processor, embeddings: Tensor | None, device, most: int = 1000
+    config: TrainingConfig, rows, clip, tokenizer, embed, embeddings: Tensor | None, most: int = 1000
 ) -> TextRecentering | None:
     """Where the texts of this domain lie against its pictures, or None if no texts are given.
 
@@ -49,9 +49,8 @@ def recentering(
         rows: The training rows.
         clip: The dual encoder.
         tokenizer: Its tokenizer.
-        image_processor: Its image processor.
+        embed: `[N, 3, S, S]` in [0, 1] to `[N, D]`.
         embeddings: `[2, N, D]` of the pictures, if they are cached.
-        device: Where the encoder is.
         most: At most so many texts and pictures count.
 
     Raises:
@@ -72,8 +71,8 @@ def recentering(
     text = torch.cat([embed_texts(clip, tokenizer, sentences[i : i + 64]) for i in range(0, len(sentences), 64)]).cpu()
     if embeddings is None:
         images = [image for _, image in decode_whole(sample, config)]
-        batches = [torch.stack(images[i : i + 64]).to(device).float() / 255 for i in range(0, len(images), 64)]
-        image = torch.cat([embed_images(clip, image_processor, b) for b in batches]).cpu()
+        batches = [torch.stack(images[i : i + 64]).float() / 255 for i in range(0, len(images), 64)]
+        image = torch.cat([embed(b).cpu() for b in batches])
     else:
         image = embeddings.flatten(0, 1)
         image = image[image.norm(dim=1) > 0]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
@@ -55,9 +56,16 @@ def _last_validation(metrics: Path) -> dict[str, float]:
     return {n.removeprefix("validation/"): v for n, v in rows[-1].items() if "/" in n} if rows else {}
 
 
+def _short(value):
+    """Local paths to their names: nobody else has these folders."""
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return Path(value).name if isinstance(value, str) and Path(value).expanduser().exists() else value
+
+
 def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figures: dict[str, float]) -> None:
     """A model card of what this run did, saved as the folder's README.md."""
-    data = config.dataset_name or config.train_data_dir or ", ".join(Path(f).name for f in config.data_files)
+    data = config.dataset_name or _short(config.train_data_dir) or ", ".join(_short(config.data_files))
     card = ModelCardData(
         library_name="diffusers",
         pipeline_tag=TAGS[config.task],
@@ -72,7 +80,8 @@ def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figu
         table.append(f"| {condition} | {' | '.join(cells)} |")
     measured = "\n".join(table) if figures else "No pictures were held out, so nothing was measured."
     pictures = [f"![{text}]({name})" for name, text in _PICTURES.items() if (folder / name).exists()]
-    settings = json.loads((folder / "training_config.json").read_text())
+    skipped = ("output_dir", "cache_dir", "resume_from_checkpoint", "source", "expected")
+    settings = {k: _short(v) for k, v in asdict(config).items() if v not in (None, "", False) and k not in skipped}
     text = _CARD.format(
         metadata=card.to_yaml(),
         task=config.task,
@@ -86,7 +95,7 @@ def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figu
         expected=f" The recipe should reach: {config.expected}." if config.expected else "",
         measured=measured,
         pictures="\n\n".join(pictures),
-        settings="\n".join(f"- {k}: {v}" for k, v in settings.items() if k not in ("output_dir", "cache_dir")),
+        settings="\n".join(f"- {k}: {v}" for k, v in settings.items()),
     )
     ModelCard(text).save(folder / "README.md")
 
@@ -113,8 +122,9 @@ restored = {call}.images[0]
 
 ## Training
 
-Data: {data}. {step} steps of {batch} pictures at {size}x{size} pixels, by {source}.{expected} The published weights are
-the run's moving average.
+Data: {data}. Recipe: {source}.{expected}
+
+{step} steps of {batch} pictures at {size}x{size} pixels. The published weights are the run's moving average.
 
 ## Measured
 

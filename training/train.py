@@ -76,6 +76,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         unused = DistributedDataParallelKwargs(find_unused_parameters=not config.noise)
         self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),
             mixed_precision=config.mixed_precision,
             log_with=config.report_to,
             project_dir=config.output_dir,
@@ -149,12 +150,11 @@ class Trainer:
             masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
         self.degrader = Degrader(config.task, config.sample_size, masks, config.seed)
         self.embeddings = None
-        with accelerator.main_process_first(), torch.inference_mode():
-            if config.cache_embeddings:
-                self.embeddings = cached_embeddings(self.clip, self.image_processor, self.rows, config, self.device)
-        self.recentering = recentering(
-            config, self.rows, self.clip, self.tokenizer, self.image_processor, self.embeddings, self.device
-        )
+        if config.cache_embeddings:
+            with accelerator.main_process_first():
+                precision = accelerator.mixed_precision
+                self.embeddings = cached_embeddings(self.embed, self.clip, precision, self.rows, config)
+        self.recentering = recentering(config, self.rows, self.clip, self.tokenizer, self.embed, self.embeddings)
 
     def batches(self):
         """Batches of this process from where the run stands, without end."""
@@ -198,7 +198,8 @@ class Trainer:
 
     def embed(self, images: Tensor) -> Tensor:
         """Image embeddings of `[N, 3, S, S]` in [0, 1], without gradients: `[N, D]`."""
-        with torch.no_grad():
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with torch.no_grad(), self.accelerator.autocast():
             return embed_images(self.clip, self.image_processor, images)
 
     def finish(self, sample: Tensor, target: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:

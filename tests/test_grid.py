@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from conftest import hole, picture
+from PIL import Image
+
+from textir_hf import estimate_scale, sweep
+from textir_hf.degradations import lose_resolution
+from textir_hf.images import to_array, to_tensor
+
+
+def rows_of(grid, first, cell=40, height=36):
+    """The pictures of every row whose leftmost one is `first`."""
+    array = np.asarray(grid)
+    found = [y for y in range(len(array) - height) if np.array_equal(array[y : y + height, 6 : 6 + cell], first)]
+    steps = range(6, array.shape[1] - cell, cell + 6)
+    return [[array[y : y + height, x : x + cell] for x in steps] for y in found]
+
+
+def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
+    pipe, image = pipeline("super-resolution"), picture()
+    grid = sweep(pipe, image, ["a red flower", "a face"], betas=(0, 0.5, 1), factors=(4,), cell=40)
+    rows = rows_of(grid, np.asarray(image))
+    assert len(rows) == 2
+    for prompt, row in zip(("a red flower", "a face"), rows, strict=True):
+        assert len(row) == 4
+        for beta, got in zip((0, 0.5, 1), row[1:], strict=True):
+            assert np.array_equal(got, np.asarray(pipe.edit(prompt, image, factor=4, beta=beta).images[0]))
+
+
+def test_factors_and_strengths_make_a_grid_too(pipeline):
+    pipe, image = pipeline("super-resolution"), picture()
+    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), strengths=(None, 0.9), cell=40)
+    rows = rows_of(grid, np.asarray(image))
+    assert len(rows) == 2
+    expected = np.asarray(pipe.edit("a face", image, factor=8, strength=0.9).images[0])
+    assert np.array_equal(rows[1][3], expected)
+
+
+def test_every_task_can_be_swept(pipeline):
+    for task, options in (("inpainting", {"region": hole()}), ("colorization", {})):
+        grid = sweep(pipeline(task), picture(), ["a red flower", "a face"], **options)
+        assert isinstance(grid, Image.Image) and grid.width > 3 * 160
+    with pytest.raises(ValueError, match="beta needs at least one value"):
+        sweep(pipeline("colorization"), picture(), ["a face"], betas=())
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_the_factor_of_an_enlarged_photo_is_found(factor):
+    from skimage import data
+
+    photo = to_tensor(data.astronaut()[:256, 100:356])
+    shown = photo if factor == 1 else lose_resolution(photo, factor)
+    guess = estimate_scale(to_array(shown))
+    assert guess.factor == factor and guess.confidence >= 0.5
+
+
+def test_a_plain_picture_gives_no_confidence():
+    assert estimate_scale(Image.new("RGB", (64, 64), "gray")).confidence == 0

@@ -1,0 +1,141 @@
+"""What the pipeline promises for every picture, tried on random sizes, masks, modes and types."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import hole, picture
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from textir_hf import TextIRPipeline
+from textir_hf.degradations import lightness
+from textir_hf.images import to_rgb, to_tensor
+
+TASKS = ("inpainting", "super-resolution", "colorization")
+tried = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+sides = st.integers(5, 90)
+seeds = st.integers(0, 2**31)
+
+
+def call(pipe, image, mask=None, **kwargs):
+    task = pipe.restorer.config.task
+    options = {"mask_image": mask} if task == "inpainting" else {"scale": 2} if task == "super-resolution" else {}
+    return pipe("a red flower", image, **options | kwargs)
+
+
+def noisy(pipe):
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+    return pipe
+
+
+def random_mask(width: int, height: int, seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(rng.integers(1, 4)):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        mask[top : top + rng.integers(1, height + 1), left : left + rng.integers(1, width + 1)] = 255
+    return Image.fromarray(mask)
+
+
+@tried
+@given(sides, sides, seeds, st.sampled_from(["RGB", "L", "RGBA", "LA", "P", "1", "CMYK"]), st.sampled_from([0, 3]))
+def test_unmasked_pixels_are_the_inputs(pipeline, width, height, seed, mode, feather):
+    image, mask = picture(width, height, seed), random_mask(width, height, seed)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)))
+    image = image.convert(mode)
+    result = call(pipeline("inpainting"), image, mask, feather=feather).images[0]
+    outside = np.asarray(mask) < 128
+    alpha = mode in ("RGBA", "LA")
+    assert result.mode == ("RGBA" if alpha else "RGB") and result.size == image.size
+    expected = np.asarray(image.convert(result.mode))
+    got = np.asarray(result)
+    assert np.array_equal(got[outside], expected[outside])
+    assert not alpha or np.array_equal(got[..., 3], expected[..., 3])
+
+
+@tried
+@given(sides, sides, seeds, st.floats(0.2, 4))
+def test_colorization_keeps_the_lightness(pipeline, width, height, seed, gain):
+    image = picture(width, height, seed)
+    result = call(pipeline("colorization", output_scale=50 * gain), image).images[0]
+    wanted, got = (lightness(to_tensor(to_rgb(i))) for i in (image, result))
+    assert (wanted - got).abs().max() <= 0.5 / 255 * 100
+
+
+@pytest.mark.parametrize("task", TASKS)
+@tried
+@given(sides, sides, seeds)
+def test_a_seed_is_a_picture_alone_and_in_a_batch(pipeline, task, width, height, seed):
+    pipe = noisy(pipeline(task))
+    images = [picture(width, height, seed), picture(height, width, seed + 1)]
+    masks = [random_mask(*i.size, seed) for i in images]
+
+    def source():
+        return torch.Generator().manual_seed(seed)
+
+    alone = [np.asarray(call(pipe, i, m, generator=source()).images[0]) for i, m in zip(images, masks, strict=True)]
+    both = call(pipe, images, masks, generator=source()).images
+    assert all(np.array_equal(a, np.asarray(b)) for a, b in zip(alone, both, strict=True))
+    quiet = [np.asarray(call(pipe, images[0], masks[0]).images[0]) for _ in range(2)]
+    assert np.array_equal(*quiet)
+    if task != "inpainting" and alone[0].std() > 5:
+        assert not np.array_equal(quiet[0], alone[0])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@tried
+@given(sides, sides, seeds)
+def test_types_in_and_out_agree(pipeline, task, width, height, seed):
+    pipe, image, mask = pipeline(task), picture(width, height, seed), random_mask(width, height, seed)
+    array, hole_array = np.asarray(image), np.asarray(mask)
+    tensor, hole_tensor = torch.tensor(array).movedim(-1, 0), torch.tensor(hole_array)[None]
+    expected = np.asarray(call(pipe, image, mask).images[0])
+    kinds = [
+        (array, hole_array),
+        (array / 255, hole_array / 255),
+        (tensor, hole_tensor),
+        (tensor / 255, hole_tensor / 255),
+    ]
+    for kind in kinds:
+        assert np.array_equal(np.asarray(call(pipe, *kind).images[0]), expected)
+    assert np.array_equal((call(pipe, image, mask, output_type="np").images[0] * 255).round(), expected)
+    tensors = call(pipe, image, mask, output_type="pt", return_dict=False)[0]
+    assert np.array_equal((tensors[0].movedim(0, -1).numpy() * 255).round(), expected)
+
+
+@tried
+@given(st.integers(5, 16), st.integers(5, 16), seeds)
+def test_one_tile_is_no_tile(pipeline, width, height, seed):
+    pipe, image = noisy(pipeline("super-resolution")), picture(width, height, seed)
+    results = [
+        np.asarray(call(pipe, image, tile=tile, generator=torch.Generator().manual_seed(seed)).images[0])
+        for tile in (None, 32, 64)
+    ]
+    assert all(np.array_equal(results[0], r) for r in results[1:])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_seed_is_a_picture_across_save_and_load(pipeline, task, tmp_path):
+    pipe = noisy(pipeline(task))
+    pipe.save_pretrained(tmp_path)
+    loaded = TextIRPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    results = [call(p, picture(), hole(), generator=torch.Generator().manual_seed(3)).images[0] for p in (pipe, loaded)]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("name", ["textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization"])
+def test_bfloat16_is_close_to_float32(name, device):
+    image, mask = picture(128, 128), hole(128, 128)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        pipe = TextIRPipeline.from_pretrained(name, dtype=dtype).to(device)
+        pipe.set_progress_bar_config(disable=True)
+        small = image.resize((32, 32)) if "super" in name else image
+        results.append(call(pipe, small, mask, output_type="np").images)
+    assert 10 * np.log10(1 / np.square(results[0] - results[1]).mean()) > 40
