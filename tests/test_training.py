@@ -253,10 +253,10 @@ def test_a_run_can_start_from_another_size(config, tmp_path):
     assert all(torch.equal(p, saved[n]) for n, p in trainer.generator.state_dict().items())
 
 
-def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, clip_folder, tmp_path):
+def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path):
     folder = Trainer(config(max_train_steps=1)).run()
     for _ in range(2):  # the second replaces the first
-        export(tmp_path / "run", tmp_path / "made" / "checkpoint", clip_folder)
+        export(tmp_path / "run", tmp_path / "made" / "checkpoint")
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["checkpoint"]
     made = tmp_path / "made" / "checkpoint"
     assert sorted(p.name for p in made.iterdir()) == ["model_index.json", "recentering", "restorer"]
@@ -388,7 +388,7 @@ def test_without_a_network_the_pipeline_stays_and_the_way_to_push_is_said(config
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     folder = Trainer(config(max_train_steps=1, push_to_hub=True, hub_model_id="me/mine")).run()
     said = capsys.readouterr().out
-    assert f"hf upload me/mine {folder}" in said and (folder / "model_index.json").exists()
+    assert f"textir publish {folder} --repo me/mine" in said and (folder / "model_index.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit` and `sweep` from the shell, and a `demo`."""
+"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit`, `sweep`, `convert` and `publish`, and a `demo`."""
 
 import argparse
 import sys
@@ -67,6 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--factor", type=float, nargs="+", default=[None])
     command.add_argument("--region", type=Path, help="where to edit, white")
     command.add_argument("--colors", action="store_true", help="take the colours away")
+    command = commands.add_parser("convert", help="turn a checkpoint of the paper's authors into this format")
+    command.add_argument("source", type=Path, help="net_g_*.pth")
+    command.add_argument("--task", required=True, choices=("inpainting", "super-resolution", "colorization"))
+    command.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
+    text = "key of the weights: params_ema, averaged (%(default)s), or params"
+    command.add_argument("--weights", default="params_ema", help=text)
+    command = commands.add_parser("publish", help="check a checkpoint's folder and push it to the Hub")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--repo", required=True, help="owner/name")
+    command.add_argument("--private", action="store_true", help="if the repository is new, make it private")
+    command.add_argument("--dry-run", action="store_true", help="only check, and list what would be pushed")
     demo = commands.add_parser("demo", help="restore sample pictures with the embedded checkpoints")
     demo.add_argument("--output", type=Path, default=Path("textir_demo"), help="folder for the sheet (%(default)s)")
     return parser
@@ -152,12 +163,7 @@ def _load(args: argparse.Namespace):
 
     name = args.checkpoint or f"textir-mini-{_TASKS[getattr(args, 'degradation', args.command)]}"
     _quieten()
-    try:
-        return TextIRPipeline.from_pretrained(name)
-    except OSError as error:
-        where = "from this folder" if Path(name).is_dir() else "from the Hub or its cache"
-        reason = str(error).split(" (")[0].splitlines()[0]
-        raise ValueError(f"The checkpoint {name} cannot be loaded {where}: {reason}") from error
+    return TextIRPipeline.from_pretrained(name)
 
 
 def _restore(args: argparse.Namespace) -> int:
@@ -247,6 +253,22 @@ def _sweep(args: argparse.Namespace) -> int:
     return 0
 
 
+def _convert(args: argparse.Namespace) -> int:
+    from textir_hf.convert import ENCODER, convert
+
+    digest = convert(args.source, args.output, args.task, args.weights)
+    print(f"{args.source}: SHA-256 {digest}\n{args.output}: for {args.task}, with {ENCODER}; dropped: noises.*")
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from textir_hf.hub import publish
+
+    _quieten()
+    print(publish(args.folder, args.repo, args.dry_run, args.private))
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns 0, 1 (some pictures of a folder failed) or 2 (bad input)."""
     args = _parser().parse_args(argv)
@@ -257,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
             _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
-        return _sweep(args) if args.command == "sweep" else _restore(args)
+        return {"sweep": _sweep, "convert": _convert, "publish": _publish}.get(args.command, _restore)(args)
     except ValueError as error:
         print(f"textir: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

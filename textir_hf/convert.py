@@ -1,13 +1,80 @@
 """The authors' released checkpoints in this project's format."""
 
+import hashlib
 import math
+import pickle
+import tempfile
+import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from textir_hf.generator import TextIRGenerator
+from textir_hf.pipeline import TextIRPipeline
+from textir_hf.templates import IMAGENET_TEMPLATES
 
+ENCODER = "openai/clip-vit-base-patch32"
 _TASKS = {(4, False): "inpainting", (3, False): "super-resolution", (1, True): "colorization"}
+
+
+def convert(source: str | Path, output: str | Path, task: str, weights: str = "params_ema") -> str:
+    """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
+
+    The folder holds no dual encoder: it names `openai/clip-vit-base-patch32`, which is fetched from the Hub, or its
+    cache, when the pipeline is loaded. Prompts are averaged over ImageNet's templates, as in the release.
+
+    Args:
+        source: The `.pth` file. It is read as tensors alone; anything else in it is refused.
+        output: The folder to write, which must not exist or be empty.
+        task: "inpainting", "super-resolution" or "colorization".
+        weights: Key of the state dict: "params_ema", the averaged weights, or "params".
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        ValueError: The file is missing, is no such checkpoint, or of another task; or the folder is not empty.
+    """
+    source, output = Path(source), Path(output)
+    if not source.is_file():
+        raise ValueError(f"{source} is no file. Give the path of the authors' net_g_*.pth.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"The output {output} exists already. Choose another folder.")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    model = convert_state(_read(source, weights))
+    if model.config.task != task:
+        raise ValueError(f"{source} is a checkpoint for {model.config.task}, got --task {task}.")
+    pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=list(IMAGENET_TEMPLATES))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".textir-") as folder:
+        whole = Path(folder) / "whole"
+        pipe.save_pretrained(whole)
+        card = _CARD.format(
+            task=task, name=source.name, digest=digest, size=model.config.sample_size, call=_CALLS[task]
+        )
+        (whole / "README.md").write_text(card)
+        if output.exists():
+            output.rmdir()
+        whole.rename(output)
+    return digest
+
+
+def _read(source: Path, weights: str) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():  # about the pickle's protocol
+            warnings.simplefilter("ignore")
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{source} cannot be read as tensors alone, and is not read otherwise: a pickle can run any program. It "
+            "may be damaged, or no checkpoint."
+        ) from error
+    state = content.get(weights) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f'{source} has no state dict "{weights}", only {keys[:200]}.')
+    return state
 
 
 def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
@@ -107,3 +174,35 @@ def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
         else:
             mapping |= {f"{ours}.noise_strength": [f"{theirs}.weight"], f"{ours}.bias": [f"{theirs}.activate.bias"]}
     return mapping
+
+
+_CALLS = {
+    "inpainting": 'pipe("a smiling woman", image, mask_image=mask)',
+    "super-resolution": 'pipe("a smiling woman", image, scale=16)',
+    "colorization": 'pipe("a red car", image)',
+}
+_CARD = """---
+library_name: diffusers
+pipeline_tag: image-to-image
+tags:
+- textir
+- {task}
+---
+
+# TextIR's released network, {task}
+
+Converted by textir_hf from `{name}` (SHA-256 `{digest}`), released by the authors of *TextIR: A Simple Framework for
+Text-based Editable Image Restoration* (Bai et al., 2023). Trained by them at {size}x{size} pixels.
+
+The authors published no licence for their checkpoints: these weights are for the person who downloaded and converted
+them. Do not redistribute them.
+
+```python
+from textir_hf import TextIRPipeline
+
+pipe = TextIRPipeline.from_pretrained("PATH")  # the dual encoder comes from openai/clip-vit-base-patch32
+restored = {call}.images[0]
+```
+
+What the network puts where information is missing is invented, not recovered: nobody must be identified by it.
+"""

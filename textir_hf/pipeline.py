@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -15,12 +17,14 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf import degradations
 from textir_hf._version import __version__
-from textir_hf.clip import CHECKPOINTS, ENCODER, TextRecentering, embed_images, embed_texts, load_encoder
+from textir_hf.clip import CHECKPOINTS, TextRecentering, embed_images, embed_texts, load_encoder
+from textir_hf.download import download
 from textir_hf.generator import TextIRGenerator
 from textir_hf.images import Picture, Raster, to_array, to_mask, to_output, to_raster, to_tensor
 from textir_hf.regions import Box, hole_crops, resolve_box
 from textir_hf.restoration import colorize, enlarge, enlarge_box, fill_holes, resize
 
+_DOWNLOADING = {"cache_dir", "force_download", "local_files_only", "revision", "token"}
 EMBEDDED = ("textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization")
 
 
@@ -35,22 +39,29 @@ class TextIRPipeline(DiffusionPipeline):
         tokenizer: The encoder's tokenizer.
         image_processor: The encoder's image processor.
         recentering: Moves text embeddings to where the network's image embeddings lie; None leaves them.
+        encoder: Where the dual encoder comes from when the checkpoint's folder holds none: "textir-mini-clip", or a
+            CLIP model's name on the Hub. Many checkpoints can share one so.
+        prompt_templates: Sentences with "{}" for the prompt, over which every prompt's embedding is averaged unless the
+            call gives others.
     """
 
     model_cpu_offload_seq = "clip->recentering->restorer"
-    _optional_components = ["recentering"]
+    _optional_components = ["clip", "tokenizer", "image_processor", "recentering"]
 
     def __init__(
         self,
         restorer: TextIRGenerator,
-        clip: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        image_processor: BaseImageProcessor,
+        clip: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        image_processor: BaseImageProcessor | None,
         recentering: TextRecentering | None = None,
+        encoder: str | None = None,
+        prompt_templates: list[str] | None = None,
     ) -> None:
         super().__init__()
         if clip is not None:
             _align(clip)
+        self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
         )
@@ -66,21 +77,35 @@ class TextIRPipeline(DiffusionPipeline):
             **kwargs: As in `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
 
         Raises:
-            ValueError: It is none of these.
+            ValueError: It is none of these; or a component is missing, damaged, a pickle, or of a newer version; or the
+                Hub cannot be reached or refuses.
         """
-        name = str(pretrained_model_name_or_path)
+        name = given = str(pretrained_model_name_or_path)
         if "torch_dtype" not in kwargs:  # the older name of `dtype`
             kwargs.setdefault("dtype", torch.float32)
         if name in EMBEDDED:
-            parts = load_encoder(ENCODER, kwargs.get("dtype", kwargs.get("torch_dtype")))
-            for part, module in zip(("clip", "tokenizer", "image_processor"), parts, strict=True):
-                kwargs.setdefault(part, module)
-            return super().from_pretrained(CHECKPOINTS / name, **kwargs)
-        if not Path(name).is_dir() and name.count("/") != 1:
+            name = str(CHECKPOINTS / name)
+        elif not Path(name).is_dir() and name.count("/") != 1:
             raise ValueError(
                 f"{name} is no checkpoint: expected one of {', '.join(EMBEDDED)}, a folder, or owner/name on the Hub."
             )
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            if not Path(name).is_dir():
+                options = {k: kwargs.pop(k) for k in _DOWNLOADING & kwargs.keys()}
+                name = download(name, kwargs.get("variant"), **options)
+            index = cls.load_config(name)
+            if index["_class_name"] != cls.__name__:
+                raise ValueError(f"it is a {index['_class_name']}")
+            parts = ("clip", "tokenizer", "image_processor")
+            if index.get("encoder") and not any((index.get(part) or [None])[0] or kwargs.get(part) for part in parts):
+                dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
+                kwargs |= zip(parts, load_encoder(index["encoder"], dtype), strict=True)
+            pipe = super().from_pretrained(name, **kwargs)
+        except (OSError, ValueError, AttributeError, ImportError, SafetensorError, HfHubHTTPError) as error:
+            raise ValueError(f"The checkpoint {given} cannot be loaded: {_reason(error)}") from error
+        pipe.register_to_config(_name_or_path=given)
+        return pipe
 
     @torch.no_grad()
     def __call__(
@@ -235,6 +260,9 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
+        if self.clip is None or self.tokenizer is None:
+            raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
+        templates = templates or self.config.prompt_templates
         bad = [t for t in templates or [] if "{}" not in t]
         if bad:
             raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
@@ -422,6 +450,18 @@ def _crops(hole: np.ndarray, box: Box | None, size: int) -> list[tuple[Box, np.n
 
 def _shrink(rgb: np.ndarray, factor: float) -> np.ndarray:
     return to_array(degradations.downsample(to_tensor(rgb), factor))
+
+
+def _reason(error: Exception) -> str:
+    """Why a checkpoint cannot be loaded, and what to do."""
+    said = " ".join(str(error).split())
+    if isinstance(error, SafetensorError) or "Unable to load weights" in said:
+        return f"a file is damaged ({said}). Download it again: delete it, or give force_download=True."
+    if isinstance(error, (AttributeError, ImportError)) or "has no class" in said:
+        return f"it may be made for a newer version of textir_hf ({said}). Update with pip install -U textir-hf."
+    if "safetensors" in said and "no file named" in said:
+        return f"it has no safetensors weights; pickles are not loaded ({said[:200]}). Save it as safetensors."
+    return f"{said[:400]}{'' if said.endswith('.') else '.'}"
 
 
 def _align(module: nn.Module) -> None:

@@ -4,33 +4,30 @@ python -m training.export RUN CHECKPOINT
 """
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
 from diffusers import ModelMixin
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
-from textir_hf.clip import ENCODER, load_encoder
+from textir_hf.clip import ENCODER
 
 
-def export(run: Path, checkpoint: Path, clip: str | Path = ENCODER) -> None:
+def export(run: Path, checkpoint: Path, encoder: str = ENCODER) -> None:
     """Writes the pipeline's folder without the dual encoder, which all embedded checkpoints share.
 
     Args:
         run: Output folder of `training.train`.
         checkpoint: The folder to write; an older one is replaced when all is written.
-        clip: The dual encoder that the run used.
+        encoder: Name of the dual encoder that the run used.
     """
     restorer, moved = _half(TextIRGenerator, run / "pipeline" / "restorer"), run / "pipeline" / "recentering"
     recentering = _half(TextRecentering, moved) if moved.is_dir() else None
-    pipe = TextIRPipeline(restorer, *load_encoder(clip), recentering)
+    pipe = TextIRPipeline(restorer, None, None, None, recentering, encoder)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
         whole = Path(folder) / "whole"
         pipe.save_pretrained(whole)
-        for shared in ("clip", "tokenizer", "image_processor"):
-            shutil.rmtree(whole / shared)
         if checkpoint.exists():
             checkpoint.rename(Path(folder) / "old")
         whole.rename(checkpoint)

@@ -6,9 +6,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf.hub import publish
 from training.config import TrainingConfig
 
 TAGS = {
@@ -145,15 +146,11 @@ pictures like those it was trained on, and their biases.
 """
 
 
-def publish(folder: Path, repo: str) -> None:
-    """Pushes the folder; without a network it says how to do that later."""
+def push(folder: Path, repo: str) -> None:
+    """Pushes the folder; where that fails it says how to do it later."""
     try:
-        api = HfApi()
-        api.create_repo(repo, exist_ok=True)
-        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload TextIR pipeline")
-        print(f"Pushed to {repo}")
-    except Exception as error:  # the kinds of a failed connection differ between versions; nothing is lost here
+        print(publish(folder, repo))
+    except ValueError as error:
         print(
-            f"The pipeline is whole in {folder}, but could not be pushed ({str(error).splitlines()[0]}). Push it later "
-            f"with: hf upload {repo} {folder}"
+            f"The pipeline is whole in {folder}, but {error} Push it later with: textir publish {folder} --repo {repo}"
         )

@@ -38,7 +38,7 @@ from training.data import (
 )
 from training.discriminator import Discriminator
 from training.embeddings import cached_embeddings, recentering
-from training.publish import publish, write_pipeline
+from training.publish import push, write_pipeline
 from training.validation import Validation, plot_curves
 
 LOG = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
@@ -479,7 +479,7 @@ class Trainer:
             plot_curves(self.folder / "metrics.jsonl", self.folder / "curves.png")
             write_pipeline(folder, self.config, self.progress.step, self.batch_size, restorer, *parts)
             if self.config.push_to_hub:
-                publish(folder, self.config.hub_model_id)
+                push(folder, self.config.hub_model_id)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return folder

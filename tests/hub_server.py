@@ -1,0 +1,261 @@
+"""A small Hub on loopback: what `huggingface_hub`'s client asks for when it makes, fills, tags and reads a repository.
+
+Repositories live in memory. `Hub.faults` makes it misbehave: a path's ending to "cut" (close in the midst of the body),
+"corrupt" (another byte), or a status code.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlparse
+
+import yaml
+
+TOKEN = "hf_test"
+
+
+def git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class Repository:
+    """Commits of whole trees: path to content."""
+
+    def __init__(self, private: bool) -> None:
+        self.private = private
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.refs: dict[str, str] = {}
+        self.commit({}, "initial commit")
+
+    def commit(self, files: dict[str, bytes | None], title: str, branch: str = "main") -> str:
+        tree = dict(self.commits.get(self.refs.get(branch, ""), {})) | files
+        tree = {path: content for path, content in tree.items() if content is not None}
+        name = hashlib.sha1(f"{title} {len(self.commits)}".encode()).hexdigest()
+        self.commits[name], self.refs[branch] = tree, name
+        return name
+
+    def resolve(self, revision: str) -> str | None:
+        return self.refs.get(revision) or (revision if revision in self.commits else None)
+
+
+class Hub:
+    """Runs in a thread; `url` is its endpoint."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.faults: dict[str, str | int] = {}
+        self.requests: list[str] = []
+        hub = self
+
+        class Handler(_Handler):
+            pass
+
+        Handler.hub = hub
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *_) -> None: ...
+
+    def answer(self, status: int, body: dict | list | bytes = b"", headers: dict | None = None) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        if "Content-Length" not in (headers or {}):
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def error(self, status: int, code: str) -> None:
+        self.answer(status, {"error": code}, {"X-Error-Code": code, "X-Error-Message": code})
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def handle_any(self) -> None:
+        path = unquote(urlparse(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        body = self.body()
+        for ending, fault in self.hub.faults.items():
+            if path.endswith(ending) and isinstance(fault, int):
+                return self.error(fault, {401: "RepoNotFound", 403: "GatedRepo"}.get(fault, "Broken"))
+        for pattern, method in _ROUTES:
+            match = re.fullmatch(pattern, f"{self.command} {path}")
+            if match:
+                return getattr(self, method)(body, **match.groupdict())
+        return self.error(404, "EntryNotFound")
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+
+    def repository(self, repo: str, write: bool = False) -> Repository | None:
+        """The repository, or None after answering that it may not be seen or written."""
+        found = self.hub.repositories.get(repo)
+        known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if found is None or (found.private and not known):
+            self.error(404 if known else 401, "RepoNotFound")
+            return None
+        if write and not known:
+            self.error(403, "Forbidden")
+            return None
+        return found
+
+    def whoami(self, _body) -> None:
+        self.answer(200, {"name": "me", "type": "user", "orgs": [], "auth": {"accessToken": {"role": "write"}}})
+
+    def create(self, body) -> None:
+        wanted = json.loads(body)
+        repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.error(401, "Unauthorized")
+        if repo in self.hub.repositories:
+            return self.answer(409, {"error": "exists", "url": f"{self.hub.url}/{repo}"})
+        visibility = wanted.get("private") or wanted.get("visibility") == "private"
+        self.hub.repositories[repo] = Repository(bool(visibility))
+        self.answer(200, {"url": f"{self.hub.url}/{repo}", "name": repo})
+
+    def validate(self, body) -> None:
+        """The front matter must be YAML with a mapping in it; the Hub itself checks more."""
+        parts = json.loads(body)["content"].split("---\n")
+        try:
+            fine = len(parts) < 3 or isinstance(yaml.safe_load(parts[1]), dict)
+        except yaml.YAMLError:
+            fine = False
+        errors = [] if fine else [{"message": "Invalid metadata"}]
+        self.answer(200 if fine else 400, {"errors": errors, "warnings": []})
+
+    def preupload(self, body, repo, revision) -> None:
+        if self.repository(repo, write=True):
+            files = json.loads(body)["files"]
+            large = [f["path"].endswith(".safetensors") or f["size"] > 100_000 for f in files]
+            modes = [
+                {"path": f["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+                for f, lfs in zip(files, large, strict=True)
+            ]
+            self.answer(200, {"files": modes})
+
+    def batch(self, body, repo) -> None:
+        if self.repository(repo, write=True):
+            objects = [
+                {
+                    "oid": o["oid"],
+                    "size": o["size"],
+                    "authenticated": True,
+                    "actions": {"upload": {"href": f"{self.hub.url}/upload/{o['oid']}", "header": {}}},
+                }
+                for o in json.loads(body)["objects"]
+            ]
+            self.answer(200, {"transfer": "basic", "objects": objects})
+
+    def upload(self, body, oid) -> None:
+        if hashlib.sha256(body).hexdigest() != oid:
+            return self.error(422, "WrongHash")
+        self.hub.uploads[oid] = body
+        self.answer(200)
+
+    def commit(self, body, repo, revision) -> None:
+        found = self.repository(repo, write=True)
+        if not found:
+            return
+        files, title = {}, ""
+        for line in body.decode().splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "header":
+                title = value["summary"]
+            elif entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploads[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                files[value["path"]] = None
+        name = found.commit(files, title, revision)
+        self.answer(200, {"commitUrl": f"{self.hub.url}/{repo}/commit/{name}", "commitOid": name})
+
+    def tag(self, body, repo, revision) -> None:
+        found = self.repository(repo, write=True)
+        if found:
+            found.refs[json.loads(body)["tag"]] = found.resolve(revision)
+            self.answer(200)
+
+    def info(self, _body, repo, revision="main") -> None:
+        found = self.repository(repo)
+        if not found:
+            return
+        commit = found.resolve(revision)
+        if commit is None:
+            return self.error(404, "RevisionNotFound")
+        siblings = [{"rfilename": path} for path in sorted(found.commits[commit])]
+        details = {"id": repo, "sha": commit, "private": found.private, "siblings": siblings, "tags": []}
+        self.answer(200, {"_id": "0", "modelId": repo, "downloads": 0, "likes": 0, **details})
+
+    def tree(self, _body, repo, revision) -> None:
+        found = self.repository(repo)
+        if found:
+            files = found.commits[found.resolve(revision)]
+            entries = [{"type": "file", "path": p, "size": len(c), "oid": "0" * 40} for p, c in sorted(files.items())]
+            self.answer(200, entries)
+
+    def resolve(self, _body, repo, revision, path) -> None:
+        found = self.repository(repo)
+        if not found:
+            return
+        commit = found.resolve(revision)
+        if commit is None:
+            return self.error(404, "RevisionNotFound")
+        content = found.commits[commit].get(path)
+        if content is None:
+            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        large = path.endswith(".safetensors")
+        tag = hashlib.sha256(content).hexdigest() if large else git_hash(content)
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{tag}"', "Accept-Ranges": "bytes"}
+        if large:
+            headers |= {"X-Linked-Etag": f'"{tag}"', "X-Linked-Size": str(len(content))}
+        fault = next((f for e, f in self.hub.faults.items() if path.endswith(e)), None)
+        if fault == "corrupt":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        status, start = 200, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if wanted and self.command == "GET":
+            status, start = 206, int(wanted[1])
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        headers["Content-Length"] = str(len(content) - start)
+        if fault == "cut" and self.command == "GET":
+            del self.hub.faults[next(e for e in self.hub.faults if path.endswith(e))]
+            self.answer(status, content[start : start + (len(content) - start) // 2], headers)
+            self.wfile.flush()
+            self.close_connection = True
+            return None
+        return self.answer(status, content[start:], headers)
+
+
+_REPO = r"(?P<repo>[^/]+/[^/]+)"
+_ROUTES = (
+    (r"GET /api/whoami-v2", "whoami"),
+    (r"POST /api/repos/create", "create"),
+    (r"POST /api/validate-yaml", "validate"),
+    (rf"POST /api/models/{_REPO}/preupload/(?P<revision>[^/]+)", "preupload"),
+    (rf"POST /{_REPO}\.git/info/lfs/objects/batch", "batch"),
+    (r"PUT /upload/(?P<oid>\w+)", "upload"),
+    (rf"POST /api/models/{_REPO}/commit/(?P<revision>[^/]+)", "commit"),
+    (rf"POST /api/models/{_REPO}/tag/(?P<revision>[^/]+)", "tag"),
+    (rf"GET /api/models/{_REPO}", "info"),
+    (rf"GET /api/models/{_REPO}/revision/(?P<revision>[^/]+)", "info"),
+    (rf"GET /api/models/{_REPO}/tree/(?P<revision>[^/]+)", "tree"),
+    (rf"(GET|HEAD) /{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+)

@@ -1,0 +1,81 @@
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, hole, picture
+from transformers import CLIPConfig, CLIPModel
+
+from textir_hf import TextIRPipeline
+from textir_hf.cli import main
+from textir_hf.convert import convert
+from textir_hf.templates import IMAGENET_TEMPLATES
+
+needs_fixtures = pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
+TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 4}, "colorization": {}}
+
+
+def fixture(task: str):
+    return SHARED / "fixtures" / f"official_{task.replace('-', '_')}_128.pth"
+
+
+@needs_fixtures
+@pytest.mark.parametrize("task", TASKS)
+def test_a_converted_folder_restores_pictures(task, openai_encoder, tmp_path, capsys):
+    out = tmp_path / "converted"
+    assert main(["convert", str(fixture(task)), "--task", task, "-o", str(out)]) == 0
+    digest = hashlib.sha256(fixture(task).read_bytes()).hexdigest()
+    card = (out / "README.md").read_text()
+    assert digest in capsys.readouterr().out and digest in card and "no licence" in card
+    index = json.loads((out / "model_index.json").read_text())
+    assert index["encoder"] == "openai/clip-vit-base-patch32" and index["clip"] == [None, None]
+    assert index["prompt_templates"] == list(IMAGENET_TEMPLATES) and len(set(IMAGENET_TEMPLATES)) == 80
+    config = openai_encoder[0].config.to_dict() | {"projection_dim": 512}
+    clip = CLIPModel(CLIPConfig(**config)).eval()
+    pipe = TextIRPipeline.from_pretrained(
+        out, clip=clip, tokenizer=openai_encoder[1], image_processor=openai_encoder[2]
+    )
+    pipe.set_progress_bar_config(disable=True)
+    results = [
+        pipe("a cat", picture(), output_type="np", **TASKS[task], **o).images[0] for o in ({}, {"templates": ["{}"]})
+    ]
+    assert results[0].shape[:2] == ((144, 160) if task == "super-resolution" else (36, 40))
+    averaged = pipe.encode_prompt([[t.replace("{}", "a cat") for t in IMAGENET_TEMPLATES]], ["{}"])
+    torch.testing.assert_close(averaged, pipe.encode_prompt("a cat"))
+    if task != "super-resolution":
+        assert not np.array_equal(*results)
+        with pytest.raises(ValueError, match="takes no strength"):
+            pipe("a cat", picture(), strength=0.5, **TASKS[task])
+
+
+@needs_fixtures
+def test_what_is_no_such_checkpoint_is_refused(tmp_path):
+    source, out = fixture("inpainting"), tmp_path / "out"
+
+    def refused(message, path, task="inpainting", **kwargs):
+        with pytest.raises(ValueError, match=message):
+            convert(path, out, task, **kwargs)
+        assert not out.exists() and not list(tmp_path.glob(".textir-*"))
+
+    refused("is a checkpoint for inpainting, got --task colorization", source, "colorization")
+    refused('has no state dict "params_best", only params', source, weights="params_best")
+    refused("is no file", tmp_path / "none.pth")
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"params_ema": print}))
+    refused("cannot be read as tensors alone", tmp_path / "evil.pth")
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    refused("cannot be read as tensors alone", tmp_path / "text.pth")
+    content = torch.load(source, weights_only=True)
+    del content["params_ema"]["to_rgbs.0.bias"]
+    torch.save(content, tmp_path / "less.pth")
+    refused("to_rgbs.0.bias is missing", tmp_path / "less.pth")
+    content = torch.load(source, weights_only=True)
+    content["params_ema"]["more.weight"] = torch.zeros(1)
+    torch.save(content, tmp_path / "more.pth")
+    refused("keys that TextIR's release has not, such as more.weight", tmp_path / "more.pth")
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists already"):
+        convert(source, out, "inpainting")
+    assert (out / "mine.txt").read_text() == "mine"

@@ -1,0 +1,168 @@
+import shutil
+
+import numpy as np
+import pytest
+from conftest import hole, picture
+from hub_server import TOKEN, Hub
+from huggingface_hub import HfApi, constants, hf_api, snapshot_download
+from huggingface_hub.utils import disable_progress_bars
+
+from textir_hf import TextIRPipeline
+from textir_hf.cli import main
+from textir_hf.hub import check_folder, publish
+
+CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
+NAME = "me/textir-tiny"
+disable_progress_bars()
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, the client pointed at it, and an empty cache."""
+    hub = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 2)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    pipeline("inpainting").save_pretrained(tmp_path / "folder")
+    (tmp_path / "folder" / "README.md").write_text(CARD)
+    return tmp_path / "folder"
+
+
+def load(tmp_path, cache="fresh", **kwargs) -> TextIRPipeline:
+    pipe = TextIRPipeline.from_pretrained(NAME, cache_dir=tmp_path / cache, **kwargs)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def restored(pipe) -> np.ndarray:
+    return np.asarray(pipe("a red flower", picture(), hole()).images[0])
+
+
+def test_a_published_pipeline_comes_back_and_restores_the_same_picture(hub, folder, tmp_path, capsys):
+    assert main(["publish", str(folder), "--repo", NAME, "--dry-run"]) == 0
+    assert "dry run" in capsys.readouterr().out and not hub.repositories
+    assert main(["publish", str(folder), "--repo", NAME]) == 0
+    said = capsys.readouterr().out
+    assert "restorer/diffusion_pytorch_model.safetensors" in said and "Pushed: " in said
+    assert any(r.startswith("PUT /upload/") for r in hub.requests)
+    pipe = TextIRPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    expected = restored(pipe)
+    assert np.array_equal(restored(load(tmp_path)), expected)
+    hub.requests.clear()
+    assert np.array_equal(restored(load(tmp_path, local_files_only=True)), expected) and not hub.requests
+
+
+def test_push_to_hub_and_tags_give_revisions(hub, pipeline, tmp_path):
+    first, second = pipeline("inpainting"), pipeline("inpainting", signed_fusion=True)
+    first.push_to_hub(NAME, token=TOKEN)
+    HfApi().create_tag(NAME, tag="v1", token=TOKEN)
+    second.push_to_hub(NAME, token=TOKEN)
+    assert np.array_equal(restored(load(tmp_path, revision="v1")), restored(first))
+    assert load(tmp_path).restorer.config.signed_fusion and not np.array_equal(restored(first), restored(second))
+    with pytest.raises(ValueError, match=r"cannot be loaded.*v2"):
+        load(tmp_path, revision="v2")
+
+
+def test_variants_and_shards_come_back(hub, pipeline, tmp_path):
+    pipe = pipeline("inpainting")
+    pipe.save_pretrained(tmp_path / "v", variant="fp32", max_shard_size="20KB")
+    assert len(list((tmp_path / "v" / "restorer").glob("*-of-*"))) > 1
+    HfApi().create_repo(NAME, token=TOKEN)
+    HfApi().upload_folder(repo_id=NAME, folder_path=tmp_path / "v", token=TOKEN)
+    assert np.array_equal(restored(load(tmp_path, variant="fp32")), restored(pipe))
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped(hub, folder, tmp_path):
+    publish(folder, NAME)
+    hub.faults["restorer/diffusion_pytorch_model.safetensors"] = "cut"
+    assert load(tmp_path).restorer is not None and not hub.faults
+
+
+def test_a_corrupted_download_is_never_used(hub, folder, tmp_path):
+    publish(folder, NAME)
+    for file in ("restorer/config.json", "restorer/diffusion_pytorch_model.safetensors"):
+        hub.faults = {file: "corrupt"}
+        with pytest.raises(ValueError, match=f"{file.split('/')[1]} came damaged from the Hub and was deleted"):
+            load(tmp_path, cache=file.split("/")[1])
+    hub.faults = {}
+    assert load(tmp_path, cache="config.json").restorer is not None  # fetched again
+    cut = folder / "restorer" / "diffusion_pytorch_model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"a file is damaged .* force_download=True"):
+        TextIRPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_refusals_are_said(hub, folder, tmp_path, status):
+    publish(folder, NAME)
+    hub.faults["model_index.json"] = status
+    hub.faults[NAME.split("/")[1]] = status
+    with pytest.raises(ValueError, match=f"The checkpoint {NAME} cannot be loaded"):
+        load(tmp_path)
+
+
+def test_private_repositories_want_the_token(hub, folder, tmp_path, monkeypatch):
+    publish(folder, NAME, private=True)
+    assert load(tmp_path).restorer is not None
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(tmp_path, cache="other")
+    with pytest.raises(ValueError, match=r"could not be pushed to me/textir-tiny .*401.*hf auth login"):
+        publish(folder, NAME)
+
+
+def test_a_gone_hub_leaves_the_cache_and_says_so_without_one(hub, folder, tmp_path):
+    publish(folder, NAME)
+    expected = restored(load(tmp_path))
+    hub.close()
+    assert np.array_equal(restored(load(tmp_path, local_files_only=True)), expected)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(tmp_path, cache="other", local_files_only=True)
+
+
+def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
+    assert {p.name for p in check_folder(folder)} >= {"model_index.json", "README.md"}
+
+    def broken(change, message):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        change(copy)
+        with pytest.raises(ValueError, match=message):
+            check_folder(copy)
+        shutil.rmtree(copy)
+
+    broken(lambda f: (f / "model_index.json").unlink(), "has no model_index.json")
+    broken(lambda f: (f / "README.md").unlink(), "has no README.md")
+    broken(lambda f: (f / "README.md").write_text(CARD + "[More Information Needed]"), "More Information Needed")
+    broken(lambda f: (f / "README.md").write_text("# no metadata"), "lacks library_name, pipeline_tag, tags")
+    broken(lambda f: (f / "extra.bin").write_bytes(b""), "holds the pickle extra.bin")
+    broken(lambda f: shutil.rmtree(f / "restorer"), "cannot be loaded")
+    index = (folder / "model_index.json").read_text()
+    newer = index.replace('"TextIRGenerator"', '"TextIRGenerator9"')
+    broken(lambda f: (f / "model_index.json").write_text(newer), "newer version of textir_hf .* pip install -U")
+    other = index.replace('"TextIRPipeline"', '"StableDiffusionPipeline"')
+    broken(lambda f: (f / "model_index.json").write_text(other), "it is a StableDiffusionPipeline")
+    weights = folder / "restorer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match=r"cannot be loaded.*pickles are not loaded"):
+        TextIRPipeline.from_pretrained(folder)
+
+
+def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
+    publish(folder, NAME)
+    copy = snapshot_download(NAME, cache_dir=tmp_path / "snap")
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        assert (tmp_path / "snap" / copy / path.relative_to(folder)).read_bytes() == path.read_bytes()
