@@ -74,6 +74,9 @@ def test_edits_and_sweeps_write_their_result(folder, capsys):
         assert run(folder, "sweep", tasks[name], *rest, "--beta", "0", "1", output=f"{name}-grid.png") == 0
         assert open_image(folder / f"{name}-grid.png").width > 3 * 160
     assert len(capsys.readouterr().out.splitlines()) == 6
+    (folder / "images" / "broken.png").write_text("no picture")
+    assert run(folder, "sweep", "colorization", "--colors", image="images", output="grids") == 1
+    assert len(list((folder / "grids").iterdir())) == 3 and "broken.png is not a picture" in capsys.readouterr().err
 
 
 def test_settings_are_in_the_png_unless_they_shall_not(folder):
@@ -122,7 +125,7 @@ def test_folders_are_done_whole_and_bad_files_reported(folder, capsys):
         ("upscale", {}, ["--scale", "4", "--max-megapixels", "0.001"], "more than 0.001 million"),
         ("edit", {}, [], "edit needs --region, --factor or --colors"),
         ("edit", {}, ["--factor", "1"], "--factor must lie in 2..64, got 1"),
-        ("sweep", {"image": "images", "output": "results"}, ["--colors"], "sweep takes one picture"),
+        ("sweep", {}, [], "sweep needs --region, --factor or --colors"),
         ("inpaint", {}, ["--mask", "small.png"], "mask_image must have the image's size 40x36, got 8x8"),
         ("inpaint", {}, ["--mask", "black.png"], "marks nothing"),
         ("inpaint", {}, ["--mask", "missing.png"], "is no file"),

@@ -422,6 +422,7 @@ def test_unfit_configs_are_refused(config, change, message):
         ({"clip": "/none"}, "dual encoder /none cannot be loaded"),
         ({"domain_texts": "/none.txt"}, "must be a text file"),
         ({"masks": "/none"}, "neither a parquet file nor a folder"),
+        ({"report_to": "comet_ml"}, "--report_to must be tensorboard, wandb or trackio, got comet_ml"),
     ],
 )
 def test_unfit_inputs_are_refused(config, change, message):

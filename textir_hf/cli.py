@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from textir_hf.degradations import MAX_FACTOR
+from textir_hf.grid import sweep
 from textir_hf.images import MAX_PIXELS, SUFFIXES, open_image, save_image, to_mask
 from textir_hf.scale import estimate_scale
 
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "colorize":
             command.add_argument("--box", help='part to look at: "face", or LEFT,TOP,RIGHT,BOTTOM in pixels')
     command = commands.add_parser("sweep", help="a labelled grid of edits over prompts, beta, strength and factor")
-    command.add_argument("image", type=Path, help="a picture")
+    command.add_argument("image", type=Path, help="a picture, or a folder of pictures")
     _add_common(command)
     command.add_argument("--prompt", action="append", help="one, or several as rows or columns")
     command.add_argument("--beta", type=float, nargs="+", default=[1.0])
@@ -175,7 +176,7 @@ def _restore(args: argparse.Namespace) -> int:
         raise ValueError(f"--scale must be given, 2 to {MAX_FACTOR}.")
     reference = _open(args, args.reference) if getattr(args, "reference", None) else None
     pipe = _load(args)
-    pipe.set_progress_bar_config(disable=folder, desc=args.command, leave=False)
+    pipe.set_progress_bar_config(disable=folder or args.command == "sweep", desc=args.command, leave=False)
     if folder:
         args.output.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -212,45 +213,24 @@ def _box(value: str | None) -> str | tuple[int, ...] | None:
 
 
 def _one(pipe, args: argparse.Namespace, image: Path, mask: Path | None, reference: Image.Image | None) -> Image.Image:
+    picture = _open(args, image)
+    mask = None if mask is None else _open(args, mask)
+    if args.command == "sweep":
+        axes = (args.prompt or [None], args.beta, args.strength, args.factor)
+        return sweep(pipe, picture, *axes, region=mask, seed=args.seed)
     options = {
         "prompt": None if args.prompt is None else [args.prompt],
-        "image": _open(args, image),
+        "image": picture,
         "beta": args.beta,
         "strength": args.strength[0] if args.strength and len(args.strength) == 1 else args.strength,
         "generator": None if args.seed is None else torch.Generator().manual_seed(args.seed),
         "box": _box(getattr(args, "box", None)),
         "feather": getattr(args, "feather", 0.0),
     }
-    mask = None if mask is None else _open(args, mask)
     if args.command == "edit":
         return pipe.edit(region=mask, factor=args.factor, colors=args.colors, **options).images[0]
     more = {"scale": getattr(args, "scale", None), "tile": getattr(args, "tile", None)}
     return pipe(mask_image=mask, reference_image=reference, **more, **options).images[0]
-
-
-def _sweep(args: argparse.Namespace) -> int:
-    from textir_hf.grid import sweep
-
-    _check(args)
-    if args.image.is_dir():
-        raise ValueError(f"{args.image} is a folder: sweep takes one picture.")
-    ((image, region, output),) = _jobs(args)
-    _check_files(args, image, region)
-    pipe = _load(args)
-    pipe.set_progress_bar_config(disable=True)
-    grid = sweep(
-        pipe,
-        _open(args, image),
-        args.prompt or [None],
-        args.beta,
-        args.strength,
-        args.factor,
-        None if region is None else _open(args, region),
-        args.seed,
-    )
-    save_image(grid, output)
-    print(output)
-    return 0
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -279,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
             _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
-        return {"sweep": _sweep, "convert": _convert, "publish": _publish}.get(args.command, _restore)(args)
+        return {"convert": _convert, "publish": _publish}.get(args.command, _restore)(args)
     except ValueError as error:
         print(f"textir: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -46,7 +46,7 @@ class TextIRPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "clip->recentering->restorer"
-    _optional_components = ["clip", "tokenizer", "image_processor", "recentering"]
+    _optional_components = ["recentering"]
 
     def __init__(
         self,

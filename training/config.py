@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import HfArgumentParser
@@ -114,6 +115,10 @@ class TrainingConfig:
             raise ValueError("--output_dir must be given: where the run is kept.")
         if self.streaming and self.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache_embeddings.")
+        if self.report_to and self.report_to not in ("tensorboard", "wandb", "trackio"):
+            raise ValueError(f"--report_to must be tensorboard, wandb or trackio, got {self.report_to}.")
+        if self.report_to and find_spec(self.report_to) is None:
+            raise ValueError(f"--report_to {self.report_to} needs its package: pip install {self.report_to}.")
         if self.push_to_hub and not self.hub_model_id:
             raise ValueError("--push_to_hub needs --hub_model_id owner/name.")
 
