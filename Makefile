@@ -1,4 +1,4 @@
-.PHONY: install test lint demo benchmark
+.PHONY: install test lint demo benchmark cards
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -15,3 +15,6 @@ demo:
 
 benchmark:
 	python -m benchmarks.generator
+
+cards:
+	python -m model_cards.make

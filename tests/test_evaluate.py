@@ -1,5 +1,7 @@
 import argparse
+import hashlib
 import io
+import json
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from conftest import SHARED, picture
 from datasets import Dataset, Features, Image, Value
 
 from training import evaluate
+from training.tables import cell, markdown, read_tables
 
 
 @pytest.fixture
@@ -37,23 +40,37 @@ def test_psnr_is_known_and_can_be_of_the_hole_alone():
 
 
 def test_interval_holds_the_mean_and_shrinks_with_the_count():
-    rng = np.random.default_rng(0)
-    mean, half = map(float, evaluate.interval(list(rng.normal(5, 1, 400))).split(" ± "))
-    assert mean == pytest.approx(5, abs=0.2) and half == pytest.approx(1.96 / 20, abs=0.02)
+    made = cell(list(np.random.default_rng(0).normal(5, 1, 400)))
+    assert made.mean == pytest.approx(5, abs=0.2) and made.half == pytest.approx(1.96 / 20, abs=0.02)
+    assert len(made.values) == 400
 
 
-def test_colour_table_has_a_row_a_word(pipeline, data, capsys):
-    evaluate.colorization(pipeline("colorization"), argparse.Namespace(data=data))
-    rows = capsys.readouterr().out.splitlines()[-3:]
-    assert [r.split("|")[1].strip() for r in rows] == ["“a red flower”", "“a yellow flower”", "“a purple flower”"]
+def test_colour_table_has_a_row_a_word(pipeline, data):
+    (table,) = evaluate.colorization(pipeline("colorization"), argparse.Namespace(data=data))
+    assert list(table.rows) == ["“a red flower”", "“a yellow flower”", "“a purple flower”"]
+    assert len(table.columns) == 3 and len(table.rows["“a red flower”"][0].values) == 3
+    assert markdown(table).count("\n") == 4
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
 @pytest.mark.parametrize(("task", "tables"), [("inpainting", 1), ("super-resolution", 3)])
-def test_tables_name_every_method(task, tables, pipeline, data, capsys):
+def test_tables_name_every_method(task, tables, pipeline, data):
     args = argparse.Namespace(data=data, lpips=SHARED / "weights" / "lpips_alexnet.safetensors")
     pipe = pipeline(task, sample_size=64)
-    {"inpainting": evaluate.inpainting, "super-resolution": evaluate.super_resolution}[task](pipe, args)
-    out = capsys.readouterr().out
-    assert out.count("| ours, image embedding |") == out.count(f"| ours, “{evaluate.PROMPT}” |") == tables
-    assert out.count("| OpenCV Telea |" if task == "inpainting" else "| bicubic |") == tables
+    made = {"inpainting": evaluate.inpainting, "super-resolution": evaluate.super_resolution}[task](pipe, args)
+    assert len(made) == tables
+    for table in made:
+        base = "OpenCV Telea" if task == "inpainting" else "bicubic"
+        assert list(table.rows) == [base, "ours, image embedding", f"ours, “{evaluate.PROMPT}”"]
+
+
+def test_a_report_holds_what_a_check_needs(pipeline, data, tmp_path, monkeypatch, capsys):
+    pipeline("colorization").save_pretrained(tmp_path / "made")
+    words = ["evaluate", "--task", "colorization", "--data", str(data), "--checkpoint", str(tmp_path / "made")]
+    monkeypatch.setattr("sys.argv", [*words, "--output", str(tmp_path / "report.json")])
+    evaluate.main()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["data"][evaluate.FLOWERS] == hashlib.sha256((data / evaluate.FLOWERS).read_bytes()).hexdigest()
+    assert report["checkpoint"] == "made" and len(report["weights"]) == 3 and report["versions"]["torch"]
+    (table,) = read_tables(tmp_path / "report.json")
+    assert markdown(table) in capsys.readouterr().out

@@ -19,9 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from textir_hf import TextIRPipeline, degradations
+from textir_hf.clip import CHECKPOINTS
 from textir_hf.images import to_array, to_tensor
+from textir_hf.pipeline import EMBEDDED
 from training.data import load_masks, load_pictures
 from training.lpips import LPIPS
+from training.tables import Table, cell, markdown, write_report
 
 FACES, MASKS, FLOWERS = "faces_synthetic_256.parquet", "irregular_masks_256.parquet", "flowers_176.parquet"
 PROMPT = "a portrait of a person"
@@ -33,19 +36,9 @@ def psnr(first: np.ndarray, second: np.ndarray, where: np.ndarray | None = None)
     return 10 * np.log10(255**2 / max((error if where is None else error[where]).mean(), 1e-10))
 
 
-def interval(values: list[float]) -> str:
-    """Mean and the half width of its 95 % bootstrap interval."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{np.mean(values):.3f} ± {(high - low) / 2:.3f}"
-
-
-def table(title: str, results: dict[str, dict[str, list[float]]]) -> None:
-    """Prints methods by metrics in Markdown."""
-    metrics = list(next(iter(results.values())))
-    print(f"\n| {title} | {' | '.join(metrics)} |\n|{'---|' * (len(metrics) + 1)}")
-    for method, values in results.items():
-        print(f"| {method} | {' | '.join(interval(values[m]) for m in metrics)} |")
+def _table(title: str, results: dict[str, dict[str, list[float]]]) -> Table:
+    columns = list(next(iter(results.values())))
+    return Table(title, columns, {name: [cell(values[c]) for c in columns] for name, values in results.items()})
 
 
 def _conditions(target: Image.Image) -> dict[str, dict]:
@@ -55,7 +48,7 @@ def _conditions(target: Image.Image) -> dict[str, dict]:
     }
 
 
-def inpainting(pipe: TextIRPipeline, args: argparse.Namespace) -> None:
+def inpainting(pipe: TextIRPipeline, args: argparse.Namespace) -> list[Table]:
     """Faces with irregular test masks that cover 10 to 40 %: PSNR in the hole, LPIPS of the whole picture."""
     size, lpips = pipe.restorer.config.sample_size, LPIPS(args.lpips)
     targets = load_pictures([args.data / FACES], "test", size)
@@ -72,13 +65,13 @@ def inpainting(pipe: TextIRPipeline, args: argparse.Namespace) -> None:
         for name, output in outputs.items():
             results[name]["hole PSNR (dB)"].append(psnr(output, target, hole))
             results[name]["LPIPS"].append(lpips(to_tensor(output), to_tensor(target)).item())
-    table(f"{len(targets)} test faces, holes 10-40 %", results)
+    return [_table(f"{len(targets)} test faces at {size} px, holes 10-40 %", results)]
 
 
-def super_resolution(pipe: TextIRPipeline, args: argparse.Namespace) -> None:
+def super_resolution(pipe: TextIRPipeline, args: argparse.Namespace) -> list[Table]:
     """Faces at 4, 8 and 16 times: PSNR and LPIPS against bicubic enlargement."""
     size, lpips = pipe.restorer.config.sample_size, LPIPS(args.lpips)
-    targets = load_pictures([args.data / FACES], "test", size)
+    targets, tables = load_pictures([args.data / FACES], "test", size), []
     for factor in (4, 8, 16):
         results = {n: {"PSNR (dB)": [], "LPIPS": []} for n in ("bicubic", *_conditions(None))}
         for picture in tqdm(targets, desc=f"{factor}x"):
@@ -92,10 +85,11 @@ def super_resolution(pipe: TextIRPipeline, args: argparse.Namespace) -> None:
             for name, output in outputs.items():
                 results[name]["PSNR (dB)"].append(psnr(output, target))
                 results[name]["LPIPS"].append(lpips(to_tensor(output), to_tensor(target)).item())
-        table(f"{len(targets)} test faces, {factor}x", results)
+        tables.append(_table(f"{len(targets)} test faces at {size} px, {factor}x", results))
+    return tables
 
 
-def colorization(pipe: TextIRPipeline, args: argparse.Namespace, count: int = 100) -> None:
+def colorization(pipe: TextIRPipeline, args: argparse.Namespace, count: int = 100) -> list[Table]:
     """Flowers under three colour words: mean a and b of the result, and how often the word's own hue wins."""
     targets = load_pictures([args.data / FLOWERS], "test", pipe.restorer.config.sample_size)[:count]
     hues = {"red": (60, 40), "yellow": (0, 70), "purple": (55, -45)}  # directions in the a, b plane
@@ -106,15 +100,17 @@ def colorization(pipe: TextIRPipeline, args: argparse.Namespace, count: int = 10
             output = pipe(f"a {word} flower", image, output_type="pt").images
             values.append(degradations.chroma(output).mean((0, 2, 3)))
     means = {word: torch.stack(values) for word, values in shifts.items()}  # word: [N, 2]
-    print(
-        f"\n| {len(targets)} test flowers | mean a | mean b | nearest to its word among the three |\n|---|---|---|---|"
-    )
+    results = {}
     for word, values in means.items():
         direction = torch.tensor(hues[word], dtype=torch.float32)
         # Along the word's direction, does the picture made for the word go further than the other two?
         along = torch.stack([m @ direction for m in means.values()])
-        won = (along.argmax(0) == list(means).index(word)).float().mean()
-        print(f"| “a {word} flower” | {values[:, 0].mean():.1f} | {values[:, 1].mean():.1f} | {100 * won:.0f} % |")
+        won = 100.0 * (along.argmax(0) == list(means).index(word))
+        columns = {"mean a": values[:, 0], "mean b": values[:, 1], "nearest to its word among the three (%)": won}
+        results[f"“a {word} flower”"] = {name: column.tolist() for name, column in columns.items()}
+    table = _table(f"{len(targets)} test flowers", results)
+    table.digits = 1
+    return [table]
 
 
 def main() -> None:
@@ -125,14 +121,23 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", help="embedded name, folder or Hub id; the embedded one of the task if left out"
     )
+    parser.add_argument("--output", type=Path, help="JSON file for the report with every picture's values")
     args = parser.parse_args()
     if args.task != "colorization" and not args.lpips:
         sys.exit("error: --lpips must be given for this task: the safetensors file of LPIPS on AlexNet.")
-    pipe = TextIRPipeline.from_pretrained(args.checkpoint or f"textir-mini-{args.task}")
+    name = args.checkpoint or f"textir-mini-{args.task}"
+    pipe = TextIRPipeline.from_pretrained(name)
     pipe.set_progress_bar_config(disable=True)
-    {"inpainting": inpainting, "super-resolution": super_resolution, "colorization": colorization}[args.task](
-        pipe, args
-    )
+    measure = {"inpainting": inpainting, "super-resolution": super_resolution, "colorization": colorization}[args.task]
+    tables = measure(pipe, args)
+    print("\n\n".join(markdown(t) for t in tables))
+    if args.output:
+        folder = CHECKPOINTS / name if name in EMBEDDED else Path(name)
+        files = {"inpainting": (FACES, MASKS), "super-resolution": (FACES,), "colorization": (FLOWERS,)}[args.task]
+        lpips = " --lpips lpips_alexnet.safetensors" if args.lpips else ""
+        command = f"python -m training.evaluate --task {args.task} --data DIR{lpips}"
+        weights = sorted(folder.rglob("*.safetensors"))
+        write_report(args.output, Path(name).name, tables, weights, [args.data / f for f in files], command)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from training import captions
+from training.tables import Cell, Table
 
 PROMPTS = {  # attribute: what is true, what is not
     "smiling": ("a smiling person", "a serious person"),
@@ -23,41 +24,37 @@ PROMPTS = {  # attribute: what is true, what is not
 }
 
 
-def print_retrieval(images: Tensor, texts: list[list[str]], embed) -> None:
+def retrieval(images: Tensor, texts: list[list[str]], embed) -> Table:
     """Share of captions whose own image is among the first k: `images` `[N, D]`, and N lists of captions."""
     owner = torch.tensor([i for i, several in enumerate(texts) for _ in several])
     scores = torch.cat([embed(*several) for several in texts]) @ images.T
     rank = (scores > scores.gather(1, owner[:, None])).sum(1)
-    print(f"| Flickr8k test, {len(texts)} images, {len(owner)} captions | measured | bar |\n|---|---|---|")
-    for k, bar in ((1, 18), (5, 43), (10, 55)):
-        print(f"| text to image R@{k} | {100 * (rank < k).float().mean():.1f} % | > {bar} % |")
+    rows = {f"text to image R@{k}": [Cell(100 * (rank < k).float().mean().item())] for k in (1, 5, 10)}
+    return Table(f"Flickr8k test, {len(texts)} images, {len(owner)} captions", ["measured (%)"], rows, 1)
 
 
-def print_attributes(images: Tensor, labels: np.ndarray, embed) -> None:
+def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
     """A prompt against its contrary; once on the clearly labelled faces, once with all unclear ones called false."""
-    bars = {"smiling": 0.85, "eyeglasses": 0.87, "blond_hair": 0.92, "gray_hair": 0.85, "young": 0.88}
-    print(f"\n| LFW test, {len(labels)} faces, AUC | labelled true or false | all others called false | bar |")
-    print("|---|---|---|---|")
-    means = []
+    rows = {}
     for name, prompts in PROMPTS.items():
         pair = (images @ embed(*prompts).T).numpy()
         label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], pair[:, 0] - pair[:, 1]
         known = label != 0
         clear, strict = roc_auc_score(label[known] > 0, score[known]), roc_auc_score(label > 0, score)
-        means.append((clear, strict))
-        bar = f"> {bars[name]}" if name in bars else ""
-        print(f"| {name.replace('_', ' ')} | {clear:.3f} | {strict:.3f} | {bar} |")
-    print(f"| mean | {np.mean([m[0] for m in means]):.3f} | {np.mean([m[1] for m in means]):.3f} | |")
+        rows[name.replace("_", " ")] = [Cell(float(clear)), Cell(float(strict))]
+    rows["mean of all"] = [Cell(float(np.mean([cells[i].mean for cells in rows.values()]))) for i in range(2)]
+    columns = ["labelled true or false", "all others called false"]
+    return Table(f"LFW test, {len(labels)} faces, AUC", columns, rows)
 
 
-def print_colors(images: Tensor, labels: np.ndarray, embed) -> None:
+def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
     """A colour word against no colour word, on the pictures that clearly have or lack the colour."""
-    print(f"\n| flowers and clothing test, {len(labels)} pictures, AUC | measured | true / false | bar |")
-    print("|---|---|---|---|")
+    rows = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(captions.COLORS):
         prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
         true, false = labels[:, i] > 0, labels[:, i] < 0
         score = (images @ (prompt - neutral)).numpy()
         auc = roc_auc_score(true[true | false], score[true | false])
-        print(f"| {word} | {auc:.3f} | {true.sum()} / {false.sum()} | >= 0.85 |")
+        rows[word] = [Cell(float(auc)), Cell(float(true.sum())), Cell(float(false.sum()))]
+    return Table(f"flowers and clothing test, {len(labels)} pictures, AUC", ["measured", "true", "false"], rows)

@@ -36,7 +36,8 @@ from textir_hf.clip import (
     load_encoder,
 )
 from training import captions
-from training.evaluate_clip import print_attributes, print_colors, print_retrieval
+from training.evaluate_clip import attributes, colors, retrieval
+from training.tables import markdown, write_report
 
 SETS = ("flickr8k_176", "faces_lfw_112", "flowers_176", "clothing_176")
 CHECKPOINT = CHECKPOINTS / ENCODER
@@ -292,10 +293,17 @@ def evaluate(args: argparse.Namespace) -> None:
         return embed_texts(model, tokenizer, list(texts))
 
     captions_of = [t for t, train in zip(parts[0].texts, parts[0].train, strict=True) if not train]
-    print_retrieval(images[0], captions_of, embed)
-    print_attributes(images[1], parts[1].labels[~parts[1].train], embed)
     labels = np.concatenate([p.labels[~p.train] for p in parts[2:]])
-    print_colors(torch.cat(images[2:]), labels, embed)
+    tables = [
+        retrieval(images[0], captions_of, embed),
+        attributes(images[1], parts[1].labels[~parts[1].train], embed),
+        colors(torch.cat(images[2:]), labels, embed),
+    ]
+    print("\n\n".join(markdown(t) for t in tables))
+    if args.output:
+        data = [args.data / f"{name}.parquet" for name in SETS]
+        command = "python -m training.train_clip evaluate --data DIR"
+        write_report(args.output, ENCODER, tables, [Path(args.checkpoint) / "model.safetensors"], data, command)
 
 
 def main() -> None:
@@ -308,6 +316,7 @@ def main() -> None:
         command.add_argument("--cache", type=Path, default=Path("runs/clip_features"), help="where features are kept")
     evaluating, training = commands.choices["evaluate"], commands.choices["train"]
     evaluating.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    evaluating.add_argument("--output", type=Path, help="JSON file for the report")
     training.add_argument("--output", type=Path, default=CHECKPOINT)
     training.add_argument("--steps", type=int, default=800)
     training.add_argument("--learning_rate", type=float, default=1e-3)

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from model_cards.make import CARDS, HERE, make_card
+from textir_hf.clip import CHECKPOINTS
+from textir_hf.hub import _check_card
+from training.tables import read_tables, sha256
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_cards_are_what_the_reports_say(name):
+    assert (HERE / f"{name}.md").read_text() == make_card(name), "run make cards"
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_reports_are_of_the_weights_that_are_embedded(name):
+    report = json.loads((HERE / "results" / f"{name}.json").read_text())
+    hashes = {p.parent.name + "/" + p.name: sha256(p) for p in (CHECKPOINTS / name).rglob("*.safetensors")}
+    assert report["weights"] == hashes and report["checkpoint"] == name
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_cards_are_complete_and_their_metadata_is_valid(name):
+    path = HERE / f"{name}.md"
+    _check_card(path)
+    card = ModelCard.load(path)
+    assert card.data.license == "other" and card.data.license_name == "research-use-only" and card.data.eval_results
+    text = path.read_text()
+    for heading in ("What it does", "How to use it", "Training", "Measured", "Limits, bias and misuse", "Citation"):
+        assert f"## {heading}" in text
+    assert "None" not in text and "{{" not in text
+    index = yaml.safe_load(text.split("---\n")[1])["model-index"]
+    again, results = model_index_to_eval_results(index)
+    assert again == name and len(results) == len(card.data.eval_results)
+    cells = [c for t in read_tables(HERE / "results" / f"{name}.json") for cs in t.rows.values() for c in cs]
+    means = {round(c.mean, digits) for c in cells for digits in (1, 3)}
+    assert all(result.metric_value in means for result in results)
