@@ -2,19 +2,25 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import hole, picture
+import torch
+from conftest import SHARED, hole, picture
 from hub_server import TOKEN, Hub
 from huggingface_hub import HfApi, constants, hf_api, snapshot_download
 from huggingface_hub.utils import disable_progress_bars
+from transformers import CLIPConfig, CLIPModel
 
-from textir_hf import TextIRPipeline
+from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.cli import main
 from textir_hf.hub import check_folder, publish
+from textir_hf.images import open_image
 
 CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 NAME = "me/textir-tiny"
 disable_progress_bars()
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
+pytestmark = [  # the client's and diffusers' own
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning"),
+]
 
 
 @pytest.fixture
@@ -23,6 +29,7 @@ def hub(tmp_path, monkeypatch):
     hub = Hub()
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # keeps the endpoint of its first use
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -74,6 +81,25 @@ def test_push_to_hub_and_tags_give_revisions(hub, pipeline, tmp_path):
     assert load(tmp_path).restorer.config.signed_fusion and not np.array_equal(restored(first), restored(second))
     with pytest.raises(ValueError, match=r"cannot be loaded.*v2"):
         load(tmp_path, revision="v2")
+
+
+def test_the_network_and_the_encoder_travel_alone_too(hub, pipeline, encoder, tmp_path):
+    restorer, clip = pipeline("colorization").restorer, encoder[0]
+    restorer.push_to_hub("me/restorer", token=TOKEN)
+    clip.push_to_hub("me/encoder", token=TOKEN)
+    again = TextIRGenerator.from_pretrained("me/restorer", cache_dir=tmp_path / "a")
+    other = MiniCLIPModel.from_pretrained("me/encoder", cache_dir=tmp_path / "b")
+    for first, second in ((restorer, again), (clip, other)):
+        state = second.state_dict()
+        assert all(torch.equal(v, state[k]) for k, v in first.state_dict().items())
+
+
+def test_a_variant_that_is_not_there_is_an_environment_error_too(pipeline, tmp_path):
+    pipeline("inpainting").save_pretrained(tmp_path / "v", variant="fp16", safe_serialization=False)
+    assert not list(tmp_path.rglob("*.bin"))
+    assert TextIRPipeline.from_pretrained(tmp_path / "v", variant="fp16").restorer is not None
+    with pytest.raises(OSError, match="variant=fp8"):
+        TextIRPipeline.from_pretrained(tmp_path / "v", variant="fp8")
 
 
 def test_variants_and_shards_come_back(hub, pipeline, tmp_path):
@@ -166,3 +192,23 @@ def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
     copy = snapshot_download(NAME, cache_dir=tmp_path / "snap")
     for path in (p for p in folder.rglob("*") if p.is_file()):
         assert (tmp_path / "snap" / copy / path.relative_to(folder)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
+@pytest.mark.parametrize("task", ["inpaint", "upscale", "colorize"])
+def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, openai_encoder, tmp_path, task, capsys):
+    clip = CLIPModel(CLIPConfig(**openai_encoder[0].config.to_dict() | {"projection_dim": 512}))
+    for part in (clip, *openai_encoder[1:]):
+        part.save_pretrained(tmp_path / "encoder")
+    HfApi().create_repo("openai/clip-vit-base-patch32", token=TOKEN)
+    HfApi().upload_folder(repo_id="openai/clip-vit-base-patch32", folder_path=tmp_path / "encoder", token=TOKEN)
+    name = {"inpaint": "inpainting", "upscale": "super-resolution", "colorize": "colorization"}[task]
+    source = SHARED / "fixtures" / f"official_{name.replace('-', '_')}_128.pth"
+    assert main(["convert", str(source), "--task", name, "-o", str(tmp_path / "made")]) == 0
+    picture().save(tmp_path / "in.png")
+    hole().save(tmp_path / "mask.png")
+    options = {"inpaint": ["--mask", str(tmp_path / "mask.png")], "upscale": ["--scale", "4"]}.get(task, [])
+    words = [task, str(tmp_path / "in.png"), "--prompt", "a cat", "--checkpoint", str(tmp_path / "made"), *options]
+    assert main([*words, "-o", str(tmp_path / "out.png")]) == 0, capsys.readouterr().err
+    assert open_image(tmp_path / "out.png").size == ((160, 144) if task == "upscale" else (40, 36))
+    assert any("openai/clip-vit-base-patch32/resolve" in request for request in hub.requests)

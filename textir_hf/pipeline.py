@@ -28,6 +28,10 @@ _DOWNLOADING = {"cache_dir", "force_download", "local_files_only", "revision", "
 EMBEDDED = ("textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization")
 
 
+class CheckpointError(OSError, ValueError):
+    """A checkpoint cannot be loaded. Both kinds of error, since diffusers raises either."""
+
+
 class TextIRPipeline(DiffusionPipeline):
     """Restores damaged pictures towards what a sentence says (TextIR, Bai et al., 2023).
 
@@ -77,8 +81,9 @@ class TextIRPipeline(DiffusionPipeline):
             **kwargs: As in `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
 
         Raises:
-            ValueError: It is none of these; or a component is missing, damaged, a pickle, or of a newer version; or the
-                Hub cannot be reached or refuses.
+            ValueError: It is none of these.
+            CheckpointError: A component is missing, damaged, a pickle, or of a newer version; or the Hub cannot be
+                reached or refuses.
         """
         name = given = str(pretrained_model_name_or_path)
         if "torch_dtype" not in kwargs:  # the older name of `dtype`
@@ -103,9 +108,19 @@ class TextIRPipeline(DiffusionPipeline):
                 kwargs |= zip(parts, load_encoder(index["encoder"], dtype), strict=True)
             pipe = super().from_pretrained(name, **kwargs)
         except (OSError, ValueError, AttributeError, ImportError, SafetensorError, HfHubHTTPError) as error:
-            raise ValueError(f"The checkpoint {given} cannot be loaded: {_reason(error)}") from error
+            raise CheckpointError(f"The checkpoint {given} cannot be loaded: {_reason(error)}") from error
         pipe.register_to_config(_name_or_path=given)
         return pipe
+
+    def save_pretrained(self, save_directory: str | os.PathLike, safe_serialization: bool = True, **kwargs) -> None:
+        """Writes the pipeline's folder, always as safetensors.
+
+        Args:
+            save_directory: The folder.
+            safe_serialization: As in diffusers, without effect: no pickle is ever written.
+            **kwargs: As in `DiffusionPipeline.save_pretrained`: `variant`, `max_shard_size`, `push_to_hub`.
+        """
+        super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
 
     @torch.no_grad()
     def __call__(
