@@ -1,11 +1,14 @@
 """Makes the model cards from their template, the facts below, and the reports in `results/`.
 
+Each lies here and, ready to be published, in its checkpoint's folder.
+
 python -m model_cards.make          # or: make cards
 python -m model_cards.make --check  # fails if a card is not what would be made
 """
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -123,6 +126,7 @@ def eval_results(tables: list[Table], task: str) -> list[EvalResult]:
 def make_card(name: str) -> str:
     """The text of a card."""
     facts, path = CARDS[name], HERE / "results" / f"{name}.json"
+    picture = f"samples/{name}.jpg" if (HERE / "samples" / f"{name}.jpg").is_file() else None
     report, tables = json.loads(path.read_text()), read_tables(path)
     data = ModelCardData(
         model_name=name,
@@ -133,6 +137,7 @@ def make_card(name: str) -> str:
         tags=["textir", name.removeprefix("textir-mini-")],
         metrics=sorted({result.metric_type for result in eval_results(tables, facts["tag"])}),
         eval_results=eval_results(tables, facts["tag"]),
+        **({"widget": [{"text": facts["summary"], "output": {"url": picture}}]} if picture else {}),
     )
     files = sorted((CHECKPOINTS / name).rglob("*.safetensors"))
     megabytes = sum(f.stat().st_size for f in files) / 1e6
@@ -140,8 +145,7 @@ def make_card(name: str) -> str:
         data,
         template_path=str(HERE / "template.md"),
         name=name,
-        picture="../docs/demo.png",
-        picture_text="Sample photos, damaged, and restored towards several sentences by the textir-mini networks",
+        picture=picture,
         size=f"Its files have {megabytes:.1f} MB in fp16{_trained_size(name)}.",
         versions=", ".join(f"{package} {version}" for package, version in report["versions"].items()),
         report=report,
@@ -167,10 +171,16 @@ def main() -> None:
     stale = []
     for name in CARDS:
         path, text = HERE / f"{name}.md", make_card(name)
+        copies = [path, CHECKPOINTS / name / "README.md"]
         if args.check:
-            stale += [path.name] if not path.is_file() or path.read_text() != text else []
-        else:
-            path.write_text(text)
+            stale += [str(p) for p in copies if not p.is_file() or p.read_text() != text]
+            continue
+        for copy in copies:
+            copy.write_text(text)
+        for part in (f"samples/{name}.jpg", f"results/{name}.json"):
+            if (HERE / part).is_file():
+                (CHECKPOINTS / name / part).parent.mkdir(exist_ok=True)
+                shutil.copy(HERE / part, CHECKPOINTS / name / part)
     if stale:
         sys.exit(f"error: {', '.join(stale)} differ from what would be made: run make cards.")
 

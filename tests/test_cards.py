@@ -7,13 +7,21 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from model_cards.make import CARDS, HERE, make_card
 from textir_hf.clip import CHECKPOINTS
-from textir_hf.hub import _check_card
+from textir_hf.hub import _check_card, check_folder
+from textir_hf.pipeline import EMBEDDED
 from training.tables import read_tables, sha256
 
 
 @pytest.mark.parametrize("name", CARDS)
 def test_cards_are_what_the_reports_say(name):
-    assert (HERE / f"{name}.md").read_text() == make_card(name), "run make cards"
+    for path in (HERE / f"{name}.md", CHECKPOINTS / name / "README.md"):
+        assert path.read_text() == make_card(name), "run make cards"
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_checkpoints_can_be_published_as_they_are(name):
+    names = {p.relative_to(CHECKPOINTS / name).as_posix() for p in check_folder(CHECKPOINTS / name)}
+    assert names >= {"README.md", f"samples/{name}.jpg", f"results/{name}.json", "model_index.json"}
 
 
 @pytest.mark.parametrize("name", CARDS)
