@@ -252,7 +252,10 @@ def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
         if task != "inpainting":
             whole = np.asarray(pipe.edit("a red flower", image, **option).images[0])
             assert whole.shape == result.shape and np.array_equal(whole[~outside], result[~outside])
-    pipe = pipeline("super-resolution")
+    pipe, large = pipeline("super-resolution"), picture(120, 100)
+    boxed = np.asarray(pipe.edit("a face", large, factor=4, box=(20, 12, 60, 52)).images[0])
+    changed = (boxed != np.asarray(large)).any(-1)
+    assert changed[12:52, 20:60].mean() > 0.9 and changed.sum() == changed[12:52, 20:60].sum()
     results = [pipe.edit("a red flower", image, factor=4, beta=b, output_type="np").images[0] for b in (0, 0.5, 1, 1.5)]
     assert all(not np.array_equal(a, b) for a, b in pairwise(results))
 

@@ -224,7 +224,8 @@ class TextIRPipeline(DiffusionPipeline):
         Args:
             prompt: As in the call.
             image: As in the call.
-            region: Of the image's size: where to edit, white. Outside it, the original comes back bit for bit.
+            region: Of the image's size: where to edit, white. Outside it, or outside a `box`, the original comes back
+                bit for bit.
             factor: How many times to shrink before restoring, 2 to 64.
             colors: Take the colours away.
             beta: As in the call.
@@ -327,17 +328,18 @@ class TextIRPipeline(DiffusionPipeline):
             if options["size"] == "same":
                 target, rgb = rgb.shape[:2], _shrink(rgb, options["scale"])
                 box = box and tuple(round(v / options["scale"]) for v in box)
-            restored = self._enlarge(rgb, target, box, options, run)
+            base = picture.rgb if options["size"] == "same" else None
+            restored = self._enlarge(rgb, target, box, options, run, base)
             if alpha is not None and options["size"] is None:
                 alpha = to_array(resize(to_tensor(alpha[..., None]), target))[..., 0]
         if hole is not None and task != "inpainting":
             restored = np.where(hole[..., None], restored, picture.rgb)
         return Raster(restored, alpha, picture.profile), prompt
 
-    def _enlarge(self, rgb: np.ndarray, target: tuple[int, int], box, options: dict, run) -> np.ndarray:
+    def _enlarge(self, rgb: np.ndarray, target: tuple[int, int], box, options: dict, run, base) -> np.ndarray:
         size = self.restorer.config.sample_size
         if box is not None:
-            return enlarge_box(rgb, target, box, size, run)
+            return enlarge_box(rgb, target, box, size, run, base)
         tile = options["tile"] or max(2 * size, 256)
         return enlarge(rgb, target, options["scale"] / degradations.MAX_FACTOR, tile, tile // 4, run)
 

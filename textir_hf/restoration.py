@@ -128,14 +128,16 @@ def _upsample(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return large[0].movedim(0, -1).contiguous().numpy()
 
 
-def enlarge_box(rgb: np.ndarray, size: tuple[int, int], box: Box, sample_size: int, run: Run) -> np.ndarray:
-    """Bicubic enlargement, but for a box that the network restores at its trained size.
+def enlarge_box(
+    rgb: np.ndarray, size: tuple[int, int], box: Box, sample_size: int, run: Run, base: np.ndarray | None = None
+) -> np.ndarray:
+    """Restores a box at the network's trained size; around it lies `base`, or the bicubic enlargement.
 
     Raises:
         ValueError: The box has already half the trained size or more.
     """
     left, top, right, bottom = box
-    result = _upsample(rgb, size)
+    result = _upsample(rgb, size) if base is None else base.copy()
     scales = size[0] / rgb.shape[0], size[1] / rgb.shape[1]
     target = [round(v * s) for v, s in ((top, scales[0]), (bottom, scales[0]), (left, scales[1]), (right, scales[1]))]
     height, width = target[1] - target[0], target[3] - target[2]
