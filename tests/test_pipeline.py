@@ -224,6 +224,11 @@ def test_several_results_for_a_prompt_differ_by_their_noise(pipeline):
     assert len(four) == 4 and not np.array_equal(four[0], four[1])
     assert np.array_equal(four[2:], call(images[1], num_images_per_prompt=2))
     assert np.array_equal(four[0], call(images[0])[0])
+    sources = [torch.Generator().manual_seed(s) for s in (1, 2, 1, 2)]
+    listed = pipe("a face", images, scale=2, output_type="np", num_images_per_prompt=2, generator=sources).images
+    assert np.array_equal(listed[0], four[0]) and not np.array_equal(listed[1], four[1])
+    with pytest.raises(ValueError, match="a list of 4, one a result, got 2"):
+        pipe("a face", images, scale=2, num_images_per_prompt=2, generator=sources[:2])
 
 
 def test_strength_overrides_what_the_network_derives(pipeline):

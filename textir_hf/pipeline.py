@@ -171,7 +171,7 @@ class TextIRPipeline(DiffusionPipeline):
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each picture; they differ by the generator's noise.
             generator: Source of fine noise; the same seed gives the same picture, alone or among others. A list has
-                one for each picture. Without it, nothing is random.
+                one for each result. Without it, nothing is random.
             output_type: "pil", "np" (`[N, H, W, 3]` in [0, 1]) or "pt" (`[N, 3, H, W]` in [0, 1]). PIL images keep the
                 source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
@@ -297,11 +297,11 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         if variants < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {variants}.")
-        sources = self._generators(generator, len(lists[0]))
+        sources = self._generators(generator, len(lists[0]), variants)
         results, settings = [], []
         with self.progress_bar(total=0) as bar:
-            for *inputs, source in zip(*lists, sources, strict=True):
-                for _ in range(variants):
+            for *inputs, own in zip(*lists, sources, strict=True):
+                for source in own:
                     raster, prompt = self._restore_one(*inputs, options, source, bar, callback)
                     results.append(raster)
                     settings.append(self._settings(prompt, options, source))
@@ -411,13 +411,20 @@ class TextIRPipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
 
-    def _generators(self, generator, count: int) -> list[torch.Generator | None]:
-        """One generator a picture; a single one hands its state at the call to each, so that batches change nothing."""
+    def _generators(self, generator, count: int, variants: int) -> list[list[torch.Generator | None]]:
+        """The generators of each picture's variants.
+
+        A single one hands its state at the call to every picture, so that batches change nothing; variants follow each
+        other in it.
+        """
         if isinstance(generator, list):
-            if len(generator) != count:
-                raise ValueError(f"generator must be one or a list of {count}, one a picture, got {len(generator)}.")
-            return generator
-        return [generator] + [None if generator is None else generator.clone_state() for _ in range(count - 1)]
+            if len(generator) != count * variants:
+                raise ValueError(
+                    f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}."
+                )
+            return [generator[i * variants : (i + 1) * variants] for i in range(count)]
+        others = [None if generator is None else generator.clone_state() for _ in range(count - 1)]
+        return [[source] * variants for source in (generator, *others)]
 
 
 class _Network:
