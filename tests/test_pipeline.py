@@ -271,7 +271,7 @@ def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
         ("inpainting", {}, "edit with region, got nothing"),
         ("inpainting", {"region": hole(), "factor": 4}, "edit with region, got region, factor"),
         ("super-resolution", {"region": hole()}, "edit with factor, got region"),
-        ("super-resolution", {"factor": 65}, "scale must lie in 2..64"),
+        ("super-resolution", {"factor": 65}, "factor must lie in 2..64, got 65"),
         ("colorization", {"factor": 4}, "edit with colors, got factor"),
     ],
 )

@@ -158,6 +158,7 @@ def test_a_run_leaves_a_pipeline_sheets_curves_and_metrics(task, config, tmp_pat
     assert {p.name for p in folder.iterdir()} >= {"model_index.json", "README.md", "samples.png", "curves.png"}
     card = (folder / "README.md").read_text()
     assert f"# TextIR, {task}" in card and "| right |" in card and "4 steps of 3 pictures at 32x32" in card
+    assert str(tmp_path) not in card + (folder / "training_config.json").read_text()
     run = tmp_path / "run"
     assert (run / "validation" / "0000004.png").exists() and not list(run.glob(".*"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

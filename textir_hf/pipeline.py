@@ -248,6 +248,8 @@ class TextIRPipeline(DiffusionPipeline):
         if not given[needed] or wrong:
             got = ", ".join(n for n, there in given.items() if there) or "nothing"
             raise ValueError(f"This checkpoint's task is {task}: edit with {needed}, got {got}.")
+        if factor is not None and not 2 <= factor <= degradations.MAX_FACTOR:
+            raise ValueError(f"factor must lie in 2..{degradations.MAX_FACTOR}, got {factor}.")
         self._check_arguments(
             image, region if needed == "region" else None, prompt, None, beta, factor, box, feather, None, output_type
         )

@@ -12,11 +12,6 @@ from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.hub import publish
 from training.config import TrainingConfig
 
-TAGS = {
-    "inpainting": "image-to-image",
-    "super-resolution": "image-to-image",
-    "colorization": "image-to-image",
-}
 _CALL = {
     "inpainting": 'pipe("a sentence", image, mask_image=mask)',
     "super-resolution": 'pipe("a sentence", image, scale=8)',
@@ -40,7 +35,8 @@ def write_pipeline(folder: Path, config: TrainingConfig, step: int, batch: int, 
     with tempfile.TemporaryDirectory(dir=run, prefix=".writing-") as temporary:
         whole = Path(temporary) / "pipeline"
         pipe.save_pretrained(whole)
-        config.save(whole / "training_config.json")
+        names = {k: _short(v) for k, v in asdict(config).items()}
+        TrainingConfig(**names | {"output_dir": "", "cache_dir": ""}).save(whole / "training_config.json")
         sheets = sorted((run / "validation").glob("*.png"))
         for source, name in ((run / "curves.png", "curves.png"), *((s, "samples.png") for s in sheets[-1:])):
             if source.exists():
@@ -69,7 +65,7 @@ def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figu
     data = config.dataset_name or _short(config.train_data_dir) or ", ".join(_short(config.data_files))
     card = ModelCardData(
         library_name="diffusers",
-        pipeline_tag=TAGS[config.task],
+        pipeline_tag="image-to-image",
         tags=["textir", config.task, "image-restoration"],
         datasets=[config.dataset_name] if config.dataset_name else None,
     )
@@ -112,7 +108,7 @@ _CARD = """---
 # TextIR, {task}
 
 Restores pictures towards what a sentence says (Bai et al., TextIR, 2023), with
-[textir_hf](https://pypi.org/project/textir-hf/).
+`textir_hf`.
 
 ```python
 from textir_hf import TextIRPipeline
