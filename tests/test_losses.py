@@ -16,7 +16,7 @@ from training.losses import (
     generator_loss,
     r1_penalty,
 )
-from training.lpips import LPIPS
+from textir_hf.metrics.perceptual import LPIPS
 
 
 def test_adversarial_losses_have_eq_6s_values():

@@ -20,7 +20,7 @@ from textir_hf.clip import embed_texts
 from textir_hf.images import to_array
 from training.config import TrainingConfig
 from training.data import Degrader, decode_whole
-from training.lpips import LPIPS
+from textir_hf.metrics.perceptual import LPIPS
 
 SHOWN = 8
 

@@ -1,0 +1,258 @@
+import doctest
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, picture
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from scipy.linalg import sqrtm
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch.nn import functional as F
+
+from textir_hf import metrics
+from textir_hf.metrics import functional, perceptual, pictures
+from textir_hf.metrics.functional import by_hole_size, colourfulness, frechet_distance, hole_crop, psnr, ssim
+
+WEIGHTS = SHARED / "weights"
+needs_weights = pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch):
+    # evaluate keeps its modules and its rows there
+    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path_factory.getbasetemp() / "metrics"))
+
+
+def pair(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    target = np.asarray(picture(48, 40, seed))
+    noise = np.random.default_rng(seed).normal(0, 12, target.shape)
+    return (target + noise).clip(0, 255).astype(np.uint8), target
+
+
+def box() -> np.ndarray:
+    mask = np.zeros((40, 48), bool)
+    mask[10:30, 12:40] = True
+    return mask
+
+
+def test_psnr_and_ssim_are_scikit_images():
+    restored, target = pair()
+    assert psnr(restored, target) == pytest.approx(peak_signal_noise_ratio(target, restored), abs=1e-6)
+    options = {"channel_axis": 2, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = structural_similarity(target, restored, data_range=255, **options)
+    assert ssim(restored, target) == pytest.approx(expected, abs=1e-6)
+    assert psnr(target, target) == np.inf and ssim(target, target) == pytest.approx(1)
+
+
+def test_of_a_hole_only_its_pixels_count():
+    restored, target = pair()
+    mask = box()
+    same = np.where(mask[..., None], restored, target)
+    assert psnr(same, target, mask) == psnr(restored, target, mask)
+    inside = peak_signal_noise_ratio(target[10:30, 12:40], restored[10:30, 12:40])
+    assert psnr(restored, target, mask) == pytest.approx(inside, abs=1e-6)
+    assert psnr(same, target, ~mask) == np.inf
+    assert ssim(same, target, mask) < ssim(same, target) < 1
+    far = np.zeros_like(mask)
+    far[:, :4] = True  # the window reaches 5 pixels
+    assert ssim(same, target, far) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("restored", "target", "mask", "match"),
+    [
+        (np.zeros((8, 8, 3)), np.zeros((8, 8, 3), np.uint8), None, r"restored picture must be \[H, W, 3\] uint8.*float64"),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), None, r"target must be"),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), None, "size 9x8, got 8x8"),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.ones((8, 8)), "mask must be boolean"),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), "at least one pixel"),
+    ],
+)
+def test_bad_pictures_are_named(restored, target, mask, match):
+    with pytest.raises(ValueError, match=match):
+        psnr(restored, target, mask)
+
+
+def test_ssim_needs_its_window():
+    small = np.zeros((8, 20, 3), np.uint8)
+    with pytest.raises(ValueError, match="at least 11x11 pixels, got 20x8"):
+        ssim(small, small)
+
+
+def test_frechet_distance_is_the_formulas_and_works_with_few_pictures():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0, 1, (50, 6)), rng.normal(0.3, 1.5, (70, 6)) @ rng.normal(0, 1, (6, 6))
+    roots = sqrtm(np.cov(first.T) @ np.cov(second.T)).real
+    gap = np.square(first.mean(0) - second.mean(0)).sum()
+    expected = gap + np.trace(np.cov(first.T) + np.cov(second.T) - 2 * roots)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+    few = rng.normal(0, 1, (3, 40))
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(few, few + 1) == pytest.approx(40)
+    with pytest.raises(ValueError, match=r"\[N, D\] and \[M, D\], got \[3, 40\] and \[3, 39\]"):
+        frechet_distance(few, few[:, :39])
+    with pytest.raises(ValueError, match="two pictures in each set, got 1"):
+        frechet_distance(few[:1], few)
+
+
+def test_colourfulness_is_zero_for_grey_and_known_for_one_colour():
+    grey = np.full((4, 4, 3), 90, np.uint8)
+    assert colourfulness(grey) == 0
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    assert colourfulness(red) == pytest.approx(0.3 * np.hypot(200, 100))
+
+
+def test_hole_crops_are_squares_around_the_hole_inside_the_picture():
+    image = np.arange(40 * 48).reshape(40, 48)
+    mask = np.zeros((40, 48), bool)
+    mask[0:3, 44:48] = True
+    assert (hole_crop(image, mask) == image[:20, 28:]).all()
+    assert hole_crop(image, box()).shape == (28, 28)
+    assert hole_crop(image, np.ones((40, 48), bool)).shape == (40, 40)
+
+
+def test_means_by_hole_size():
+    masks = [np.arange(100).reshape(10, 10) < n for n in (5, 15, 18, 100)]
+    assert by_hole_size([1.0, 2.0, 4.0, 8.0], masks) == {"0-10 %": 1.0, "10-20 %": 3.0, "50-100 %": 8.0}
+
+
+@needs_weights
+@pytest.mark.parametrize("file", ["lpips_alexnet.safetensors", "lpips_vgg16_fp16.safetensors"])
+def test_lpips_grows_with_damage_and_sees_only_the_hole(file):
+    lpips = perceptual.LPIPS(WEIGHTS / file)
+    images, mask = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
+    mask[:, :, :, 32:] = 1
+    assert lpips(images, images).abs().max() < 1e-6
+    blurred = F.avg_pool2d(images, 3, 1, 1)
+    assert (lpips(images, (images + 0.02).clamp(0, 1)) < lpips(images, blurred)).all()
+    half = torch.where(mask > 0, blurred, images)
+    assert (lpips(images, half, mask) > 1.3 * lpips(images, half)).all()
+    assert (lpips(images, half, 1 - mask) < lpips(images, half)).all()
+    torch.testing.assert_close(lpips(images, blurred, torch.ones(2, 1, 64, 64)), lpips(images, blurred))
+
+
+def test_lpips_refuses_another_file(tmp_path):
+    save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="is no LPIPS file: it lacks features"):
+        perceptual.LPIPS(tmp_path / "other.safetensors")
+
+
+@pytest.fixture
+def served():
+    """Files by path on a loopback server."""
+    files = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path in files else 404)
+            self.send_header("Content-Length", str(len(files.get(self.path, b""))))
+            self.end_headers()
+            self.wfile.write(files.get(self.path, b""))
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", files
+    server.shutdown()
+    server.server_close()
+
+
+def as_file(weights: dict) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getvalue()
+
+
+@needs_weights
+def test_weights_are_fetched_once_and_checked(served, tmp_path, monkeypatch):
+    address, files = served
+    weights = load_file(WEIGHTS / "lpips_alexnet.safetensors")
+    network = {n: v for n, v in weights.items() if n.startswith("features")} | {"classifier.1.weight": torch.zeros(2)}
+    linear = {n.replace(".weight", ".model.1.weight"): v for n, v in weights.items() if n.startswith("lin")}
+    files |= {"/network.pth": as_file(network), "/linear.pth": as_file(linear)}
+    source = (f"{address}/network.pth", f"{address}/linear.pth", perceptual.SOURCES["alex"][2])
+    monkeypatch.setitem(perceptual.SOURCES, "alex", source)
+    made = perceptual.fetch("alex", tmp_path)
+    assert set(load_file(made)) == set(weights) and [p.name for p in tmp_path.iterdir()] == [made.name]
+    files.clear()
+    assert perceptual.fetch("alex", tmp_path) == made  # from the disk
+    made.unlink()
+    files |= {"/network.pth": as_file(network), "/linear.pth": as_file({n: v + 1 for n, v in linear.items()})}
+    with pytest.raises(ValueError, match="are not the published weights"):
+        perceptual.fetch("alex", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_network_the_remedy_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(perceptual.SOURCES, "vgg", ("http://127.0.0.1:9/vgg.pth", "http://127.0.0.1:9/lin.pth", ""))
+    with pytest.raises(OSError, match=r"cannot be fetched from http://127.0.0.1:9/vgg.pth.*--lpips FILE"):
+        perceptual.fetch("vgg", tmp_path)
+    with pytest.raises(ValueError, match='"alex" or "vgg", got \'squeeze\''):
+        perceptual.fetch("squeeze")
+
+
+@needs_weights
+def test_published_hashes_are_those_of_the_weights():
+    for net, file in (("alex", "lpips_alexnet"), ("vgg", "lpips_vgg16_fp16")):
+        assert perceptual.digest(load_file(WEIGHTS / f"{file}.safetensors")) == perceptual.SOURCES[net][2]
+
+
+@pytest.mark.parametrize("name", metrics.NAMES)
+def test_examples_of_the_modules(name):
+    if name == "lpips" and not SHARED.exists():
+        pytest.skip("needs the weights of LPIPS")
+    module = import_module(f"textir_hf.metrics.{name}.{name}")
+    globs = {"LPIPS_FILE": str(WEIGHTS / "lpips_alexnet.safetensors")}
+    runner = doctest.DocTestRunner()
+    (example,) = [t for t in doctest.DocTestFinder().find(module, name, extraglobs=globs) if t.examples]
+    runner.run(example)
+    assert runner.summarize(verbose=False).failed == 0 and len(example.examples) >= 4
+
+
+def test_modules_take_batches_and_masks():
+    restored, targets = zip(*(pair(i) for i in range(3)), strict=True)
+    metric = metrics.load("psnr")
+    for one, other in zip(restored, targets, strict=True):
+        metric.add_batch(predictions=[Image.fromarray(one)], references=[Image.fromarray(other)])
+    result = metric.compute(masks=[box()] * 3)
+    expected = [psnr(r, t, box()) for r, t in zip(restored, targets, strict=True)]
+    assert result["values"] == expected and result["psnr"] == np.mean(expected)
+    assert list(result["by_hole_size"]) == ["20-30 %"]
+
+
+def test_modules_refuse_bad_input():
+    restored, target = pair()
+    with pytest.raises(ValueError, match="Mismatch in the number"):
+        metrics.load("ssim").compute(predictions=[restored] * 2, references=[target])
+    with pytest.raises(ValueError, match="one for each of the 1 predictions, got 2"):
+        metrics.load("ssim").compute(predictions=[restored], references=[target], masks=[box()] * 2)
+    with pytest.raises(ValueError, match="size 48x40, got 40x40"):
+        metrics.load("psnr").compute(predictions=[restored[:, :40]], references=[target])
+    with pytest.raises(ValueError, match="empty one at 0"):
+        metrics.load("clip_score").compute(predictions=[restored], references=[" "])
+    with pytest.raises(ValueError, match="The metric must be one of psnr, ssim"):
+        metrics.load("fid")
+    with pytest.raises(ValueError, match="at least one picture"):
+        pictures.to_pictures([], "predictions")
+
+
+def test_hole_only_scores_of_embeddings_see_the_hole():
+    picture_ = np.full((64, 64, 3), 128, np.uint8)
+    picture_[:24, :24] = (200, 20, 20)
+    mask = np.zeros((64, 64), bool)
+    mask[:24, :24] = True
+    score = metrics.load("clip_score")
+    of_hole = score.compute(predictions=[picture_], references=["a red flower"], masks=[mask])["clip_score"]
+    assert of_hole != score.compute(predictions=[picture_], references=["a red flower"])["clip_score"]
+    distance = metrics.load("frechet_distance")
+    several = [np.asarray(picture(64, 64, i)) for i in range(3)]
+    assert distance.compute(predictions=several, references=several, masks=[mask] * 3)["frechet_distance"] < 1e-6
+    assert functional.HOLE_BUCKETS[0] == (0.0, 0.1)

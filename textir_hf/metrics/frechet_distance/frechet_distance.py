@@ -1,0 +1,30 @@
+"""Fréchet distance of two sets of pictures, on the embeddings of a dual encoder in place of Inception's features.
+
+>>> import numpy as np
+>>> from textir_hf import metrics
+>>> some = list(np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8))
+>>> distance = metrics.load("frechet_distance").compute(predictions=some, references=some)
+>>> abs(round(distance["frechet_distance"], 6)), distance["features"]
+(0.0, 'textir-mini-clip')
+"""
+from textir_hf.clip import load_encoder
+from textir_hf.metrics import functional, pictures
+
+
+class FrechetDistance(pictures.PictureMetric):
+    """Squared Fréchet distance on a dual encoder's unit-length embeddings. It is no FID: that has Inception's features.
+
+    With masks, of the squares around the holes. Its value depends on the number of pictures. Option: encoder,
+    "textir-mini-clip" or a folder or Hub id of a CLIP model.
+    """
+
+    citation = "Heusel et al.: GANs trained by a two time-scale update rule converge to a local Nash equilibrium. 2017."
+
+    def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
+        restored = pictures.to_pictures(predictions, "predictions")
+        targets = pictures.to_pictures(references, "references")
+        holes = pictures.to_masks(masks, len(restored))
+        clip, _, image_processor = load_encoder(encoder)
+        features = [pictures.embed(several, holes, clip, image_processor) for several in (restored, targets)]
+        value = functional.frechet_distance(*features)
+        return {"frechet_distance": value, "features": encoder}

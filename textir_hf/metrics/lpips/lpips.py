@@ -1,0 +1,31 @@
+"""Learned perceptual image patch similarity v0.1 (Zhang et al., 2018) on AlexNet or VGG16.
+
+>>> import numpy as np
+>>> from textir_hf import metrics
+>>> picture = np.zeros((64, 64, 3), np.uint8)
+>>> metric = metrics.load("lpips")
+>>> metric.compute(predictions=[picture], references=[picture], weights=LPIPS_FILE)["lpips"]
+0.0
+"""
+
+import torch
+
+from textir_hf.images import to_tensor
+from textir_hf.metrics import perceptual, pictures
+
+
+class LPIPS(pictures.PictureMetric):
+    """Perceptual distance v0.1; 0 is equal. Options: net, "alex" or "vgg"; weights, a safetensors file.
+
+    Without weights, they are fetched from torchvision's and the authors' addresses once, and checked.
+    """
+
+    name_of_value = "lpips"
+    citation = "Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric. CVPR 2018."
+
+    def prepare(self, net="alex", weights=None):
+        self.network = perceptual.LPIPS(weights or perceptual.fetch(net))
+
+    def value(self, restored, target, mask):
+        mask = None if mask is None else torch.from_numpy(mask)[None, None]
+        return self.network(to_tensor(restored), to_tensor(target), mask).item()

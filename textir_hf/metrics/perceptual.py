@@ -1,0 +1,131 @@
+"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet and VGG16, and where its weights come from."""
+
+import hashlib
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CACHE = Path("~/.cache/textir_hf")
+_LINEAR = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1"
+_NETWORKS = "https://download.pytorch.org/models"
+# net: file of the network, file of the linear layers, SHA-256 of all the tensors in fp16
+SOURCES = {
+    "alex": (f"{_NETWORKS}/alexnet-owt-7be5be79.pth", f"{_LINEAR}/alex.pth", "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7"),
+    "vgg": (f"{_NETWORKS}/vgg16-397923af.pth", f"{_LINEAR}/vgg.pth", "e652447781f5e726ce31dd572f225413ce23141dc7cde3c68b94179220538c7d"),
+}
+# index of the convolution, stride, padding; a max pooling (window) before it
+_LAYERS = {
+    "alex": [(0, 4, 2, 0), (3, 1, 2, 3), (6, 1, 1, 3), (8, 1, 1, 0), (10, 1, 1, 0)],
+    "vgg": [(i, 1, 1, 2 if i in (5, 10, 17, 24) else 0) for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)],
+}
+_COMPARED = {"alex": (0, 3, 6, 8, 10), "vgg": (2, 7, 14, 21, 28)}
+
+
+class LPIPS(nn.Module):
+    """Distance between unit-normalised features of two pictures, weighted per channel; 0 is equal.
+
+    Args:
+        path: safetensors file with torchvision's convolutions (`features.N.weight`) and LPIPS's linear layers
+            (`linN.weight`, `[1, C, 1, 1]`), as `fetch` writes it.
+
+    Raises:
+        ValueError: The file is of another network.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        weights = load_file(path)
+        self.net = "vgg" if "features.28.weight" in weights else "alex"
+        needed = {f"features.{i}.{part}" for i, *_ in _LAYERS[self.net] for part in ("weight", "bias")}
+        if missing := {*needed, *(f"lin{i}.weight" for i in range(5))} - set(weights):
+            raise ValueError(f"{path} is no LPIPS file: it lacks {', '.join(sorted(missing)[:3])}. Fetch it again.")
+        for name, value in weights.items():
+            self.register_buffer(name.replace(".", "_"), value.float())
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        x, features = (images * 2 - 1 - self.shift) / self.scale, []
+        for index, stride, padding, pool in _LAYERS[self.net]:
+            if pool:
+                x = F.max_pool2d(x, pool, 2)
+            weight, bias = (getattr(self, f"features_{index}_{part}") for part in ("weight", "bias"))
+            x = F.relu(F.conv2d(x, weight, bias, stride, padding))
+            if index in _COMPARED[self.net]:
+                features.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return features
+
+    @torch.no_grad()
+    def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
+        """2 x `[N, 3, H, W]` in [0, 1] to `[N]`.
+
+        Args:
+            first: Pictures.
+            second: Pictures.
+            mask: `[N, 1, H, W]` in {0, 1}; then each layer's map is averaged over the share of the mask that its cells
+                cover, so that only the hole counts, seen with its surroundings.
+        """
+        total = torch.zeros(len(first), device=first.device)
+        for i, (a, b) in enumerate(zip(self._features(first), self._features(second), strict=True)):
+            distance = F.conv2d((a - b).square(), getattr(self, f"lin{i}_weight"))  # [N, 1, h, w]
+            if mask is None:
+                total += distance.mean((1, 2, 3))
+            else:
+                share = F.interpolate(mask.float(), distance.shape[2:], mode="area")
+                total += (distance * share).sum((1, 2, 3)) / share.sum((1, 2, 3))
+        return total
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 of tensors in fp16, in the order of their names, whatever file holds them."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        total.update(name.encode() + weights[name].half().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def fetch(net: str = "alex", cache: Path = CACHE) -> Path:
+    """The weights of LPIPS as a safetensors file, fetched from the authors and torchvision once.
+
+    Args:
+        net: "alex" or "vgg".
+        cache: Where the file is kept.
+
+    Raises:
+        ValueError: There is no such network, or what came is not what was published.
+        OSError: They are not there and cannot be fetched.
+    """
+    if net not in SOURCES:
+        raise ValueError(f'LPIPS is on "alex" or "vgg", got {net!r}.')
+    folder = Path(cache).expanduser()
+    path, (network, linear, published) = folder / f"lpips_{net}.safetensors", SOURCES[net]
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    convolutions = {n: v for n, v in _download(network, folder).items() if n.startswith("features.")}
+    layers = {n.replace(".model.1", ""): v for n, v in _download(linear, folder).items()}
+    weights = {n: v.clone().contiguous() for n, v in (convolutions | layers).items()}
+    if digest(weights) != published:
+        raise ValueError(f"{network} and {linear} are not the published weights (their hash differs). Try again later.")
+    temporary = path.with_suffix(".tmp")
+    save_file(weights, temporary)
+    temporary.replace(path)
+    return path
+
+
+def _download(url: str, folder: Path) -> dict[str, Tensor]:
+    part = folder / f".fetching-{Path(url).name}"
+    try:
+        torch.hub.download_url_to_file(url, str(part))
+        return torch.load(part, map_location="cpu", weights_only=True)
+    except (URLError, OSError) as error:
+        raise OSError(
+            f"The weights of LPIPS cannot be fetched from {url} ({error}). Fetch them once with a network, or give the "
+            "safetensors file: --lpips FILE, or weights=FILE."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,24 @@
+"""Peak signal-to-noise ratio in dB.
+
+>>> import numpy as np
+>>> from textir_hf import metrics
+>>> black, half = np.zeros((2, 16, 16, 3), np.uint8)
+>>> half[:8] = 255
+>>> result = metrics.load("psnr").compute(predictions=[half], references=[black])
+>>> round(result["psnr"], 4)
+3.0103
+>>> hole = np.arange(16)[:, None].repeat(16, 1) < 8
+>>> metrics.load("psnr").compute(predictions=[half], references=[black], masks=[hole])
+{'psnr': 0.0, 'values': [0.0], 'by_hole_size': {'40-50 %': 0.0}}
+"""
+
+from textir_hf.metrics import functional, pictures
+
+
+class PSNR(pictures.PictureMetric):
+    """Peak signal-to-noise ratio of 8-bit pictures in dB, infinite for equal ones."""
+
+    name_of_value = "psnr"
+
+    def value(self, restored, target, mask):
+        return functional.psnr(restored, target, mask)
