@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from textir_hf.clip import CHECKPOINTS
-from training.tables import Table, markdown, read_tables
+from textir_hf.evaluation.tables import Table, markdown, read_tables
 
 HERE = Path(__file__).parent
 _FACES = ("GAN-made portraits (GitHub `hmdghoul/generated-faces`)", "3,791", "no licence stated")

@@ -7,9 +7,9 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from model_cards.make import CARDS, HERE, make_card
 from textir_hf.clip import CHECKPOINTS
+from textir_hf.evaluation.tables import read_tables, sha256
 from textir_hf.hub import _check_card, check_folder
 from textir_hf.pipeline import EMBEDDED
-from training.tables import read_tables, sha256
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from textir_hf.clip import EfficientNetLite0, embed_images
+from textir_hf.metrics.perceptual import LPIPS
 from training.discriminator import Discriminator
 from training.losses import (
     EncoderFeatureLoss,
@@ -16,7 +17,6 @@ from training.losses import (
     generator_loss,
     r1_penalty,
 )
-from textir_hf.metrics.perceptual import LPIPS
 
 
 def test_adversarial_losses_have_eq_6s_values():

@@ -66,7 +66,12 @@ def test_of_a_hole_only_its_pixels_count():
 @pytest.mark.parametrize(
     ("restored", "target", "mask", "match"),
     [
-        (np.zeros((8, 8, 3)), np.zeros((8, 8, 3), np.uint8), None, r"restored picture must be \[H, W, 3\] uint8.*float64"),
+        (
+            np.zeros((8, 8, 3)),
+            np.zeros((8, 8, 3), np.uint8),
+            None,
+            r"restored picture must be \[H, W, 3\] uint8.*float64",
+        ),
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), None, r"target must be"),
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), None, "size 9x8, got 8x8"),
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.ones((8, 8)), "mask must be boolean"),

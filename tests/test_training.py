@@ -19,9 +19,10 @@ from PIL import Image as PILImage
 from safetensors.torch import load_file
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
+from textir_hf.evaluation.data import load_masks
 from training import train_clip
 from training.config import PRESETS, TrainingConfig, parse
-from training.data import HoleSampler, StreamedRows, load_masks, load_pictures, open_dataset
+from training.data import HoleSampler, StreamedRows, open_dataset
 from training.embeddings import cached_embeddings
 from training.export import export
 from training.train import Trainer
@@ -459,13 +460,6 @@ def test_presets_hold_the_papers_recipe_and_give_way_to_the_command_line():
         parse(["--preset", "none"])
 
 
-def test_pictures_are_square_uint8_and_of_their_split(data):
-    assert load_pictures([data], "train", 16).shape == (8, 3, 16, 16)
-    assert load_pictures([data], "test", 16).dtype == torch.uint8
-    with pytest.raises(ValueError, match='has split "other"'):
-        load_pictures([data], "other", 16)
-
-
 def test_holes_are_binary_and_of_every_kind():
     import random
 
@@ -485,3 +479,29 @@ def test_contrastive_loss_spreads_its_target_over_all_that_fits():
     both = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
     text = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 2**0.5]]) / 2**0.5
     assert train_clip.contrastive_loss(text, text, both, scale) == pytest.approx(2 / 3 * np.log(2), abs=1e-4)
+
+
+def test_a_larger_network_starts_as_the_smaller_one_at_half_its_size():
+    from training.grow import grow
+
+    torch.manual_seed(0)
+    shape = {"in_channels": 4, "embedding_dim": 8, "style_dim": 8}
+    small = TextIRGenerator(sample_size=16, channels=(8, 12), **shape)
+    large = TextIRGenerator(sample_size=32, channels=(6, 8, 12), **shape)
+    grow(small, large)
+    features = [torch.randn(1, 6, 32, 32), torch.randn(1, 8, 16, 16), torch.randn(1, 12, 8, 8)]
+    torch.testing.assert_close(large.encoder.down[1](features[1]), small.encoder.down[0](features[1]))
+    embedding = torch.nn.functional.normalize(torch.randn(1, 8), dim=1)
+    strength = torch.tensor([[0.3]])
+    for inner, outer in zip(small.fusion(strength), large.fusion(strength)[1:], strict=True):
+        torch.testing.assert_close(outer, inner)
+    images = {}
+    for name, network, seen in (("small", small, features[1:]), ("large", large, features)):
+        network.encoder.forward = lambda _, seen=seen: (seen, seen[-1])
+        inner = network.levels[0]
+        inner.register_forward_hook(lambda *a, name=name: images.__setitem__(name, a[2][1]))
+        side = 16 if name == "small" else 32
+        network(torch.rand(1, 4, side, side), embedding, 0.3)
+    torch.testing.assert_close(images["large"], images["small"])
+    with pytest.raises(ValueError, match=r"channels \[8, 12\] and style_dim 8 starts one"):
+        grow(small, TextIRGenerator(sample_size=32, channels=(6, 8, 16), **shape))

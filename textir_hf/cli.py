@@ -1,4 +1,5 @@
-"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit`, `sweep`, `convert` and `publish`, and a `demo`."""
+"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit`, `sweep`, `convert`, `publish` and
+`evaluate`, and a `demo`."""
 
 import argparse
 import sys
@@ -11,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from textir_hf.degradations import MAX_FACTOR
+from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.grid import sweep
 from textir_hf.images import MAX_PIXELS, SUFFIXES, open_image, save_image, to_mask
 from textir_hf.scale import estimate_scale
@@ -79,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--repo", required=True, help="owner/name")
     command.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     command.add_argument("--dry-run", action="store_true", help="only check, and list what would be pushed")
+    command = commands.add_parser("evaluate", help="measure a checkpoint, its baselines, and what the text does")
+    _add_evaluation(command)
     demo = commands.add_parser("demo", help="restore sample pictures with the embedded checkpoints")
     demo.add_argument("--output", type=Path, default=Path("textir_demo"), help="folder for the sheet (%(default)s)")
     return parser
@@ -96,6 +100,21 @@ def _add_degradation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--region", type=Path, help="repaint here, white; with the others, change nothing elsewhere")
     command.add_argument("--factor", type=float, help="lose resolution by so many times, 2 to 64")
     command.add_argument("--colors", action="store_true", help="take the colours away")
+
+
+def _add_evaluation(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", required=True, choices=PRESETS, help="the protocol")
+    text = "folder of the protocol's files; for tables 1 to 3 a data set: parquet file, folder or Hub id"
+    command.add_argument("--data", required=True, help=text)
+    command.add_argument("-o", "--output", type=Path, required=True, help="folder for values, tables, curves, sheets")
+    command.add_argument("--checkpoint", help="embedded name, folder or Hub id; the preset's if left out")
+    command.add_argument("--masks", type=Path, help="holes, where the preset has none: parquet file or folder")
+    command.add_argument("--lpips", type=Path, help="LPIPS on AlexNet as safetensors; fetched once if left out")
+    command.add_argument("--baseline", action="append", default=[], help="diffusers:ID, an inpainting pipeline")
+    command.add_argument("--limit", type=int, help="at most so many pictures of each file, evenly spread")
+    command.add_argument("--image-column", default="image")
+    command.add_argument("--caption-column", default="text")
+    command.add_argument("--split", default="test", help="of a data set without a split column (%(default)s)")
 
 
 def _jobs(args: argparse.Namespace) -> list[tuple[Path, Path | None, Path]]:
@@ -249,6 +268,17 @@ def _publish(args: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(args: argparse.Namespace) -> int:
+    try:
+        from textir_hf.evaluation.run import evaluate
+    except ModuleNotFoundError as error:
+        raise ValueError(f'{error.name} is missing: pip install "textir-hf[evaluate]".') from error
+
+    _quieten()
+    print(evaluate(args))
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns 0, 1 (some pictures of a folder failed) or 2 (bad input)."""
     args = _parser().parse_args(argv)
@@ -259,7 +289,7 @@ def main(argv: list[str] | None = None) -> int:
             _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
-        return {"convert": _convert, "publish": _publish}.get(args.command, _restore)(args)
+        return {"convert": _convert, "publish": _publish, "evaluate": _evaluate}.get(args.command, _restore)(args)
     except ValueError as error:
         print(f"textir: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from skimage import data
 from tqdm import tqdm
 
+from textir_hf.grid import labelled_sheet
 from textir_hf.images import save_image
 from textir_hf.pipeline import TextIRPipeline
 
-_CELL = 192
-_LABEL = 40
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _FILL = (
     ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
@@ -51,7 +50,7 @@ def demo(output: Path) -> Path:
         for fill in (_fill, _enlarge, _color):
             rows += fill(face, bar)
     path = output / "demo.png"
-    save_image(_sheet(rows), path)
+    save_image(labelled_sheet(rows), path)
     return path
 
 
@@ -107,26 +106,3 @@ def _color(_: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
         grey = photo.convert("L")
         rows.append([("original", photo), ("grey", grey.convert("RGB")), *_restored(pipe, prompts, bar, image=grey)])
     return rows
-
-
-def _sheet(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
-    width, gap = max(len(row) for row in rows), 8
-    sheet = Image.new("RGB", (width * (_CELL + gap) + gap, len(rows) * (_CELL + _LABEL) + gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for y, row in enumerate(rows):
-        for x, (label, image) in enumerate(row):
-            left, top = gap + x * (_CELL + gap), y * (_CELL + _LABEL)
-            draw.multiline_text((left, top + 6), _wrapped(label, draw, font), fill="black", font=font, spacing=1)
-            sheet.paste(image.resize((_CELL, _CELL), Image.LANCZOS), (left, top + _LABEL))
-    return sheet
-
-
-def _wrapped(label: str, draw: ImageDraw.ImageDraw, font) -> str:
-    lines = [""]
-    for word in label.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and draw.textlength(longer, font) > _CELL:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return "\n".join(lines)

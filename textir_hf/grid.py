@@ -112,3 +112,22 @@ def _wrap(text: str, width: int, font) -> str:
             line = longer
         lines.append(line)
     return "\n".join(lines)
+
+
+def labelled_sheet(rows: list[list[tuple[str, Image.Image]]], cell: int = 192, lines: int = 2) -> Image.Image:
+    """Rows of pictures, each under its label.
+
+    Args:
+        rows: Labels and pictures, which are drawn as squares.
+        cell: Side of a picture on the sheet, pixels.
+        lines: Lines of text that a label may have.
+    """
+    columns, label, font = max(len(row) for row in rows), _LINE * lines + 8, ImageFont.load_default(13)
+    sheet = Image.new("RGB", (columns * (cell + _PAD) + _PAD, len(rows) * (cell + label) + _PAD), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, (text, picture) in enumerate(row):
+            left, top = _PAD + x * (cell + _PAD), y * (cell + label)
+            draw.multiline_text((left, top + 5), _wrap(text, cell, font), "black", font, spacing=1)
+            sheet.paste(picture.convert("RGB").resize((cell, cell), Image.LANCZOS), (left, top + label))
+    return sheet

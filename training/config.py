@@ -49,7 +49,7 @@ class TrainingConfig:
     clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
     vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
     lpips: str | None = _help("safetensors file of LPIPS on AlexNet, for validation", default=None)
-    init_from: str | None = _help("folder of a network to start from: the same levels, or one less (grown)", default=None)
+    init_from: str | None = _help("folder of a network to start from: its levels, or one more", default=None)
 
     sample_size: int = 256
     channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512, 512])

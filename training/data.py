@@ -5,7 +5,6 @@ where it stopped, and the number of processes that share a batch changes nothing
 """
 
 import hashlib
-import io
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +16,13 @@ import numpy as np
 import torch
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils import data
 from tqdm import tqdm
 
 from textir_hf import degradations
 from textir_hf.degradations import FACTORS, box_mask, free_form_mask
-from textir_hf.images import SUFFIXES
+from textir_hf.evaluation.data import decode
 from training.config import TrainingConfig
 
 MOST_CORRUPT = 0.01
@@ -86,20 +84,6 @@ def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDat
     if isinstance(held_out, Dataset) and len(held_out) > count:  # spread over the whole split
         held_out = held_out.select(np.linspace(0, len(held_out) - 1, count).astype(int))
     return rows, list(held_out.take(count))
-
-
-def decode(value: dict, size: int) -> Tensor:
-    """An encoded picture upright, its middle square resized with an antialiased filter: `[3, size, size]` uint8.
-
-    Raises:
-        OSError, SyntaxError, ValueError: The picture is damaged.
-    """
-    with Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]) as image:
-        image = ImageOps.exif_transpose(image).convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize((size, size), Image.LANCZOS, box=(left, top, left + side, top + side))
-    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).contiguous()
 
 
 def decode_whole(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Tensor]]:
@@ -269,50 +253,6 @@ def collate(samples: list[dict]) -> dict:
     return batch
 
 
-def check_masks(mask: np.ndarray, name: str) -> np.ndarray:
-    """A mask file's pixels as booleans.
-
-    Raises:
-        ValueError: It holds other values than black and white.
-    """
-    values = np.unique(mask)
-    if not set(values.tolist()) <= {0, 255}:
-        raise ValueError(
-            f"{name} holds grey levels ({values[1] if len(values) > 1 else values[0]} among others): a mask is 0 = "
-            "known or 255 = hole. Threshold it, and save it as PNG, not JPEG."
-        )
-    return mask > 0
-
-
-def load_masks(path: str | Path, split: str, size: int) -> Tensor:
-    """Irregular hole masks: `[N, 1, size, size]`, 1 = hole, shrunk with NEAREST to stay binary.
-
-    Args:
-        path: Parquet file with the columns `image` and `split`, or a folder of pictures, all of one split.
-        split: "train" or "test", for a parquet file.
-        size: Side of the result, pixels.
-
-    Raises:
-        ValueError: A mask has grey levels, or there is none.
-    """
-    path, masks = Path(path).expanduser(), []
-    if path.is_dir():
-        names = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        images = ((p.name, Image.open(p)) for p in names)
-    elif path.is_file():
-        rows = load_dataset("parquet", data_files=str(path), split="train")
-        keep = [i for i, value in enumerate(rows["split"]) if value == split]
-        images = ((f"{path.name}, row {i}", rows[i]["image"]) for i in keep)
-    else:
-        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
-    for name, image in images:
-        mask = check_masks(np.asarray(image.convert("L")), name)
-        masks.append(np.asarray(Image.fromarray(mask).resize((size, size), Image.NEAREST)))
-    if not masks:
-        raise ValueError(f"{path} holds no mask.")
-    return torch.from_numpy(np.stack(masks))[:, None].float()
-
-
 def embed_rows(embed, dim: int, rows: Dataset, config: TrainingConfig, batch: int = 64) -> Tensor:
     """Embeddings of all pictures and of their mirror images, `[2, N, D]` at unit length; a damaged one's is 0.
 
@@ -357,21 +297,3 @@ class HoleSampler:
 def draw_factor(rng: random.Random) -> int:
     """A downscaling factor, uniform over 4, 8, 16, 32, 64 (TextIR, Sec. 3.3)."""
     return rng.choice(FACTORS)
-
-
-def load_pictures(files: list[str], split: str, size: int) -> Tensor:
-    """All pictures of one split of parquet files with the columns `image` and `split`: `[N, 3, size, size]` uint8.
-
-    Raises:
-        ValueError: No row has this split.
-    """
-    pictures = []
-    for file in files:
-        rows = load_dataset("parquet", data_files=str(file), split="train")
-        keep = [i for i, value in enumerate(rows["split"]) if value == split]
-        encoded = rows.select(keep).select_columns("image").cast_column("image", ImageFeature(decode=False))
-        for row in tqdm(encoded, desc=f"{Path(file).stem} {split}"):
-            pictures.append(decode(row["image"], size))
-    if not pictures:
-        raise ValueError(f'No row of {files} has split "{split}". The column must hold "train" and "test".')
-    return torch.stack(pictures)

@@ -5,8 +5,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from textir_hf.evaluation.tables import Cell, Table
 from training import captions
-from training.tables import Cell, Table
 
 PROMPTS = {  # attribute: what is true, what is not
     "smiling": ("a smiling person", "a serious person"),

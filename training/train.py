@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from textir_hf import degradations
 from textir_hf.clip import ENCODER, embed_images, load_encoder
+from textir_hf.evaluation.data import load_masks
 from textir_hf.generator import TextIRGenerator
 from training import losses
 from training.config import TASKS, TrainingConfig, parse
@@ -33,7 +34,6 @@ from training.data import (
     StreamedPictures,
     StreamedRows,
     collate,
-    load_masks,
     training_and_held_out,
 )
 from training.discriminator import Discriminator

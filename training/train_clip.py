@@ -35,9 +35,9 @@ from textir_hf.clip import (
     embed_texts,
     load_encoder,
 )
+from textir_hf.evaluation.tables import markdown, write_report
 from training import captions
 from training.evaluate_clip import attributes, colors, retrieval
-from training.tables import markdown, write_report
 
 SETS = ("flickr8k_176", "faces_lfw_112", "flowers_176", "clothing_176")
 CHECKPOINT = CHECKPOINTS / ENCODER

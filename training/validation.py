@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from textir_hf.clip import embed_texts
 from textir_hf.images import to_array
+from textir_hf.metrics.perceptual import LPIPS
 from training.config import TrainingConfig
 from training.data import Degrader, decode_whole
-from textir_hf.metrics.perceptual import LPIPS
 
 SHOWN = 8
 

@@ -14,8 +14,16 @@ _LINEAR = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/we
 _NETWORKS = "https://download.pytorch.org/models"
 # net: file of the network, file of the linear layers, SHA-256 of all the tensors in fp16
 SOURCES = {
-    "alex": (f"{_NETWORKS}/alexnet-owt-7be5be79.pth", f"{_LINEAR}/alex.pth", "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7"),
-    "vgg": (f"{_NETWORKS}/vgg16-397923af.pth", f"{_LINEAR}/vgg.pth", "e652447781f5e726ce31dd572f225413ce23141dc7cde3c68b94179220538c7d"),
+    "alex": (
+        f"{_NETWORKS}/alexnet-owt-7be5be79.pth",
+        f"{_LINEAR}/alex.pth",
+        "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7",
+    ),
+    "vgg": (
+        f"{_NETWORKS}/vgg16-397923af.pth",
+        f"{_LINEAR}/vgg.pth",
+        "e652447781f5e726ce31dd572f225413ce23141dc7cde3c68b94179220538c7d",
+    ),
 }
 # index of the convolution, stride, padding; a max pooling (window) before it
 _LAYERS = {

@@ -7,6 +7,7 @@
 >>> abs(round(distance["frechet_distance"], 6)), distance["features"]
 (0.0, 'textir-mini-clip')
 """
+
 from textir_hf.clip import load_encoder
 from textir_hf.metrics import functional, pictures
 

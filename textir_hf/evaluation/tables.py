@@ -14,9 +14,12 @@ PACKAGES = ("torch", "diffusers", "transformers", "kornia", "numpy", "scikit-ima
 
 @dataclass
 class Cell:
-    """A mean, and where single values exist, the half width of its 95 % bootstrap interval and the values."""
+    """A mean, and where single values exist, the half width of its 95 % bootstrap interval and the values.
 
-    mean: float
+    Without a mean, nobody measured it.
+    """
+
+    mean: float | None = None
     half: float | None = None
     values: list[float] = field(default_factory=list)
 
@@ -39,7 +42,9 @@ class Table:
 
 
 def cell(values: list[float]) -> Cell:
-    """Mean and 95 % bootstrap interval over pictures, 2,000 draws of a fixed seed."""
+    """Mean and 95 % bootstrap interval over pictures, 2,000 draws of a fixed seed; without values, an empty cell."""
+    if not len(values):
+        return Cell()
     draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
     low, high = np.percentile(draws, [2.5, 97.5])
     return Cell(float(np.mean(values)), float((high - low) / 2), [round(float(v), 5) for v in values])
@@ -49,15 +54,24 @@ def markdown(table: Table) -> str:
     """The table in Markdown."""
     lines = [f"| {table.title} | {' | '.join(table.columns)} |", f"|{'---|' * (len(table.columns) + 1)}"]
     for name, cells in table.rows.items():
-        halves = ["" if c.half is None else f" ± {c.half:.{table.digits}f}" for c in cells]
-        texts = [f"{c.mean:.{table.digits}f}{half}" for c, half in zip(cells, halves, strict=True)]
-        lines.append(f"| {name} | {' | '.join(texts)} |")
+        lines.append(f"| {name} | {' | '.join(_text(c, table.digits) for c in cells)} |")
     return "\n".join(lines)
+
+
+def _text(cell: Cell, digits: int) -> str:
+    if cell.mean is None:
+        return ""
+    return f"{cell.mean:.{digits}f}" + ("" if cell.half is None else f" ± {cell.half:.{digits}f}")
 
 
 def sha256(path: Path) -> str:
     """Hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes the results."""
+    return {p: version(p) for p in PACKAGES} | {"python": platform.python_version()}
 
 
 def write_report(
@@ -78,7 +92,7 @@ def write_report(
         "command": command,
         "weights": {p.parent.name + "/" + p.name: sha256(p) for p in weights},
         "data": {p.name: sha256(p) for p in data},
-        "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
+        "versions": package_versions(),
         "tables": [asdict(t) for t in tables],
     }
     temporary = path.with_suffix(".tmp")

@@ -1,0 +1,1 @@
+"""What restored pictures are worth: protocols, baselines, the effect of the text, and the reports."""

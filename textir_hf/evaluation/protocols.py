@@ -1,0 +1,149 @@
+"""What is measured on which pictures: the paper's tables, and those of the embedded checkpoints."""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two sentences of which at most one is true of a picture.
+
+    Args:
+        name: Short.
+        prompts: A sentence and its contrary.
+        hole: For inpainting, the box (left, top, right, bottom) that is repainted, in shares of the sides.
+    """
+
+    name: str
+    prompts: tuple[str, str]
+    hole: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One evaluation.
+
+    Args:
+        task: Of the checkpoints that it fits.
+        title: What is measured on.
+        files: Parquet files in the folder `--data`; empty where `--data` is itself the data set.
+        masks: Parquet file of holes in that folder, or None where `--masks` must name them.
+        checkpoint: What is measured if nothing else is named.
+        size: Side of the pictures in pixels; None is the checkpoint's.
+        per_file: At most so many pictures of each file, evenly spread.
+        hole_shares: Least and largest share of the picture that the irregular holes cover.
+        boxes: Also measure boxes, which are harder than strokes of the same area.
+        factors: Of super-resolution.
+        candidates: Sentences by file for pictures without captions: the one nearest to the picture's own embedding
+            counts as right.
+        contrasts: For the text's effect.
+        effect_factor: Factor of super-resolution under which contrasts and curves are measured.
+        colours: Prompt with "{}" for a colour word by file, for the named colour's place and hue.
+        published: Rows of the paper's table: PSNR, SSIM, LPIPS.
+    """
+
+    task: str
+    title: str
+    files: tuple[str, ...] = ()
+    masks: str | None = None
+    checkpoint: str | None = None
+    size: int | None = None
+    per_file: int | None = None
+    hole_shares: tuple[float, float] = (0.0, 1.0)
+    boxes: bool = False
+    factors: tuple[int, ...] = ()
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    contrasts: tuple[Contrast, ...] = ()
+    effect_factor: int = 16
+    colours: dict[str, str] = field(default_factory=dict)
+    published: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+
+FACES, MASKS = "faces_synthetic_256.parquet", "irregular_masks_256.parquet"
+FLOWERS, CLOTHING, SCENES = "flowers_176.parquet", "clothing_176.parquet", "flickr8k_176.parquet"
+_HAIR = ("black", "blond", "brown", "gray")
+_FACE_SENTENCES = tuple(
+    f"a {look} {who} with {hair} hair{more}"
+    for look, who, hair, more in product(("smiling", "serious"), ("man", "woman"), _HAIR, ("", " and glasses"))
+)
+_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
+_FLOWER_SENTENCES = tuple(
+    f"a {colour} {kind}"
+    for colour, kind in product(
+        ("red", "orange", "yellow", "blue", "purple", "pink", "white"),
+        ("daisy", "dandelion", "rose", "sunflower", "tulip"),
+    )
+)
+_CLOTHING_SENTENCES = tuple(
+    f"a {colour} {kind}"
+    for colour, kind in product(
+        _COLOURS,
+        ("dress", "hat", "jacket", "pair of pants", "shirt", "pair of shoes", "pair of shorts", "skirt", "t-shirt"),
+    )
+)
+_FACE_CONTRASTS = (
+    Contrast("smiling / serious", ("a smiling person", "a serious person"), (0.2, 0.55, 0.8, 0.9)),
+    Contrast("glasses / none", ("a person with glasses", "a person with no glasses"), (0.1, 0.3, 0.9, 0.6)),
+    Contrast("blond / black hair", ("a person with blond hair", "a person with black hair"), (0.0, 0.0, 1.0, 0.35)),
+    Contrast("man / woman", ("a man", "a woman"), (0.0, 0.45, 1.0, 1.0)),
+)
+_COLOUR_CONTRASTS = (
+    Contrast("red / blue", ("a red flower", "a blue flower")),
+    Contrast("yellow / purple", ("a yellow flower", "a purple flower")),
+    Contrast("red / blue garment", ("a red piece of clothing", "a blue piece of clothing")),
+    Contrast("green / pink garment", ("a green piece of clothing", "a pink piece of clothing")),
+)
+
+PRESETS = {
+    "table-1": Protocol(
+        "inpainting",
+        "Multi-Modal-CelebA-HQ at 256 px, irregular holes, captions averaged (Table 1 of the paper)",
+        size=256,
+        contrasts=_FACE_CONTRASTS,
+        published={"Blended-diffusion, published": (23.16, 0.901, 0.226), "TextIR, published": (29.83, 0.932, 0.068)},
+    ),
+    "table-2": Protocol(
+        "colorization",
+        "COCO-Stuff at 256 px, captions averaged (Table 2 of the paper)",
+        size=256,
+        published={"L-CoDe, published": (24.965, 0.916, 0.169), "TextIR, published": (26.70, 0.923, 0.124)},
+    ),
+    "table-3": Protocol(
+        "super-resolution",
+        "Multi-Modal-CelebA-HQ at 512 px, captions averaged (Table 3 of the paper)",
+        size=512,
+        factors=(16,),
+        contrasts=_FACE_CONTRASTS,
+        published={"GPEN, published": (26.82, 0.704, 0.273), "TextIR, published": (27.41, 0.784, 0.227)},
+    ),
+    "textir-mini-inpainting": Protocol(
+        "inpainting",
+        "test faces",
+        files=(FACES,),
+        masks=MASKS,
+        checkpoint="textir-mini-inpainting",
+        hole_shares=(0.1, 0.4),
+        boxes=True,
+        candidates={FACES: _FACE_SENTENCES},
+        contrasts=_FACE_CONTRASTS,
+    ),
+    "textir-mini-super-resolution": Protocol(
+        "super-resolution",
+        "test faces",
+        files=(FACES,),
+        checkpoint="textir-mini-super-resolution",
+        factors=(4, 8, 16),
+        candidates={FACES: _FACE_SENTENCES},
+        contrasts=_FACE_CONTRASTS,
+    ),
+    "textir-mini-colorization": Protocol(
+        "colorization",
+        "test flowers, clothing and scenes",
+        files=(FLOWERS, CLOTHING, SCENES),
+        checkpoint="textir-mini-colorization",
+        per_file=100,
+        candidates={FLOWERS: _FLOWER_SENTENCES, CLOTHING: _CLOTHING_SENTENCES},
+        contrasts=_COLOUR_CONTRASTS,
+        colours={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
+    ),
+}
