@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed
 
-Weights are random, for speed does not depend on them; Stable Diffusion has the size of 1.5, 20 steps with guidance, and no
-text encoder. Each row is measured in a process of its own, whose peak memory (with Python, PyTorch and the networks)
+Weights are random, for speed does not depend on them; Stable Diffusion has the size of 1.5, 20 steps with guidance, and
+no text encoder. Each row is measured in a process of its own, whose peak memory (with Python, PyTorch and the networks)
 counts: the best of three calls, of one for Stable Diffusion.
 """
 
@@ -171,10 +171,9 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads; a plain convolution: ", end="")
     print(", ".join(f"{rate:.0f} GFLOP/s in {k}" for k, rate in rates.items()))
     print(f"cold start, from the interpreter to the first picture: {min(starts):.1f} s\n")
-    print(
-        "| picture, side, number format | ms | peak memory (GiB) | GFLOP/s | share of the plain convolution |", end=""
-    )
-    print(" times SD fp32 | times SD, same format |\n|---|---|---|---|---|---|---|")
+    heads = ["picture, side, number format", "ms", "peak memory (GiB)", "GFLOP/s", "share of the plain convolution"]
+    heads += ["times SD fp32", "times SD, same format"]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for name, row in rows.items():
         if row is None:
             continue

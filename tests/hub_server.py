@@ -46,6 +46,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
+        self.variables: dict[str, str] = {}
         self.uploads: dict[str, bytes] = {}
         self.faults: dict[str, str | int] = {}
         self.requests: list[str] = []
@@ -187,6 +188,12 @@ class _Handler(BaseHTTPRequestHandler):
         name = found.commit(files, title, revision)
         self.answer(200, {"commitUrl": f"{self.hub.url}/{repo}/commit/{name}", "commitOid": name})
 
+    def variable(self, body, repo) -> None:
+        if self.repository(repo, write=True):
+            wanted = json.loads(body)
+            self.hub.variables[wanted["key"]] = wanted["value"]
+            self.answer(200, {wanted["key"]: {"value": wanted["value"]}})
+
     def tag(self, body, repo, revision) -> None:
         found = self.repository(repo, write=True)
         if found:
@@ -249,10 +256,11 @@ _ROUTES = (
     (r"GET /api/whoami-v2", "whoami"),
     (r"POST /api/repos/create", "create"),
     (r"POST /api/validate-yaml", "validate"),
-    (rf"POST /api/models/{_REPO}/preupload/(?P<revision>[^/]+)", "preupload"),
-    (rf"POST /{_REPO}\.git/info/lfs/objects/batch", "batch"),
+    (rf"POST /api/(?:models|spaces)/{_REPO}/preupload/(?P<revision>[^/]+)", "preupload"),
+    (rf"POST (?:/spaces)?/{_REPO}\.git/info/lfs/objects/batch", "batch"),
+    (rf"POST /api/spaces/{_REPO}/variables", "variable"),
     (r"PUT /upload/(?P<oid>\w+)", "upload"),
-    (rf"POST /api/models/{_REPO}/commit/(?P<revision>[^/]+)", "commit"),
+    (rf"POST /api/(?:models|spaces)/{_REPO}/commit/(?P<revision>[^/]+)", "commit"),
     (rf"POST /api/models/{_REPO}/tag/(?P<revision>[^/]+)", "tag"),
     (rf"GET /api/models/{_REPO}", "info"),
     (rf"GET /api/models/{_REPO}/revision/(?P<revision>[^/]+)", "info"),

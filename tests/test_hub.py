@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import SHARED, hole, picture
 from hub_server import TOKEN, Hub
-from huggingface_hub import HfApi, constants, hf_api, snapshot_download
+from huggingface_hub import HfApi, ModelCard, constants, hf_api, snapshot_download
 from huggingface_hub.utils import disable_progress_bars
 from transformers import CLIPConfig, CLIPModel
 
@@ -212,3 +212,26 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     assert main([*words, "-o", str(tmp_path / "out.png")]) == 0, capsys.readouterr().err
     assert open_image(tmp_path / "out.png").size == ((160, 144) if task == "upscale" else (40, 36))
     assert any("openai/clip-vit-base-patch32/resolve" in request for request in hub.requests)
+
+
+def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
+    assert main(["publish-space", "--repo", "me/textir", "--dry-run"]) == 0
+    listed = capsys.readouterr().out
+    assert "dry run" in listed and not hub.repositories
+    names = {line.split("MB")[1].strip() for line in listed.splitlines() if "MB" in line} - {"in all"}
+    assert {"app.py", "README.md", "requirements.txt", "textir_hf/pipeline.py"} <= names
+    assert "textir_hf/checkpoints/textir-mini-inpainting/restorer/diffusion_pytorch_model.safetensors" in names
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"app.py", "README.md", "requirements.txt", "textir_hf"} and not any("pycache" in n for n in names)
+    assert main(["publish-space", "--repo", "me/textir", "--model", "me/textir-face"]) == 0
+    space = hub.repositories["me/textir"]
+    files = space.commits[space.refs["main"]]
+    assert set(files) == names and hub.variables == {"TEXTIR_CHECKPOINTS": "me/textir-face"}
+    card = ModelCard(files["README.md"].decode()).data.to_dict()
+    assert card["sdk"] == "gradio" and f"gradio=={card['sdk_version']}" in files["requirements.txt"].decode()
+    assert card["models"] == ["me/textir-face"] and card["license"] == "other"
+    assert main(["publish-space", "--repo", "me/textir", "--model", "no name"]) == 2
+    assert "--model must be owner/name on the Hub, got no name" in capsys.readouterr().err
+    hub.faults["/preupload/main"] = 403
+    assert main(["publish-space", "--repo", "me/textir"]) == 2
+    assert "could not be pushed to me/textir" in capsys.readouterr().err

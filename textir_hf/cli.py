@@ -1,5 +1,5 @@
-"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit`, `sweep`, `convert`, `publish` and
-`evaluate`, and a `demo`."""
+"""The `textir` command: `inpaint`, `upscale`, `colorize`, `edit`, `sweep`, `convert`, `publish`,
+`publish-space` and `evaluate`, and a `demo`."""
 
 import argparse
 import sys
@@ -81,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--repo", required=True, help="owner/name")
     command.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     command.add_argument("--dry-run", action="store_true", help="only check, and list what would be pushed")
+    command = commands.add_parser("publish-space", help="push the page (app.py) to the Hub as a Gradio Space")
+    command.add_argument("--repo", required=True, help="owner/name")
+    command.add_argument("--model", action="append", default=[], help="checkpoint on the Hub to offer besides")
+    command.add_argument("--private", action="store_true", help="if the Space is new, make it private")
+    command.add_argument("--dry-run", action="store_true", help="only assemble, and list what would be pushed")
     command = commands.add_parser("evaluate", help="measure a checkpoint, its baselines, and what the text does")
     _add_evaluation(command)
     demo = commands.add_parser("demo", help="restore sample pictures with the embedded checkpoints")
@@ -268,6 +273,13 @@ def _publish(args: argparse.Namespace) -> int:
     return 0
 
 
+def _publish_space(args: argparse.Namespace) -> int:
+    from textir_hf.space.publish import publish_space
+
+    print(publish_space(args.repo, args.dry_run, args.private, args.model))
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     try:
         from textir_hf.evaluation.run import evaluate
@@ -289,7 +301,8 @@ def main(argv: list[str] | None = None) -> int:
             _quieten()
             print(f"Sheet: {demo(args.output)}")
             return 0
-        return {"convert": _convert, "publish": _publish, "evaluate": _evaluate}.get(args.command, _restore)(args)
+        others = {"convert": _convert, "publish": _publish, "publish-space": _publish_space, "evaluate": _evaluate}
+        return others.get(args.command, _restore)(args)
     except ValueError as error:
         print(f"textir: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
