@@ -116,7 +116,7 @@ def try_examples(labels, name: str, outputs: list, results: Results, inputs: lis
 def mask_tools() -> dict:
     """What can be done to a painted mask."""
     return {
-        "file": gr.Image(type="filepath", image_mode=None, label=texts.MASK_FILE, height=140, elem_id="mask-file"),
+        "file": picture("mask-file", texts.MASK_FILE, 140),
         "invert": gr.Checkbox(False, label=texts.INVERT),
         "grow": gr.Slider(-30, 60, 0, step=1, label=texts.GROW),
         "feather": gr.Slider(0, 40, 0, step=1, label=texts.FEATHER),
