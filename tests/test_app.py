@@ -171,7 +171,7 @@ def test_a_visitor_fills_a_hole(page, photo, tmp_path):
 
 @needs_browser
 def test_examples_run_at_a_click_and_their_result_can_be_used_again(page, tmp_path):
-    page.click("button:has-text('A smile')")
+    page.get_by_role("button", name="A smile", exact=True).click()
     page.wait_for_selector("#results img")
     made = downloaded(page, tmp_path)
     assert made.size == (256, 256) and read_settings(made)["prompt"] == "a smiling woman"
@@ -229,12 +229,17 @@ def test_the_other_tabs_work(page, photo, tmp_path):
 @needs_browser
 def test_a_phone_shows_everything_without_scrolling_sideways(server, chromium):
     page = chromium.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    page.set_default_timeout(WAIT)
     page.goto(server[0])
     page.wait_for_selector("#fill-run")
+    page.get_by_role("button", name="A smile", exact=True).click()
+    page.wait_for_selector("#results img")
+    page.wait_for_timeout(1000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for selector in ("#fill-run", "#fill-prompt", "#slider"):
         box = page.query_selector(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert page.query_selector("#slider").bounding_box()["y"] > page.query_selector("#fill-run").bounding_box()["y"]
     page.close()
 
 
@@ -246,7 +251,7 @@ def test_the_keyboard_reaches_the_button_and_pictures_have_names(page):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.closest('[id]')?.id"))
     assert "fill-run" in reached
-    page.click("button:has-text('A smile')")
+    page.get_by_role("button", name="A smile", exact=True).click()
     page.wait_for_selector("#results img")
     assert all(image.get_attribute("alt") is not None for image in page.query_selector_all("#results img, #slider img"))
 

@@ -205,14 +205,9 @@ def _write(measures: Measures, records: Records, args: argparse.Namespace, facts
     temporary.write_text(text)
     os.replace(temporary, folder / "tables.md")
     command = f"textir evaluate --preset {args.preset} --data DIR --output results"
-    write_report(
-        folder / "report.json",
-        Path(checkpoint).name,
-        made,
-        _files(checkpoint),
-        _data_files(args, measures.protocol),
-        command,
-    )
+    config = {key: facts[key] for key in ("preset", "pictures", "size", "baselines")}
+    files = _files(checkpoint), _data_files(args, measures.protocol)
+    write_report(folder / "report.json", Path(checkpoint).name, made, *files, command, config)
     report.draw_curves(made, folder / "curves.png")
     report.draw_sheets(measures, report.group(found), folder)
     return text

@@ -75,7 +75,13 @@ def package_versions() -> dict[str, str]:
 
 
 def write_report(
-    path: Path, name: str, tables: list[Table], weights: list[Path], data: list[Path], command: str
+    path: Path,
+    name: str,
+    tables: list[Table],
+    weights: list[Path],
+    data: list[Path],
+    command: str,
+    config: dict | None = None,
 ) -> None:
     """Writes everything needed to check a result, under a temporary name first.
 
@@ -86,10 +92,12 @@ def write_report(
         weights: The checkpoint's files.
         data: The data sets' files.
         command: What repeats the measurement.
+        config: What was chosen for it.
     """
     report = {
         "checkpoint": name,
         "command": command,
+        "config": config or {},
         "weights": {p.parent.name + "/" + p.name: sha256(p) for p in weights},
         "data": {p.name: sha256(p) for p in data},
         "versions": package_versions(),

@@ -6,7 +6,7 @@ from PIL import Image
 from textir_hf.space import texts
 
 CSS = """
-.gradio-container {max-width: 1280px !important; margin: auto}
+.gradio-container {max-width: min(1280px, 100vw) !important; margin: auto}
 footer {opacity: .7}
 """
 
@@ -17,48 +17,38 @@ def theme() -> gr.themes.Base:
     return gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=fonts, font_mono=("ui-monospace", "monospace"))
 
 
-def _check_upload(where: str) -> None:
-    """Refuses what is no uploaded file: the server fetches no addresses for visitors."""
-    if str(where).lower().startswith(("http:", "https:")):
-        raise gr.Error(texts.NO_URL, print_exception=False)
+def _files_only(component):
+    """Makes a component take uploaded files only: the server fetches no addresses for visitors."""
+    move = component.async_move_resource_to_block_cache
+
+    async def checked(url_or_file_path):
+        if str(url_or_file_path).lower().startswith(("http:", "https:")):
+            raise gr.Error(texts.NO_URL, print_exception=False)
+        return await move(url_or_file_path)
+
+    component.async_move_resource_to_block_cache = checked
+    return component
 
 
-class PictureFile(gr.Image):
-    """A picture, handed on as the path of the very file that was given."""
+def editor(label: str, name: str) -> gr.ImageEditor:
+    """A picture to paint a mask on, with a brush that paints white."""
+    brush = gr.Brush(default_size="auto", colors=["#ffffff"], default_color="#ffffff", color_mode="fixed")
+    options = {"type": "pil", "image_mode": "RGBA", "format": "png", "transforms": (), "layers": False}
+    canvas = gr.ImageEditor(label=label, brush=brush, elem_id=name, height=460, **options)
+    decode = canvas.preprocess
 
-    is_template = True  # drawn in the browser as the class that it extends
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path):
-        _check_upload(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def preprocess(self, payload):
-        return payload.path if payload else None
-
-
-class MaskEditor(gr.ImageEditor):
-    """A picture to paint a mask on."""
-
-    is_template = True
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path):
-        _check_upload(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def preprocess(self, payload):
+    def preprocess(payload):
         try:
-            return super().preprocess(payload)
+            return decode(payload)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise gr.Error(texts.NO_PICTURE, print_exception=False) from error
 
-
-def editor(label: str, name: str) -> MaskEditor:
-    """An editor whose brush paints white."""
-    brush = gr.Brush(default_size="auto", colors=["#ffffff"], default_color="#ffffff", color_mode="fixed")
-    options = {"type": "pil", "image_mode": "RGBA", "format": "png", "transforms": (), "layers": False}
-    return MaskEditor(label=label, brush=brush, elem_id=name, height=460, **options)
+    canvas.preprocess = preprocess
+    return _files_only(canvas)
 
 
-def picture(name: str, label: str = texts.IMAGE, height: int = 360) -> PictureFile:
-    """A picture to upload, paste or take."""
-    return PictureFile(type="filepath", label=label, elem_id=name, height=height, format="png")
+def picture(name: str, label: str = texts.IMAGE, height: int = 360) -> gr.Image:
+    """A picture to upload, paste or take, handed on as the path of the very file that was given."""
+    image = gr.Image(type="filepath", label=label, elem_id=name, height=height, format="png")
+    image.preprocess = lambda payload: payload.path if payload else None
+    return _files_only(image)
