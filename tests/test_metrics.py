@@ -3,7 +3,9 @@ import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,11 @@ def served():
             self.end_headers()
             self.wfile.write(files.get(self.path, b""))
 
+        def do_HEAD(self):
+            self.send_response(200 if self.path in files else 404)
+            self.send_header("ETag", '"1"')
+            self.end_headers()
+
         def log_message(self, *args):
             pass
 
@@ -231,6 +238,18 @@ def test_modules_take_batches_and_masks():
     expected = [psnr(r, t, box()) for r, t in zip(restored, targets, strict=True)]
     assert result["values"] == expected and result["psnr"] == np.mean(expected)
     assert list(result["by_hole_size"]) == ["20-30 %"]
+
+
+def test_modules_load_from_the_hub(served, monkeypatch, tmp_path):
+    address, files = served
+    monkeypatch.setattr("evaluate.config.HUB_EVALUATE_URL", address + "/spaces/{path}/resolve/{revision}/{name}")
+    monkeypatch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", False)
+    monkeypatch.setattr("evaluate.config.EXTRACTED_EVALUATE_PATH", str(tmp_path))
+    monkeypatch.setattr("evaluate.config.DOWNLOADED_EVALUATE_PATH", str(tmp_path))
+    files["/spaces/me/psnr/resolve/main/psnr.py"] = (Path(metrics.__file__).parent / "psnr" / "psnr.py").read_bytes()
+    restored, target = pair()
+    metric = evaluate.load("me/psnr", module_type="metric", revision="main")
+    assert metric.compute(predictions=[restored], references=[target])["psnr"] == psnr(restored, target)
 
 
 def test_modules_refuse_bad_input():

@@ -25,6 +25,7 @@ from training.config import PRESETS, TrainingConfig, parse
 from training.data import HoleSampler, StreamedRows, open_dataset
 from training.embeddings import cached_embeddings
 from training.export import export
+from training.grow import adopt, grow
 from training.train import Trainer
 
 disable_progress_bars()
@@ -482,8 +483,6 @@ def test_contrastive_loss_spreads_its_target_over_all_that_fits():
 
 
 def test_a_larger_network_starts_as_the_smaller_one_at_half_its_size():
-    from training.grow import grow
-
     torch.manual_seed(0)
     shape = {"in_channels": 4, "embedding_dim": 8, "style_dim": 8}
     small = TextIRGenerator(sample_size=16, channels=(8, 12), **shape)
@@ -505,3 +504,20 @@ def test_a_larger_network_starts_as_the_smaller_one_at_half_its_size():
     torch.testing.assert_close(images["large"], images["small"])
     with pytest.raises(ValueError, match=r"channels \[8, 12\] and style_dim 8 starts one"):
         grow(small, TextIRGenerator(sample_size=32, channels=(6, 8, 16), **shape))
+
+
+def test_a_network_starts_as_one_of_another_task():
+    shape = {"embedding_dim": 8, "style_dim": 8, "channels": (6, 8), "sample_size": 16}
+    filling = TextIRGenerator("inpainting", in_channels=4, **shape)
+    enlarging = TextIRGenerator("super-resolution", in_channels=3, strength_source="input", **shape)
+    own = enlarging.encoder.first.weight.clone()
+    adopt(filling, enlarging)
+    inputs = torch.randn(1, 6, 16, 16)
+    torch.testing.assert_close(enlarging.encoder.down[0](inputs), filling.encoder.down[0](inputs))
+    torch.testing.assert_close(enlarging.style.weight, filling.style.weight)
+    torch.testing.assert_close(enlarging.encoder.first.weight, own)
+    again = TextIRGenerator("inpainting", in_channels=4, **shape)
+    adopt(filling, again)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in filling.state_dict().items())
+    with pytest.raises(ValueError, match=r"channels \[6, 8\] and style_dim 8 starts one"):
+        adopt(filling, TextIRGenerator("inpainting", in_channels=4, **shape | {"style_dim": 4}))

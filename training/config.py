@@ -49,7 +49,9 @@ class TrainingConfig:
     clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
     vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
     lpips: str | None = _help("safetensors file of LPIPS on AlexNet, for validation", default=None)
-    init_from: str | None = _help("folder of a network to start from: its levels, or one more", default=None)
+    init_from: str | None = _help(
+        "folder of a network of any task to start from: its levels, or one more", default=None
+    )
 
     sample_size: int = 256
     channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512, 512])
@@ -174,8 +176,10 @@ PRESETS = {
         source="TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps",
         expected="Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
     ),
-    "textir-mini-inpainting": replace(_MINI, lambda_clip=0.3),
-    "textir-mini-super-resolution": replace(_MINI, task="super-resolution", lambda_clip=0.3),
+    "textir-mini-inpainting": replace(_MINI, channels=[32, 32, 64, 128, 192], lambda_clip=0.6),
+    "textir-mini-super-resolution": replace(
+        _MINI, task="super-resolution", channels=[32, 32, 64, 128, 192], lambda_clip=0.3
+    ),
     "textir-mini-colorization": replace(_MINI, task="colorization", lambda_clip=1.0, lambda_features=0.15),
 }
 

@@ -38,7 +38,7 @@ from training.data import (
 )
 from training.discriminator import Discriminator
 from training.embeddings import cached_embeddings, recentering
-from training.grow import grow
+from training.grow import adopt, grow
 from training.publish import push, write_pipeline
 from training.validation import Validation, plot_curves
 
@@ -112,10 +112,7 @@ class Trainer:
         generator = TextIRGenerator(**self.network)
         if config.init_from:
             start = TextIRGenerator.from_pretrained(config.init_from)
-            if tuple(start.config.channels) == tuple(config.channels):
-                generator.load_state_dict(start.state_dict())
-            else:
-                grow(start, generator)
+            (adopt if len(start.config.channels) == len(config.channels) else grow)(start, generator)
         if config.gradient_checkpointing:
             generator.enable_gradient_checkpointing()
         discriminator = Discriminator(config.sample_size, tuple(config.discriminator_channels))
