@@ -28,8 +28,8 @@ def grey(name: str, side: int = 400) -> Image.Image:
 FILL = {
     "A smile": ("Mouth", "a smiling woman"),
     "A serious look": ("Mouth", "a serious woman"),
-    "Glasses": ("Eyes", "a woman with glasses"),
-    "Blond hair": ("Hair", "a woman with blond hair"),
+    "Bangs": ("Upper half", "a woman with bangs"),
+    "Black hair": ("Upper half", "a man with black hair"),
 }
 # label: side of the small picture, times, sentence
 ENLARGE = {

@@ -11,6 +11,7 @@ PARTS = {  # left, top, right, bottom in shares of a portrait's box
     "Eyes": (0.1, 0.3, 0.9, 0.6),
     "Mouth": (0.2, 0.58, 0.8, 0.92),
     "Hair": (0.0, 0.0, 1.0, 0.34),
+    "Upper half": (0.0, 0.0, 1.0, 0.58),
 }
 
 
