@@ -202,7 +202,7 @@ def test_shift_is_nothing_without_text_and_turns_with_the_contrast(pipeline, dat
 
 
 class _Painter:
-    """In place of `_restore`: one colour in the middle, half as strong outside."""
+    """In place of the network: a picture with the colour in the middle and grey outside."""
 
     def __init__(self, words, size):
         self.colours, self.size, self.calls = [None, *(PROTOTYPES[w] for w in words)], size, 0

@@ -114,7 +114,7 @@ def check_mask(mask: np.ndarray) -> Image.Image:
     return Image.fromarray(mask)
 
 
-def restore(call, pipe: TextIRPipeline, before: Image.Image, seed: float, variants: int, size=None):
+def restore(call, pipe: TextIRPipeline, before: Image.Image, seed: float, variants: int):
     """Runs `call(generator=)` for every variant; returns the slider's pair and the gallery."""
     noise = (abs(v.item()) for n, v in pipe.restorer.named_parameters() if n.endswith("noise_strength"))
     learnt = max(noise) >= LEAST_NOISE
