@@ -1,5 +1,7 @@
 """Checks a checkpoint's folder and pushes it to the Hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,22 @@ def _check_card(path: Path) -> None:
         raise ValueError(f"{path} lacks {', '.join(missing)} in its metadata.")
 
 
+@contextmanager
+def pushing(what: str, repo: str) -> Iterator[None]:
+    """Says in one sentence why something could not be pushed.
+
+    Raises:
+        ValueError: The Hub refused, or could not be reached.
+    """
+    try:
+        yield
+    except Exception as error:  # connections fail in ways that differ between versions of the client
+        raise ValueError(
+            f"{what} could not be pushed to {repo} ({str(error).strip().splitlines()[0]}). Look at the name, your "
+            "token (hf auth login) and the network; nothing here was changed."
+        ) from error
+
+
 def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool = False) -> str:
     """Checks a checkpoint's folder and pushes it.
 
@@ -78,14 +96,9 @@ def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool 
     if dry_run:
         return "\n".join([*lines, f"Nothing was pushed to {repo}: this was a dry run."])
     api = HfApi()
-    try:
+    with pushing(str(folder), repo):
         api.create_repo(repo, exist_ok=True, private=private or None)
         url = api.upload_folder(
             repo_id=repo, folder_path=folder, ignore_patterns=[".cache/**"], commit_message="Upload TextIR pipeline"
         ).commit_url
-    except Exception as error:  # connections fail in ways that differ between versions of the client
-        raise ValueError(
-            f"{folder} could not be pushed to {repo} ({str(error).strip().splitlines()[0]}). Look at the name, your "
-            "token (hf auth login) and the network; the folder is whole."
-        ) from error
     return "\n".join([*lines, f"Pushed: {url}"])

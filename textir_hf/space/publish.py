@@ -8,6 +8,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from textir_hf.hub import pushing
+
 ROOT = Path(__file__).parent.parent.parent
 _CARD = """---
 title: TextIR
@@ -84,16 +86,11 @@ def publish_space(repo: str, dry_run: bool = False, private: bool = False, model
         if dry_run:
             return "\n".join([*lines, f"Nothing was pushed to {repo}: this was a dry run."])
         api = HfApi()
-        try:
+        with pushing("The Space", repo):
             api.create_repo(repo, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
             if models:
                 api.add_space_variable(repo, "TEXTIR_CHECKPOINTS", " ".join(models))
             url = api.upload_folder(
                 repo_id=repo, repo_type="space", folder_path=folder, commit_message="Upload the TextIR Space"
             ).commit_url
-        except Exception as error:  # connections fail in ways that differ between versions of the client
-            raise ValueError(
-                f"The Space could not be pushed to {repo} ({str(error).strip().splitlines()[0]}). Look at the name, "
-                "your token (hf auth login) and the network."
-            ) from error
     return "\n".join([*lines, f"Pushed: {url}"])
