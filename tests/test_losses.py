@@ -16,6 +16,7 @@ from training.losses import (
     discriminator_loss,
     generator_loss,
     r1_penalty,
+    surroundings,
 )
 
 
@@ -43,6 +44,13 @@ def test_discriminator_gives_one_logit_an_image(size):
     model = Discriminator(size, (4, 8))
     assert model(torch.rand(3, 3, size, size)).shape == (3, 1)
     assert len(model.blocks) == int(math.log2(size)) - 2
+
+
+def test_surroundings_look_like_the_rim():
+    lightness, chroma = torch.full((1, 1, 20, 20), 60.0), torch.zeros(1, 2, 20, 20)
+    chroma[:, 0, 5:15, 5:15] = 50
+    weight = surroundings(lightness, chroma)
+    assert (weight[..., :5, :] == 1).all() and (weight[..., 5:15, 5:15] < 1e-4).all()
 
 
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):

@@ -22,7 +22,7 @@ from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation.data import load_masks
 from training import train_clip
 from training.config import PRESETS, TrainingConfig, parse
-from training.data import HoleSampler, StreamedRows, open_dataset
+from training.data import Degrader, HoleSampler, StreamedRows, open_dataset
 from training.embeddings import cached_embeddings
 from training.export import export
 from training.grow import adopt, grow
@@ -186,6 +186,53 @@ def test_the_run_with_vgg_and_clip_loss_gives_them_no_gradients(config, tmp_path
     for module in (trainer.clip, trainer.perceptual):
         parameters = list(module.parameters())
         assert parameters and all(p.grad is None and not p.requires_grad for p in parameters)
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+def test_a_swapped_condition_is_judged_by_the_clip_and_adversarial_losses_alone(task, config):
+    trainer = Trainer(config(task=task, swap_probability=1.0, lambda_features=0.1, train_batch_size=4))
+    values, target, restored = trainer._generator_losses(next(trainer.batches()))
+    assert values["features"] == 0
+    if task == "inpainting":
+        assert values["l1"] == 0
+    else:  # the small picture, and what lies around an object, still have to fit
+        assert 0 < values["l1"] < (restored - target).abs().mean()
+    values["clip"].backward()
+    assert trainer.generator.style.weight.grad.abs().sum() > 0
+
+
+def test_half_of_the_swaps_are_sentences_and_a_sample_decides_for_itself(config):
+    trainer = Trainer(config(swap_probability=0.5))
+    embedding = torch.nn.functional.normalize(torch.randn(64, trainer.sentences.shape[1]), dim=1)
+
+    def draw():
+        return trainer._swap(embedding, [torch.Generator().manual_seed(i) for i in range(64)])
+
+    mixed, swapped = draw()
+    assert torch.equal(draw()[0], mixed)
+    assert 16 < swapped.sum() < 48
+    torch.testing.assert_close(mixed[~swapped], embedding[~swapped])
+    theirs = (mixed == embedding.roll(-1, 0)).all(1)
+    said = (mixed[:, None] == trainer.sentences[None]).all(2).any(1)
+    assert torch.equal(theirs | said, swapped) and min(theirs.sum(), said.sum()) > 4
+
+
+def test_recentering_gain_spreads_the_texts(config):
+    plain, wide = (Trainer(config(recentering_gain=g)).recentering.config.scale for g in (1.0, 1.5))
+    assert wide == pytest.approx(1.5 * plain)
+
+
+def test_crops_and_tints_follow_from_the_sample_alone():
+    target = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    plain, varied = (Degrader("super-resolution", 32, None, 0, *v) for v in ((), (0.5, 0.3)))
+    assert (plain.decoded_size, varied.decoded_size) == (32, 64)
+    samples = [varied(target, n)["target"] for n in range(64)]
+    assert all(s.shape == (3, 32, 32) and s.dtype == torch.uint8 for s in samples)
+    assert all(torch.equal(varied(target, n)["target"], samples[n]) for n in (3, 40))
+    assert len({s.numpy().tobytes() for s in samples}) > 32  # a quarter is only mirrored or not
+    small = target[:, ::2, ::2].contiguous()
+    given = plain(small, 5)
+    assert torch.equal(given["target"], small.flip(-1) if given["flip"] else small)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -400,6 +447,10 @@ def test_without_a_network_the_pipeline_stays_and_the_way_to_push_is_said(config
         ({"task": "sharpening"}, "task must be one of"),
         ({"sample_size": 48, "channels": [4] * 6}, "sample_size must be a power of two and a multiple of 32"),
         ({"train_batch_size": 0}, "train_batch_size must be at least 1"),
+        ({"least_crop": 0.0}, "least_crop must be between 0.1 and 1, got 0.0"),
+        ({"colour_jitter": 2.0}, "colour_jitter must be between 0 and 1"),
+        ({"swap_probability": -0.1}, "swap_probability must be between 0 and 1"),
+        ({"recentering_gain": 0.0}, "recentering_gain must be above 0"),
     ],
 )
 def test_unfit_configs_are_refused(config, change, message):
@@ -414,6 +465,7 @@ def test_unfit_configs_are_refused(config, change, message):
         ({"train_data_dir": "x"}, "got train_data_dir and data_files"),
         ({"output_dir": ""}, "--output_dir must be given"),
         ({"streaming": True, "cache_embeddings": True}, "drop --cache_embeddings"),
+        ({"cache_embeddings": True, "least_crop": 0.5}, "set --cache_embeddings false"),
         ({"push_to_hub": True}, "needs --hub_model_id"),
         ({"data_files": None, "train_data_dir": "/none"}, "cannot be opened.*no folder"),
         ({"data_files": ["/none.parquet"]}, "cannot be opened"),

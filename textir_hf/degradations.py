@@ -41,9 +41,13 @@ def downsample(images: Tensor, factor: float) -> Tensor:
     Returns:
         `[N, C, H / factor, W / factor]` in [0, 1], multiples of 1/255.
     """
+    return round_to_8_bits(shrink(images, factor))
+
+
+def shrink(images: Tensor, factor: float) -> Tensor:
+    """`downsample` before the rounding, which has no gradient."""
     size = [max(1, round(side / factor)) for side in images.shape[-2:]]
-    small = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-    return round_to_8_bits(small)
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
 
 
 def upsample(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -74,6 +74,14 @@ class TrainingConfig:
     r1_every: int = 16
     noise: bool = _help("feed fine noise to the style convolutions", default=True)
     embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
+    least_crop: float = _help("half the pictures are cropped, to this share of their side or more", default=1.0)
+    colour_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
+    swap_probability: float = _help(
+        "share of the pictures restored towards another picture's embedding or a sentence, which only the CLIP and "
+        "adversarial losses judge",
+        default=0.0,
+    )
+    recentering_gain: float = _help("multiplies the spread that recentring gives to texts", default=1.0)
     ema_half_life: int = _help("pictures after which an old weight counts half", default=5000)
     mixed_precision: str | None = _help("no, bf16 or fp16; else what accelerate is set to", default=None)
     gradient_checkpointing: bool = False
@@ -97,6 +105,11 @@ class TrainingConfig:
                 f"sample_size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
+        for name, low in (("least_crop", 0.1), ("colour_jitter", 0.0), ("swap_probability", 0.0)):
+            if not low <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
+        if self.recentering_gain <= 0:
+            raise ValueError(f"recentering_gain must be above 0, got {self.recentering_gain}.")
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "r1_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -117,6 +130,11 @@ class TrainingConfig:
             raise ValueError("--output_dir must be given: where the run is kept.")
         if self.streaming and self.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache_embeddings.")
+        if self.cache_embeddings and (self.least_crop < 1 or self.colour_jitter):
+            raise ValueError(
+                "Pictures that are cropped or tinted anew each time have no embedding that could be cached: set "
+                "--cache_embeddings false, or leave --least_crop and --colour_jitter out."
+            )
         if self.report_to and self.report_to not in ("tensorboard", "wandb", "trackio"):
             raise ValueError(f"--report_to must be tensorboard, wandb or trackio, got {self.report_to}.")
         if self.report_to and find_spec(self.report_to) is None:

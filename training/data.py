@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets import Image as ImageFeature
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils import data
 from tqdm import tqdm
 
@@ -98,19 +99,52 @@ def decode_whole(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Te
 
 
 class Degrader:
-    """Makes a training sample of a picture."""
+    """Makes a training sample of a picture.
 
-    def __init__(self, task: str, size: int, masks: Tensor | None, seed: int) -> None:
-        self.task, self.size, self.seed = task, size, seed
+    Args:
+        task: As in `TrainingConfig`.
+        size: Side of the samples, pixels.
+        masks: `[M, 1, S, S]` in {0, 1}, for inpainting.
+        seed: The run's.
+        least_crop: Half the pictures are cropped to this share of their side or more.
+        jitter: Half the pictures change brightness, contrast and tint by up to this share.
+    """
+
+    def __init__(
+        self, task: str, size: int, masks: Tensor | None, seed: int, least_crop: float = 1.0, jitter: float = 0.0
+    ) -> None:
+        self.task, self.size, self.seed, self.least_crop, self.jitter = task, size, seed, least_crop, jitter
+        self.decoded_size = round(size / least_crop)  # so that a crop is never enlarged
         self.holes = HoleSampler(size, masks)
 
     def __call__(self, target: Tensor, number: int) -> dict[str, Tensor]:
-        """`[3, S, S]` uint8 and the sample's number to what `degrade` gives, with the flip and the seed used."""
+        """A picture and the sample's number to what `degrade` gives, with the flip and the seed used.
+
+        Args:
+            target: `[3, decoded_size, decoded_size]` uint8.
+            number: The sample's.
+        """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
         flip = rng.random() < 0.5
-        target = target.flip(-1) if flip else target
+        target = self._vary(target.flip(-1) if flip else target, rng)
         return {"target": target, "flip": int(flip), "seed": seed, **self.degrade(target, rng)}
+
+    def _vary(self, target: Tensor, rng: random.Random) -> Tensor:
+        if self.least_crop < 1:
+            side = target.shape[-1]
+            crop = side if rng.random() < 0.5 else round(side * rng.uniform(self.least_crop, 1))
+            top, left = rng.randint(0, side - crop), rng.randint(0, side - crop)
+            image = target[None, :, top : top + crop, left : left + crop].float() / 255
+            image = F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
+            target = (image[0].clamp(0, 1) * 255).round().to(torch.uint8)
+        if self.jitter and rng.random() < 0.5:
+            amount = [rng.uniform(-self.jitter, self.jitter) for _ in range(5)]
+            gain = torch.tensor([1 + amount[0] + tint / 2 for tint in amount[2:]])[:, None, None]
+            image = target.float() / 255 * gain
+            image = (image - image.mean()) * (1 + amount[1]) + image.mean()
+            target = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+        return target
 
     def degrade(self, target: Tensor, rng: random.Random) -> dict[str, Tensor]:
         """`[3, S, S]` uint8 to the network's input `degraded` with, by task, its `mask` or `strength`."""
@@ -145,7 +179,7 @@ class Pictures(data.Dataset):
             row = int(self._order[(place + attempt) % len(self.rows)])
             value = self.rows[row][self.image_column]
             try:
-                target = decode(value, self.degrader.size)
+                target = decode(value, self.degrader.decoded_size)
             except (OSError, SyntaxError, ValueError):
                 corrupt.append(value.get("path") or f"row {row}")
                 continue
@@ -232,7 +266,7 @@ class StreamedPictures(data.Dataset):
         targets, corrupt = [], []
         for item in items:
             try:
-                targets.append(decode(item["image"], self.degrader.size))
+                targets.append(decode(item["image"], self.degrader.decoded_size))
             except (OSError, SyntaxError, ValueError):
                 targets.append(None)
                 corrupt.append(item["image"].get("path") or f"picture {item['number']} of the stream")

@@ -41,8 +41,10 @@ def cached_embeddings(embed, clip, precision: str, rows: Dataset, config: Traini
 @torch.no_grad()
 def recentering(
     config: TrainingConfig, rows, clip, tokenizer, embed, embeddings: Tensor | None, most: int = 1000
-) -> TextRecentering | None:
-    """Where the texts of this domain lie against its pictures, or None if no texts are given.
+) -> tuple[TextRecentering | None, Tensor | None]:
+    """Where the texts of this domain lie against its pictures, and these texts moved there, `[T, D]`.
+
+    Both are None if no texts are given.
 
     Args:
         config: `domain_texts` names a file of sentences; else `caption_column` gives them.
@@ -57,7 +59,7 @@ def recentering(
         ValueError: The file does not exist or is empty.
     """
     if not config.domain_texts and not config.caption_column:
-        return None
+        return None, None
     sample = list(rows.take(most)) if embeddings is None or not config.domain_texts else []
     if config.domain_texts:
         path = Path(config.domain_texts)
@@ -77,7 +79,7 @@ def recentering(
         image = embeddings.flatten(0, 1)
         image = image[image.norm(dim=1) > 0]
     text_spread, image_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (text, image))
-    module = TextRecentering(text.shape[1], scale=image_spread / text_spread)
+    module = TextRecentering(text.shape[1], scale=config.recentering_gain * image_spread / text_spread)
     module.text_mean.copy_(text.mean(0))
     module.image_mean.copy_(image.mean(0))
-    return module
+    return module, module(text)

@@ -150,13 +150,16 @@ class Trainer:
         with accelerator.main_process_first():
             self.rows, self.held_out = training_and_held_out(config)
             masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
-        self.degrader = Degrader(config.task, config.sample_size, masks, config.seed)
+        self.degrader = Degrader(
+            config.task, config.sample_size, masks, config.seed, config.least_crop, config.colour_jitter
+        )
         self.embeddings = None
         if config.cache_embeddings:
             with accelerator.main_process_first():
                 precision = accelerator.mixed_precision
                 self.embeddings = cached_embeddings(self.embed, self.clip, precision, self.rows, config)
-        self.recentering = recentering(config, self.rows, self.clip, self.tokenizer, self.embed, self.embeddings)
+        parts = (self.clip, self.tokenizer, self.embed, self.embeddings)
+        self.recentering, self.sentences = recentering(config, self.rows, *parts)
 
     def batches(self):
         """Batches of this process from where the run stands, without end."""
@@ -223,28 +226,61 @@ class Trainer:
             embedding = self.embeddings[batch["flip"].cpu(), batch["row"].cpu()].to(self.device)
         sources = [torch.Generator(self.device).manual_seed(int(s)) for s in batch["seed"]]
         noise = torch.stack([torch.randn(embedding.shape[1], generator=g, device=self.device) for g in sources])
+        embedding, swapped = self._swap(embedding, sources)
         condition = F.normalize(embedding + noise * config.embedding_noise / embedding.shape[1] ** 0.5, dim=1)
         degraded, mask, strength = batch["degraded"], batch.get("mask"), batch.get("strength")
         degraded = degraded.to(memory_format=torch.channels_last)
         sample = self.generator(degraded, condition, strength, sources if config.noise else None).sample.float()
         restored = self.finish(sample, target, degraded, mask)
         if config.task == "colorization":
-            values = {"l1": F.smooth_l1_loss(sample / 100, degradations.chroma(target) / 100, beta=0.1)}
+            wanted = degradations.chroma(target)
+            error = F.smooth_l1_loss(sample / 100, wanted / 100, beta=0.1, reduction="none")
         else:
-            values = {"l1": F.l1_loss(restored, target)}
+            error = (restored - target).abs()
+        # What another condition leaves as it is: nothing of a hole, the small picture, what lies around an object.
+        if swapped.any() and config.task == "colorization":
+            error = torch.where(swapped[:, None, None, None], error * losses.surroundings(degraded, wanted), error)
+        error = error.mean((1, 2, 3))
+        if swapped.any() and config.task == "inpainting":
+            error = error * ~swapped
+        if swapped.any() and config.task == "super-resolution":
+            error = [*error]
+            for i in swapped.nonzero().flatten().tolist():
+                factor = strength[i].item() * degradations.MAX_FACTOR
+                error[i] = F.l1_loss(*(degradations.shrink(x[i : i + 1], factor) for x in (restored, target)))
+            error = torch.stack(error)
+        values = {"l1": error.mean()}
         with autocast():
             if config.lambda_clip and self.progress.step >= config.clip_start:
                 values["clip"] = losses.clip_loss(self.clip, self.image_processor, restored, embedding)
-            if self.features:
-                values["features"] = self.features(restored, target)
-            if self.perceptual:
-                values["perceptual"] = self.perceptual(restored, target)
+            for name, loss in (("features", self.features), ("perceptual", self.perceptual)):
+                if loss:
+                    values[name] = self._matched(loss, restored, target, swapped)
         if self._adversarial():
             discriminator = self.accelerator.unwrap_model(self.discriminator)
             discriminator.requires_grad_(False)
             values["adversarial"] = losses.generator_loss(discriminator(restored).float())
             discriminator.requires_grad_(True)
         return values, target, restored
+
+    @staticmethod
+    def _matched(loss, restored: Tensor, target: Tensor, swapped: Tensor) -> Tensor:
+        """The mean over the batch of a loss that counts only where the condition is the target's."""
+        if not swapped.any():
+            return loss(restored, target)
+        share = (~swapped).float().mean()
+        return loss(restored[~swapped], target[~swapped]) * share if share else restored.sum() * 0
+
+    def _swap(self, embedding: Tensor, sources: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """Gives some pictures the next one's embedding, or a sentence's; also returns which, boolean `[N]`."""
+        if not self.config.swap_probability:
+            return embedding, torch.zeros(len(embedding), dtype=torch.bool, device=self.device)
+        drawn = torch.stack([torch.rand(3, generator=g, device=self.device) for g in sources])
+        swapped, other = drawn[:, 0] < self.config.swap_probability, embedding.roll(-1, 0)
+        if self.sentences is not None:
+            said = self.sentences[(drawn[:, 2].cpu() * len(self.sentences)).long()].to(other)
+            other = torch.where(drawn[:, 1:2] < 0.5, said, other)
+        return torch.where(swapped[:, None], other, embedding), swapped
 
     def _adversarial(self) -> bool:
         return self.config.lambda_adversarial > 0 and self.progress.step >= self.config.adversarial_start
