@@ -4,7 +4,7 @@ install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
 
 test:
-	pytest
+	pytest -n 2 --dist loadfile
 
 lint:
 	ruff check .

@@ -135,9 +135,7 @@ def eval_results(tables: list[Table], task: str) -> list[EvalResult]:
             if "LPIPS" in table.columns and not method.startswith("ours"):
                 continue
             for column, cell in zip(table.columns, cells, strict=True):
-                metric = _METRICS.get(
-                    column, "auc" if "AUC" in table.title and column not in ("true", "false") else None
-                )
+                metric = _METRICS.get(column, "auc" if "AUC" in table.title else None)
                 if metric is None or cell.mean is None:
                     continue
                 results.append(

@@ -1,5 +1,6 @@
 """Tiny real components: nothing here is a mock, only small."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ SHAPES = {
         "output_scale": 50.0,
     },
 }
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

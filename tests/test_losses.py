@@ -16,6 +16,7 @@ from training.losses import (
     discriminator_loss,
     generator_loss,
     r1_penalty,
+    rim,
     surroundings,
 )
 
@@ -44,6 +45,14 @@ def test_discriminator_gives_one_logit_an_image(size):
     model = Discriminator(size, (4, 8))
     assert model(torch.rand(3, 3, size, size)).shape == (3, 1)
     assert len(model.blocks) == int(math.log2(size)) - 2
+
+
+def test_the_rim_of_a_hole_is_where_it_meets_what_is_known():
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 10:30, 20:] = 1  # it reaches the picture's edge, which is no border
+    weight = rim(mask)[0, 0]
+    assert (weight[mask[0, 0] == 0] == 0).all() and (weight[14:26, 24:] == 0).all()
+    assert weight[20, 20] > 0.8 and weight[20, 20] > weight[20, 22] > 0 and weight[10, 35] > 0.8
 
 
 def test_surroundings_look_like_the_rim():

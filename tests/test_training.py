@@ -193,10 +193,8 @@ def test_a_swapped_condition_is_judged_by_the_clip_and_adversarial_losses_alone(
     trainer = Trainer(config(task=task, swap_probability=1.0, lambda_features=0.1, train_batch_size=4))
     values, target, restored = trainer._generator_losses(next(trainer.batches()))
     assert values["features"] == 0
-    if task == "inpainting":
-        assert values["l1"] == 0
-    else:  # the small picture, and what lies around an object, still have to fit
-        assert 0 < values["l1"] < (restored - target).abs().mean()
+    # a hole's border (twice), the small picture, and what lies around an object still have to fit
+    assert 0 < values["l1"] < 2 * (restored - target).abs().mean()
     values["clip"].backward()
     assert trainer.generator.style.weight.grad.abs().sum() > 0
 

@@ -47,6 +47,24 @@ def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
     return Table(f"LFW test, {len(labels)} faces, AUC", columns, rows)
 
 
+def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
+    """The clearly labelled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
+    names = list(captions.FACE_ATTRIBUTES)
+    male, young = (labels[:, names.index(n)] for n in ("male", "young"))
+    parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
+    rows = {}
+    for name, prompts in PROMPTS.items():
+        pair = (images @ embed(*prompts).T).numpy()
+        label, score = labels[:, names.index(name)], pair[:, 0] - pair[:, 1]
+        rows[name.replace("_", " ")] = cells = []
+        for part in parts.values():
+            known = part & (label != 0)
+            enough = min((label[known] > 0).sum(), (label[known] < 0).sum()) >= least
+            cells.append(Cell(float(roc_auc_score(label[known] > 0, score[known])) if enough else None))
+    title = f"LFW test by group, AUC of those labelled true or false, {least} of each at least"
+    return Table(title, [f"{name} ({part.sum()})" for name, part in parts.items()], rows)
+
+
 def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
     """A colour word against no colour word, on the pictures that clearly have or lack the colour."""
     rows = {}
@@ -56,5 +74,5 @@ def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
         true, false = labels[:, i] > 0, labels[:, i] < 0
         score = (images @ (prompt - neutral)).numpy()
         auc = roc_auc_score(true[true | false], score[true | false])
-        rows[word] = [Cell(float(auc)), Cell(float(true.sum())), Cell(float(false.sum()))]
-    return Table(f"flowers and clothing test, {len(labels)} pictures, AUC", ["measured", "true", "false"], rows)
+        rows[f"{word} ({true.sum()} true, {false.sum()} false)"] = [Cell(float(auc))]
+    return Table(f"flowers and clothing test, {len(labels)} pictures, AUC", ["measured"], rows)

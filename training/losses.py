@@ -44,6 +44,20 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
 
 
+def rim(mask: Tensor, width: int = 4) -> Tensor:
+    """Where a hole meets what is known: 1 at its border, falling to 0 at `width` pixels inside, 0 outside.
+
+    Args:
+        mask: `[N, 1, H, W]` in {0, 1}, 1 = hole.
+        width: Pixels.
+
+    Returns:
+        `[N, 1, H, W]` in [0, 1].
+    """
+    known = F.avg_pool2d(1 - mask, 2 * width + 1, stride=1, padding=width, count_include_pad=False)
+    return (2 * known).clamp(max=1) * mask
+
+
 def surroundings(lightness: Tensor, chroma: Tensor) -> Tensor:
     """How much every pixel looks like the picture's rim: `exp(-(d / 15)^2)`, d its distance to the rim's median colour.
 

@@ -237,12 +237,12 @@ class Trainer:
             error = F.smooth_l1_loss(sample / 100, wanted / 100, beta=0.1, reduction="none")
         else:
             error = (restored - target).abs()
-        # What another condition leaves as it is: nothing of a hole, the small picture, what lies around an object.
+        # What another condition leaves as it is: a hole's border, the small picture, what lies around an object.
         if swapped.any() and config.task == "colorization":
             error = torch.where(swapped[:, None, None, None], error * losses.surroundings(degraded, wanted), error)
-        error = error.mean((1, 2, 3))
         if swapped.any() and config.task == "inpainting":
-            error = error * ~swapped
+            error = torch.where(swapped[:, None, None, None], error * 2 * losses.rim(mask), error)
+        error = error.mean((1, 2, 3))
         if swapped.any() and config.task == "super-resolution":
             error = [*error]
             for i in swapped.nonzero().flatten().tolist():

@@ -32,12 +32,13 @@ from textir_hf.clip import (
     MiniCLIPConfig,
     MiniCLIPModel,
     clip_pixel_values,
+    embed_images,
     embed_texts,
     load_encoder,
 )
 from textir_hf.evaluation.tables import markdown, write_report
 from training import captions
-from training.evaluate_clip import attributes, colors, retrieval
+from training.evaluate_clip import attributes, colors, groups, retrieval
 
 SETS = ("flickr8k_176", "faces_lfw_112", "flowers_176", "clothing_176")
 CHECKPOINT = CHECKPOINTS / ENCODER
@@ -100,9 +101,9 @@ def initial_model() -> tuple[MiniCLIPModel, BertTokenizerFast, CLIPImageProcesso
 
 
 class Rows:
-    """One parquet file of pictures: split, labels or captions, and the image tower's features, computed once."""
+    """One parquet file of pictures: split, labels or captions."""
 
-    def __init__(self, data: Path, name: str, model: MiniCLIPModel, processor, cache: Path) -> None:
+    def __init__(self, data: Path, name: str) -> None:
         self.name = name
         table = pq.read_table(data / f"{name}.parquet")
         columns = {c: table[c].to_numpy() for c in table.column_names if c not in ("image", "text")}
@@ -115,12 +116,25 @@ class Rows:
         elif "label" in columns:
             pairs = zip(self.images, columns["label"], strict=True)
             self.labels = np.stack([captions.object_labels(np.asarray(_decode(i)), k) for i, k in pairs])
-        path = cache / f"{name}.safetensors"
+
+    def load_features(self, model: MiniCLIPModel, processor, cache: Path) -> None:
+        """The image tower's features of all pictures as `places` and `whole`, computed once and kept in `cache`."""
+        path = cache / f"{self.name}.safetensors"
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             save_file(self._features(model, processor), path)
         loaded = load_file(path)
         self.places, self.whole = loaded["places"], loaded["whole"]  # [2, N, grid^2, 512], [2, N, 1280]; 2 = mirrored
+
+    @torch.no_grad()
+    def embed_test(self, model: MiniCLIPModel, processor, batch: int = 32) -> Tensor:
+        """Embeddings of the test pictures, `[N, D]` at unit length."""
+        images = [i for i, train in zip(self.images, self.train, strict=True) if not train]
+        out = []
+        for start in tqdm(range(0, len(images), batch), desc=f"embeddings of {self.name}"):
+            pictures = [torch.from_numpy(np.array(_decode(b))) for b in images[start : start + batch]]
+            out.append(embed_images(model, processor, torch.stack(pictures).movedim(-1, 1) / 255))
+        return torch.cat(out)
 
     @torch.no_grad()
     def _features(self, model: MiniCLIPModel, processor, batch: int = 64) -> dict[str, Tensor]:
@@ -227,7 +241,9 @@ def train(args: argparse.Namespace) -> None:
     """Trains the heads and writes model, tokenizer and processor, in fp16, to `--output`."""
     torch.manual_seed(args.seed)
     model, tokenizer, processor = initial_model()
-    flickr, faces, flowers, clothes = (Rows(args.data, s, model, processor, args.cache) for s in SETS)
+    flickr, faces, flowers, clothes = (Rows(args.data, s) for s in SETS)
+    for rows in (flickr, faces, flowers, clothes):
+        rows.load_features(model, processor, args.cache)
     male = torch.from_numpy(faces.labels[faces.train][:, 0])
     balance = torch.where(male < 0, 4.0, 1.0)  # 83 % of the faces are men's
     for i, name in enumerate(captions.FACE_ATTRIBUTES):
@@ -285,9 +301,8 @@ def save(model: MiniCLIPModel, tokenizer, processor, output: Path) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of colour words."""
     model, tokenizer, processor = load_encoder(args.checkpoint)
-    parts = [Rows(args.data, s, model, processor, args.cache) for s in SETS]
-    pooled = [model.image_tower.pool(p.places[0, ~p.train].float(), p.whole[0, ~p.train].float()) for p in parts]
-    images = [F.normalize(p, dim=1) for p in pooled]
+    parts = [Rows(args.data, s) for s in SETS]
+    images = [part.embed_test(model, processor) for part in parts]
 
     def embed(*texts: str) -> Tensor:
         return embed_texts(model, tokenizer, list(texts))
@@ -297,6 +312,7 @@ def evaluate(args: argparse.Namespace) -> None:
     tables = [
         retrieval(images[0], captions_of, embed),
         attributes(images[1], parts[1].labels[~parts[1].train], embed),
+        groups(images[1], parts[1].labels[~parts[1].train], embed),
         colors(torch.cat(images[2:]), labels, embed),
     ]
     print("\n\n".join(markdown(t) for t in tables))
@@ -313,10 +329,10 @@ def main() -> None:
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.set_defaults(run=function)
         command.add_argument("--data", type=Path, required=True, help="folder of the four parquet files")
-        command.add_argument("--cache", type=Path, default=Path("runs/clip_features"), help="where features are kept")
     evaluating, training = commands.choices["evaluate"], commands.choices["train"]
     evaluating.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     evaluating.add_argument("--output", type=Path, help="JSON file for the report")
+    training.add_argument("--cache", type=Path, default=Path("runs/clip_features"), help="where features are kept")
     training.add_argument("--output", type=Path, default=CHECKPOINT)
     training.add_argument("--steps", type=int, default=800)
     training.add_argument("--learning_rate", type=float, default=1e-3)
