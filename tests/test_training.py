@@ -303,8 +303,8 @@ def test_a_run_can_start_from_another_size(config, tmp_path):
 
 def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path):
     folder = Trainer(config(max_train_steps=1)).run()
-    for _ in range(2):  # the second replaces the first
-        export(tmp_path / "run", tmp_path / "made" / "checkpoint")
+    for scale in (None, 2.0):  # the second replaces the first
+        export(tmp_path / "run", tmp_path / "made" / "checkpoint", output_scale=scale)
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["checkpoint"]
     made = tmp_path / "made" / "checkpoint"
     assert sorted(p.name for p in made.iterdir()) == ["model_index.json", "recentering", "restorer"]
@@ -312,6 +312,7 @@ def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, enco
     parts = dict(zip(("clip", "tokenizer", "image_processor"), encoder, strict=True))
     pipe = TextIRPipeline.from_pretrained(made, **parts)
     trained = TextIRGenerator.from_pretrained(folder / "restorer")
+    assert (trained.config.output_scale, pipe.restorer.config.output_scale) == (1.0, 2.0)
     torch.testing.assert_close(pipe.restorer.style.weight, trained.style.weight, atol=1e-2, rtol=1e-3)
     assert TextRecentering.from_pretrained(folder / "recentering").config.embedding_dim == 32
 
@@ -413,6 +414,14 @@ def test_a_checkpoint_of_another_run_is_refused(config):
         Trainer(config(task="colorization", resume_from_checkpoint="latest")).run()
     with pytest.raises(ValueError, match="checkpoint-9 is no checkpoint"):
         Trainer(config(resume_from_checkpoint="checkpoint-9")).run()
+
+
+def test_a_run_goes_on_at_another_rate(config):
+    Trainer(config(max_train_steps=2)).run()
+    trainer = Trainer(config(learning_rate=1e-4, resume_from_checkpoint="latest"))
+    trainer.resume()
+    for optimizer in (trainer.optimizer, trainer.discriminator_optimizer):
+        assert [group["lr"] for group in optimizer.param_groups] == [1e-4]
 
 
 def test_a_stream_goes_on_only_with_the_same_batches(config):

@@ -493,6 +493,9 @@ class Trainer:
             if saved[name] != getattr(self.config, name):
                 raise ValueError(f"A stream goes on only with the same --{name}: {path} has {saved[name]}.")
         self.accelerator.load_state(str(path))
+        for optimizer in (self.optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:  # a run may go on at another rate
+                group["lr"] = self.config.learning_rate
         readers, processes = len(self.progress.positions), self.accelerator.num_processes
         if self.config.streaming and readers not in (0, processes):
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
