@@ -1,6 +1,7 @@
 """Tiny real components: nothing here is a mock, only small."""
 
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,8 @@ def pipeline(encoder):
 
     def make(task: str, parts=None, **changes) -> TextIRPipeline:
         recentering = TextRecentering(32) if parts is None else None
-        pipe = TextIRPipeline(tiny_generator(task, **changes), *(parts or encoder), recentering)
+        clip, *others = parts or encoder
+        pipe = TextIRPipeline(tiny_generator(task, **changes), deepcopy(clip), *others, recentering)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

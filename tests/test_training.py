@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
@@ -64,8 +65,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clip_folder(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip") / "encoder"
-    train_clip.save(encoder[0], encoder[1], encoder[2], folder)
-    encoder[0].float()
+    train_clip.save(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
     return str(folder)
 
 
