@@ -77,8 +77,8 @@ class TrainingConfig:
     least_crop: float = _help("half the pictures are cropped, to this share of their side or more", default=1.0)
     colour_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
     swap_probability: float = _help(
-        "share of the pictures restored towards another picture's embedding or a sentence, which only the CLIP and "
-        "adversarial losses judge",
+        "share of the pictures restored towards another picture's embedding or a sentence; there L1 counts only "
+        "where no condition may change anything, other losses against the target not at all",
         default=0.0,
     )
     recentering_gain: float = _help("multiplies the spread that recentring gives to texts", default=1.0)

@@ -73,8 +73,8 @@ def surroundings(lightness: Tensor, chroma: Tensor) -> Tensor:
     lab = torch.cat([lightness, chroma], 1)
     width = max(1, min(lab.shape[-2:]) // 10)
     rows, columns = lab[..., [*range(width), *range(-width, 0)], :], lab[..., [*range(width), *range(-width, 0)]]
-    rim = torch.cat([rows.flatten(2), columns.flatten(2)], 2).median(2).values[:, :, None, None]
-    return torch.exp(-((lab - rim).square().sum(1, keepdim=True) / 15**2))
+    edge = torch.cat([rows.flatten(2), columns.flatten(2)], 2).median(2).values[:, :, None, None]
+    return torch.exp(-((lab - edge).square().sum(1, keepdim=True) / 15**2))
 
 
 def vgg_file(name: str) -> str:
