@@ -1,5 +1,6 @@
 """Tiny real components: nothing here is a mock, only small."""
 
+import io
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -7,12 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from datasets import Dataset, Features, List, Value, disable_progress_bars
+from datasets import Image as ImageFeature
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
+from training import train_clip
+from training.config import TrainingConfig
 
+disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flower", "face", "smiling", "old", "person"]
 SHAPES = {
@@ -107,3 +115,83 @@ def hole(width: int = 40, height: int = 36) -> Image.Image:
     mask = Image.new("L", (width, height))
     mask.paste(255, (width // 4, height // 4, width // 2, height // 2))
     return mask
+
+
+@pytest.fixture(autouse=True)
+def _accelerate():
+    """Accelerate keeps one state for a whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def encoded(image: Image.Image) -> dict:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Eight training and two test pictures as a parquet file."""
+    rows = [
+        {
+            "image": encoded(picture(48, 40, seed=i)),
+            "text": ["a red flower", "a face"],
+            "split": "test" if i > 7 else "train",
+        }
+        for i in range(10)
+    ]
+    features = Features({"image": ImageFeature(), "text": List(Value("string")), "split": Value("string")})
+    path = tmp_path_factory.mktemp("data") / "pictures.parquet"
+    Dataset.from_list(rows, features=features).to_parquet(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip") / "encoder"
+    train_clip.save(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
+    return str(folder)
+
+
+@pytest.fixture
+def fields(data, clip_folder, tmp_path):
+    return {
+        "task": "inpainting",
+        "data_files": [data],
+        "split_column": "split",
+        "caption_column": "text",
+        "output_dir": str(tmp_path / "run"),
+        "cache_dir": str(tmp_path / "cache"),
+        "clip": clip_folder,
+        "sample_size": 32,
+        "channels": [4, 6, 8],
+        "style_dim": 8,
+        "discriminator_channels": [4, 8],
+        "train_batch_size": 2,
+        "max_train_steps": 4,
+        "embedding_noise": 0.2,
+        "adversarial_start": 1,
+        "r1_every": 2,
+        "validation_steps": 4,
+        "checkpointing_steps": 2,
+        "lambda_perceptual": 0.0,
+        "dataloader_num_workers": 0,
+    }
+
+
+@pytest.fixture
+def config(fields):
+    return lambda **changes: TrainingConfig(**fields | changes)
+
+
+def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
+    """All that a checkpoint of a run holds, the last one's unless named."""
+    last = max(Path(folder).glob(name or "checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    state = {f"{p.name}.{k}": v for p in sorted(last.glob("*.safetensors")) for k, v in load_file(p).items()}
+    for path in sorted(last.glob("pytorch_model_fsdp*.bin")):
+        state |= {f"{path.name}.{k}": v for k, v in torch.load(path, weights_only=True).items()}
+    for path in sorted(last.glob("optimizer*.bin")):
+        for index, values in torch.load(path, weights_only=True)["state"].items():
+            state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}
+    progress = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)
+    return state | {f"average.{i}": v for i, v in enumerate(progress["average"])}

@@ -1,146 +1,23 @@
-import io
 import json
-import os
 import resource
-import signal
-import subprocess
-import sys
-import time
-from copy import deepcopy
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
-from conftest import picture
-from datasets import Dataset, Features, Image, List, Value, disable_progress_bars
+from conftest import final_state, picture
+from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
-from safetensors.torch import load_file
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation.data import load_masks
 from training import train_clip
-from training.config import PRESETS, TrainingConfig, parse
+from training.config import PRESETS, parse
 from training.data import Degrader, HoleSampler, StreamedRows, open_dataset
 from training.embeddings import cached_embeddings
 from training.export import export
 from training.grow import adopt, grow
 from training.train import Trainer
-
-disable_progress_bars()
-REPOSITORY = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def _accelerate():
-    """Accelerate keeps one state for a whole process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def encoded(image: PILImage.Image) -> dict:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return {"bytes": buffer.getvalue(), "path": None}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Eight training and two test pictures as a parquet file."""
-    rows = [
-        {
-            "image": encoded(picture(48, 40, seed=i)),
-            "text": ["a red flower", "a face"],
-            "split": "test" if i > 7 else "train",
-        }
-        for i in range(10)
-    ]
-    features = Features({"image": Image(), "text": List(Value("string")), "split": Value("string")})
-    path = tmp_path_factory.mktemp("data") / "pictures.parquet"
-    Dataset.from_list(rows, features=features).to_parquet(path)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def clip_folder(encoder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clip") / "encoder"
-    train_clip.save(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
-    return str(folder)
-
-
-@pytest.fixture
-def fields(data, clip_folder, tmp_path):
-    return {
-        "task": "inpainting",
-        "data_files": [data],
-        "split_column": "split",
-        "caption_column": "text",
-        "output_dir": str(tmp_path / "run"),
-        "cache_dir": str(tmp_path / "cache"),
-        "clip": clip_folder,
-        "sample_size": 32,
-        "channels": [4, 6, 8],
-        "style_dim": 8,
-        "discriminator_channels": [4, 8],
-        "train_batch_size": 2,
-        "max_train_steps": 4,
-        "embedding_noise": 0.2,
-        "adversarial_start": 1,
-        "r1_every": 2,
-        "validation_steps": 4,
-        "checkpointing_steps": 2,
-        "lambda_perceptual": 0.0,
-        "dataloader_num_workers": 0,
-    }
-
-
-@pytest.fixture
-def config(fields):
-    return lambda **changes: TrainingConfig(**fields | changes)
-
-
-def command(fields: dict) -> list[str]:
-    """The command line of these fields."""
-    words = []
-    for name, value in fields.items():
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *map(str, values)]
-    return words
-
-
-def run_module(fields: dict, *launcher: str) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, *(launcher or ["-m", "training.train"]), *command(fields)]
-    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def finish(process: subprocess.Popen) -> None:
-    """Waits for a run that must succeed."""
-    try:
-        out = process.communicate(timeout=120)[0].decode()
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == 0, out
-
-
-def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
-    """All that a checkpoint of a run holds, the last one's unless named."""
-    last = max(Path(folder).glob(name or "checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    state = {f"{p.name}.{k}": v for p in sorted(last.glob("*.safetensors")) for k, v in load_file(p).items()}
-    for path in sorted(last.glob("optimizer*.bin")):
-        for index, values in torch.load(path, weights_only=True)["state"].items():
-            state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}
-    progress = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)
-    return state | {f"average.{i}": v for i, v in enumerate(progress["average"])}
-
-
-def assert_same(first, second) -> None:
-    states = [final_state(f) for f in (first, second)]
-    assert states[0].keys() == states[1].keys() and len(states[0]) > 100
-    different = [k for k, v in states[0].items() if not torch.equal(v, states[1][k])]
-    assert not different
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
@@ -231,67 +108,6 @@ def test_crops_and_tints_follow_from_the_sample_alone():
     small = target[:, ::2, ::2].contiguous()
     given = plain(small, 5)
     assert torch.equal(given["target"], small.flip(-1) if given["flip"] else small)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
-    changes = {
-        "max_train_steps": 7,
-        "streaming": streaming,
-        "shuffle_buffer": 3,
-        "dataloader_num_workers": 2,
-        "validation_steps": 100,
-        "checkpoints_total_limit": 2,
-    }
-    whole = run_module(fields | changes | {"output_dir": str(tmp_path / "whole")})
-    killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
-    process = run_module(killed)
-    for _ in range(600):  # until the checkpoint of step 4 is there, so in the midst of an epoch
-        if (tmp_path / "killed" / "checkpoint-4").exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    out = process.communicate()[0].decode()
-    found = sorted(p.name for p in (tmp_path / "killed").glob("checkpoint-*"))
-    assert found and len(found) <= 3, out
-    reached = max(int(name.split("-")[1]) for name in found)
-    end = max(7, reached + 2)
-    resumed = run_module(killed | {"max_train_steps": end, "resume_from_checkpoint": "latest"})
-    finish(resumed)
-    finish(whole)
-    if end > 7:
-        longer = fields | changes | {"output_dir": str(tmp_path / "whole"), "resume_from_checkpoint": "checkpoint-6"}
-        again = run_module(longer | {"max_train_steps": end})
-        finish(again)
-    assert_same(tmp_path / "whole", tmp_path / "killed")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
-    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, end + 1))
-    assert len(list((tmp_path / "killed").glob("checkpoint-*"))) == 2
-
-
-def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_path):
-    changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
-    two = run_module(fields | changes | {"output_dir": str(tmp_path / "two")}, *torchrun)
-    finish(two)
-    for name, change in {"one": {"train_batch_size": 4}, "parts": {"gradient_accumulation_steps": 2}}.items():
-        Trainer(TrainingConfig(**fields | changes | change | {"output_dir": str(tmp_path / name)})).run()
-    losses = {
-        name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()[:2]]
-        for name in ("one", "two", "parts")
-    }
-    states = {name: final_state(tmp_path / name, "checkpoint-1") for name in losses}
-    for name in ("two", "parts"):
-        for step in range(2):
-            for term in ("l1", "adversarial", "discriminator", "r1"):
-                assert losses[name][step].get(term) == pytest.approx(losses["one"][step].get(term), abs=1e-4)
-        for key, value in states["one"].items():
-            other = states[name][key]
-            if "exp_avg_sq" in key:  # the squared gradients of the first update
-                torch.testing.assert_close(other, value, atol=1e-4 * value.max().item(), rtol=1e-3, msg=key)
-        # Adam divides by the gradient's own size, so that one of rounding errors alone has a sign by chance.
-        moved = [(v - states[name][k]).abs().flatten() for k, v in states["one"].items() if k.startswith("model")]
-        assert (torch.cat(moved) > 1e-4).float().mean() < 0.01
 
 
 def test_a_run_can_start_from_another_size(config, tmp_path):

@@ -13,9 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -51,13 +53,13 @@ class Progress:
 
     def __init__(self, parameters: list[Tensor]) -> None:
         self.step, self.samples = 0, 0
-        self.average = [p.detach().clone() for p in parameters]
+        self.average = [whole(p).clone() for p in parameters]
         self.positions: dict[int, dict] = {}  # of the processes in their streams
 
     def update_average(self, parameters: list[Tensor], batch: int, half_life: int) -> None:
         decay = min(0.5 ** (batch / half_life), (1 + self.step) / (10 + self.step))
         for average, value in zip(self.average, parameters, strict=True):
-            average.lerp_(value.detach(), 1 - decay)
+            average.lerp_(whole(value), 1 - decay)
 
     def state_dict(self) -> dict:
         return dict(vars(self))
@@ -83,6 +85,7 @@ class Trainer:
             project_dir=config.output_dir,
             kwargs_handlers=[unused],
         )
+        _check_distribution(self.accelerator)
         self.device = self.accelerator.device
         set_seed(config.seed)
         self.clip, self.tokenizer, self.image_processor = load_encoder(config.clip)
@@ -116,17 +119,22 @@ class Trainer:
         if config.gradient_checkpointing:
             generator.enable_gradient_checkpointing()
         discriminator = Discriminator(config.sample_size, tuple(config.discriminator_channels))
-        generator, discriminator = (m.to(memory_format=torch.channels_last) for m in (generator, discriminator))
-        rate = config.learning_rate
-        optimizers = (
-            torch.optim.Adam(generator.parameters(), rate, (config.beta1, 0.99)),
-            torch.optim.Adam(discriminator.parameters(), rate, (0.0, 0.99)),
-        )
-        prepared = self.accelerator.prepare(generator, discriminator, *optimizers)
-        self.generator, self.discriminator, self.optimizer, self.discriminator_optimizer = prepared
+        self.generator, self.optimizer = self._prepare(generator, config.beta1)
+        self.discriminator, self.discriminator_optimizer = self._prepare(discriminator, 0.0)
         self.progress = Progress(list(self.generator.parameters()))
         self.accelerator.register_for_checkpointing(self.progress)
         self.restorer = TextIRGenerator(**self.network).to(self.device).eval().requires_grad_(False)
+
+    def _prepare(self, network: nn.Module, beta1: float) -> tuple[nn.Module, AcceleratedOptimizer]:
+        """A network and its optimizer, shared by the processes: copied (DDP), or in pieces (FSDP2)."""
+        if self.accelerator.is_fsdp2:  # takes no scalars and no channels_last; casting is autocast's
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
+            for parameter in network.parameters():
+                parameter.data = torch.atleast_1d(parameter.data)
+        else:
+            network = network.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(network.parameters(), self.config.learning_rate, (beta1, 0.99))
+        return self.accelerator.prepare(network, optimizer)
 
     def _build_losses(self) -> None:
         config = self.config
@@ -258,9 +266,7 @@ class Trainer:
                     values[name] = self._matched(loss, restored, target, swapped)
         if self._adversarial():
             discriminator = self.accelerator.unwrap_model(self.discriminator)
-            discriminator.requires_grad_(False)
             values["adversarial"] = losses.generator_loss(discriminator(restored).float())
-            discriminator.requires_grad_(True)
         return values, target, restored
 
     @staticmethod
@@ -310,10 +316,12 @@ class Trainer:
                 if part < parts - 1:
                     for network in (self.generator, self.discriminator):
                         stack.enter_context(accelerator.no_sync(network))
+                self.discriminator.requires_grad_(False)
                 values, target, restored = self._generator_losses(batch)
                 total = sum(self.weights[name] * value for name, value in values.items())
                 self._check_finite(values, total)
                 accelerator.backward(total / parts)
+                self.discriminator.requires_grad_(True)
                 if self._adversarial():
                     others, total = self._discriminator_losses(target, restored.detach())
                     values |= others
@@ -391,24 +399,17 @@ class Trainer:
             with (self.folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": self.progress.step} | values) + "\n")
 
-    def averaged_state(self) -> dict[str, Tensor]:
-        """The averaged weights, gathered from all processes."""
-        parameters = list(self.generator.parameters())
-        own = [p.detach().clone() for p in parameters]
+    def average(self) -> TextIRGenerator:
+        """The generator with the averaged weights, on this process's device."""
         with torch.no_grad():
-            for parameter, value in zip(parameters, self.progress.average, strict=True):
-                parameter.copy_(value)
-            state = {k: v.clone() for k, v in self.accelerator.get_state_dict(self.generator).items()}
-            for parameter, value in zip(parameters, own, strict=True):
-                parameter.copy_(value)
-        return state
+            for parameter, value in zip(self.restorer.parameters(), self.progress.average, strict=True):
+                parameter.copy_(value.view_as(parameter))
+        return self.restorer
 
     def validate(self) -> None:
         """Measures and shows the held-out pictures with the averaged weights."""
-        state = self.averaged_state()
         if self.accelerator.is_main_process:
-            self.restorer.load_state_dict(state)
-            values = self.validation.run(self.restorer, self.folder / "validation" / f"{self.progress.step:07d}.png")
+            values = self.validation.run(self.average(), self.folder / "validation" / f"{self.progress.step:07d}.png")
             if values:
                 self.log({f"validation/{n}": v for n, v in values.items()})
         self.accelerator.wait_for_everyone()
@@ -512,18 +513,32 @@ class Trainer:
 
     def finalize(self) -> Path:
         """Writes the pipeline's folder, with its card and curves, and pushes it if asked to."""
-        state, folder = self.averaged_state(), self.folder / "pipeline"
+        folder = self.folder / "pipeline"
         if self.accelerator.is_main_process:
-            restorer = TextIRGenerator(**self.network)
-            restorer.load_state_dict(state)
             parts = (self.clip, self.tokenizer, self.image_processor, self.recentering)
             plot_curves(self.folder / "metrics.jsonl", self.folder / "curves.png")
-            write_pipeline(folder, self.config, self.progress.step, self.batch_size, restorer, *parts)
+            write_pipeline(folder, self.config, self.progress.step, self.batch_size, self.average(), *parts)
             if self.config.push_to_hub:
                 push(folder, self.config.hub_model_id)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return folder
+
+
+def _check_distribution(accelerator: Accelerator) -> None:
+    kind = accelerator.distributed_type
+    first = kind == DistributedType.FSDP and not accelerator.is_fsdp2
+    if first or kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ValueError(
+            f"Two networks train together, copied by DDP or in pieces by FSDP 2; accelerate is set to {kind.value}"
+            f"{' 1' if first else ''}. Launch with training/accelerate/multi_gpu.yaml or fsdp.yaml."
+        )
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """The parameter itself, or what the pieces on all processes make together."""
+    value = parameter.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _step_of(line: str) -> float:
