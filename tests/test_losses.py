@@ -17,7 +17,6 @@ from training.losses import (
     generator_loss,
     r1_penalty,
     rim,
-    surroundings,
 )
 
 
@@ -53,13 +52,6 @@ def test_the_rim_of_a_hole_is_where_it_meets_what_is_known():
     weight = rim(mask)[0, 0]
     assert (weight[mask[0, 0] == 0] == 0).all() and (weight[14:26, 24:] == 0).all()
     assert weight[20, 20] > 0.8 and weight[20, 20] > weight[20, 22] > 0 and weight[10, 35] > 0.8
-
-
-def test_surroundings_look_like_the_rim():
-    lightness, chroma = torch.full((1, 1, 20, 20), 60.0), torch.zeros(1, 2, 20, 20)
-    chroma[:, 0, 5:15, 5:15] = 50
-    weight = surroundings(lightness, chroma)
-    assert (weight[..., :5, :] == 1).all() and (weight[..., 5:15, 5:15] < 1e-4).all()
 
 
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):

@@ -76,6 +76,9 @@ class TrainingConfig:
     embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
     least_crop: float = _help("half the pictures are cropped, to this share of their side or more", default=1.0)
     colour_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
+    recolour_probability: float = _help(
+        "share of the pictures whose object, where one stands apart from the rim, takes another colour", default=0.0
+    )
     swap_probability: float = _help(
         "share of the pictures restored towards another picture's embedding or a sentence; there L1 counts only "
         "where no condition may change anything, other losses against the target not at all",
@@ -105,7 +108,8 @@ class TrainingConfig:
                 f"sample_size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
-        for name, low in (("least_crop", 0.1), ("colour_jitter", 0.0), ("swap_probability", 0.0)):
+        for name in ("least_crop", "colour_jitter", "recolour_probability", "swap_probability"):
+            low = 0.1 if name == "least_crop" else 0.0
             if not low <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
         if self.recentering_gain <= 0:
@@ -130,10 +134,10 @@ class TrainingConfig:
             raise ValueError("--output_dir must be given: where the run is kept.")
         if self.streaming and self.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache_embeddings.")
-        if self.cache_embeddings and (self.least_crop < 1 or self.colour_jitter):
+        if self.cache_embeddings and (self.least_crop < 1 or self.colour_jitter or self.recolour_probability):
             raise ValueError(
-                "Pictures that are cropped or tinted anew each time have no embedding that could be cached: set "
-                "--cache_embeddings false, or leave --least_crop and --colour_jitter out."
+                "Pictures that are cropped or coloured anew each time have no embedding that could be cached: set "
+                "--cache_embeddings false, or leave --least_crop, --colour_jitter and --recolour_probability out."
             )
         if self.report_to and self.report_to not in ("tensorboard", "wandb", "trackio"):
             raise ValueError(f"--report_to must be tensorboard, wandb or trackio, got {self.report_to}.")

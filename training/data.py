@@ -5,6 +5,7 @@ where it stopped, and the number of processes that share a batch changes nothing
 """
 
 import hashlib
+import math
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from textir_hf import degradations
 from textir_hf.degradations import FACTORS, box_mask, free_form_mask
 from textir_hf.evaluation.data import decode
 from training.config import TrainingConfig
+from training.recolour import recolour
 
 MOST_CORRUPT = 0.01
 
@@ -108,12 +110,21 @@ class Degrader:
         seed: The run's.
         least_crop: Half the pictures are cropped to this share of their side or more.
         jitter: Half the pictures change brightness, contrast and tint by up to this share.
+        recolour: Share of the pictures with an object of their own whose object takes another colour.
     """
 
     def __init__(
-        self, task: str, size: int, masks: Tensor | None, seed: int, least_crop: float = 1.0, jitter: float = 0.0
+        self,
+        task: str,
+        size: int,
+        masks: Tensor | None,
+        seed: int,
+        least_crop: float = 1.0,
+        jitter: float = 0.0,
+        recolour: float = 0.0,
     ) -> None:
-        self.task, self.size, self.seed, self.least_crop, self.jitter = task, size, seed, least_crop, jitter
+        self.task, self.size, self.seed = task, size, seed
+        self.least_crop, self.jitter, self.recolour = least_crop, jitter, recolour
         self.decoded_size = round(size / least_crop)  # so that a crop is never enlarged
         self.holes = HoleSampler(size, masks)
 
@@ -144,6 +155,9 @@ class Degrader:
             image = target.float() / 255 * gain
             image = (image - image.mean()) * (1 + amount[1]) + image.mean()
             target = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+        if self.recolour and rng.random() < self.recolour:
+            image = recolour(target[None].float() / 255, rng.uniform(20, 60), rng.uniform(0, 2 * math.pi))
+            target = (image[0] * 255).round().to(torch.uint8)
         return target
 
     def degrade(self, target: Tensor, rng: random.Random) -> dict[str, Tensor]:

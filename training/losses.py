@@ -58,25 +58,6 @@ def rim(mask: Tensor, width: int = 4) -> Tensor:
     return (2 * known).clamp(max=1) * mask
 
 
-def surroundings(lightness: Tensor, chroma: Tensor) -> Tensor:
-    """How much every pixel looks like the picture's rim: `exp(-(d / 15)^2)`, d its distance to the rim's median colour.
-
-    A sentence that names another colour means the object, not what lies around it.
-
-    Args:
-        lightness: `[N, 1, H, W]`, L of CIE Lab.
-        chroma: `[N, 2, H, W]`, a and b.
-
-    Returns:
-        `[N, 1, H, W]` in [0, 1].
-    """
-    lab = torch.cat([lightness, chroma], 1)
-    width = max(1, min(lab.shape[-2:]) // 10)
-    rows, columns = lab[..., [*range(width), *range(-width, 0)], :], lab[..., [*range(width), *range(-width, 0)]]
-    edge = torch.cat([rows.flatten(2), columns.flatten(2)], 2).median(2).values[:, :, None, None]
-    return torch.exp(-((lab - edge).square().sum(1, keepdim=True) / 15**2))
-
-
 def vgg_file(name: str) -> str:
     """The path of VGG16's safetensors file: a path as it is, or a file of a Hub repository.
 

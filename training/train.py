@@ -42,6 +42,7 @@ from training.discriminator import Discriminator
 from training.embeddings import cached_embeddings, recentering
 from training.grow import adopt, grow
 from training.publish import push, write_pipeline
+from training.recolour import surroundings
 from training.validation import Validation, plot_curves
 
 LOG = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
@@ -158,9 +159,8 @@ class Trainer:
         with accelerator.main_process_first():
             self.rows, self.held_out = training_and_held_out(config)
             masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
-        self.degrader = Degrader(
-            config.task, config.sample_size, masks, config.seed, config.least_crop, config.colour_jitter
-        )
+        changes = (config.least_crop, config.colour_jitter, config.recolour_probability)
+        self.degrader = Degrader(config.task, config.sample_size, masks, config.seed, *changes)
         self.embeddings = None
         if config.cache_embeddings:
             with accelerator.main_process_first():
@@ -247,7 +247,7 @@ class Trainer:
             error = (restored - target).abs()
         # What another condition leaves as it is: a hole's border, the small picture, what lies around an object.
         if swapped.any() and config.task == "colorization":
-            error = torch.where(swapped[:, None, None, None], error * losses.surroundings(degraded, wanted), error)
+            error = torch.where(swapped[:, None, None, None], error * surroundings(degraded, wanted), error)
         if swapped.any() and config.task == "inpainting":
             error = torch.where(swapped[:, None, None, None], error * 2 * losses.rim(mask), error)
         error = error.mean((1, 2, 3))
