@@ -1,5 +1,7 @@
 """What the metrics of pictures share."""
 
+from abc import ABC, abstractmethod
+
 import datasets
 import evaluate
 import numpy as np
@@ -64,10 +66,9 @@ def embed(several: list[np.ndarray], holes: list[np.ndarray | None], clip, image
     return np.stack(rows)
 
 
-class PictureMetric(evaluate.Metric):
-    """A metric of each prediction against its reference; `value` is to be given."""
+class PicturesMetric(evaluate.Metric):
+    """A metric of predictions against references."""
 
-    name_of_value = ""
     citation = ""
 
     def _info(self) -> evaluate.MetricInfo:
@@ -77,6 +78,12 @@ class PictureMetric(evaluate.Metric):
             inputs_description=INPUTS,
             features=datasets.Features({"predictions": datasets.Image(), "references": datasets.Image()}),
         )
+
+
+class PictureMetric(PicturesMetric, ABC):
+    """A metric of each prediction against its reference."""
+
+    name_of_value = ""
 
     def _compute(self, predictions, references, masks=None, **options) -> dict:
         restored, targets = to_pictures(predictions, "predictions"), to_pictures(references, "references")
@@ -91,6 +98,6 @@ class PictureMetric(evaluate.Metric):
     def prepare(self) -> None:
         """Loads what all pictures need; takes the options of `compute`."""
 
+    @abstractmethod
     def value(self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
         """The metric of one picture."""
-        raise NotImplementedError

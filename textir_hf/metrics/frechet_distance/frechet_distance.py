@@ -12,7 +12,7 @@ from textir_hf.clip import load_encoder
 from textir_hf.metrics import functional, pictures
 
 
-class FrechetDistance(pictures.PictureMetric):
+class FrechetDistance(pictures.PicturesMetric):
     """Squared Fréchet distance on a dual encoder's unit-length embeddings. It is no FID: that has Inception's features.
 
     With masks, of the squares around the holes. Its value depends on the number of pictures. Option: encoder,
