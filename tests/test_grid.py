@@ -56,3 +56,16 @@ def test_the_factor_of_an_enlarged_photo_is_found(factor):
 
 def test_a_plain_picture_gives_no_confidence():
     assert estimate_scale(Image.new("RGB", (64, 64), "gray")).confidence == 0
+
+
+def test_a_sweep_shows_one_bar_and_leaves_the_pipeline_its_own(pipeline, capsys):
+    pipe = pipeline("super-resolution")
+    pipe.set_progress_bar_config(desc="mine")
+    sweep(pipe, picture(), ["a face"], betas=(0, 1), factors=(4,), cell=40)
+    said = capsys.readouterr().err
+    assert "2/2" in said and {line.split(":")[0] for line in said.replace("\n", "\r").split("\r") if line} == {"mine"}
+    with pytest.raises(ValueError, match="strength"):
+        sweep(pipe, picture(), ["a face"], strengths=(7.0,), factors=(4,))
+    assert capsys.readouterr().err.count("mine")
+    pipe.edit("a face", picture(), factor=4)
+    assert "mine" in capsys.readouterr().err

@@ -200,7 +200,7 @@ def _restore(args: argparse.Namespace) -> int:
         raise ValueError(f"--scale must be given, 2 to {MAX_FACTOR}.")
     reference = _open(args, args.reference) if getattr(args, "reference", None) else None
     pipe = _load(args)
-    pipe.set_progress_bar_config(disable=folder or args.command == "sweep", desc=args.command, leave=False)
+    pipe.set_progress_bar_config(disable=folder, desc=args.command, leave=False)
     if folder:
         args.output.mkdir(parents=True, exist_ok=True)
     failed = 0

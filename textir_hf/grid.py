@@ -55,14 +55,18 @@ def sweep(
     fixed = {"region": region, **kwargs}
     if pipe.restorer.config.task == "colorization":
         fixed["colors"] = True
-    results = []
-    for row in rows:
-        line = []
-        for value in axes[along]:
-            chosen = row | {along: value}
-            source = None if seed is None else torch.Generator().manual_seed(seed)
-            line.append(pipe.edit(image=image, generator=source, **fixed, **chosen).images[0])
-        results.append(line)
+    cells, results = [row | {along: value} for row in rows for value in axes[along]], []
+    shown_as = getattr(pipe, "_progress_bar_config", {})
+    with pipe.progress_bar(total=len(cells)) as bar:  # one for the grid, none for each edit
+        pipe.set_progress_bar_config(disable=True)
+        try:
+            for chosen in cells:
+                source = None if seed is None else torch.Generator().manual_seed(seed)
+                results.append(pipe.edit(image=image, generator=source, **fixed, **chosen).images[0])
+                bar.update()
+        finally:
+            pipe.set_progress_bar_config(**shown_as)
+    results = [results[i : i + len(axes[along])] for i in range(0, len(cells), len(axes[along]))]
     shown = [name for name in axes if name != along and len(axes[name]) > 1]
     names = ["\n".join(_text(name, row[name]) for name in shown) for row in rows]
     heads = [_text(along, value) for value in axes[along]]
