@@ -120,7 +120,7 @@ def test_a_run_can_start_from_another_size(config, tmp_path):
 def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path):
     folder = Trainer(config(max_train_steps=1)).run()
     for scale in (None, 2.0):  # the second replaces the first
-        export(tmp_path / "run", tmp_path / "made" / "checkpoint", output_scale=scale)
+        export([tmp_path / "run"], tmp_path / "made" / "checkpoint", output_scale=scale)
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["checkpoint"]
     made = tmp_path / "made" / "checkpoint"
     assert sorted(p.name for p in made.iterdir()) == ["model_index.json", "recentering", "restorer"]
@@ -131,6 +131,25 @@ def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, enco
     assert (trained.config.output_scale, pipe.restorer.config.output_scale) == (1.0, 2.0)
     torch.testing.assert_close(pipe.restorer.style.weight, trained.style.weight, atol=1e-2, rtol=1e-3)
     assert TextRecentering.from_pretrained(folder / "recentering").config.embedding_dim == 32
+
+
+def test_several_runs_are_exported_as_the_mean_of_their_weights(config, encoder, tmp_path):
+    runs, made = [tmp_path / name for name in ("one", "two", "wider")], tmp_path / "checkpoint"
+    for i, run in enumerate(runs):
+        width = {"channels": [16, 16, 16]} if run.name == "wider" else {}
+        Trainer(config(max_train_steps=1, output_dir=str(run), seed=i, **width)).run()
+    export(runs[:2], made)
+    one, two, mean = (
+        TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
+        for folder in (runs[0] / "pipeline", runs[1] / "pipeline", made)
+    )
+    assert not torch.equal(one["style.weight"], two["style.weight"])
+    for name, value in mean.items():
+        torch.testing.assert_close(value.float(), (one[name] + two[name]) / 2, atol=1e-2, rtol=1e-3)
+    before = {p: p.read_bytes() for p in made.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match=r"wider.* differs from .*one.* in channels: only"):
+        export([runs[0], runs[2]], made)
+    assert before == {p: p.read_bytes() for p in made.rglob("*") if p.is_file()}
 
 
 def test_a_folder_of_pictures_trains_and_a_cached_embedding_is_used_again(config, tmp_path):
