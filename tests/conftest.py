@@ -135,7 +135,7 @@ def data(tmp_path_factory):
     rows = [
         {
             "image": encoded(picture(48, 40, seed=i)),
-            "text": ["a red flower", "a face"],
+            "text": ["a red flower", "a face"][:: 1 if i % 2 else -1],
             "split": "test" if i > 7 else "train",
         }
         for i in range(10)

@@ -13,8 +13,8 @@ from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation.data import load_masks
 from training import train_clip
 from training.config import PRESETS, parse
-from training.data import Degrader, HoleSampler, StreamedRows, open_dataset
-from training.embeddings import cached_embeddings
+from training.data import Degrader, HoleSampler, StreamedRows, decode_whole, open_dataset
+from training.embeddings import cached_embeddings, recentering
 from training.export import export
 from training.grow import adopt, grow
 from training.train import Trainer
@@ -95,6 +95,16 @@ def test_half_of_the_swaps_are_sentences_and_a_sample_decides_for_itself(config)
 def test_recentering_gain_spreads_the_texts(config):
     plain, wide = (Trainer(config(recentering_gain=g)).recentering.config.scale for g in (1.0, 1.5))
     assert wide == pytest.approx(1.5 * plain)
+
+
+def test_recentering_looks_at_rows_from_all_over_the_data(config):
+    trainer = Trainer(config(sample_size=32))
+    parts = (trainer.clip, trainer.tokenizer, trainer.embed, None)
+    few, _ = recentering(trainer.config, trainer.rows, *parts, most=4)
+    some = [image for _, image in decode_whole([trainer.rows[i] for i in (0, 2, 4, 7)], trainer.config)]
+    torch.testing.assert_close(few.image_mean, trainer.embed(torch.stack(some).float() / 255).mean(0))
+    with pytest.raises(ValueError, match="2 sentences or more that differ"):
+        recentering(trainer.config, trainer.rows, *parts, most=1)
 
 
 def test_crops_and_tints_follow_from_the_sample_alone():

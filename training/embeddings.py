@@ -3,8 +3,9 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -48,19 +49,19 @@ def recentering(
 
     Args:
         config: `domain_texts` names a file of sentences; else `caption_column` gives them.
-        rows: The training rows.
+        rows: The training rows, which may be in any order.
         clip: The dual encoder.
         tokenizer: Its tokenizer.
         embed: `[N, 3, S, S]` in [0, 1] to `[N, D]`.
         embeddings: `[2, N, D]` of the pictures, if they are cached.
-        most: At most so many texts and pictures count.
+        most: At most so many rows count, spread over them all; of a stream, the first.
 
     Raises:
-        ValueError: The file does not exist or is empty.
+        ValueError: The file does not exist or is empty, or all its sentences are the same.
     """
     if not config.domain_texts and not config.caption_column:
         return None, None
-    sample = list(rows.take(most)) if embeddings is None or not config.domain_texts else []
+    sample = _spread(rows, most) if embeddings is None or not config.domain_texts else []
     if config.domain_texts:
         path = Path(config.domain_texts)
         sentences = path.read_text().splitlines() if path.is_file() else []
@@ -79,7 +80,15 @@ def recentering(
         image = embeddings.flatten(0, 1)
         image = image[image.norm(dim=1) > 0]
     text_spread, image_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (text, image))
+    if text_spread < 1e-6:
+        raise ValueError(f"Recentring needs 2 sentences or more that differ, got {sentences[:3]}. Give others.")
     module = TextRecentering(text.shape[1], scale=config.recentering_gain * image_spread / text_spread)
     module.text_mean.copy_(text.mean(0))
     module.image_mean.copy_(image.mean(0))
     return module, module(text)
+
+
+def _spread(rows: Dataset | IterableDataset, most: int) -> list[dict]:
+    if isinstance(rows, Dataset) and len(rows) > most:
+        rows = rows.select(np.linspace(0, len(rows) - 1, most).astype(int))
+    return list(rows.take(most))
