@@ -70,7 +70,7 @@ CARDS = {
         'pipe = TextIRPipeline.from_pretrained("textir-mini-inpainting")\n'
         'filled = pipe("a smiling woman", image, mask_image=mask, box="face").images[0]',
         "training": f"{_GENERATOR} First a network for 64 pixels, 4,486 steps in 34 minutes; then grown to 128 pixels, 7,676 "
-        "steps in 95 minutes, on two CPU cores. Then two runs of 5,754 and 7,751 steps, some 75 minutes of one core each, one "
+        "steps in 95 minutes, on two CPU cores. Then two runs of 5,754 and 7,751 steps, some 70 minutes of one core each, one "
         "of them without a discriminator, in which up to two pictures in ten were restored towards another picture's "
         "embedding or a sentence; the one started from the mean of these weights and of others trained 2,684 steps in that "
         "way. The weights are the mean of both runs and, twice, of the weights before.",
@@ -103,10 +103,10 @@ CARDS = {
         "usage": "from textir_hf import TextIRPipeline\n\n"
         'pipe = TextIRPipeline.from_pretrained("textir-mini-colorization")\n'
         'coloured = pipe("a red flower", image).images[0]',
-        "training": f"{_GENERATOR} 2,009 steps in 16 minutes on two CPU cores. From there two runs of 2,351 and 1,891 steps, some 75 minutes of one core "
-        "each beside other work, in which two pictures in five that show an object apart from its surroundings had that object "
-        "in another colour; in one of them three pictures in twenty also had another picture's embedding or a sentence. The "
-        "weights are the mean of both. The colours are then multiplied by 1.3, chosen on training pictures: what the network "
+        "training": f"{_GENERATOR} 2,009 steps in 16 minutes on two CPU cores. From there two runs "
+        "of 2,351 and 1,891 steps, 75 and 62 minutes of one core beside other work, in which two pictures in five that show an "
+        "object apart from its surroundings had that object in another colour; in one of them three pictures in twenty also "
+        "had another picture's embedding or a sentence. The weights are the mean of both. The colours are then multiplied by 1.3, chosen on training pictures: what the network "
         "predicts is a mean over likely colours, and so too pale.",
         "data": (_FLICKR, _FLOWERS, _CLOTHES),
         "protocol": f"100 test pictures each of flowers, clothing and scenes. {_PROTOCOL} Colour words: the result under the "
