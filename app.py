@@ -11,11 +11,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from textir_hf.degradations import MAX_FACTOR
 from textir_hf.space import actions, examples, masks, texts
 from textir_hf.space.look import CSS, editor, picture, theme
+from textir_hf.tasks.super_resolution import MAX_FACTOR
 
-TASKS = {"fill": "inpainting", "enlarge": "super-resolution", "colour": "colorization", "edit": "inpainting"}
+TASKS = {"fill": "inpainting", "enlarge": "super-resolution", "color": "colorization", "edit": "inpainting"}
 KEEP_SECONDS = 3600
 
 
@@ -155,13 +155,13 @@ def enlarge_tab(results: Results) -> tuple[Tab, gr.Image]:
     return tab, image
 
 
-def colour_tab(results: Results) -> tuple[Tab, gr.Image]:
-    """Grey pictures."""
-    image = picture("colour-image")
-    tab = Tab("colour")
+def color_tab(results: Results) -> tuple[Tab, gr.Image]:
+    """Gray pictures."""
+    image = picture("color-image")
+    tab = Tab("color")
     inputs = [image, tab.prompt, *tab.common(), tab.checkpoint]
-    results.run(tab.button.click, "colour", inputs)
-    try_examples(examples.COLOUR, "colour", [image, tab.prompt], results, inputs)
+    results.run(tab.button.click, "color", inputs)
+    try_examples(examples.COLOR, "color", [image, tab.prompt], results, inputs)
     return tab, image
 
 
@@ -219,7 +219,7 @@ def build() -> gr.Blocks:
                 results = Results()
         with left, gr.Tabs(elem_id="tabs") as tabs:
             made = {}
-            builders = {"fill": fill_tab, "enlarge": enlarge_tab, "colour": colour_tab, "edit": edit_tab}
+            builders = {"fill": fill_tab, "enlarge": enlarge_tab, "color": color_tab, "edit": edit_tab}
             for name, build_tab in builders.items():
                 with gr.Tab(texts.BUTTONS[name], id=name):
                     made[name] = build_tab(results)
@@ -230,13 +230,13 @@ def build() -> gr.Blocks:
                 gr.Markdown(texts.API)
         with left, gr.Accordion(texts.SETTINGS, open=False):
             dropped = gr.File(file_types=[".png"], type="filepath", label="PNG", elem_id="settings-file")
-        three = [made[name][0] for name in ("fill", "enlarge", "colour")]
+        three = [made[name][0] for name in ("fill", "enlarge", "color")]
         fields = [tabs, *(field for tab in three for field in tab.fields())]
         dropped.upload(lambda path: back(path, *three), dropped, fields, api_visibility="private")
         chosen = [results.gallery, results.chosen]
         for name in ("fill", "edit"):
             results.use.click(actions.as_editor, chosen, made[name][1], api_visibility="private")
-        for name in ("enlarge", "colour"):
+        for name in ("enlarge", "color"):
             results.use.click(actions.chosen_path, chosen, made[name][1], api_visibility="private")
     return page
 

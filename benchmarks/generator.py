@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.straightforward import straightforward
-from textir_hf.generator import TextIRGenerator
+from textir_hf.models.generator import TextIRGenerator
 
 
 def best_seconds(functions: dict, rounds: int) -> dict[str, float]:

@@ -54,8 +54,9 @@ def hole(size: int) -> Image.Image:
 
 def ours(task: str, size: int, kind: str) -> dict:
     """A call of the pipeline with a full-width network."""
-    from textir_hf import TextIRGenerator, TextIRPipeline
     from textir_hf.clip import ENCODER, load_encoder
+
+    from textir_hf import TextIRGenerator, TextIRPipeline
 
     torch.manual_seed(0)
     network = TextIRGenerator(task=task, sample_size=size, **NETWORKS[task]).eval()

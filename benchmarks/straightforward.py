@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.generator import TextIRGenerator
-from textir_hf.layers import EqualizedConv2d, StyleConv2d, ToImage
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
 from training.discriminator import Discriminator
 
 _TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from textir_hf.clip import CHECKPOINTS
 from textir_hf.evaluation.tables import Table, markdown, read_tables
+from textir_hf.models.embedding import CHECKPOINTS
 
 HERE = Path(__file__).parent
-_FACES = ("GAN-made portraits (GitHub `hmdghoul/generated-faces`)", "3,791", "no licence stated")
+_FACES = ("GAN-made portraits (GitHub `hmdghoul/generated-faces`)", "3,791", "no license stated")
 _FLICKR = ("Flickr8k", "7,102", "research only")
 _LFW = ("LFW face crops with machine-made attribute scores", "12,222", "research only")
 _FLOWERS = ("TensorFlow `flower_photos`", "3,363", "CC-BY")
@@ -54,13 +54,13 @@ CARDS = {
         'embeddings = embed_texts(clip, tokenizer, ["a red flower", "a smiling woman"])  # [2, 512]',
         "training": "The towers are EfficientNet-Lite0 trained on ImageNet and the sentence encoder `all-MiniLM-L6-v2` "
         "(both Apache-2.0), frozen; the pooling and projections above them were trained for 800 steps of 1,024 pairs, in "
-        "about 15 minutes on two CPU cores. Sentences about faces, flowers and clothing are made from labels, colour "
+        "about 15 minutes on two CPU cores. Sentences about faces, flowers and clothing are made from labels, color "
         "words are measured from the pixels.",
         "data": (_FLICKR, _LFW, _FLOWERS, _CLOTHES),
         "protocol": "Retrieval over all test captions; areas under the ROC curve of a prompt against its contrary. Labels "
-        "of faces and colours are machine-made; green, brown and purple have few true pictures.",
+        "of faces and colors are machine-made; green, brown and purple have few true pictures.",
         "limits": "- It understands the words of its captions: attributes of faces, kinds of flower and clothing, "
-        "colours, simple scenes. Counts, positions, negations and names mean nothing to it.",
+        "colors, simple scenes. Counts, positions, negations and names mean nothing to it.",
         "tag": "feature-extraction",
     },
     "textir-mini-inpainting": {
@@ -98,22 +98,22 @@ CARDS = {
         "tag": "image-to-image",
     },
     "textir-mini-colorization": {
-        "summary": "Gives colour to grey photos as a sentence says.",
-        "does": "It predicts colours for a grey photo and joins them with the photo's own full-size lightness.",
+        "summary": "Gives color to gray photos as a sentence says.",
+        "does": "It predicts colors for a gray photo and joins them with the photo's own full-size lightness.",
         "usage": "from textir_hf import TextIRPipeline\n\n"
         'pipe = TextIRPipeline.from_pretrained("textir-mini-colorization")\n'
-        'coloured = pipe("a red flower", image).images[0]',
+        'colored = pipe("a red flower", image).images[0]',
         "training": f"{_GENERATOR} 2,009 steps in 16 minutes on two CPU cores. From there two runs "
         "of 2,351 and 1,891 steps, 75 and 62 minutes of one core beside other work, in which two pictures in five that show an "
-        "object apart from its surroundings had that object in another colour; in one of them three pictures in twenty also "
-        "had another picture's embedding or a sentence. The weights are the mean of both. The colours are then multiplied by 1.3, chosen on training pictures: what the network "
-        "predicts is a mean over likely colours, and so too pale.",
+        "object apart from its surroundings had that object in another color; in one of them three pictures in twenty also "
+        "had another picture's embedding or a sentence. The weights are the mean of both. The colors are then multiplied by 1.3, chosen on training pictures: what the network "
+        "predicts is a mean over likely colors, and so too pale.",
         "data": (_FLICKR, _FLOWERS, _CLOTHES),
-        "protocol": f"100 test pictures each of flowers, clothing and scenes. {_PROTOCOL} Colour words: the result under the "
+        "protocol": f"100 test pictures each of flowers, clothing and scenes. {_PROTOCOL} Color words: the result under the "
         "word against that under the sentence without it; hue of the middle of the picture, and how far the middle and the "
         "outer tenth move towards the word in CIE Lab.",
-        "limits": "- A colour word also tints what surrounds the object, yellow and green most; what is too dark or too bright "
-        f"for the colour stays as it is.\n{_SEED}",
+        "limits": "- A color word also tints what surrounds the object, yellow and green most; what is too dark or too bright "
+        f"for the color stays as it is.\n{_SEED}",
         "tag": "image-to-image",
     },
 }

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from textir_hf.images import open_image, read_settings
+from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.space import texts
 
 REPOSITORY = Path(__file__).parent.parent
@@ -203,12 +203,12 @@ def test_the_other_tabs_work(page, photo, tmp_path):
     made = downloaded(page, tmp_path)
     assert made.size == (120, 96) and read_settings(made)["scale"] == 4
 
-    page.click("button[role=tab]:has-text('Colour')")
-    upload(page, "#colour-image", photo)
-    page.click("#colour-prompt ~ * button:has-text('a yellow flower'), button:has-text('a yellow flower')")
+    page.click("button[role=tab]:has-text('Color')")
+    upload(page, "#color-image", photo)
+    page.click("#color-prompt ~ * button:has-text('a yellow flower'), button:has-text('a yellow flower')")
     page.wait_for_timeout(500)
-    assert page.input_value("#colour-prompt textarea") == "a yellow flower"
-    run(page, "colour")
+    assert page.input_value("#color-prompt textarea") == "a yellow flower"
+    run(page, "color")
     made = downloaded(page, tmp_path)
     assert made.size == (300, 240) and read_settings(made)["task"] == "colorization"
 
@@ -288,16 +288,16 @@ def test_bad_input_is_answered_in_a_sentence(page, photo, tmp_path):
     assert "size" in said(page).lower()
 
 
-def flat(colour) -> bytes:
+def flat(color) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (24, 24), colour).save(buffer, "PNG")
+    Image.new("RGB", (24, 24), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def enlarged(address: str, colour) -> np.ndarray | str:
+def enlarged(address: str, color) -> np.ndarray | str:
     """What the endpoint makes of a flat picture, or its answer to the contrary."""
     with httpx.Client(base_url=address + "/gradio_api", timeout=240) as client:
-        (path,) = client.post("/upload", files={"files": ("flat.png", flat(colour))}).raise_for_status().json()
+        (path,) = client.post("/upload", files={"files": ("flat.png", flat(color))}).raise_for_status().json()
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         data = [file, "a face", 2, 1, True, 0.5, 0, 1, "textir-mini-super-resolution", False]
         answer = client.post("/call/enlarge", json={"data": data})
@@ -314,13 +314,13 @@ def enlarged(address: str, colour) -> np.ndarray | str:
 
 def test_twenty_visitors_at_once_get_their_own_pictures(server):
     address, process = server
-    colours = [tuple(int(v) for v in np.random.default_rng(i).integers(0, 256, 3)) for i in range(20)]
-    expected = [enlarged(address, colour) for colour in colours]
+    colors = [tuple(int(v) for v in np.random.default_rng(i).integers(0, 256, 3)) for i in range(20)]
+    expected = [enlarged(address, color) for color in colors]
     assert len({e.tobytes() for e in expected}) == 20
     memory = psutil.Process(process.pid)
     before = memory.memory_info().rss
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda colour: enlarged(address, colour), colours))
+        answers = list(pool.map(lambda color: enlarged(address, color), colors))
     for own, made in zip(expected, answers, strict=True):
         assert "full" in made.lower() if isinstance(made, str) else np.array_equal(made, own)
     assert sum(not isinstance(a, str) for a in answers) >= 12
@@ -353,7 +353,7 @@ def test_addresses_are_not_fetched(server):
 
 def test_every_action_is_a_named_endpoint(server):
     info = httpx.get(f"{server[0]}/gradio_api/info", timeout=60).json()["named_endpoints"]
-    assert set(info) == {"/fill", "/enlarge", "/colour", "/edit", "/sweep"}
+    assert set(info) == {"/fill", "/enlarge", "/color", "/edit", "/sweep"}
     names = [p["parameter_name"] for p in info["/enlarge"]["parameters"]]
     assert names[:3] == ["image", "prompt", "scale"]
     assert info["/fill"]["parameters"][1]["parameter_name"] == "prompt"

@@ -13,8 +13,8 @@ from conftest import picture
 from datasets import disable_progress_bars, load_dataset
 
 from textir_hf import TextIRPipeline
-from textir_hf.bulk import main
-from textir_hf.images import to_rgb
+from textir_hf.cli.bulk import main
+from textir_hf.imaging.raster import to_raster
 
 disable_progress_bars()
 
@@ -52,7 +52,7 @@ def test_two_processes_killed_and_started_again_do_each_picture_once(folder):
         "2",
         "--standalone",
         "-m",
-        "textir_hf.bulk",
+        "textir_hf.cli.bulk",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -81,7 +81,7 @@ def test_two_processes_killed_and_started_again_do_each_picture_once(folder):
         prompt = "a red flower" if number % 3 else "a face"
         expected = pipe(prompt, picture(24 if number % 2 else 40, 36, seed=number)).images[0]
         assert row["prompt"] == prompt and json.loads(row["settings"])["prompt"] == prompt
-        assert np.array_equal(to_rgb(row["image"]), to_rgb(expected))
+        assert np.array_equal(to_raster(row["image"]).rgb, to_raster(expected).rgb)
 
 
 def test_damaged_pictures_are_reported_and_the_others_done(folder, capsys):

@@ -21,7 +21,7 @@ from training import captions
         ((10, 10, 10), "black"),
     ],
 )
-def test_plain_colours_have_their_word_and_no_other(color, word):
+def test_plain_colors_have_their_word_and_no_other(color, word):
     shares = captions.color_shares(np.full((4, 4, 3), color, np.uint8))
     assert dict(zip(captions.COLORS, shares, strict=True)) == {c: float(c == word) for c in captions.COLORS}
 
@@ -55,7 +55,7 @@ def test_face_sentences_say_only_what_is_true():
             assert labels[names.index("eyeglasses")] == 1
 
 
-def test_object_labels_and_sentences_name_the_colour():
+def test_object_labels_and_sentences_name_the_color():
     image = np.zeros((100, 100, 3), np.uint8)
     image[20:80, 20:80] = (200, 20, 20)
     dress, rose = (captions.object_labels(image, k) for k in ("dress", "roses"))

@@ -6,10 +6,10 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from model_cards.make import CARDS, HERE, make_card
-from textir_hf.clip import CHECKPOINTS, ENCODER
 from textir_hf.evaluation.tables import read_tables, sha256
-from textir_hf.hub import _check_card, check_folder
-from textir_hf.pipeline import EMBEDDED
+from textir_hf.hub.publish import _check_card, check_folder
+from textir_hf.models.embedding import CHECKPOINTS, ENCODER
+from textir_hf.tasks import embedded_checkpoints
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -18,7 +18,7 @@ def test_cards_are_what_the_reports_say(name):
         assert path.read_text() == make_card(name), "run make cards"
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", embedded_checkpoints())
 def test_embedded_checkpoints_can_be_published_as_they_are(name):
     names = {p.relative_to(CHECKPOINTS / name).as_posix() for p in check_folder(CHECKPOINTS / name)}
     assert names >= {"README.md", f"samples/{name}.jpg", f"results/{name}.json", "model_index.json"}

@@ -8,8 +8,8 @@ from conftest import hole, picture
 from PIL import Image
 from skimage import data
 
-from textir_hf.cli import main
-from textir_hf.images import open_image, read_settings
+from textir_hf.cli.main import main
+from textir_hf.imaging.files import open_image, read_settings
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def test_the_three_commands_write_their_result(folder, capsys):
     mask = str(folder / "masks" / "0.png")
     assert run(folder, "inpaint", "inpainting", "--mask", mask, output="filled.png") == 0
     assert run(folder, "upscale", "super-resolution", "--scale", "4", output="large.png") == 0
-    assert run(folder, "colorize", "colorization", output="colour.webp") == 0
+    assert run(folder, "colorize", "colorization", output="color.webp") == 0
     assert open_image(folder / "filled.png").size == (40, 36)
     assert open_image(folder / "large.png").size == (160, 144)
     outside = np.asarray(hole()) < 128
     assert np.array_equal(np.asarray(open_image(folder / "filled.png"))[outside], np.asarray(picture())[outside])
-    assert capsys.readouterr().out.splitlines() == [str(folder / n) for n in ("filled.png", "large.png", "colour.webp")]
+    assert capsys.readouterr().out.splitlines() == [str(folder / n) for n in ("filled.png", "large.png", "color.webp")]
 
 
 def test_seed_and_reference_reach_the_pipeline(folder):
@@ -104,8 +104,8 @@ def test_folders_are_done_whole_and_bad_files_reported(folder, capsys):
     out, err = capsys.readouterr()
     assert "2 of 4 pictures restored" in out
     assert "broken.jpg is not a picture" in err and "mask_image must have the image's size" in err
-    assert run(folder, "colorize", "colorization", image="masks", output="grey") == 0
-    assert len(list((folder / "grey").iterdir())) == 3
+    assert run(folder, "colorize", "colorization", image="masks", output="gray") == 0
+    assert len(list((folder / "gray").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

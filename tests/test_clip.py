@@ -4,9 +4,11 @@ from conftest import picture
 from torch.nn import functional as F
 
 from textir_hf import MiniCLIPModel, TextRecentering
-from textir_hf.clip import EfficientNetLite0, clip_pixel_values, embed_images, embed_texts
-from textir_hf.images import to_rgb, to_tensor
-from textir_hf.pipeline import CHECKPOINTS, TextIRPipeline
+from textir_hf.imaging.raster import to_raster
+from textir_hf.imaging.resample import to_tensor
+from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
+from textir_hf.models.encoder import EfficientNetLite0
+from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
 @pytest.mark.parametrize("name", ["encoder", "openai_encoder"])
@@ -21,7 +23,7 @@ def test_both_encoders_serve_the_same_calls(name, request):
 
 
 @torch.no_grad()
-def test_text_embedding_does_not_depend_on_its_neighbours(encoder):
+def test_text_embedding_does_not_depend_on_its_neighbors(encoder):
     clip, tokenizer, _ = encoder
     alone = embed_texts(clip, tokenizer, ["a face"])
     together = embed_texts(clip, tokenizer, ["a face", "a smiling old person a face a face"])
@@ -40,7 +42,7 @@ def test_pixel_values_equal_the_processors(encoder):
     _, _, image_processor = encoder
     image = picture(80, 64)
     expected = image_processor(image, return_tensors="pt")["pixel_values"]
-    actual = clip_pixel_values(to_tensor(to_rgb(image)), image_processor)
+    actual = clip_pixel_values(to_tensor(to_raster(image).rgb), image_processor)
     assert actual.shape == expected.shape == (1, 3, 32, 32)
     assert (actual - expected).abs().max() < 0.03  # the processor rounds to 8 bits in between
 
@@ -59,7 +61,7 @@ def test_wrong_image_size_is_refused(encoder):
 
 def test_position_matters_to_the_image_tower(encoder):
     clip, _, image_processor = encoder
-    image = to_tensor(to_rgb(picture()))
+    image = to_tensor(to_raster(picture()).rgb)
     difference = embed_images(clip, image_processor, image) - embed_images(clip, image_processor, image.flip(-1))
     assert difference.abs().max() > 1e-5
 
@@ -111,7 +113,7 @@ def test_recentering_moves_the_text_mean_onto_the_image_mean(tmp_path):
 
 
 @torch.no_grad()
-def test_embedded_encoder_knows_colours_and_closes_its_gap():
+def test_embedded_encoder_knows_colors_and_closes_its_gap():
     pipe = TextIRPipeline.from_pretrained("textir-mini-colorization")
     words = {"red": (200, 20, 20), "yellow": (230, 210, 30), "blue": (30, 40, 200), "green": (20, 150, 30)}
     patches = torch.stack([torch.tensor(c)[:, None, None].expand(3, 96, 96) / 255 for c in words.values()])

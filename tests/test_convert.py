@@ -9,9 +9,9 @@ from conftest import SHARED, hole, picture
 from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import TextIRPipeline
-from textir_hf.cli import main
-from textir_hf.convert import convert
-from textir_hf.templates import IMAGENET_TEMPLATES
+from textir_hf.cli.main import main
+from textir_hf.hub.convert import convert
+from textir_hf.hub.templates import IMAGENET_TEMPLATES
 
 needs_fixtures = pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
 TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 4}, "colorization": {}}
@@ -28,7 +28,7 @@ def test_a_converted_folder_restores_pictures(task, openai_encoder, tmp_path, ca
     assert main(["convert", str(fixture(task)), "--task", task, "-o", str(out)]) == 0
     digest = hashlib.sha256(fixture(task).read_bytes()).hexdigest()
     card = (out / "README.md").read_text()
-    assert digest in capsys.readouterr().out and digest in card and "no licence" in card
+    assert digest in capsys.readouterr().out and digest in card and "no license" in card
     index = json.loads((out / "model_index.json").read_text())
     assert index["encoder"] == "openai/clip-vit-base-patch32" and index["clip"] == [None, None]
     assert index["prompt_templates"] == list(IMAGENET_TEMPLATES) and len(set(IMAGENET_TEMPLATES)) == 80

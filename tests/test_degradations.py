@@ -5,13 +5,14 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from textir_hf import degradations
+from textir_hf.imaging import color, masks, resample
+from textir_hf.tasks.super_resolution import FACTORS
 
 
 def test_mask_out_zeroes_the_hole_and_appends_the_mask():
     images, mask = torch.rand(2, 3, 4, 4) + 0.1, torch.zeros(2, 1, 4, 4)
     mask[..., :2] = 1
-    degraded = degradations.mask_out(images, mask)
+    degraded = masks.mask_out(images, mask)
     assert (degraded[:, :3, :, :2] == 0).all() and torch.equal(degraded[:, :3, :, 2:], images[..., 2:])
     assert torch.equal(degraded[:, 3:], mask)
 
@@ -19,14 +20,14 @@ def test_mask_out_zeroes_the_hole_and_appends_the_mask():
 def test_composite_keeps_known_pixels_to_the_bit():
     known, restored = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
     mask = (torch.rand(1, 1, 8, 8) > 0.5).float()
-    result = degradations.composite(known, restored, mask)
+    result = masks.composite(known, restored, mask)
     inside = mask.expand(-1, 3, -1, -1) > 0.5
     assert torch.equal(result[~inside], known[~inside]) and torch.equal(result[inside], restored[inside])
 
 
-@pytest.mark.parametrize("factor", degradations.FACTORS)
+@pytest.mark.parametrize("factor", FACTORS)
 def test_downsampling_shrinks_and_rounds_to_8_bits(factor):
-    small = degradations.downsample(torch.rand(1, 3, 128, 64), factor)
+    small = resample.downsample(torch.rand(1, 3, 128, 64), factor)
     assert small.shape == (1, 3, 128 // factor, 64 // factor)
     torch.testing.assert_close((small * 255).round() / 255, small, rtol=0, atol=0)
     assert small.min() >= 0 and small.max() <= 1
@@ -35,13 +36,13 @@ def test_downsampling_shrinks_and_rounds_to_8_bits(factor):
 def test_downsampling_is_antialiased():
     stripes = torch.zeros(1, 1, 64, 64)
     stripes[..., ::2] = 1
-    small = degradations.downsample(stripes, 4)[..., 2:-2, 2:-2]
+    small = resample.downsample(stripes, 4)[..., 2:-2, 2:-2]
     assert (small - 0.5).abs().max() < 0.02
 
 
 def test_lost_resolution_keeps_size_and_mean_and_loses_detail():
     images = torch.rand(2, 3, 64, 64)
-    degraded = degradations.lose_resolution(images, 16)
+    degraded = resample.lose_resolution(images, 16)
     assert degraded.shape == images.shape
     assert (degraded.mean() - images.mean()).abs() < 0.01 and degraded.std() < 0.3 * images.std()
 
@@ -49,21 +50,21 @@ def test_lost_resolution_keeps_size_and_mean_and_loses_detail():
 def test_lab_is_scikit_images():
     images = torch.rand(1, 3, 6, 5)
     expected = torch.from_numpy(rgb2lab(images[0].movedim(0, -1).numpy())).movedim(-1, 0).float()
-    lab = torch.cat([degradations.lightness(images), degradations.chroma(images)], 1)[0]
+    lab = torch.cat([color.lightness(images), color.chroma(images)], 1)[0]
     assert (lab - expected).abs().max() < 0.05
-    white = degradations.lightness(torch.ones(1, 3, 1, 1)).item()
+    white = color.lightness(torch.ones(1, 3, 1, 1)).item()
     assert white == pytest.approx(100, abs=0.01)
 
 
 def test_join_lab_undoes_the_split_and_keeps_the_lightness():
     images = torch.rand(1, 3, 8, 8) * 0.4 + 0.3
-    lightness, chroma = degradations.lightness(images), degradations.chroma(images)
-    torch.testing.assert_close(degradations.join_lab(lightness, chroma), images, atol=1e-4, rtol=0)
-    recoloured = degradations.join_lab(lightness, chroma * 0.5)
-    torch.testing.assert_close(degradations.lightness(recoloured), lightness, atol=0.05, rtol=0)
+    lightness, chroma = color.lightness(images), color.chroma(images)
+    torch.testing.assert_close(color.join_lab(lightness, chroma), images, atol=1e-4, rtol=0)
+    recolored = color.join_lab(lightness, chroma * 0.5)
+    torch.testing.assert_close(color.lightness(recolored), lightness, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("draw", [degradations.free_form_mask, degradations.box_mask])
+@pytest.mark.parametrize("draw", [masks.free_form_mask, masks.box_mask])
 def test_drawn_masks_are_binary_partial_and_repeatable(draw):
     for seed in range(8):
         mask = draw(48, 64, random.Random(seed))
@@ -78,9 +79,11 @@ def test_lab_to_8_bits_keeps_every_lightness():
     generator = torch.Generator().manual_seed(0)
     wanted = torch.rand(1, 1, 40, 50, generator=generator) * 100
     chroma = torch.rand(1, 2, 40, 50, generator=generator) * 240 - 120  # most of it beyond sRGB
-    image = degradations.lab_to_8_bits(wanted, chroma)
-    got = degradations.lightness(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    image = color.lab_to_bytes(wanted, chroma).movedim(0, -1).numpy()
+    got = color.lightness(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
     assert image.dtype == np.uint8 and (got - wanted).abs().max() < 0.5 / 255 * 100
-    inside = degradations.chroma(torch.tensor([0.2, 0.5, 0.7])[None, :, None, None])
-    kept = degradations.lab_to_8_bits(degradations.lightness(torch.tensor([[[[0.2]], [[0.5]], [[0.7]]]])), inside)
+    inside = color.chroma(torch.tensor([0.2, 0.5, 0.7])[None, :, None, None])
+    kept = (
+        color.lab_to_bytes(color.lightness(torch.tensor([[[[0.2]], [[0.5]], [[0.7]]]])), inside).movedim(0, -1).numpy()
+    )
     assert np.abs(kept[0, 0] / 255 - [0.2, 0.5, 0.7]).max() < 1.01 / 255

@@ -110,7 +110,7 @@ def test_a_run_prints_tables_with_baselines_and_text_effect_and_leaves_what_a_ch
     kinds = {
         "inpainting": baselines.INPAINTING,
         "super-resolution": baselines.SUPER_RESOLUTION,
-        "colorization": ("grey", "mean a and b of the training set"),
+        "colorization": ("gray", "mean a and b of the training set"),
     }
     quality = [t for t in tables if "LPIPS" in t.columns]
     assert len(quality) == {"inpainting": 2, "super-resolution": 3, "colorization": 1}[task]
@@ -123,7 +123,7 @@ def test_a_run_prints_tables_with_baselines_and_text_effect_and_leaves_what_a_ch
     assert len(said["weights"]) == 3 and said["versions"]["torch"] and said["data"]
     files = {p.name for p in folder.iterdir()}
     assert {"curves.png", "tables.md", "report.json", "evaluation.json", "values-0.jsonl"} <= files
-    assert files & {"boxes.png", "8x.png", "colours.png"} and not any(".tmp" in name for name in files)
+    assert files & {"boxes.png", "8x.png", "colors.png"} and not any(".tmp" in name for name in files)
 
 
 def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatch, capsys):
@@ -202,27 +202,27 @@ def test_shift_is_nothing_without_text_and_turns_with_the_contrast(pipeline, dat
 
 
 class _Painter:
-    """In place of the network: a picture with the colour in the middle and grey outside."""
+    """In place of the network: a picture with the color in the middle and gray outside."""
 
     def __init__(self, words, size):
-        self.colours, self.size, self.calls = [None, *(PROTOTYPES[w] for w in words)], size, 0
+        self.colors, self.size, self.calls = [None, *(PROTOTYPES[w] for w in words)], size, 0
 
     def __call__(self, image, condition, damage, strength=None):
-        colour, self.calls = self.colours[self.calls], self.calls + 1
+        color, self.calls = self.colors[self.calls], self.calls + 1
         made = np.full((self.size, self.size, 3), 119, np.uint8)
-        if colour is not None:
-            made[8:-8, 8:-8] = colour
+        if color is not None:
+            made[8:-8, 8:-8] = color
         return made
 
 
-def test_named_colours_are_found_in_the_middle_and_not_on_the_border(pipeline, data, lpips_file, monkeypatch):
+def test_named_colors_are_found_in_the_middle_and_not_on_the_border(pipeline, data, lpips_file, monkeypatch):
     made = measures("colorization", pipeline("colorization", sample_size=64), data, lpips_file)
     monkeypatch.setattr(made, "_restore", _Painter(PROTOTYPES, 64))
-    values = {(row, column): value for _, row, column, value in made._colours(0)}
+    values = {(row, column): value for _, row, column, value in made._colors(0)}
     for word in PROTOTYPES:
         assert values[word, "hue distance (°)"] == pytest.approx(0, abs=0.5)
         assert values[word, "shift of the middle"] > 20 and abs(values[word, "shift of the border"]) < 0.5
-    assert made._colours(6) == []  # scenes have no named object
+    assert made._colors(6) == []  # scenes have no named object
 
 
 def test_baselines_leave_what_is_known():
@@ -238,9 +238,9 @@ def test_baselines_leave_what_is_known():
         assert abs(fill(flat, hole).astype(int) - 70).max() <= 2, name
     for name, enlarge in baselines.SUPER_RESOLUTION.items():
         assert (enlarge(flat[:8, :8], (32, 32)) == 70).all(), name
-    grey = baselines.with_chroma(target, torch.zeros(2))
-    assert grey.std(2).max() < 1.5
-    assert np.median(baselines.with_chroma(target, torch.tensor([30.0, 0.0]))[..., 0] - grey[..., 0].astype(int)) > 5
+    gray = baselines.with_chroma(target, torch.zeros(2))
+    assert gray.std(2).max() < 1.5
+    assert np.median(baselines.with_chroma(target, torch.tensor([30.0, 0.0]))[..., 0] - gray[..., 0].astype(int)) > 5
 
 
 def test_any_diffusers_pipeline_is_a_baseline(arguments, tmp_path, capsys):

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from benchmarks.straightforward import straightforward
 from textir_hf import TextIRGenerator
-from textir_hf.convert import convert_state
-from textir_hf.generator import FusionWeights
+from textir_hf.hub.convert import convert_state
+from textir_hf.models.generator import FusionWeights
 
 
 def inputs(model, count=2, height=32, width=48):

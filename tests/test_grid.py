@@ -6,8 +6,7 @@ from conftest import hole, picture
 from PIL import Image
 
 from textir_hf import estimate_scale, sweep
-from textir_hf.degradations import lose_resolution
-from textir_hf.images import to_array, to_tensor
+from textir_hf.imaging.resample import lose_resolution, to_array, to_tensor
 
 
 def rows_of(grid, first, cell=40, height=36):

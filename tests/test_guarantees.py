@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textir_hf import TextIRPipeline
-from textir_hf.degradations import lightness
-from textir_hf.images import to_rgb, to_tensor
+from textir_hf.imaging.color import lightness
+from textir_hf.imaging.raster import to_raster
+from textir_hf.imaging.resample import to_tensor
 
 TASKS = ("inpainting", "super-resolution", "colorization")
 tried = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -62,7 +63,7 @@ def test_unmasked_pixels_are_the_inputs(pipeline, width, height, seed, mode, fea
 def test_colorization_keeps_the_lightness(pipeline, width, height, seed, gain):
     image = picture(width, height, seed)
     result = call(pipeline("colorization", output_scale=50 * gain), image).images[0]
-    wanted, got = (lightness(to_tensor(to_rgb(i))) for i in (image, result))
+    wanted, got = (lightness(to_tensor(to_raster(i).rgb)) for i in (image, result))
     assert (wanted - got).abs().max() <= 0.5 / 255 * 100
 
 

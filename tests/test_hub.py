@@ -10,9 +10,9 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
-from textir_hf.cli import main
-from textir_hf.hub import check_folder, publish
-from textir_hf.images import open_image
+from textir_hf.cli.main import main
+from textir_hf.hub.publish import check_folder, publish
+from textir_hf.imaging.files import open_image
 
 CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 NAME = "me/textir-tiny"

@@ -8,19 +8,10 @@ import torch
 from conftest import hole, picture
 from PIL import Image, ImageCms
 
-from textir_hf.images import (
-    Raster,
-    open_image,
-    read_settings,
-    save_image,
-    srgb_profile,
-    to_array,
-    to_mask,
-    to_output,
-    to_raster,
-    to_rgb,
-    to_tensor,
-)
+from textir_hf.imaging.files import open_image, read_settings, save_image, srgb_profile
+from textir_hf.imaging.raster import Raster, to_mask, to_raster
+from textir_hf.imaging.resample import to_array, to_tensor
+from textir_hf.pipeline.finish import to_output
 
 
 def test_every_kind_of_picture_becomes_the_same_rgb():
@@ -28,13 +19,13 @@ def test_every_kind_of_picture_becomes_the_same_rgb():
     array = np.asarray(image)
     tensor = torch.from_numpy(array.copy()).movedim(-1, 0).float() / 255
     for kind in (image, array, array / 255, tensor, image.convert("RGBA")):
-        assert np.array_equal(to_rgb(kind), array)
+        assert np.array_equal(to_raster(kind).rgb, array)
     assert np.array_equal(to_array(to_tensor(array)), array)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LA"])
 def test_other_modes_become_rgb(mode):
-    rgb = to_rgb(picture().convert("LA" if mode == "LA" else mode))
+    rgb = to_raster(picture().convert("LA" if mode == "LA" else mode)).rgb
     assert rgb.shape == (36, 40, 3) and rgb.dtype == np.uint8
 
 
@@ -50,15 +41,15 @@ def test_other_modes_become_rgb(mode):
 )
 def test_unfit_pictures_are_refused(value, message):
     with pytest.raises(ValueError, match=message):
-        to_rgb(value)
+        to_raster(value)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_sixteen_bits_are_rounded_to_eight(dtype):
     levels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
     image = Image.fromarray(levels.astype(dtype))
-    assert np.array_equal(to_rgb(image)[..., 0], np.arange(256).reshape(16, 16))
-    assert np.array_equal(to_rgb(levels)[..., 2], np.arange(256).reshape(16, 16))
+    assert np.array_equal(to_raster(image).rgb[..., 0], np.arange(256).reshape(16, 16))
+    assert np.array_equal(to_raster(levels).rgb[..., 2], np.arange(256).reshape(16, 16))
 
 
 def test_transparency_is_told_apart_and_opaque_alpha_dropped():
@@ -74,12 +65,12 @@ def test_transparency_is_told_apart_and_opaque_alpha_dropped():
     assert image.mode == "RGBA" and np.array_equal(np.asarray(image), rgba)
 
 
-def test_colour_profiles_are_converted_to_srgb_and_kept(tmp_path):
+def test_color_profiles_are_converted_to_srgb_and_kept(tmp_path):
     linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     lab = Image.new("LAB", (8, 8), (128, 128, 128))
     lab.save(tmp_path / "lab.tif", icc_profile=linear.tobytes())
-    grey = np.asarray(open_image(tmp_path / "lab.tif"))
-    assert grey.shape == (8, 8, 3) and np.ptp(grey) <= 3 and 110 < grey.mean() < 128  # L 50 is 119 in sRGB
+    gray = np.asarray(open_image(tmp_path / "lab.tif"))
+    assert gray.shape == (8, 8, 3) and np.ptp(gray) <= 3 and 110 < gray.mean() < 128  # L 50 is 119 in sRGB
     picture().save(tmp_path / "srgb.png", icc_profile=srgb_profile())
     raster = to_raster(open_image(tmp_path / "srgb.png"))
     assert np.array_equal(raster.rgb, np.asarray(picture())) and raster.profile == srgb_profile()
@@ -89,7 +80,7 @@ def test_colour_profiles_are_converted_to_srgb_and_kept(tmp_path):
         assert open_image(tmp_path / name).info["icc_profile"] == srgb_profile()
     picture().save(tmp_path / "bad.png", icc_profile=b"no profile")
     with pytest.warns(UserWarning, match="profile is damaged"):
-        assert np.array_equal(to_rgb(open_image(tmp_path / "bad.png")), np.asarray(picture()))
+        assert np.array_equal(to_raster(open_image(tmp_path / "bad.png")).rgb, np.asarray(picture()))
 
 
 def test_settings_travel_in_png_alone_and_can_be_left_out(tmp_path):
@@ -105,7 +96,7 @@ def test_settings_travel_in_png_alone_and_can_be_left_out(tmp_path):
 
 def test_a_path_is_no_picture():
     with pytest.raises(TypeError, match="got str"):
-        to_rgb("picture.png")
+        to_raster("picture.png")
 
 
 def test_mask_is_true_from_half_white_on():

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.straightforward import fir, modulated_conv
-from textir_hf.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, StyleConv2d, ToImage, UpsampleFIR
+from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, StyleConv2d, ToImage, UpsampleFIR
 
 
 @pytest.mark.parametrize("upsample", [False, True])

@@ -6,8 +6,9 @@ from conftest import SHARED
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from textir_hf.clip import EfficientNetLite0, embed_images
 from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.models.embedding import embed_images
+from textir_hf.models.encoder import EfficientNetLite0
 from training.discriminator import Discriminator
 from training.losses import (
     EncoderFeatureLoss,

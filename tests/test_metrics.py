@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from textir_hf import metrics
 from textir_hf.metrics import functional, perceptual, pictures
-from textir_hf.metrics.functional import by_hole_size, colourfulness, frechet_distance, hole_crop, psnr, ssim
+from textir_hf.metrics.functional import by_hole_size, colorfulness, frechet_distance, hole_crop, psnr, ssim
 
 WEIGHTS = SHARED / "weights"
 needs_weights = pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
@@ -107,12 +107,12 @@ def test_frechet_distance_is_the_formulas_and_works_with_few_pictures():
         frechet_distance(few[:1], few)
 
 
-def test_colourfulness_is_zero_for_grey_and_known_for_one_colour():
-    grey = np.full((4, 4, 3), 90, np.uint8)
-    assert colourfulness(grey) == 0
+def test_colorfulness_is_zero_for_gray_and_known_for_one_color():
+    gray = np.full((4, 4, 3), 90, np.uint8)
+    assert colorfulness(gray) == 0
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 200
-    assert colourfulness(red) == pytest.approx(0.3 * np.hypot(200, 100))
+    assert colorfulness(red) == pytest.approx(0.3 * np.hypot(200, 100))
 
 
 def test_hole_crops_are_squares_around_the_hole_inside_the_picture():

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import textir_hf
-from textir_hf.cli import main
-from textir_hf.images import open_image
+from textir_hf.cli.main import main
+from textir_hf.imaging.files import open_image
 
 ROOT = Path(__file__).parent.parent
 

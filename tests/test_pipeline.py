@@ -8,9 +8,10 @@ from PIL import Image
 from skimage import data
 
 from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
-from textir_hf.degradations import lightness
-from textir_hf.images import to_rgb, to_tensor
-from textir_hf.pipeline import EMBEDDED
+from textir_hf.imaging.color import lightness
+from textir_hf.imaging.raster import to_raster
+from textir_hf.imaging.resample import to_tensor
+from textir_hf.tasks import embedded_checkpoints
 
 TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
 
@@ -46,10 +47,10 @@ def test_colorization_keeps_the_lightness(pipeline, width, height):
     image = picture(width, height)
     pipe = pipeline("colorization", output_scale=2.0)
     result = pipe("a red flower", image).images[0]
-    wanted, got = (lightness(to_tensor(to_rgb(i))) for i in (image, result))
-    assert (wanted - got).abs().max() < 100 * 1.5 / 255  # 8 bits, and colours stay within the gamut
-    grey = np.asarray(pipe("a red flower", image.convert("RGB")).images[0])
-    assert (grey.max(-1) != grey.min(-1)).any()
+    wanted, got = (lightness(to_tensor(to_raster(i).rgb)) for i in (image, result))
+    assert (wanted - got).abs().max() < 100 * 1.5 / 255  # 8 bits, and colors stay within the gamut
+    gray = np.asarray(pipe("a red flower", image.convert("RGB")).images[0])
+    assert (gray.max(-1) != gray.min(-1)).any()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -150,7 +151,7 @@ def test_half_precision_is_close(pipeline):
     assert np.abs(full - half).mean() < 0.02
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", embedded_checkpoints())
 def test_embedded_checkpoints_restore(name):
     pipe = TextIRPipeline.from_pretrained(name)
     pipe.set_progress_bar_config(disable=True)

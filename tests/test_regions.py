@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 from skimage import data
+from textir_hf.XXX.regions import resolve_box
 
-from textir_hf.regions import check_box, find_faces, hole_crops, resolve_box
+from textir_hf.imaging.faces import find_faces
+from textir_hf.imaging.geometry import check_box
+from textir_hf.imaging.masks import mask_crops
 
 
 def crops_of(shape, *holes, size=32):
     mask = np.zeros(shape, bool)
     for top, bottom, left, right in holes:
         mask[top:bottom, left:right] = True
-    return mask, hole_crops(mask, size)
+    return mask, mask_crops(mask, size)
 
 
 def test_a_crop_is_three_times_its_hole_and_in_the_picture():
@@ -32,7 +35,7 @@ def test_small_holes_are_seen_at_the_trained_size_and_share_a_crop():
 
 def test_diagonal_pixels_are_one_hole():
     mask = np.eye(64, dtype=bool)
-    assert len(hole_crops(mask, 16)) == 1
+    assert len(mask_crops(mask, 16)) == 1
 
 
 def test_a_face_is_found_in_a_photo_and_none_in_a_cup():

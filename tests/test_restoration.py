@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture
+from textir_hf.XXX.restoration import _upsample, colorize, enlarge, enlarge_box, fill_holes, trained_size
 
-from textir_hf.images import to_rgb
-from textir_hf.restoration import _upsample, colorize, enlarge, enlarge_box, fill_holes, tile_spans, trained_size
+from textir_hf.imaging.geometry import tile_spans
+from textir_hf.imaging.raster import to_raster
 
 
 class Identity:
@@ -36,7 +37,7 @@ def test_spans_cover_all_and_share_enough(length, tile, overlap):
 
 @pytest.mark.parametrize("size", [(40, 60), (64, 64), (100, 70), (257, 130)])
 def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
-    rgb, run = to_rgb(picture(30, 20)), Identity()
+    rgb, run = to_raster(picture(30, 20)).rgb, Identity()
     result = enlarge(rgb, size, 0.1, 64, 16, run)
     assert result.shape == (*size, 3) and run.expected == len(run.shapes)
     assert np.array_equal(result, _upsample(rgb, size)) and set(run.strengths) == {0.1}
@@ -46,12 +47,12 @@ def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
 def test_seams_blend_what_tiles_say_differently():
     steps = iter(torch.linspace(0.2, 0.8, 3))
     run = Identity(lambda x: torch.full_like(x, float(next(steps))))
-    row = enlarge(to_rgb(picture(40, 10)), (40, 160), 0.1, 64, 16, run)[20, :, 0].astype(int)
+    row = enlarge(to_raster(picture(40, 10)).rgb, (40, 160), 0.1, 64, 16, run)[20, :, 0].astype(int)
     assert row[0] == 51 and row[-1] == 204 and (np.diff(row) >= 0).all() and np.diff(row).max() < 20
 
 
 def test_a_boxed_enlargement_is_bicubic_elsewhere():
-    rgb, run = to_rgb(picture(60, 50)), Identity(lambda x: torch.zeros_like(x))
+    rgb, run = to_raster(picture(60, 50)).rgb, Identity(lambda x: torch.zeros_like(x))
     result = enlarge_box(rgb, (200, 240), (10, 5, 26, 21), 32, run)
     plain = _upsample(rgb, (200, 240))
     assert run.shapes == [(32, 32)] and run.strengths == [pytest.approx(2 / 64)]
@@ -73,10 +74,10 @@ def test_a_feather_lies_inside_the_mask():
     assert (np.diff(soft[20:25, 50, 0].astype(int)) < 0).all() and soft[30, 59, 0] == 0 and 100 < soft[20, 30, 0] < 200
 
 
-def test_grey_colours_give_the_lightness_back():
-    grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
+def test_gray_colors_give_the_lightness_back():
+    gray = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
     run = Identity(lambda x: torch.zeros(1, 2, *x.shape[-2:]))
-    assert np.array_equal(colorize(grey, 8, run), grey) and run.shapes == [(8, 8)]
+    assert np.array_equal(colorize(gray, 8, run), gray) and run.shapes == [(8, 8)]
 
 
 def test_trained_size_never_enlarges():

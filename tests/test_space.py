@@ -8,7 +8,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from textir_hf.images import SETTINGS, save_image
+from textir_hf.imaging.files import SETTINGS, save_image
 from textir_hf.space import actions, examples, masks, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gradio's own
@@ -56,7 +56,7 @@ def test_fill_changes_what_is_painted_and_nothing_else():
 def test_masks_of_layers_files_and_tools_are_joined(tmp_path):
     first, second = box(), np.roll(box(), 12, 0)
     layers = [masks.as_layer(first), masks.as_layer(second)]
-    layers[0] = Image.merge("RGBA", [Image.new("L", (48, 40), 77)] * 3 + [layers[0].getchannel("A")])  # any colour
+    layers[0] = Image.merge("RGBA", [Image.new("L", (48, 40), 77)] * 3 + [layers[0].getchannel("A")])  # any color
     _, mask = actions.read_editor(editor(layers=layers), None, False, 0)
     assert (mask == (first | second)).all()
     file = saved(tmp_path, Image.fromarray(second))
@@ -92,7 +92,7 @@ def no_picture(tmp_path) -> str:
         (lambda t: actions.enlarge(None, "a face"), texts.NO_IMAGE),
         (lambda t: actions.enlarge(saved(t, picture(400, 400)), "a face", scale=64), "655 megapixels. At most 16"),
         (
-            lambda t: actions.colour(str((t / "x.png").write_text("hello") and t / "x.png"), "a"),
+            lambda t: actions.color(str((t / "x.png").write_text("hello") and t / "x.png"), "a"),
             "The file is not a picture",
         ),
         (lambda t: actions.edit(editor(), "a face"), texts.NO_MASK),
@@ -113,11 +113,11 @@ def test_what_is_wrong_is_said_in_one_sentence(call, match, tmp_path):
     assert match in caught.value.message and str(tmp_path) not in caught.value.message
 
 
-def test_enlarge_colour_edit_and_sweep_work_on_files(tmp_path):
+def test_enlarge_color_edit_and_sweep_work_on_files(tmp_path):
     path = saved(tmp_path, picture(24, 20))
     (before, after), _ = actions.enlarge(path, "a face 🙂", scale=3)
     assert after.size == before.size == (72, 60)
-    (before, after), _ = actions.colour(path, "a red flower")
+    (before, after), _ = actions.color(path, "a red flower")
     assert np.ptp(np.asarray(before), 2).max() == 0 and np.ptp(np.asarray(after), 2).max() > 0
     original = np.asarray(picture(48, 40))
     for degradation in texts.DEGRADATIONS:
@@ -160,8 +160,8 @@ def test_examples_have_a_picture_a_mask_and_a_sentence():
     for label in examples.ENLARGE:
         image, _, scale = actions.enlarge_example(label)
         assert image.width * scale == 256
-    for label in examples.COLOUR:
-        assert np.ptp(np.asarray(actions.colour_example(label)[0]), 2).max() == 0
+    for label in examples.COLOR:
+        assert np.ptp(np.asarray(actions.color_example(label)[0]), 2).max() == 0
 
 
 def test_boxes_are_added_to_what_is_painted():
@@ -199,4 +199,4 @@ def test_operators_offer_checkpoints_of_their_own(monkeypatch, pipeline):
 
 def test_about_has_every_card():
     said = actions.about()
-    assert all(f"# {name}" in said or name in said for name in actions.EMBEDDED) and "![" not in said
+    assert all(f"# {name}" in said or name in said for name in actions.embedded_checkpoints()) and "![" not in said

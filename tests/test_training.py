@@ -300,8 +300,8 @@ def test_without_a_network_the_pipeline_stays_and_the_way_to_push_is_said(config
         ({"sample_size": 48, "channels": [4] * 6}, "sample_size must be a power of two and a multiple of 32"),
         ({"train_batch_size": 0}, "train_batch_size must be at least 1"),
         ({"least_crop": 0.0}, "least_crop must be between 0.1 and 1, got 0.0"),
-        ({"colour_jitter": 2.0}, "colour_jitter must be between 0 and 1"),
-        ({"recolour_probability": 1.5}, "recolour_probability must be between 0 and 1"),
+        ({"color_jitter": 2.0}, "color_jitter must be between 0 and 1"),
+        ({"recolor_probability": 1.5}, "recolor_probability must be between 0 and 1"),
         ({"swap_probability": -0.1}, "swap_probability must be between 0 and 1"),
         ({"recentering_gain": 0.0}, "recentering_gain must be above 0"),
     ],
@@ -319,7 +319,7 @@ def test_unfit_configs_are_refused(config, change, message):
         ({"output_dir": ""}, "--output_dir must be given"),
         ({"streaming": True, "cache_embeddings": True}, "drop --cache_embeddings"),
         ({"cache_embeddings": True, "least_crop": 0.5}, "set --cache_embeddings false"),
-        ({"cache_embeddings": True, "recolour_probability": 0.5}, "set --cache_embeddings false"),
+        ({"cache_embeddings": True, "recolor_probability": 0.5}, "set --cache_embeddings false"),
         ({"push_to_hub": True}, "needs --hub_model_id"),
         ({"data_files": None, "train_data_dir": "/none"}, "cannot be opened.*no folder"),
         ({"data_files": ["/none.parquet"]}, "cannot be opened"),
@@ -339,14 +339,14 @@ def test_unfit_inputs_are_refused(config, change, message):
         Trainer(config(**change))
 
 
-def test_masks_with_grey_levels_are_refused(tmp_path):
+def test_masks_with_gray_levels_are_refused(tmp_path):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 255
     PILImage.fromarray(mask).save(tmp_path / "a.png")
     assert load_masks(tmp_path, "train", 16).sum() == 36
     mask[0, 0] = 7
     PILImage.fromarray(mask).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"b.png holds grey levels \(7 among others\)"):
+    with pytest.raises(ValueError, match=r"b.png holds gray levels \(7 among others\)"):
         load_masks(tmp_path, "train", 16)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):

@@ -1,22 +1,7 @@
 """TextIR: image restoration that a sentence steers."""
 
-from textir_hf._version import __version__
-from textir_hf.clip import MiniCLIPConfig, MiniCLIPModel, TextRecentering
-from textir_hf.generator import TextIRGenerator
-from textir_hf.grid import sweep
-from textir_hf.images import open_image, save_image
-from textir_hf.pipeline import TextIRPipeline
-from textir_hf.scale import estimate_scale
+import lazy_loader
 
-__all__ = [
-    "MiniCLIPConfig",
-    "MiniCLIPModel",
-    "TextIRGenerator",
-    "TextIRPipeline",
-    "TextRecentering",
-    "__version__",
-    "estimate_scale",
-    "open_image",
-    "save_image",
-    "sweep",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# diffusers looks for its base classes in the module that model_index.json names; they are no names of ours.
+__all__ = sorted(set(__all__) - {"ModelMixin", "PreTrainedModel"})

@@ -2,6 +2,6 @@
 
 import sys
 
-from textir_hf.cli import main
+from textir_hf.cli.main import main
 
 sys.exit(main())

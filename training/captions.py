@@ -1,4 +1,4 @@
-"""Sentences for pictures that have labels: face attributes, kinds of flower and clothing, colours seen in the pixels.
+"""Sentences for pictures that have labels: face attributes, kinds of flower and clothing, colors seen in the pixels.
 
 A label is +1 (true), -1 (false) or 0 (not known). A sentence comes with the labels it speaks of, so that training
 knows every picture of a batch that it fits, not only the one it was made for.
@@ -30,7 +30,7 @@ FACE_ATTRIBUTES = {
     "blond_hair": ("blond_hair", 0.07, 0.80, ("blond hair", "blonde hair", "fair hair"), ()),
     "black_hair": ("black_hair", 0.15, 0.60, ("black hair",), ()),
     "brown_hair": ("brown_hair", 0.20, 0.55, ("brown hair", "brunette hair"), ()),
-    "gray_hair": ("gray_hair", 0.10, 0.75, ("gray hair", "grey hair", "white hair"), ()),
+    "gray_hair": ("gray_hair", 0.10, 0.75, ("gray hair", "gray hair", "white hair"), ()),
     "bald": ("bald", 0.04, 0.85, ("a bald head", "no hair"), ()),
     "mustache": ("mustache", 0.08, 0.75, ("a mustache", "a moustache"), ()),
     "no_beard": ("no_beard", 0.70, 0.12, ("a clean-shaven face", "no beard"), ("a beard",)),
@@ -79,7 +79,7 @@ def color_shares(image: np.ndarray) -> np.ndarray:
         image: `[H, W, 3]` uint8.
 
     Returns:
-        `[10]` in [0, 1]; grey and beige pixels count for no word.
+        `[10]` in [0, 1]; gray and beige pixels count for no word.
     """
     hue, saturation, value = np.moveaxis(rgb2hsv(image), -1, 0)
     hue = hue * 360
@@ -105,14 +105,14 @@ def color_shares(image: np.ndarray) -> np.ndarray:
 
 
 def object_labels(image: np.ndarray, kind: str) -> np.ndarray:
-    """Labels of a flower or garment: the colours of the middle of the picture, and its kind.
+    """Labels of a flower or garment: the colors of the middle of the picture, and its kind.
 
     Args:
         image: `[H, W, 3]` uint8.
         kind: A key of `FLOWERS` or a word of `CLOTHES`.
 
     Returns:
-        `[len(OBJECT_LABELS)]` in {-1, 0, 1}. Leaves and earth say nothing of a flower's colour, so green, brown and
+        `[len(OBJECT_LABELS)]` in {-1, 0, 1}. Leaves and earth say nothing of a flower's color, so green, brown and
         black stay 0 there.
     """
     height, width = image.shape[:2]
@@ -187,7 +187,7 @@ def object_sentence(labels: np.ndarray, rng: random.Random) -> tuple[str, np.nda
 def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
     """Sentences of the kind that people write about the pictures of these parquet files.
 
-    The captions where the files have them; sentences about labelled flowers and clothing; and for pictures without
+    The captions where the files have them; sentences about labeled flowers and clothing; and for pictures without
     any text, faces, sentences about faces with random attributes.
 
     Args:

@@ -33,7 +33,7 @@ class TrainingConfig:
     train_data_dir: str | None = _help("folder of pictures, searched through", default=None)
     data_files: list[str] | None = _help("parquet files", default=None)
     image_column: str = _help("column of the pictures", default="image")
-    caption_column: str | None = _help("column of captions: for recentring and for validation", default=None)
+    caption_column: str | None = _help("column of captions: for recentering and for validation", default=None)
     split_column: str | None = _help('column saying "train" or "test" for each row', default=None)
     train_split: str = _help("split to train on", default="train")
     validation_split: str | None = _help("split to validate on", default=None)
@@ -44,7 +44,7 @@ class TrainingConfig:
     masks: str | None = _help("parquet file or folder of hole masks, white = hole", default=None)
     cache_embeddings: bool = _help("embed all pictures once, and keep the result on disk", default=False)
     cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
-    domain_texts: str | None = _help("text file of sentences, one a line, for recentring texts", default=None)
+    domain_texts: str | None = _help("text file of sentences, one a line, for recentering texts", default=None)
 
     clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
     vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
@@ -75,16 +75,16 @@ class TrainingConfig:
     noise: bool = _help("feed fine noise to the style convolutions", default=True)
     embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
     least_crop: float = _help("half the pictures are cropped, to this share of their side or more", default=1.0)
-    colour_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
-    recolour_probability: float = _help(
-        "share of the pictures whose object, where one stands apart from the rim, takes another colour", default=0.0
+    color_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
+    recolor_probability: float = _help(
+        "share of the pictures whose object, where one stands apart from the rim, takes another color", default=0.0
     )
     swap_probability: float = _help(
         "share of the pictures restored towards another picture's embedding or a sentence; there L1 counts only "
         "where no condition may change anything, other losses against the target not at all",
         default=0.0,
     )
-    recentering_gain: float = _help("multiplies the spread that recentring gives to texts", default=1.0)
+    recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
     ema_half_life: int = _help("pictures after which an old weight counts half", default=5000)
     mixed_precision: str | None = _help("no, bf16 or fp16; else what accelerate is set to", default=None)
     gradient_checkpointing: bool = False
@@ -108,7 +108,7 @@ class TrainingConfig:
                 f"sample_size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
-        for name in ("least_crop", "colour_jitter", "recolour_probability", "swap_probability"):
+        for name in ("least_crop", "color_jitter", "recolor_probability", "swap_probability"):
             low = 0.1 if name == "least_crop" else 0.0
             if not low <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
@@ -134,10 +134,10 @@ class TrainingConfig:
             raise ValueError("--output_dir must be given: where the run is kept.")
         if self.streaming and self.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache_embeddings.")
-        if self.cache_embeddings and (self.least_crop < 1 or self.colour_jitter or self.recolour_probability):
+        if self.cache_embeddings and (self.least_crop < 1 or self.color_jitter or self.recolor_probability):
             raise ValueError(
-                "Pictures that are cropped or coloured anew each time have no embedding that could be cached: set "
-                "--cache_embeddings false, or leave --least_crop, --colour_jitter and --recolour_probability out."
+                "Pictures that are cropped or colored anew each time have no embedding that could be cached: set "
+                "--cache_embeddings false, or leave --least_crop, --color_jitter and --recolor_probability out."
             )
         if self.report_to and self.report_to not in ("tensorboard", "wandb", "trackio"):
             raise ValueError(f"--report_to must be tensorboard, wandb or trackio, got {self.report_to}.")

@@ -22,11 +22,12 @@ from torch.nn import functional as F
 from torch.utils import data
 from tqdm import tqdm
 
-from textir_hf import degradations
-from textir_hf.degradations import FACTORS, box_mask, free_form_mask
 from textir_hf.evaluation.data import decode
+from textir_hf.imaging import color, masks, resample
+from textir_hf.imaging.masks import box_mask, free_form_mask
+from textir_hf.tasks.super_resolution import FACTORS, MAX_FACTOR
 from training.config import TrainingConfig
-from training.recolour import recolour
+from training.recolor import recolor
 
 MOST_CORRUPT = 0.01
 
@@ -110,7 +111,7 @@ class Degrader:
         seed: The run's.
         least_crop: Half the pictures are cropped to this share of their side or more.
         jitter: Half the pictures change brightness, contrast and tint by up to this share.
-        recolour: Share of the pictures with an object of their own whose object takes another colour.
+        recolor: Share of the pictures with an object of their own whose object takes another color.
     """
 
     def __init__(
@@ -121,10 +122,10 @@ class Degrader:
         seed: int,
         least_crop: float = 1.0,
         jitter: float = 0.0,
-        recolour: float = 0.0,
+        recolor: float = 0.0,
     ) -> None:
         self.task, self.size, self.seed = task, size, seed
-        self.least_crop, self.jitter, self.recolour = least_crop, jitter, recolour
+        self.least_crop, self.jitter, self.recolor = least_crop, jitter, recolor
         self.decoded_size = round(size / least_crop)  # so that a crop is never enlarged
         self.holes = HoleSampler(size, masks)
 
@@ -155,8 +156,8 @@ class Degrader:
             image = target.float() / 255 * gain
             image = (image - image.mean()) * (1 + amount[1]) + image.mean()
             target = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-        if self.recolour and rng.random() < self.recolour:
-            image = recolour(target[None].float() / 255, rng.uniform(20, 60), rng.uniform(0, 2 * math.pi))
+        if self.recolor and rng.random() < self.recolor:
+            image = recolor(target[None].float() / 255, rng.uniform(20, 60), rng.uniform(0, 2 * math.pi))
             target = (image[0] * 255).round().to(torch.uint8)
         return target
 
@@ -165,12 +166,12 @@ class Degrader:
         image = target[None].float() / 255
         if self.task == "inpainting":
             mask = self.holes(1, rng)
-            return {"degraded": degradations.mask_out(image, mask)[0], "mask": mask[0]}
+            return {"degraded": masks.mask_out(image, mask)[0], "mask": mask[0]}
         if self.task == "super-resolution":
             factor = draw_factor(rng)
-            degraded = degradations.lose_resolution(image, factor)[0]
-            return {"degraded": degraded, "strength": torch.tensor(factor / degradations.MAX_FACTOR)}
-        return {"degraded": degradations.lightness(image)[0]}
+            degraded = resample.lose_resolution(image, factor)[0]
+            return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR)}
+        return {"degraded": color.lightness(image)[0]}
 
 
 class Pictures(data.Dataset):

@@ -9,7 +9,8 @@ from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from textir_hf.clip import TextRecentering, embed_texts
+from textir_hf.models.embedding import embed_texts
+from textir_hf.models.recentering import TextRecentering
 from training.config import TrainingConfig
 from training.data import decode_whole, embed_rows
 
@@ -81,7 +82,7 @@ def recentering(
         image = image[image.norm(dim=1) > 0]
     text_spread, image_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (text, image))
     if text_spread < 1e-6:
-        raise ValueError(f"Recentring needs 2 sentences or more that differ, got {sentences[:3]}. Give others.")
+        raise ValueError(f"Recentering needs 2 sentences or more that differ, got {sentences[:3]}. Give others.")
     module = TextRecentering(text.shape[1], scale=config.recentering_gain * image_spread / text_spread)
     module.text_mean.copy_(text.mean(0))
     module.image_mean.copy_(image.mean(0))

@@ -2,7 +2,7 @@
 
 import sys
 
-from textir_hf.cli import main
+from textir_hf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["evaluate", *sys.argv[1:]]))

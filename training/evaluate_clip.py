@@ -34,7 +34,7 @@ def retrieval(images: Tensor, texts: list[list[str]], embed) -> Table:
 
 
 def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
-    """A prompt against its contrary; once on the clearly labelled faces, once with all unclear ones called false."""
+    """A prompt against its contrary; once on the clearly labeled faces, once with all unclear ones called false."""
     rows = {}
     for name, prompts in PROMPTS.items():
         pair = (images @ embed(*prompts).T).numpy()
@@ -43,12 +43,12 @@ def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
         clear, strict = roc_auc_score(label[known] > 0, score[known]), roc_auc_score(label > 0, score)
         rows[name.replace("_", " ")] = [Cell(float(clear)), Cell(float(strict))]
     rows["mean of all"] = [Cell(float(np.mean([cells[i].mean for cells in rows.values()]))) for i in range(2)]
-    columns = ["labelled true or false", "all others called false"]
+    columns = ["labeled true or false", "all others called false"]
     return Table(f"LFW test, {len(labels)} faces, AUC", columns, rows)
 
 
 def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
-    """The clearly labelled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
+    """The clearly labeled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
     names = list(captions.FACE_ATTRIBUTES)
     male, young = (labels[:, names.index(n)] for n in ("male", "young"))
     parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
@@ -61,12 +61,12 @@ def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
             known = part & (label != 0)
             enough = min((label[known] > 0).sum(), (label[known] < 0).sum()) >= least
             cells.append(Cell(float(roc_auc_score(label[known] > 0, score[known])) if enough else None))
-    title = f"LFW test by group, AUC of those labelled true or false, {least} of each at least"
+    title = f"LFW test by group, AUC of those labeled true or false, {least} of each at least"
     return Table(title, [f"{name} ({part.sum()})" for name, part in parts.items()], rows)
 
 
 def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
-    """A colour word against no colour word, on the pictures that clearly have or lack the colour."""
+    """A color word against no color word, on the pictures that clearly have or lack the color."""
     rows = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(captions.COLORS):

@@ -1,4 +1,4 @@
-"""Makes a checkpoint of a training run, or of the mean of several: network and recentring in fp16, with their index.
+"""Makes a checkpoint of a training run, or of the mean of several: network and recentering in fp16, with their index.
 
 python -m training.export RUN [RUN ...] CHECKPOINT
 """
@@ -11,7 +11,7 @@ import torch
 from diffusers import ModelMixin
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
-from textir_hf.clip import ENCODER
+from textir_hf.models.embedding import ENCODER
 
 
 def export(runs: list[Path], checkpoint: Path, encoder: str = ENCODER, output_scale: float | None = None) -> None:
@@ -19,10 +19,10 @@ def export(runs: list[Path], checkpoint: Path, encoder: str = ENCODER, output_sc
 
     Args:
         runs: Output folders of `training.train`. Of several, the networks' weights are averaged (Wortsman et al., 2022:
-            Model soups), which serves if they started from the same ones; the recentring is the first run's.
+            Model soups), which serves if they started from the same ones; the recentering is the first run's.
         checkpoint: The folder to write; an older one is replaced when all is written.
         encoder: Name of the dual encoder that the run used.
-        output_scale: Replaces the network's: a mean over many possible colours is paler than any of them.
+        output_scale: Replaces the network's: a mean over many possible colors is paler than any of them.
 
     Raises:
         ValueError: The runs' networks are not built alike.

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from textir_hf.generator import TextIRGenerator
+from textir_hf.models.generator import TextIRGenerator
 
 
 def adopt(network: TextIRGenerator, other: TextIRGenerator) -> None:

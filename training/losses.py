@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.clip import EfficientNetLite0, embed_images
+from textir_hf.models.embedding import embed_images
+from textir_hf.models.encoder import EfficientNetLite0
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

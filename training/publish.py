@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from textir_hf import TextIRGenerator, TextIRPipeline
-from textir_hf.hub import publish
+from textir_hf.hub.publish import publish
 from training.config import TrainingConfig
 
 _CALL = {
@@ -28,7 +28,7 @@ def write_pipeline(folder: Path, config: TrainingConfig, step: int, batch: int, 
         step: Updates done.
         batch: Pictures in one update.
         restorer: The averaged network.
-        *parts: The dual encoder, tokenizer, image processor and recentring.
+        *parts: The dual encoder, tokenizer, image processor and recentering.
     """
     run = folder.parent
     pipe = TextIRPipeline(restorer, *parts)

@@ -22,10 +22,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from textir_hf import degradations
-from textir_hf.clip import ENCODER, embed_images, load_encoder
 from textir_hf.evaluation.data import load_masks
-from textir_hf.generator import TextIRGenerator
+from textir_hf.imaging import color, masks, resample
+from textir_hf.models.embedding import ENCODER, embed_images, load_encoder
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.tasks.super_resolution import MAX_FACTOR
 from training import losses
 from training.config import TASKS, TrainingConfig, parse
 from training.data import (
@@ -42,7 +43,7 @@ from training.discriminator import Discriminator
 from training.embeddings import cached_embeddings, recentering
 from training.grow import adopt, grow
 from training.publish import push, write_pipeline
-from training.recolour import surroundings
+from training.recolor import surroundings
 from training.validation import Validation, plot_curves
 
 LOG = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
@@ -159,7 +160,7 @@ class Trainer:
         with accelerator.main_process_first():
             self.rows, self.held_out = training_and_held_out(config)
             masks = load_masks(config.masks, "train", config.sample_size) if config.masks else None
-        changes = (config.least_crop, config.colour_jitter, config.recolour_probability)
+        changes = (config.least_crop, config.color_jitter, config.recolor_probability)
         self.degrader = Degrader(config.task, config.sample_size, masks, config.seed, *changes)
         self.embeddings = None
         if config.cache_embeddings:
@@ -218,10 +219,10 @@ class Trainer:
     def finish(self, sample: Tensor, target: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:
         """The network's output as an RGB image `[N, 3, S, S]`, with the known pixels of an inpainting in place."""
         if self.config.task == "inpainting":
-            return degradations.composite(target, sample, mask)
+            return masks.composite(target, sample, mask)
         if self.config.task == "colorization":
-            # Colours beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0.
-            return degradations.join_lab(degraded.clamp(1, 99), sample)
+            # Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0.
+            return color.join_lab(degraded.clamp(1, 99), sample)
         return sample
 
     def _generator_losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -241,7 +242,7 @@ class Trainer:
         sample = self.generator(degraded, condition, strength, sources if config.noise else None).sample.float()
         restored = self.finish(sample, target, degraded, mask)
         if config.task == "colorization":
-            wanted = degradations.chroma(target)
+            wanted = color.chroma(target)
             error = F.smooth_l1_loss(sample / 100, wanted / 100, beta=0.1, reduction="none")
         else:
             error = (restored - target).abs()
@@ -254,8 +255,8 @@ class Trainer:
         if swapped.any() and config.task == "super-resolution":
             error = [*error]
             for i in swapped.nonzero().flatten().tolist():
-                factor = strength[i].item() * degradations.MAX_FACTOR
-                error[i] = F.l1_loss(*(degradations.shrink(x[i : i + 1], factor) for x in (restored, target)))
+                factor = strength[i].item() * MAX_FACTOR
+                error[i] = F.l1_loss(*(resample.shrink(x[i : i + 1], factor) for x in (restored, target)))
             error = torch.stack(error)
         values = {"l1": error.mean()}
         with autocast():

@@ -25,18 +25,9 @@ from tqdm import tqdm
 from transformers import BertTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.clip import (
-    _LITE0_STAGES,
-    CHECKPOINTS,
-    ENCODER,
-    MiniCLIPConfig,
-    MiniCLIPModel,
-    clip_pixel_values,
-    embed_images,
-    embed_texts,
-    load_encoder,
-)
 from textir_hf.evaluation.tables import markdown, write_report
+from textir_hf.models.embedding import CHECKPOINTS, ENCODER, clip_pixel_values, embed_images, embed_texts, load_encoder
+from textir_hf.models.encoder import LITE0_STAGES, MiniCLIPConfig, MiniCLIPModel
 from training import captions
 from training.evaluate_clip import attributes, colors, groups, retrieval
 
@@ -58,7 +49,7 @@ def efficientnet_state(path: Path) -> dict[str, Tensor]:
     fold("stem", "_conv_stem", "_bn0")
     fold("head", "_conv_head", "_bn1")
     index = 0
-    for stage, (repeats, _, _, expansion, _) in enumerate(_LITE0_STAGES):
+    for stage, (repeats, _, _, expansion, _) in enumerate(LITE0_STAGES):
         for block in range(repeats):
             ours, theirs = f"stages.{stage}.{block}", f"_blocks.{index}"
             if expansion > 1:
@@ -299,7 +290,7 @@ def save(model: MiniCLIPModel, tokenizer, processor, output: Path) -> None:
 
 @torch.no_grad()
 def evaluate(args: argparse.Namespace) -> None:
-    """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of colour words."""
+    """Prints the table of the test splits: retrieval on Flickr8k, AUC of face attributes and of color words."""
     model, tokenizer, processor = load_encoder(args.checkpoint)
     parts = [Rows(args.data, s) for s in SETS]
     images = [part.embed_test(model, processor) for part in parts]

@@ -16,9 +16,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torch.nn import functional as F
 
-from textir_hf.clip import embed_texts
-from textir_hf.images import to_array
+from textir_hf.imaging.resample import to_array
 from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.models.embedding import embed_texts
 from training.config import TrainingConfig
 from training.data import Degrader, decode_whole
 

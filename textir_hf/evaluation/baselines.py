@@ -13,8 +13,8 @@ from scipy.ndimage import binary_dilation
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from textir_hf import degradations
-from textir_hf.images import to_array, to_tensor
+from textir_hf.imaging import color, resample
+from textir_hf.imaging.resample import to_array, to_tensor
 
 Filler = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -50,15 +50,15 @@ def _resized(filter_: Image.Resampling, small: np.ndarray, size: tuple[int, int]
 
 SUPER_RESOLUTION: dict[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray]] = {
     "nearest": partial(_resized, Image.NEAREST),
-    "bicubic": lambda small, size: to_array(degradations.upsample(to_tensor(small), size)),
+    "bicubic": lambda small, size: to_array(resample.upsample(to_tensor(small), size)),
     "Lanczos": partial(_resized, Image.LANCZOS),
 }
 
 
 def with_chroma(picture: np.ndarray, chroma: Tensor) -> np.ndarray:
-    """The picture's lightness with one a and b `[2]` everywhere; zeros make it grey."""
-    lightness = degradations.lightness(to_tensor(picture))
-    return to_array(degradations.join_lab(lightness, chroma[None, :, None, None].expand(1, 2, *lightness.shape[2:])))
+    """The picture's lightness with one a and b `[2]` everywhere; zeros make it gray."""
+    lightness = color.lightness(to_tensor(picture))
+    return to_array(color.join_lab(lightness, chroma[None, :, None, None].expand(1, 2, *lightness.shape[2:])))
 
 
 def diffusers_filler(name: str, prompts: list[str], steps: int = 20) -> tuple[str, Callable]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
-from textir_hf.images import SUFFIXES
+from textir_hf.imaging.files import SUFFIXES
 
 
 def decode(value: dict, size: int) -> Tensor:
@@ -38,7 +38,7 @@ def check_masks(mask: np.ndarray, name: str) -> np.ndarray:
     values = np.unique(mask)
     if not set(values.tolist()) <= {0, 255}:
         raise ValueError(
-            f"{name} holds grey levels ({values[1] if len(values) > 1 else values[0]} among others): a mask is 0 = "
+            f"{name} holds gray levels ({values[1] if len(values) > 1 else values[0]} among others): a mask is 0 = "
             "known or 255 = hole. Threshold it, and save it as PNG, not JPEG."
         )
     return mask > 0
@@ -53,7 +53,7 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
         size: Side of the result, pixels.
 
     Raises:
-        ValueError: A mask has grey levels, or there is none.
+        ValueError: A mask has gray levels, or there is none.
     """
     path, masks = Path(path).expanduser(), []
     if path.is_dir():
@@ -152,7 +152,7 @@ def open_test_set(
     test_set = TestSet(parts, image_column, caption_column, size)
     for i in range(len(test_set)):
         if test_set.file(i) not in protocol.candidates and not test_set.captions(i):
-            raise ValueError(f"Picture {i} of {test_set.file(i)} has no caption, which this protocol needs.")
+            raise ValueError(f"ImageInput {i} of {test_set.file(i)} has no caption, which this protocol needs.")
     return test_set
 
 

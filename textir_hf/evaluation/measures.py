@@ -9,19 +9,21 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from textir_hf import TextIRPipeline, degradations
-from textir_hf.clip import embed_images, embed_texts
+from textir_hf import TextIRPipeline
 from textir_hf.evaluation import baselines
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import Contrast, Protocol
-from textir_hf.images import to_array, to_tensor
+from textir_hf.imaging import color, masks, resample
+from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.metrics import functional
 from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.models.embedding import embed_images, embed_texts
+from textir_hf.tasks.super_resolution import FACTORS
 
 OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ours, image embedding")
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-NEIGHBOURS = 16  # pictures whose mean embedding stands for a contrast's sentence
+NEIGHBORS = 16  # pictures whose mean embedding stands for a contrast's sentence
 PROTOTYPES = {  # sRGB
     "red": (200, 30, 40),
     "orange": (240, 140, 30),
@@ -117,14 +119,14 @@ class Measures:
         plain = self._texts(contrast.prompts)
         return {"axis": plain[0] - plain[1], "text": self.pipe.encode_prompt(list(contrast.prompts)).cpu()}
 
-    def _neighbours(self, axis: Tensor, index: int) -> Tensor:
+    def _neighbors(self, axis: Tensor, index: int) -> Tensor:
         """Mean embeddings of the other pictures that lie furthest towards either sentence: `[2, D]`."""
         scores = self.images @ axis
         scores[index] = 0.0
         ends = []
         for sign in (1, -1):
             best = [j for j in (sign * scores).argsort(descending=True).tolist() if j != index]
-            few = max(1, min(NEIGHBOURS, len(self.images) // 4))
+            few = max(1, min(NEIGHBORS, len(self.images) // 4))
             ends.append(F.normalize(self.images[best[:few]].mean(0), dim=0))
         return torch.stack(ends)
 
@@ -134,7 +136,7 @@ class Measures:
         if protocol.task == "super-resolution":
             return [f"{factor}x" for factor in protocol.factors]
         if protocol.task == "colorization":
-            return ["colours"]
+            return ["colors"]
         low, high = (100 * share for share in protocol.hole_shares)
         return [f"irregular holes of {low:.0f}-{high:.0f} %"] + ["boxes"] * protocol.boxes
 
@@ -146,7 +148,7 @@ class Measures:
             return None
         if table == "boxes":
             size = self.test_set.size
-            return degradations.box_mask(size, size, random.Random(index), (0.3, 0.6))[0].numpy() > 0.5
+            return masks.box_mask(size, size, random.Random(index), (0.3, 0.6))[0].numpy() > 0.5
         return self.masks[index % len(self.masks)]
 
     def _restore(self, picture: np.ndarray, condition: Tensor, damage, strength: float | None = None) -> np.ndarray:
@@ -161,7 +163,7 @@ class Measures:
 
     @staticmethod
     def _small(picture: np.ndarray, factor: float) -> np.ndarray:
-        return to_array(degradations.downsample(to_tensor(picture), factor))
+        return to_array(resample.downsample(to_tensor(picture), factor))
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
         """What every method of a table makes of a picture."""
@@ -173,7 +175,7 @@ class Measures:
             small, size = self._small(picture, damage), picture.shape[:2]
             outputs = {name: enlarge(small, size) for name, enlarge in baselines.SUPER_RESOLUTION.items()}
         else:
-            outputs = {"grey": baselines.with_chroma(picture, torch.zeros(2))}
+            outputs = {"gray": baselines.with_chroma(picture, torch.zeros(2))}
             outputs["mean a and b of the training set"] = baselines.with_chroma(picture, self.mean_chroma)
         conditions = (self.right[index], self.right[self.shuffled[index]], self.empty[0], self.images[index])
         for name, condition in zip(OURS, conditions, strict=True):
@@ -196,8 +198,8 @@ class Measures:
                 columns["CLIP score"] = 100 * max((embedding[0] @ self.plain[index]).item(), 0)
                 values += [(table, name, column, value) for column, value in columns.items()]
             if self.protocol.task == "colorization":
-                values.append((table, "originals", "colourfulness", functional.colourfulness(target)))
-        return values + self._effects(index) + self._colours(index), embeddings
+                values.append((table, "originals", "colorfulness", functional.colorfulness(target)))
+        return values + self._effects(index) + self._colors(index), embeddings
 
     def _quality(self, output: np.ndarray, target: np.ndarray, hole: np.ndarray | None) -> dict[str, float]:
         pair = to_tensor(output), to_tensor(target)
@@ -213,7 +215,7 @@ class Measures:
                 "hole LPIPS": self.lpips(*pair, torch.from_numpy(hole)[None, None]).item(),
             }
         if self.protocol.task == "colorization":
-            columns["colourfulness"] = functional.colourfulness(output)
+            columns["colorfulness"] = functional.colorfulness(output)
         return columns
 
     def _region(self, contrast: Contrast) -> np.ndarray | float | None:
@@ -236,7 +238,7 @@ class Measures:
         values, picture = [], self.test_set.picture(index)
         for contrast in self.protocol.contrasts:
             made, damage = self.contrasts[contrast.name], self._region(contrast)
-            conditions = {"text": made["text"], "pictures": self._neighbours(made["axis"], index)}
+            conditions = {"text": made["text"], "pictures": self._neighbors(made["axis"], index)}
             for source, pair in conditions.items():
                 first, second = (
                     self._score(self._restore(picture, c[None], damage), damage, made["axis"]) for c in pair
@@ -249,24 +251,22 @@ class Measures:
                 values.append(("text effect", row, "shift (100 cosine)", 100 * (first - second)))
         return values
 
-    def _colours(self, index: int) -> list[Value]:
-        """Where a colour word goes: hue of the middle, and the shift there and on the outer strip."""
+    def _colors(self, index: int) -> list[Value]:
+        """Where a color word goes: hue of the middle, and the shift there and on the outer strip."""
         file = self.test_set.file(index)
-        if file not in self.protocol.colours:
+        if file not in self.protocol.colors:
             return []
-        template, picture = self.protocol.colours[file], self.test_set.picture(index)
-        table = f"colour words, {file.split('_')[0]}"
+        template, picture = self.protocol.colors[file], self.test_set.picture(index)
+        table = f"color words, {file.split('_')[0]}"
         conditions = self.pipe.encode_prompt([template.replace("{} ", ""), *(template.format(w) for w in PROTOTYPES)])
-        chroma = [
-            degradations.chroma(to_tensor(self._restore(picture, c[None].cpu(), None)))[0].numpy() for c in conditions
-        ]
+        chroma = [color.chroma(to_tensor(self._restore(picture, c[None].cpu(), None)))[0].numpy() for c in conditions]
         side, values = picture.shape[0], []
         quarter, strip = side // 4, max(side // 10, 1)
         border = np.ones((side, side), bool)
         border[strip:-strip, strip:-strip] = False
         for word, made in zip(PROTOTYPES, chroma[1:], strict=True):
             flat = torch.tensor(PROTOTYPES[word], dtype=torch.float32)[None, :, None, None] / 255
-            wanted = degradations.chroma(flat)[0, :, 0, 0].numpy()
+            wanted = color.chroma(flat)[0, :, 0, 0].numpy()
             middle = made[:, quarter:-quarter, quarter:-quarter].mean((1, 2))
             turned = np.angle(complex(*middle) / complex(*wanted), deg=True)
             shift = np.tensordot(wanted / np.linalg.norm(wanted), made - chroma[0], 1)
@@ -286,7 +286,7 @@ class Measures:
             for strength in STRENGTHS:
                 values += self._point("strength", f"{strength:g}", contrast, picture, text, damage, strength)
             if self.protocol.task == "super-resolution":
-                for factor in degradations.FACTORS:
+                for factor in FACTORS:
                     values += self._point("factor", str(factor), contrast, picture, text, factor, None)
         return values
 

@@ -38,7 +38,7 @@ class Protocol:
             counts as right.
         contrasts: For the text's effect.
         effect_factor: Factor of super-resolution under which contrasts and curves are measured.
-        colours: Prompt with "{}" for a colour word by file, for the named colour's place and hue.
+        colors: Prompt with "{}" for a color word by file, for the named color's place and hue.
         published: Rows of the paper's table: PSNR, SSIM, LPIPS.
     """
 
@@ -55,7 +55,7 @@ class Protocol:
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     effect_factor: int = 16
-    colours: dict[str, str] = field(default_factory=dict)
+    colors: dict[str, str] = field(default_factory=dict)
     published: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
@@ -66,18 +66,18 @@ _FACE_SENTENCES = tuple(
     f"a {look} {who} with {hair} hair{more}"
     for look, who, hair, more in product(("smiling", "serious"), ("man", "woman"), _HAIR, ("", " and glasses"))
 )
-_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
+_COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
 _FLOWER_SENTENCES = tuple(
-    f"a {colour} {kind}"
-    for colour, kind in product(
+    f"a {color} {kind}"
+    for color, kind in product(
         ("red", "orange", "yellow", "blue", "purple", "pink", "white"),
         ("daisy", "dandelion", "rose", "sunflower", "tulip"),
     )
 )
 _CLOTHING_SENTENCES = tuple(
-    f"a {colour} {kind}"
-    for colour, kind in product(
-        _COLOURS,
+    f"a {color} {kind}"
+    for color, kind in product(
+        _COLORS,
         ("dress", "hat", "jacket", "pair of pants", "shirt", "pair of shoes", "pair of shorts", "skirt", "t-shirt"),
     )
 )
@@ -87,7 +87,7 @@ _FACE_CONTRASTS = (
     Contrast("blond / black hair", ("a person with blond hair", "a person with black hair"), (0.0, 0.0, 1.0, 0.35)),
     Contrast("man / woman", ("a man", "a woman"), (0.0, 0.45, 1.0, 1.0)),
 )
-_COLOUR_CONTRASTS = (
+_COLOR_CONTRASTS = (
     Contrast("red / blue", ("a red flower", "a blue flower")),
     Contrast("yellow / purple", ("a yellow flower", "a purple flower")),
     Contrast("red / blue garment", ("a red piece of clothing", "a blue piece of clothing")),
@@ -143,7 +143,7 @@ PRESETS = {
         checkpoint="textir-mini-colorization",
         per_file=100,
         candidates={FLOWERS: _FLOWER_SENTENCES, CLOTHING: _CLOTHING_SENTENCES},
-        contrasts=_COLOUR_CONTRASTS,
-        colours={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
+        contrasts=_COLOR_CONTRASTS,
+        colors={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
     ),
 }

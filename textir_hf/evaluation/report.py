@@ -13,8 +13,8 @@ from PIL import Image
 from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.evaluation.tables import Cell, Table, cell
-from textir_hf.grid import labelled_sheet
-from textir_hf.images import save_image
+from textir_hf.imaging.files import save_image
+from textir_hf.imaging.grid import draw_grid
 from textir_hf.metrics.functional import HOLE_BUCKETS, frechet_distance
 
 CURVES = ("beta", "strength", "factor")
@@ -143,7 +143,7 @@ def draw_sheets(measures: Measures, grouped: Grouped, folder: Path) -> list[Path
             shown = [(f"right prompt: “{said}”" if m == OURS[0] else m, made) for m, made in shown]
             rows.append([*shown, ("original", Image.fromarray(picture))])
         paths.append(folder / f"{table.split(' ')[0]}.png")
-        save_image(labelled_sheet(rows, 128, 3), paths[-1])
+        save_image(draw_grid(rows, 128, 3), paths[-1])
     return paths
 
 

@@ -17,17 +17,18 @@ from datasets import Image as ImageFeature
 from datasets import disable_progress_bars, load_dataset
 from tqdm import tqdm
 
-from textir_hf import TextIRPipeline, degradations
-from textir_hf.clip import CHECKPOINTS, ENCODER
+from textir_hf import TextIRPipeline
 from textir_hf.evaluation import report
 from textir_hf.evaluation.baselines import diffusers_filler
 from textir_hf.evaluation.data import TestSet, decode, load_masks, open_test_set
 from textir_hf.evaluation.measures import Measures
 from textir_hf.evaluation.protocols import PRESETS, Protocol
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
-from textir_hf.images import to_tensor
+from textir_hf.imaging import color
+from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics.perceptual import LPIPS, fetch
-from textir_hf.pipeline import EMBEDDED
+from textir_hf.models.embedding import CHECKPOINTS, ENCODER
+from textir_hf.tasks import embedded_checkpoints
 
 CURVE_PICTURES = 48
 
@@ -102,14 +103,14 @@ def _mean_chroma(test_set: TestSet, protocol: Protocol, data: str, most: int = 2
         )
         for i in np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int):
             picture = decode(rows[indices[i]][test_set.image_column], 64).movedim(0, -1).numpy()
-            means.append(degradations.chroma(to_tensor(picture)).mean((0, 2, 3)))
+            means.append(color.chroma(to_tensor(picture)).mean((0, 2, 3)))
     return torch.stack(means).mean(0) if means else torch.zeros(2)
 
 
 def _files(checkpoint: str) -> list[Path]:
-    folder = CHECKPOINTS / checkpoint if checkpoint in EMBEDDED else Path(checkpoint)
+    folder = CHECKPOINTS / checkpoint if checkpoint in embedded_checkpoints() else Path(checkpoint)
     files = sorted(folder.rglob("*.safetensors"))
-    return files + ([CHECKPOINTS / ENCODER / "model.safetensors"] if checkpoint in EMBEDDED else [])
+    return files + ([CHECKPOINTS / ENCODER / "model.safetensors"] if checkpoint in embedded_checkpoints() else [])
 
 
 def _data_files(args: argparse.Namespace, protocol: Protocol) -> list[Path]:

@@ -61,8 +61,8 @@ def ssim(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = Non
     return float(mean if mask is None else full[mask].mean())
 
 
-def colourfulness(picture: np.ndarray) -> float:
-    """How colourful a picture is (Hasler & Süsstrunk, 2003, M^(3)): 0 is grey, 109 extremely colourful."""
+def colorfulness(picture: np.ndarray) -> float:
+    """How colorful a picture is (Hasler & Süsstrunk, 2003, M^(3)): 0 is gray, 109 extremely colorful."""
     red, green, blue = np.moveaxis(picture.astype(np.float64), -1, 0)
     rg, yb = red - green, (red + green) / 2 - blue
     return float(np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()))
@@ -71,7 +71,7 @@ def colourfulness(picture: np.ndarray) -> float:
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Squared Fréchet distance of two sets of features as Gaussians (Heusel et al., 2017).
 
-    `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`; the root through the singular values of the centred features, which
+    `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`; the root through the singular values of the centerd features, which
     stays exact where there are fewer pictures than dimensions. It depends on the number of pictures: compare only
     values of one number.
 

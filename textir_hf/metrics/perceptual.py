@@ -34,7 +34,7 @@ _COMPARED = {"alex": (0, 3, 6, 8, 10), "vgg": (2, 7, 14, 21, 28)}
 
 
 class LPIPS(nn.Module):
-    """Distance between unit-normalised features of two pictures, weighted per channel; 0 is equal.
+    """Distance between unit-normalized features of two pictures, weighted per channel; 0 is equal.
 
     Args:
         path: safetensors file with torchvision's convolutions (`features.N.weight`) and LPIPS's linear layers

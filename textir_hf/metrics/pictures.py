@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from textir_hf.clip import embed_images
-from textir_hf.images import to_tensor
+from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics.functional import by_hole_size, check_pictures, hole_crop
+from textir_hf.models.embedding import embed_images
 
 INPUTS = """
 Args:

@@ -13,10 +13,10 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from textir_hf import TextIRPipeline, sweep
-from textir_hf.clip import CHECKPOINTS
-from textir_hf.images import SETTINGS, open_image, read_settings
-from textir_hf.pipeline import EMBEDDED
+from textir_hf.imaging.files import SETTINGS, open_image, read_settings
+from textir_hf.models.embedding import CHECKPOINTS
 from textir_hf.space import examples, masks, texts
+from textir_hf.tasks import embedded_checkpoints
 
 try:
     from spaces import GPU  # ZeroGPU
@@ -48,7 +48,7 @@ def load(name: str) -> TextIRPipeline:
 @lru_cache
 def offered() -> dict[str, list[str]]:
     """Names of the checkpoints by task: the embedded ones, and the operator's TEXTIR_CHECKPOINTS (ids or folders)."""
-    names = {name.removeprefix("textir-mini-"): [name] for name in EMBEDDED}
+    names = {name.removeprefix("textir-mini-"): [name] for name in embedded_checkpoints()}
     for name in os.environ.get("TEXTIR_CHECKPOINTS", "").replace(",", " ").split():
         names[_loaded(name).restorer.config.task].append(name)
     return names
@@ -91,7 +91,7 @@ def read_image(path: str | None) -> Image.Image:
 
 
 def read_editor(editor: dict | None, mask_file: str | None, invert: bool, grow: float):
-    """Picture and mask of an editor, a mask file and the mask's settings."""
+    """ImageInput and mask of an editor, a mask file and the mask's settings."""
     if not editor or editor["background"] is None or editor["background"].getbbox() is None:
         raise ValueError(texts.NO_IMAGE)
     image = editor["background"]
@@ -137,7 +137,7 @@ def options_of(prompt, beta, own, strength, pipe) -> dict:
 @GPU
 @said_plainly
 def fill(
-    editor, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=EMBEDDED[0],
+    editor, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[0],
     mask_file=None, invert=False, grow=0, feather=0, face=False, progress=gr.Progress(track_tqdm=True),
 ):  # fmt: skip
     """Fills what is masked."""
@@ -156,7 +156,7 @@ def fill(
 @GPU
 @said_plainly
 def enlarge(
-    image, prompt, scale=4, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=EMBEDDED[1],
+    image, prompt, scale=4, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[1],
     face=False, progress=gr.Progress(track_tqdm=True),
 ):  # fmt: skip
     """Enlarges a picture."""
@@ -169,11 +169,11 @@ def enlarge(
 
 @GPU
 @said_plainly
-def colour(
-    image, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=EMBEDDED[2],
+def color(
+    image, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[2],
     progress=gr.Progress(track_tqdm=True),
 ):  # fmt: skip
-    """Gives colour; the colours that a picture has are taken away first."""
+    """Gives color; the colors that a picture has are taken away first."""
     image, pipe = read_image(image), load(checkpoint)
     options = options_of(prompt, beta, own, strength, pipe)
     before = image.convert("L")
@@ -189,7 +189,7 @@ def edit(
     """Takes something away from a good picture and restores it; outside a painted region it stays as it was."""
     image, mask = read_editor(editor, None, False, 0)
     number = texts.DEGRADATIONS.index(degradation)
-    pipe = load(EMBEDDED[number])
+    pipe = load(embedded_checkpoints()[number])
     options = options_of(prompt, beta, own, strength, pipe)
     if number == 0 or mask.any():
         options["region"] = check_mask(mask)
@@ -205,7 +205,7 @@ def draw_sweep(image, prompts, betas, degradation, factor, progress=gr.Progress(
     """A grid over sentences and betas."""
     image, lines = read_image(image), [" ".join(line.split()) for line in (prompts or "").splitlines() if line.strip()]
     number = texts.DEGRADATIONS.index(degradation)
-    pipe = load(EMBEDDED[number])
+    pipe = load(embedded_checkpoints()[number])
     try:
         values = [float(v) for v in betas.replace(",", " ").split()]
     except ValueError as error:
@@ -248,15 +248,15 @@ def fill_example(label: str) -> tuple[dict, str]:
 
 
 def enlarge_example(label: str) -> tuple[Image.Image, str, int]:
-    """Picture, sentence and scale of an example."""
+    """ImageInput, sentence and scale of an example."""
     side, scale, prompt = examples.ENLARGE[label]
     return examples.portrait(side), prompt, scale
 
 
-def colour_example(label: str) -> tuple[Image.Image, str]:
-    """Picture and sentence of an example."""
-    name, prompt = examples.COLOUR[label]
-    return examples.grey(name), prompt
+def color_example(label: str) -> tuple[Image.Image, str]:
+    """ImageInput and sentence of an example."""
+    name, prompt = examples.COLOR[label]
+    return examples.gray(name), prompt
 
 
 def remember(gallery, history) -> tuple[str, list, int]:
@@ -289,6 +289,6 @@ def settings_of(path: str | None) -> dict:
 
 def about() -> str:
     """The cards of the embedded checkpoints, without their metadata and pictures."""
-    cards = [ModelCard.load(CHECKPOINTS / name / "README.md").text.strip() for name in EMBEDDED]
+    cards = [ModelCard.load(CHECKPOINTS / name / "README.md").text.strip() for name in embedded_checkpoints()]
     lines = "\n\n".join([texts.ABOUT, *cards]).splitlines()
     return "\n".join(line for line in lines if not line.startswith("!["))

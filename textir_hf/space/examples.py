@@ -17,8 +17,8 @@ def portrait(side: int = 256) -> Image.Image:
     return Image.fromarray(data.astronaut()).crop(_FACE).resize((side, side), Image.LANCZOS)
 
 
-def grey(name: str, side: int = 400) -> Image.Image:
-    """A photo of scikit-image without its colours, at most `side` pixels wide."""
+def gray(name: str, side: int = 400) -> Image.Image:
+    """A photo of scikit-image without its colors, at most `side` pixels wide."""
     photo = Image.fromarray(np.asarray(getattr(data, name)())).convert("L").convert("RGB")
     photo.thumbnail((side, side))
     return photo
@@ -38,7 +38,7 @@ ENLARGE = {
     "16 pixels, 16x, man": (16, 16, "a man with black hair"),
 }
 # label: photo, sentence
-COLOUR = {
+COLOR = {
     "A red cup": ("coffee", "a red cup of coffee"),
     "A blue cup": ("coffee", "a blue cup of coffee"),
     "An orange cat": ("chelsea", "an orange cat"),
@@ -47,7 +47,7 @@ COLOUR = {
 
 
 def fill_example(label: str) -> tuple[Image.Image, np.ndarray, str]:
-    """Picture, mask and sentence."""
+    """ImageInput, mask and sentence."""
     part, prompt = FILL[label]
     image = portrait()
     return image, face_part(image, part), prompt

@@ -12,7 +12,7 @@ footer {opacity: .7}
 
 
 def theme() -> gr.themes.Base:
-    """Quiet greys, and fonts that every machine has."""
+    """Quiet grays, and fonts that every machine has."""
     fonts = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
     return gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=fonts, font_mono=("ui-monospace", "monospace"))
 

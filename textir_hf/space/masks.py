@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from textir_hf.images import to_mask
-from textir_hf.regions import find_faces
+from textir_hf.imaging.faces import find_faces
+from textir_hf.imaging.raster import to_mask
 
 PARTS = {  # left, top, right, bottom in shares of a portrait's box
     "Eyes": (0.1, 0.3, 0.9, 0.6),
@@ -19,7 +19,7 @@ def painted(layers: list[Image.Image], size: tuple[int, int]) -> np.ndarray:
     """The union of what all layers cover: `[H, W]` boolean.
 
     Args:
-        layers: Transparent where nothing was painted; their colours mean nothing.
+        layers: Transparent where nothing was painted; their colors mean nothing.
         size: Width and height.
     """
     mask = np.zeros(size[::-1], bool)

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from textir_hf.hub import pushing
+from textir_hf.hub.publish import pushing
 
 ROOT = Path(__file__).parent.parent.parent
 _CARD = """---
@@ -21,12 +21,12 @@ sdk_version: {version}
 app_file: app.py
 {models}license: other
 license_name: research-use-only
-short_description: Fill, enlarge and colour pictures as a sentence says
+short_description: Fill, enlarge and color pictures as a sentence says
 ---
 
 # TextIR
 
-Fill, enlarge and colour damaged pictures as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small
+Fill, enlarge and color damaged pictures as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small
 networks inside. The page's "About" has their cards. The training pictures allow research use only, not commercial use.
 """
 

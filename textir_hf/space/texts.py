@@ -2,7 +2,7 @@
 
 TITLE = "TextIR"
 INTRO = """# TextIR
-Restore a picture towards what a sentence says: **fill** holes, **enlarge**, **colour**, or take something away and
+Restore a picture towards what a sentence says: **fill** holes, **enlarge**, **color**, or take something away and
 bring it back as you describe it."""
 EDITOR = "Picture: paint white where it shall be filled"
 EDIT_EDITOR = "Picture: for a region, paint white where it shall change"
@@ -55,11 +55,11 @@ USE = "Use as input"
 HISTORY = "This visit: pick a result to go back to it"
 SETTINGS = "Restore the settings of a downloaded PNG: drop it here"
 DEGRADATION = "Take away"
-DEGRADATIONS = ("the region", "the resolution", "the colours")
+DEGRADATIONS = ("the region", "the resolution", "the colors")
 SWEEP_PROMPTS = "Sentences, one a line"
 SWEEP_BETAS = "Betas"
 MASK_PREVIEW = "The mask as it will be used: white is filled"
-BUTTONS = {"fill": "Fill", "enlarge": "Enlarge", "colour": "Colour", "edit": "Edit", "sweep": "Draw the grid"}
+BUTTONS = {"fill": "Fill", "enlarge": "Enlarge", "color": "Color", "edit": "Edit", "sweep": "Draw the grid"}
 NO_IMAGE = "Give a picture first: upload one, paste one, or pick an example."
 NO_URL = "Give a file, not an address."
 NO_PICTURE = "The file is no picture that can be read. Convert it to PNG or JPEG."
@@ -77,7 +77,7 @@ SETTINGS_BACK = "The settings are back. Give the picture again, and press the bu
 NOT_NUMBERS = "Betas must be numbers like 0 0.5 1, got {0}."
 MANY = "A grid has at most {0} pictures, this one would have {1}."
 API = """### From a program
-Every tab is an endpoint, `/fill`, `/enlarge`, `/colour`, `/edit` and `/sweep`, with the inputs of its page; "Use via API"
+Every tab is an endpoint, `/fill`, `/enlarge`, `/color`, `/edit` and `/sweep`, with the inputs of its page; "Use via API"
 at the foot of the page lists them. In Python, with this page's address as `URL`:
 ```python
 from gradio_client import Client, handle_file

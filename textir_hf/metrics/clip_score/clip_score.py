@@ -14,8 +14,8 @@ import evaluate
 import numpy as np
 import torch
 
-from textir_hf.clip import embed_texts, load_encoder
 from textir_hf.metrics import functional, pictures
+from textir_hf.models.embedding import embed_texts, load_encoder
 
 
 class CLIPScore(evaluate.Metric):

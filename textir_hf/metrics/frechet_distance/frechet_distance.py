@@ -8,8 +8,8 @@
 (0.0, 'textir-mini-clip')
 """
 
-from textir_hf.clip import load_encoder
 from textir_hf.metrics import functional, pictures
+from textir_hf.models.embedding import load_encoder
 
 
 class FrechetDistance(pictures.PicturesMetric):

@@ -10,7 +10,7 @@
 
 import torch
 
-from textir_hf.images import to_tensor
+from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics import perceptual, pictures
 
 

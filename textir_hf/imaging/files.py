@@ -1,0 +1,151 @@
+"""Image files in and out: decoded whole, upright and in sRGB; written whole, with the settings that made them."""
+
+import io
+import json
+import threading
+import warnings
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from textir_hf.atomic import replacing
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 100_000_000
+SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG text
+
+_OPENING = threading.Lock()
+
+
+def open_image(
+    source: str | Path | bytes | io.BytesIO, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Image.Image:
+    """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
+
+    Args:
+        source: The file's path, or its content.
+        max_pixels: Larger images are refused, on their header alone.
+        name: What errors call the image; the path if left out.
+
+    Raises:
+        ValueError: The file is missing, is no image, is animated, too large, or cannot be decoded to its end.
+    """
+    if isinstance(source, (str, Path)) and not Path(source).is_file():
+        raise ValueError(f"{source} is no file. Give the path of an image.")
+    name = name or (str(source) if isinstance(source, (str, Path)) else "The image")
+    try:
+        with _open_header(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(
+                    f"{name} has {image.width}x{image.height} pixels, more than {max_pixels / 1e6:g} million. Shrink "
+                    "it, or raise max_pixels."
+                )
+            if getattr(image, "n_frames", 1) > 1:
+                raise ValueError(f"{name} is animated ({image.n_frames} frames). Save one frame as PNG.")
+            image.load()
+            return to_srgb(image.copy())
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not an image that Pillow can read. Convert it to PNG or JPEG.") from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{name} cannot be decoded ({error}). The file may be damaged.") from error
+
+
+def _open_header(source: str | Path | io.BytesIO) -> Image.Image:
+    """Opens without Pillow's own limit, which only warns up to twice its value; `open_image` has its own."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Upright, with the colors of an embedded profile converted to sRGB; the profile is then sRGB's.
+
+    Pixels under a profile that calls itself sRGB stay as they are.
+    """
+    image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower() and image.mode != "CMYK":
+            return image
+    except (ImageCms.PyCMSError, OSError):
+        warnings.warn("The image's color profile is damaged and was ignored.", stacklevel=3)
+        del image.info["icc_profile"]
+        return image
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    if image.mode in ("P", "PA", "LA", "La", "RGBa", "RGBA", "RGBX"):
+        image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
+    if image.mode in ("RGB", "L", "CMYK", "LAB"):
+        try:
+            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except ImageCms.PyCMSError as error:
+            raise ValueError(f"The image's color profile does not fit its mode {image.mode}. Remove it.") from error
+    if alpha is not None:
+        image = image.convert("RGB")
+        image.putalpha(alpha)
+    image.info["icc_profile"] = srgb_profile()
+    return image
+
+
+@cache
+def srgb_profile() -> bytes:
+    """The sRGB profile, as it stands in a file."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def check_output(path: Path, transparent: bool = False) -> None:
+    """Checks that an image can be written to a path.
+
+    Args:
+        path: The file to write.
+        transparent: Whether the image has an alpha channel.
+
+    Raises:
+        ValueError: The suffix names no format, the format has no transparency, or the folder does not exist.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"The output {path} must end in one of {', '.join(SUFFIXES)}.")
+    if path.suffix.lower() in (".jpg", ".jpeg") and transparent:
+        raise ValueError(f"The output {path} is a JPEG, which has no transparency. Save the image as PNG.")
+    if not path.parent.is_dir():
+        raise ValueError(f"The output folder {path.parent} does not exist. Create it first.")
+
+
+def save_image(image: Image.Image, path: str | Path, settings: bool = True) -> None:
+    """Writes an image; if that fails, no half-written file is left and an older one stays.
+
+    Args:
+        image: The image.
+        path: Its file.
+        settings: Write the settings that made it (`image.info["textir"]`) into a PNG's text.
+
+    Raises:
+        ValueError: The suffix names no format, the format has no transparency, or the folder does not exist.
+    """
+    path = Path(path)
+    check_output(path, image.has_transparency_data)
+    options = {"icc_profile": image.info.get("icc_profile")}
+    if path.suffix.lower() == ".png" and settings and SETTINGS in image.info:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt(SETTINGS, json.dumps(image.info[SETTINGS], ensure_ascii=False))
+    if path.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+        options["quality"] = 95
+    with replacing(path) as temporary:
+        image.save(temporary, **options)
+
+
+def read_settings(image: Image.Image) -> dict:
+    """The settings that `save_image` wrote into a PNG; empty if there are none."""
+    value = image.info.get(SETTINGS)
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {}

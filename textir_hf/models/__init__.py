@@ -1,0 +1,1 @@
+"""The networks: the generator and its layers, the embedded dual encoder, the recentering of text embeddings."""

@@ -1,0 +1,258 @@
+"""TextIR's network: a plain encoder, a style-based generator, and channel-weighted skips between them."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from textir_hf.models.layers import (
+    DownConv2d,
+    EqualizedConv2d,
+    EqualizedLinear,
+    StyleConv2d,
+    ToImage,
+    scaled_leaky_relu,
+)
+
+
+@dataclass
+class TextIRGeneratorOutput(BaseOutput):
+    """Output of `TextIRGenerator`.
+
+    Args:
+        sample: `[N, out_channels, H, W]`, not clamped.
+    """
+
+    sample: Tensor
+
+
+class Encoder(nn.Module):
+    """Convolutions from the degraded image to features f^0 ... f^l, each half the size of the one before (Sec. 3.2)."""
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.first = EqualizedConv2d(in_channels, channels[0], activate=True)
+        self.down = nn.ModuleList(DownConv2d(i, o) for i, o in pairwise(channels))
+        self.last = EqualizedConv2d(channels[-1], channels[-1], activate=True)
+
+    def forward(self, degraded: Tensor) -> tuple[list[Tensor], Tensor]:
+        """`[N, C, H, W]` to the features, full size first, and the one that the generator starts from."""
+        features = [self.first(degraded)]
+        for down in self.down:
+            features.append(down(features[-1]))
+        return features, self.last(features[-1])
+
+
+class FusionWeights(nn.Module):
+    """From a strength to the two channel weights of every level (Eq. 4 and 5).
+
+    `alpha = Reshape(MLP(s))`, then `|alpha_1/2| / sqrt(alpha_1^2 + alpha_2^2 + 1e-8)`.
+
+    Args:
+        in_features: 1 for a strength, the embedding's length where the condition takes its place.
+        hidden: Width of the MLP's hidden layer; 0 makes it one linear layer.
+        channels: Channels of each level, full size first.
+        signed: Leave out Eq. 5's absolute value, as the authors' release does.
+    """
+
+    def __init__(self, in_features: int, hidden: int, channels: tuple[int, ...], signed: bool) -> None:
+        super().__init__()
+        self.hidden = EqualizedLinear(in_features, hidden) if hidden else None
+        self.alpha = EqualizedLinear(hidden or in_features, 2 * sum(channels), bias=1.0)
+        self.channels, self.signed = channels, signed
+
+    def forward(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:  # [N, S] -> per level, 2 x [N, C]
+        x = strength if self.hidden is None else scaled_leaky_relu(self.hidden(strength))
+        alpha = self.alpha(x).unflatten(1, (2, -1))  # [N, 2, sum(C)]: encoder, generator
+        norm = torch.rsqrt(alpha.square().sum(1, keepdim=True) + 1e-8)
+        weights = (alpha if self.signed else alpha.abs()) * norm
+        encoder, generator = weights.unbind(1)
+        return list(zip(encoder.split(self.channels, 1), generator.split(self.channels, 1), strict=True))
+
+
+class StyleLevel(nn.Module):
+    """One level of the generator after the first: up, then the convolution that fuses (Eq. 3)."""
+
+    def __init__(self, in_channels: int, out_channels: int, image_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.up = StyleConv2d(in_channels, out_channels, style_dim, upsample=True)
+        self.conv = StyleConv2d(out_channels, out_channels, style_dim)
+        self.to_image = ToImage(out_channels, image_channels, style_dim)
+
+    def forward(self, x, image, codes, fuse, noise):
+        x = self.up(x, codes[0], noise[0])
+        x = self.conv(x, codes[1], noise[1], fuse)
+        return x, self.to_image(x, codes[2], image)
+
+
+class TextIRGenerator(ModelMixin, ConfigMixin):
+    """The network of TextIR (Bai et al., 2023, Sec. 3.2), one class for every task.
+
+    It is fully convolutional: any height and width that are multiples of `stride` work, though it was trained at
+    `sample_size` and features of another scale may confuse it.
+
+    | task | `in_channels` | `out_channels` | `strength_source` |
+    |---|---|---|---|
+    | inpainting | 4: RGB with the hole zeroed, mask (1 = repaint) | 3 | encoder |
+    | super-resolution | 3: RGB enlarged to full size | 3 | input |
+    | colorization | 1: L of CIE Lab, 0..100 | 2: a and b | encoder |
+
+    Args:
+        task: What the weights do, a name in `textir_hf.tasks.TASKS`.
+        sample_size: Side in pixels of the square images it was trained on.
+        in_channels: Channels of the degraded image.
+        out_channels: Channels of the restored image. Other than 3, a 3x3 convolution leads there from three.
+        channels: Width of each level, from full size down to the smallest feature map.
+        embedding_dim: Length of the CLIP embedding.
+        style_dim: Length of each style code.
+        strength_source: Where the strength s of Eq. 4 comes from: "input" (the downscaling factor over 64, given by
+            the caller), "encoder" (pooled features through an MLP), or "embedding" (the authors' release: the
+            condition itself takes the place of s).
+        strength_hidden: Width of the hidden layer of Eq. 4's MLP; 0 makes it one linear layer.
+        signed_fusion: Leave out the absolute value of Eq. 5, as the authors' release does.
+        input_scale: The degraded image is multiplied by this.
+        output_scale: The network's output is multiplied by this.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        task: str = "inpainting",
+        sample_size: int = 256,
+        in_channels: int = 4,
+        out_channels: int = 3,
+        channels: tuple[int, ...] = (128, 256, 512, 512, 512),
+        embedding_dim: int = 512,
+        style_dim: int = 512,
+        strength_source: Literal["input", "encoder", "embedding"] = "encoder",
+        strength_hidden: int = 64,
+        signed_fusion: bool = False,
+        input_scale: float = 1.0,
+        output_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if strength_source not in ("input", "encoder", "embedding"):
+            raise ValueError(f'strength_source must be "input", "encoder" or "embedding", got {strength_source!r}.')
+        channels = tuple(channels)
+        self.stride = 2 ** (len(channels) - 1)
+        self.gradient_checkpointing = False
+        self.encoder = Encoder(in_channels, channels)
+        self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
+        if strength_source == "encoder":
+            self.strength = nn.ModuleList([EqualizedLinear(channels[-1], 64), EqualizedLinear(64, 1)])
+        inputs = embedding_dim if strength_source == "embedding" else 1
+        self.fusion = FusionWeights(inputs, strength_hidden, channels, signed_fusion)
+        self.skips = nn.ModuleList(EqualizedConv2d(c, c) for c in channels)  # Conv of Eq. 5
+        self.first = StyleConv2d(channels[-1], channels[-1], style_dim)
+        self.first_image = ToImage(channels[-1], 3, style_dim, upsample=False)
+        pairs = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
+        self.levels = nn.ModuleList(StyleLevel(i, o, 3, style_dim) for i, o in pairs)
+        self.out = EqualizedConv2d(3, out_channels) if out_channels != 3 else None
+
+    def forward(
+        self,
+        degraded: Tensor,
+        clip_embedding: Tensor,
+        strength: Tensor | float | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        return_dict: bool = True,
+    ) -> TextIRGeneratorOutput | tuple[Tensor]:
+        """Restores degraded images.
+
+        Args:
+            degraded: `[N, in_channels, H, W]`, H and W multiples of `stride`; ranges as in the class's table.
+            clip_embedding: `[N, embedding_dim]` at unit length.
+            strength: s of Eq. 4, a number, `[N]`, or `[N, L]` for each level, full size first: downscaling factor / 64
+                for super-resolution, where it is needed; elsewhere it overrides what the encoder says, in [0, 1].
+            generator: Source of the noise of the style convolutions; a list has one for each image. Without it there
+                is no noise. Image i's noise does not depend on how many images follow it.
+            return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
+
+        Returns:
+            The restored images, `.sample` or `[0]`: `[N, out_channels, H, W]`.
+
+        Raises:
+            ValueError: A shape, the strength or the number of generators does not fit.
+        """
+        self._check(degraded, clip_embedding, strength, generator)
+        noise = None if generator is None else self.draw_noise(degraded, generator)
+        sample = self.restore(degraded, clip_embedding, strength, noise)
+        return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
+
+    def restore(
+        self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | float | None, noise: list[Tensor] | None
+    ) -> Tensor:
+        """`forward` with the noise maps themselves: `[N, 1, h, w]` for each style convolution, smallest first."""
+        dtype = self.dtype
+        features, x = self.encoder(degraded.to(dtype) * self.config.input_scale)
+        # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
+        condition = clip_embedding.to(dtype) * math.sqrt(clip_embedding.shape[1])
+        codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength).to(dtype))
+        fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
+        noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
+
+        x = self.first(x, codes[:, 0], noise[0], fuse[-1])
+        image = self.first_image(x, codes[:, 1])
+        for i, level in enumerate(self.levels):
+            code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
+            inputs = (x, image, code, fuse[-2 - i], noise[2 * i + 1 : 2 * i + 3])
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, image = self._gradient_checkpointing_func(level, *inputs)
+            else:
+                x, image = level(*inputs)
+        if self.out is not None:
+            image = self.out(image)
+        return image * self.config.output_scale
+
+    def _fusion_weights(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if self.config.strength_source == "embedding" or strength.shape[1] == 1:
+            return self.fusion(strength)
+        return [self.fusion(s[:, None])[level] for level, s in enumerate(strength.unbind(1))]
+
+    def _strength(self, feature: Tensor, clip_embedding: Tensor, strength: Tensor | float | None) -> Tensor:
+        if self.config.strength_source == "embedding":
+            return clip_embedding
+        if strength is not None:
+            strength = torch.as_tensor(strength, dtype=torch.float32, device=feature.device)
+            strength = strength if strength.ndim == 2 else strength.reshape(-1, 1)
+            return strength.expand(len(feature), -1)
+        return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](feature.mean((2, 3))))))
+
+    def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
+        """Unit normal noise for every style convolution, all maps of one image before the next image's."""
+        height, width = (side // self.stride for side in degraded.shape[-2:])
+        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
+        sizes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        generators = generator if isinstance(generator, list) else [generator] * len(degraded)
+        maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
+        return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
+
+    def _check(self, degraded: Tensor, clip_embedding: Tensor, strength, generator) -> None:
+        config, shape = self.config, list(degraded.shape)
+        if len(shape) != 4 or shape[1] != config.in_channels:
+            raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
+        if shape[2] % self.stride or shape[3] % self.stride or 0 in shape:
+            raise ValueError(
+                f"degraded must have sides that are multiples of {self.stride}, got {shape[2]}x{shape[3]}. Pad it."
+            )
+        if list(clip_embedding.shape) != [shape[0], config.embedding_dim]:
+            raise ValueError(
+                f"clip_embedding must be [{shape[0]}, {config.embedding_dim}], got {list(clip_embedding.shape)}."
+            )
+        if config.strength_source == "input" and strength is None:
+            raise ValueError(f"strength must be given for {config.task}: the downscaling factor over 64.")
+        if config.strength_source == "embedding" and strength is not None:
+            raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
+        if isinstance(strength, Tensor) and strength.ndim == 2 and strength.shape[1] not in (1, len(config.channels)):
+            raise ValueError(f"strength must be [N] or [N, {len(config.channels)}], got {list(strength.shape)}.")
+        if isinstance(generator, list) and len(generator) != shape[0]:
+            raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")

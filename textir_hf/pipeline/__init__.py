@@ -1,0 +1,1 @@
+"""TextIRPipeline: prepare what was asked, run the network on batches, finish the images."""

@@ -1,0 +1,72 @@
+"""The third step: restored pixels to images with their alpha, color profile and settings."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textir_hf._version import __version__
+from textir_hf.imaging.files import SETTINGS
+from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.resample import resize, to_array, to_tensor
+from textir_hf.pipeline.prepare import Prepared
+from textir_hf.tasks import Task
+
+
+def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
+    """Joins what the network made with what it does not touch.
+
+    Args:
+        restored: `[3, H, W]` uint8.
+        prepared: What was asked.
+        task: The checkpoint's.
+    """
+    source, mask = prepared.request.image, prepared.request.mask
+    rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
+    if mask is not None and rgb.shape == source.rgb.shape:
+        rgb = np.where(mask[..., None], rgb, source.rgb)
+    alpha = source.alpha
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        alpha = to_array(resize(to_tensor(alpha[..., None]), rgb.shape[:2]))[..., 0]
+    return Raster(rgb, alpha, source.profile)
+
+
+def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, variant: int) -> dict:
+    """What made a result, so that the same call makes it again: only what differs from the defaults.
+
+    Args:
+        prepared: What was asked.
+        task: The checkpoint's.
+        model: Name of the checkpoint.
+        seed: Of the caller's random generator.
+        variant: Number of this result among those for its image, from 0.
+    """
+    settings = {"version": __version__, "model": model, "task": task.name} | prepared.given
+    if seed is not None:
+        settings |= {"seed": seed, "variant": variant}
+    return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
+
+
+def to_output(rasters: list[Raster], output_type: str, settings: list[dict]) -> list[Image.Image] | np.ndarray | Tensor:
+    """Images as "pil", or as "np" `[N, H, W, 3]` or "pt" `[N, 3, H, W]` in [0, 1].
+
+    Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
+    """
+    if output_type == "pil":
+        return [_to_pil(raster, own) for raster, own in zip(rasters, settings, strict=True)]
+    same = len({raster.size for raster in rasters}) == 1
+    if output_type == "np":
+        arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]
+        return np.stack(arrays) if same else arrays
+    tensors = [to_tensor(raster.rgb)[0] for raster in rasters]
+    return torch.stack(tensors) if same else tensors
+
+
+def _to_pil(raster: Raster, settings: dict) -> Image.Image:
+    image = Image.fromarray(raster.rgb)
+    if raster.alpha is not None:
+        image.putalpha(Image.fromarray(raster.alpha))
+    if raster.profile:
+        image.info["icc_profile"] = raster.profile
+    image.info[SETTINGS] = settings
+    return image

@@ -1,0 +1,300 @@
+"""TextIRPipeline: images and sentences in, restored images out."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from textir_hf.imaging.raster import ImageInput
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.models.recentering import TextRecentering
+from textir_hf.pipeline.pipeline import condition, finish, loading, prepare
+from textir_hf.pipeline.run import Run, forward, run_all
+from textir_hf.tasks import Task, get_task
+
+Prompts = str | list[str] | list[list[str]]
+Images = ImageInput | list[ImageInput]
+BoxInput = str | tuple[int, int, int, int]
+
+
+class TextIRPipeline(DiffusionPipeline):
+    """Restores damaged images towards what a sentence says (TextIR, Bai et al., 2023).
+
+    The task is the checkpoint's: inpainting, super-resolution or colorization.
+
+    Args:
+        restorer: The network.
+        clip: A dual encoder: `transformers.CLIPModel`, or the embedded `MiniCLIPModel`.
+        tokenizer: The encoder's tokenizer.
+        image_processor: The encoder's image processor.
+        recentering: Moves text embeddings to where the network's image embeddings lie; None leaves them.
+        encoder: Where the dual encoder comes from when the checkpoint's folder holds none: "textir-mini-clip", or a
+            CLIP model's name on the Hub. Many checkpoints can share one so.
+        prompt_templates: Sentences with "{}" for the prompt, over which every prompt's embedding is averaged unless the
+            call gives others.
+    """
+
+    model_cpu_offload_seq = "clip->recentering->restorer"
+    _optional_components = ["recentering"]
+
+    def __init__(
+        self,
+        restorer: TextIRGenerator,
+        clip: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        image_processor: BaseImageProcessor | None,
+        recentering: TextRecentering | None = None,
+        encoder: str | None = None,
+        prompt_templates: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if clip is not None:
+            loading.align(clip)
+        self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
+        self.register_modules(
+            restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
+        )
+
+    def register_modules(self, **modules) -> None:
+        """As in diffusers, but `model_index.json` names our components by the package alone, so that files may move."""
+        super().register_modules(**modules)
+        ours = {name: type(m).__name__ for name, m in modules.items() if type(m).__module__.startswith("textir_hf.")}
+        self.register_to_config(**{name: ("textir_hf", kind) for name, kind in ours.items()})
+
+    @property
+    def task(self) -> Task:
+        """What the checkpoint does."""
+        return get_task(self.restorer.config.task)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "TextIRPipeline":
+        """Loads an embedded checkpoint, a local folder, or a repository of the Hub.
+
+        Args:
+            pretrained_model_name_or_path: "textir-mini-inpainting", "textir-mini-super-resolution" or
+                "textir-mini-colorization", which come with the package and need no network; a folder that
+                `save_pretrained` wrote; or "owner/name" on the Hub.
+            **kwargs: As in `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
+
+        Raises:
+            CheckpointError: It is none of these; a component is missing, damaged, a pickle, or of a newer version; or
+                the Hub cannot be reached or refuses.
+        """
+        name = str(pretrained_model_name_or_path)
+        kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
+        kwargs.setdefault("use_safetensors", True)
+        with loading.explained(name):
+            folder = loading.locate(name, kwargs)
+            index = cls.load_config(folder)
+            if index["_class_name"] != cls.__name__:
+                raise ValueError(f"it is a {index['_class_name']}")
+            kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
+            pipe = super().from_pretrained(folder, **kwargs)
+        pipe.register_to_config(_name_or_path=name)
+        return pipe
+
+    def save_pretrained(self, save_directory: str | os.PathLike, safe_serialization: bool = True, **kwargs) -> None:
+        """Writes the pipeline's folder, always as safetensors.
+
+        Args:
+            save_directory: The folder.
+            safe_serialization: As in diffusers, without effect: no pickle is ever written.
+            **kwargs: As in `DiffusionPipeline.save_pretrained`: `variant`, `max_shard_size`, `push_to_hub`.
+        """
+        super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
+
+    def progress_bar(self, iterable=None, total=None):
+        """As in diffusers, but shown only for work that lasts over two seconds."""
+        self._progress_bar_config = {"delay": 2.0} | getattr(self, "_progress_bar_config", {})
+        return super().progress_bar(iterable, total)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: Prompts | None = None,
+        image: Images | None = None,
+        mask_image: Images | None = None,
+        reference_image: Images | None = None,
+        beta: float = 1.0,
+        strength: float | list[float] | None = None,
+        scale: float | None = None,
+        box: BoxInput | None = None,
+        feather: float = 0.0,
+        tile: int | None = None,
+        templates: list[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        batch_size: int | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
+    ) -> ImagePipelineOutput | tuple:
+        """Restores images. One prompt goes with every image, and one image with every prompt.
+
+        Images have any size and shape. Inpainting looks at each masked region with its surroundings, at the trained
+        size, and pastes the result at full size. Super-resolution works in overlapping tiles. Colorization makes the
+        colors at the trained size and joins them with the image's own full-size lightness.
+
+        Args:
+            prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
+                May be left out when `beta` is 0.
+            image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`.
+            mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
+                for bit.
+            reference_image: An image whose embedding is mixed with the text's; the image itself where it is left
+                out and `beta` is not 1.
+            beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
+                unit length. Beyond 0..1 it leads away from the reference, or from the text.
+            strength: s of Eq. 4 in 0..1, how much the generated features count against the degraded image's, in place
+                of what the network derives; a list has one for each level, full size first.
+            scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
+            box: (left, top, right, bottom) of the part to look at, in pixels, or "face" for the largest face. Networks
+                trained on aligned faces need it in photos. Inpainting then looks at this box instead of the
+                surroundings of each masked region; super-resolution restores the box and enlarges the rest bicubically.
+            feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
+            tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
+            templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
+            prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
+            num_images_per_prompt: Results for each image; they differ by the generator's noise.
+            generator: Source of fine noise; the same seed gives the same image, alone or among others. A list has
+                one for each result. Without it, nothing is random.
+            batch_size: Most crops, tiles or images in one run of the network; 1 on the CPU and 8 elsewhere if left out.
+                With 1, a batch's results are its single results bit for bit; with more, within 1/255.
+            output_type: "pil", "np" (`[N, H, W, 3]` in [0, 1]) or "pt" (`[N, 3, H, W]` in [0, 1]). PIL images keep the
+                source's alpha and say in `info["textir"]` how they were made.
+            return_dict: Return an `ImagePipelineOutput` instead of a tuple.
+            callback_on_step_end: Called as `callback(pipe, step, step, {})` after each run of the network.
+
+        Returns:
+            The restored images, `.images` or `[0]`.
+
+        Raises:
+            ValueError: An argument is missing, empty, out of range, of another size, or not for this task.
+        """
+        if image is None:
+            raise ValueError("image must be given: the image to restore.")
+        self.task.check_call(mask_image=mask_image, scale=scale, box=box, feather=feather, tile=tile)
+        arguments = {"scale": scale, "feather": feather, "tile": tile}
+        images = {"image": image, "mask": mask_image, "reference": reference_image}
+        texts = (prompt, prompt_embeds, beta, strength, templates)
+        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback_on_step_end)
+        return self._restore(images, box, arguments, {}, texts, *running)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        prompt: Prompts,
+        image: Images,
+        region: Images | None = None,
+        factor: float | None = None,
+        colors: bool = False,
+        beta: float = 1.0,
+        strength: float | list[float] | None = None,
+        box: BoxInput | None = None,
+        feather: float = 0.0,
+        templates: list[str] | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        batch_size: int | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple:
+        """Edits good images by degrading them first and restoring them towards the prompt (Sec. 4.5).
+
+        What is taken away is what the checkpoint can give back: an inpainting checkpoint repaints `region`, one for
+        super-resolution loses resolution by `factor`, one for colorization loses its `colors`. The reference that
+        `beta` mixes in is the original. Arguments that are not listed are those of the call.
+
+        Args:
+            prompt: What the result should show.
+            image: The image or images.
+            region: Of the image's size: where to edit, white. Outside it, or outside a `box`, the original comes back
+                bit for bit.
+            factor: How many times to shrink before restoring, 2 to 64.
+            colors: Take the colors away.
+
+        Raises:
+            ValueError: The degradation is not this checkpoint's, or as in the call.
+        """
+        task = self.task
+        task.check_edit(region=region, factor=factor, colors=colors, box=box, feather=feather or None)
+        arguments = {"factor": factor, "feather": feather}
+        images = {"image": image, "mask": region, "reference": None}
+        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
+        texts = (prompt, None, beta, strength, templates)
+        return self._restore(images, box, arguments, {"edit": task.degradation}, texts, *running)
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: Prompts, templates: list[str] | None = None) -> Tensor:
+        """The text's part of the condition, E_T of Eq. 1.
+
+        Args:
+            prompt: One sentence or several; a list in the list is averaged to one.
+            templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
+
+        Returns:
+            `[N, D]` at unit length, recentered if the checkpoint does that.
+
+        Raises:
+            ValueError: A sentence is empty, or a template has no "{}".
+        """
+        prompts = [(p,) if isinstance(p, str) else tuple(p) for p in prepare.as_list(prompt)]
+        return torch.cat([condition.encode_prompt(self, sentences, templates) for sentences in prompts])
+
+    def _restore(
+        self, images, box, arguments, given, texts, variants, generator, batch_size, output_type, return_dict, callback
+    ) -> ImagePipelineOutput | tuple:
+        """Prepare, run, finish."""
+        prompt, prompt_embeds, beta, strength, templates = texts
+        config, task = self.restorer.config, self.task
+        if variants < 1 or (batch_size is not None and batch_size < 1):
+            raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
+        if output_type not in prepare.OUTPUT_TYPES:
+            raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
+        strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
+        lists = {name: prepare.as_list(values) for name, values in images.items()}
+        lists["prompt"] = prepare.check_prompts(prompt, prompt_embeds, beta, config.embedding_dim)
+        lists["prompt_embeds"] = [None] if prompt_embeds is None else list(prompt_embeds)
+        given = given | {"beta": beta, "strength": strength, "templates": templates}
+        rows = prepare.broadcast(**lists)
+        prepared = [prepare.prepare(task, **row, box=box, arguments=arguments, given=given) for row in rows]
+        generators = prepare.result_generators(generator, len(prepared), variants)
+        conditions = condition.Conditions(self, templates, beta)
+        device = self._execution_device
+        plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
+
+        def runs() -> Iterator[Run]:
+            for asked, sources in zip(prepared, generators, strict=True):
+                plan = plans.popleft()  # so that it is freed when its results are done
+                for source in sources:
+                    yield Run(plan.restore(), conditions(asked), strength, source)
+
+        batch_size = batch_size or (1 if device.type == "cpu" else 8)
+        owners = [p for p in prepared for _ in range(variants)]
+        with self.progress_bar(total=variants * sum(plan.windows for plan in plans)) as bar:
+            restored = run_all(runs(), partial(self._run_network, device, bar, callback), batch_size)
+            rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
+        self.maybe_free_model_hooks()
+        name, seeds = Path(str(self.name_or_path or "")).name, prepare.seeds_of(generator, len(owners))
+        settings = [
+            finish.settings_of(p, task, name, seed, i % variants)
+            for i, (p, seed) in enumerate(zip(owners, seeds, strict=True))
+        ]
+        output = finish.to_output(rasters, output_type, settings)
+        return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    def _run_network(self, device, bar, callback, batch) -> Tensor:
+        samples = forward(self.restorer, device, batch)
+        bar.update(len(batch))
+        if callback is not None:
+            callback(self, bar.n - 1, bar.n - 1, {})
+        return samples

@@ -1,0 +1,186 @@
+"""The first step: what the caller gave becomes one validated request for each image."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textir_hf.checks import check_range
+from textir_hf.imaging.faces import largest_face
+from textir_hf.imaging.files import MAX_PIXELS
+from textir_hf.imaging.geometry import check_box
+from textir_hf.imaging.raster import Raster, to_mask, to_raster
+from textir_hf.tasks import Task
+from textir_hf.tasks.base import Request
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that was asked of one image.
+
+    Args:
+        request: What the task needs to know.
+        prompt: Its sentences, or None.
+        prompt_embeds: `[D]` in place of a prompt, or None.
+        reference: The image that `beta` mixes with the text.
+        given: What was asked, in words and numbers, for the result's settings.
+    """
+
+    request: Request
+    prompt: Prompt | None
+    prompt_embeds: Tensor | None
+    reference: Raster
+    given: dict
+
+
+def as_list(value) -> list:
+    """A list of images or prompts; a tensor or array with a leading batch dimension is taken apart."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 4:
+        return list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def broadcast(**lists: list) -> list[dict]:
+    """Lists of one element are repeated to the length of the longest; one dict for each position.
+
+    Raises:
+        ValueError: A list has another length.
+    """
+    count = max(len(values) for values in lists.values())
+    for name, values in lists.items():
+        if len(values) not in (1, count):
+            raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
+    return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
+
+
+def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
+    """The prompts as tuples of sentences.
+
+    Args:
+        prompt: A sentence, a list of them, or a list of lists whose sentences are averaged.
+        prompt_embeds: `[N, D]` in place of prompts, or None.
+        beta: Share of the text; without any, no prompt is needed.
+        width: D.
+
+    Raises:
+        ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
+    """
+    check_range("beta", beta, -np.inf)
+    if prompt is not None and prompt_embeds is not None:
+        raise ValueError("prompt and prompt_embeds cannot both be given.")
+    if prompt_embeds is not None:
+        if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
+            raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
+        return [None] * len(prompt_embeds)
+    prompts = [None if p is None else (p,) if isinstance(p, str) else tuple(p) for p in as_list(prompt)]
+    if beta != 0:
+        for sentences in prompts:
+            check_sentences(sentences)
+    return prompts
+
+
+def check_sentences(sentences: Prompt | None) -> None:
+    """Checks that there are sentences and that none is empty.
+
+    Raises:
+        ValueError: There is none, or one is.
+    """
+    if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
+        raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+
+
+def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:
+    """s of Eq. 4 as the caller gives it: one number, or one for each of the network's levels.
+
+    Raises:
+        ValueError: It has another length, lies outside 0..1, or the network takes none.
+    """
+    if strength is None:
+        return None
+    if source == "embedding":
+        raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
+    several = isinstance(strength, (list, tuple))
+    if several and len(strength) != levels:
+        raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
+    for value in strength if several else (strength,):
+        check_range("strength", value, 0, 1)
+    return tuple(strength) if several else strength
+
+
+def prepare(task: Task, image, mask, reference, prompt, prompt_embeds, box, arguments: dict, given: dict) -> Prepared:
+    """Decodes one image and what belongs to it.
+
+    Args:
+        task: The checkpoint's.
+        image: As the caller gave it.
+        mask: Where to repaint or to edit, or None.
+        reference: The image to mix with the text; `image` where it is None.
+        prompt: Its sentences.
+        prompt_embeds: `[D]` in place of sentences.
+        box: (left, top, right, bottom), "face", or None.
+        arguments: `scale`, `factor`, `feather` and `tile`.
+        given: What else was asked, for the settings.
+
+    Raises:
+        ValueError: Something does not fit the image, or the result would be too large.
+    """
+    raster = to_raster(image)
+    size = raster.size
+    mask = None if mask is None else to_mask(mask, size)
+    if box is not None:
+        box = largest_face(raster.rgb) if isinstance(box, str) and box == "face" else check_box(box, size)
+    request = Request(raster, mask, box=box, **arguments)
+    height, width = task.result_size(request)
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"The result would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller "
+            "scale or a smaller image."
+        )
+    other = raster if reference is None else to_raster(reference, "reference_image")
+    given = {"prompt": None if prompt is None else list(prompt), "box": box} | arguments | given
+    given["mask_sha256"] = None if mask is None else hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+    return Prepared(request, prompt, prompt_embeds, other, given)
+
+
+def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator | None]]:
+    """A random generator for every variant of every image.
+
+    Each result draws its own seed, all images from copies of the given generator, so a result does not depend on what
+    else is restored beside it.
+
+    Args:
+        generator: One for all, a list with one a result, or None.
+        count: Images.
+        variants: Results for each image.
+
+    Raises:
+        ValueError: A list has another length.
+    """
+    if generator is None:
+        return [[None] * variants for _ in range(count)]
+    if not isinstance(generator, (list, tuple)):
+        copies = [generator.clone_state() for _ in range(count - 1)]
+        return [[_derive(source) for _ in range(variants)] for source in (generator, *copies)]
+    if len(generator) != count * variants:
+        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}.")
+    return [[_derive(g) for g in generator[i * variants : (i + 1) * variants]] for i in range(count)]
+
+
+def _derive(source: torch.Generator) -> torch.Generator:
+    seed = torch.randint(2**63 - 1, (), generator=source, device=source.device).item()
+    return torch.Generator(source.device).manual_seed(seed)
+
+
+def seeds_of(generator, results: int) -> Sequence[int | None]:
+    """The seed of the caller's generator for each result, for the settings."""
+    if generator is None:
+        return [None] * results
+    if isinstance(generator, (list, tuple)):
+        return [g.initial_seed() for g in generator]
+    return [generator.initial_seed()] * results

@@ -1,0 +1,87 @@
+"""The second step: the network on batches of what the plans of several results ask for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.tasks.base import NetworkInput, Restoration
+
+
+@dataclass(eq=False)
+class Run:
+    """One result on its way.
+
+    Args:
+        restoration: Asks for the network's outputs and returns the restored image.
+        condition: `[1, D]`.
+        strength: s of Eq. 4 that the caller gave, one or one a level; None leaves it to the task and the network.
+        generator: Source of its noise, or None.
+    """
+
+    restoration: Restoration
+    condition: Tensor
+    strength: float | tuple[float, ...] | None
+    generator: torch.Generator | None
+
+
+def run_all(runs: Iterable[Run], forward: Callable, batch_size: int) -> Iterator[Tensor]:
+    """Restores images, `batch_size` of them side by side, and yields them in their order.
+
+    Args:
+        runs: The results to make; each is begun only when its turn comes.
+        forward: Takes a list of pairs (run, input) of one size and returns their outputs, `[N, C, h, w]`.
+        batch_size: Most inputs in a call of `forward`.
+    """
+    runs = iter(runs)
+    while group := list(islice(runs, batch_size)):
+        results: dict[int, Tensor] = {}
+        waiting = {i: next(run.restoration) for i, run in enumerate(group)}
+        while waiting:
+            pairs = [(group[i], single) for i, inputs in waiting.items() for single in inputs]
+            samples = iter(_batches(pairs, forward, batch_size))
+            answers = {i: [next(samples) for _ in inputs] for i, inputs in waiting.items()}
+            waiting = {}
+            for i, answer in answers.items():
+                try:
+                    waiting[i] = group[i].restoration.send(answer)
+                except StopIteration as done:
+                    results[i] = done.value
+        yield from (results[i] for i in range(len(group)))
+
+
+def _batches(pairs: list[tuple[Run, NetworkInput]], forward: Callable, batch_size: int) -> Iterator[Tensor]:
+    """Outputs in the inputs' order; a batch holds neighbors of one size."""
+    for _, same in groupby(pairs, key=lambda pair: pair[1].degraded.shape):
+        same = iter(same)
+        while batch := list(islice(same, batch_size)):
+            yield from forward(batch)
+
+
+def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[Run, NetworkInput]]) -> Tensor:
+    """One call of the network; sides are padded to its stride by repeating the border, and cropped again.
+
+    Args:
+        restorer: The network.
+        device: Where it runs.
+        batch: Inputs of one size.
+
+    Returns:
+        `[N, C, h, w]` float32.
+    """
+    degraded = torch.stack([single.degraded for _, single in batch])
+    height, width = degraded.shape[-2:]
+    padded = F.pad(degraded, (0, -width % restorer.stride, 0, -height % restorer.stride), mode="replicate")
+    padded = padded.to(device, restorer.dtype, memory_format=torch.channels_last)
+    strengths = [single.strength if run.strength is None else run.strength for run, single in batch]
+    strength = None
+    if strengths[0] is not None:
+        strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
+    generators = [run.generator for run, _ in batch]
+    conditions = torch.cat([run.condition for run, _ in batch]).to(padded)
+    sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
+    return sample[..., :height, :width].float()

@@ -1,0 +1,82 @@
+"""Grids of results over prompts, beta, strength and factor: Figures 7 and 8 of the paper are two calls."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from PIL import Image
+
+from textir_hf.imaging.grid import draw_grid
+from textir_hf.imaging.raster import ImageInput, to_raster
+from textir_hf.pipeline.pipeline import TextIRPipeline
+
+
+def sweep(
+    pipe: TextIRPipeline,
+    image: ImageInput,
+    prompts: Sequence[str],
+    betas: Sequence[float] = (1.0,),
+    strengths: Sequence[float | None] = (None,),
+    factors: Sequence[float | None] = (None,),
+    region: ImageInput | None = None,
+    seed: int | None = None,
+    cell: int = 160,
+    **kwargs,
+) -> Image.Image:
+    """Edits one image under every combination and draws the results as a labeled grid.
+
+    The longest of the lists runs along the columns, the others along the rows. Over `betas` this is the paper's
+    Figure 7 (Sec. 4.6); over `factors`, with their strengths, its Figure 8.
+
+    Args:
+        pipe: The pipeline.
+        image: The original, as for `TextIRPipeline.edit`.
+        prompts: What the results should show.
+        betas: Shares of the text in the condition.
+        strengths: s of Eq. 4; None is what the network derives.
+        factors: For super-resolution: how many times to shrink before restoring.
+        region: For inpainting, or to confine an edit: where to edit, white.
+        seed: The same noise for every result.
+        cell: Width of an image in the grid, pixels.
+        **kwargs: Further arguments of `TextIRPipeline.edit`.
+
+    Returns:
+        The grid.
+
+    Raises:
+        ValueError: A list is empty, or as in `TextIRPipeline.edit`.
+    """
+    axes = {"prompt": list(prompts), "factor": list(factors), "strength": list(strengths), "beta": list(betas)}
+    empty = [name for name, values in axes.items() if not values]
+    if empty:
+        raise ValueError(f"{empty[0]} needs at least one value for a sweep.")
+    along = max(axes, key=lambda name: (len(axes[name]), name != "prompt"))
+    lines = product(*(values for name, values in axes.items() if name != along))
+    names = [name for name in axes if name != along]
+    cells = [[dict(zip(names, line, strict=True)) | {along: value} for value in axes[along]] for line in lines]
+    fixed = {"region": region, "colors": pipe.task.degradation == "colors", **kwargs}
+    shown_as = dict(getattr(pipe, "_progress_bar_config", {}))
+    original, rows = ("original", Image.fromarray(to_raster(image).rgb)), []
+    with pipe.progress_bar(total=sum(map(len, cells))) as bar:  # one for the grid, none for each edit
+        pipe.set_progress_bar_config(disable=True)
+        try:
+            for line in cells:
+                row = [original]
+                for chosen in line:
+                    source = None if seed is None else torch.Generator().manual_seed(seed)
+                    result = pipe.edit(image=image, generator=source, **fixed, **chosen).images[0]
+                    row.append((_label(axes, chosen), result))
+                    bar.update()
+                rows.append(row)
+        finally:
+            pipe.set_progress_bar_config(**shown_as)
+    return draw_grid(rows, cell)
+
+
+def _label(axes: dict[str, list], chosen: dict) -> str:
+    """What is special about a cell: the values of the lists that have several."""
+    parts = [f"“{chosen['prompt']}”"] if len(axes["prompt"]) > 1 else []
+    for name, value in chosen.items():
+        if name != "prompt" and len(axes[name]) > 1:
+            parts.append(f"{name} {'of the network' if value is None else f'{value:g}'}")
+    return ", ".join(parts) or f"“{chosen['prompt']}”"

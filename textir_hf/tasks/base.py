@@ -1,0 +1,209 @@
+"""What a restoration task is: everything that differs between tasks is an answer to one of these questions.
+
+The pipeline, the trainer, the evaluation, the command line and the Space know no task by name; they ask. A new task is
+a module with a `Task` and a `Plan`, and a line in `textir_hf/tasks/__init__.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from textir_hf.checks import check_range
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from textir_hf.imaging.geometry import Box
+    from textir_hf.imaging.raster import Raster
+
+MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
+DEGRADATIONS = ("region", "factor", "colors")  # what an edit can take away
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What was asked of one image, validated.
+
+    Args:
+        image: The image.
+        mask: `[H, W]` bool, True = repaint; for tasks that repaint no region, an edit changes nothing outside it.
+        scale: How many times larger the result is than the image.
+        factor: For an edit: how many times the image loses resolution first.
+        box: The part to look at.
+        feather: Pixels inside the mask over which the old content turns into the new one.
+        tile: Side of the tiles, pixels of the result.
+    """
+
+    image: Raster
+    mask: np.ndarray | None = None
+    scale: float | None = None
+    factor: float | None = None
+    box: Box | None = None
+    feather: float = 0.0
+    tile: int | None = None
+
+
+class NetworkInput(NamedTuple):
+    """One run of the network.
+
+    Args:
+        degraded: `[C, h, w]`, any size.
+        strength: s of Eq. 4 that the task derives, or None to leave it to the network.
+    """
+
+    degraded: Tensor
+    strength: float | None = None
+
+
+# Yields inputs, is sent an output `[C', h, w]` for each, and returns the restored image `[3, H, W]` uint8.
+Restoration = Generator[list[NetworkInput], list["Tensor"], "Tensor"]
+
+
+class Plan(ABC):
+    """How one image goes through the network: what every result for it shares.
+
+    It is made before any image is restored, so it checks the request and leaves pixels alone until `restore`.
+    """
+
+    windows: int  # how many network inputs a result takes
+
+    @abstractmethod
+    def restore(self) -> Restoration:
+        """One result. It may run several times, side by side."""
+
+
+class Task(ABC):
+    """One kind of restoration.
+
+    Class attributes:
+        name: As it stands in a network's config.
+        command: Of the shell and of the Space's API, a verb.
+        summary: What it does, continuing "TextIR can ...".
+        usage: A call of the pipeline as Python code.
+        in_channels: Channels of the network's input.
+        out_channels: Channels of its output.
+        strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
+        input_scale: As in `TextIRGenerator`.
+        output_scale: As in `TextIRGenerator`.
+        requires: Arguments of the pipeline's call that must be given.
+        accepts: Arguments of the call that may be given besides.
+        degradation: Argument of `edit` that says what is taken away.
+        edit_accepts: Arguments of `edit` that may be given besides.
+        checkpoint: The embedded checkpoint, if there is one.
+    """
+
+    name: str
+    command: str
+    summary: str
+    usage: str
+    in_channels: int = 3
+    out_channels: int = 3
+    strength_source: Literal["encoder", "input"] = "encoder"
+    input_scale: float = 1.0
+    output_scale: float = 1.0
+    requires: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
+    degradation: str | None = None
+    edit_accepts: tuple[str, ...] = ("region",)
+    checkpoint: str | None = None
+
+    def network_config(self) -> dict:
+        """The part of a `TextIRGenerator`'s config that the task decides."""
+        names = ("in_channels", "out_channels", "strength_source", "input_scale", "output_scale")
+        return {"task": self.name} | {name: getattr(self, name) for name in names}
+
+    def check_call(self, **arguments) -> None:
+        """Checks the arguments of the pipeline's call that only some tasks take.
+
+        Args:
+            **arguments: By name; None, or 0 for `feather`, means not given.
+
+        Raises:
+            ValueError: One is missing, belongs to another task, or is out of range.
+        """
+        for name, value in arguments.items():
+            given = value is not None and not (name == "feather" and value == 0)
+            if given and name not in (*self.requires, *self.accepts):
+                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
+            if not given and name in self.requires:
+                raise ValueError(f"{name} must be given with this checkpoint, whose task is {self.name}.")
+        self.check_values(**{k: v for k, v in arguments.items() if v is not None})
+
+    def check_edit(self, **arguments) -> None:
+        """Checks the arguments of an edit that only some tasks take, as `check_call`; False means not given."""
+        given = [name for name, value in arguments.items() if value is not None and value is not False]
+        foreign = [n for n in given if n in DEGRADATIONS and n != self.degradation and n not in self.edit_accepts]
+        if self.degradation not in given or foreign:
+            shown = ", ".join(n for n in given if n in DEGRADATIONS) or "nothing"
+            raise ValueError(f"This checkpoint's task is {self.name}: edit with {self.degradation}, got {shown}.")
+        for name in given:
+            if name not in (self.degradation, *self.edit_accepts) and arguments[name]:
+                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
+        self.check_values(**{name: arguments[name] for name in given})
+
+    def check_values(self, feather: float | None = None, **arguments) -> None:
+        """Checks the ranges of given arguments, images aside.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        if feather is not None:
+            check_range("feather", feather, 0)
+
+    def result_size(self, request: Request) -> tuple[int, int]:
+        """Height and width of the result."""
+        return request.image.size
+
+    @abstractmethod
+    def plan(self, request: Request, sample_size: int, device: torch.device) -> Plan:
+        """Lays out the network's runs for an image.
+
+        Args:
+            request: What was asked.
+            sample_size: Side that the network was trained at, pixels.
+            device: Where the work is done.
+
+        Raises:
+            ValueError: The request does not fit the image.
+        """
+
+    @abstractmethod
+    def degrade(self, target: Tensor, rng: random.Random, draw_mask: Callable[[random.Random], Tensor]) -> dict:
+        """Makes a training input (TextIR, Sec. 3.3).
+
+        Args:
+            target: `[1, 3, S, S]` in [0, 1].
+            rng: Source of all choices.
+            draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
+
+        Returns:
+            `degraded` `[C, S, S]` and, where the task has them, `mask` `[1, S, S]`, `strength` and `factor` (numbers).
+        """
+
+    def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
+        """The network's output as an image, for the losses: `[N, C', S, S]` to `[N, 3, S, S]` in about [0, 1].
+
+        Args:
+            sample: The output.
+            target: `[N, 3, S, S]` in [0, 1].
+            batch: What `degrade` gave, stacked.
+        """
+        return sample
+
+    def reconstruction_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
+        """The L1 term of Eq. 8 for each image: `[N]`; arguments as for `restored`."""
+        return (self.restored(sample, target, batch) - target).abs().mean((1, 2, 3))
+
+    def preserved_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
+        """The same where the condition is another image's: what no condition may change counts alone, `[N]`."""
+        return self.reconstruction_error(sample, target, batch)
+
+    def example(self, side: int) -> dict:
+        """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""
+        return {}

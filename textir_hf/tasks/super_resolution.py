@@ -1,0 +1,161 @@
+"""Super-resolution: 2 to 64 times larger, in overlapping tiles; or a face alone, the rest enlarged bicubically."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from textir_hf import imaging
+from textir_hf.checks import check_range
+from textir_hf.tasks.base import NetworkInput, Plan, Request, Restoration, Task
+
+FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
+MIN_FACTOR, MAX_FACTOR = 2, 64
+
+
+class SuperResolution(Task):
+    """I_d is the target shrunk by a factor and enlarged again; s is the factor over 64 (TextIR, Sec. 3.3)."""
+
+    name = "super-resolution"
+    command = "upscale"
+    summary = "upscale images 2 to 64 times"
+    usage = 'pipe("a smiling woman", image, scale=8)'
+    strength_source = "input"
+    requires = ("scale",)
+    accepts = ("box", "tile")
+    degradation = "factor"
+    edit_accepts = ("region", "box")
+    checkpoint = "textir-mini-super-resolution"
+
+    def check_values(self, scale=None, factor=None, **arguments):
+        super().check_values(**arguments)
+        for name, value in (("scale", scale), ("factor", factor)):
+            if value is not None:
+                check_range(name, value, MIN_FACTOR, MAX_FACTOR)
+
+    def result_size(self, request):
+        height, width = request.image.size
+        scale = request.scale or 1
+        return round(height * scale), round(width * scale)
+
+    def plan(self, request, sample_size, device):
+        if request.tile is not None and request.tile < sample_size:
+            raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
+        kind = _TiledPlan if request.box is None else _BoxPlan
+        return kind(request, self.result_size(request), sample_size, device)
+
+    def degrade(self, target, rng, draw_mask):
+        factor = rng.choice(FACTORS)
+        degraded = imaging.resample.lose_resolution(target, factor)[0]
+        return {"degraded": degraded, "strength": factor / MAX_FACTOR, "factor": factor}
+
+    def preserved_error(self, sample, target, batch):
+        """The result, shrunk again, has to be the small image that was given."""
+        import torch
+
+        error = torch.empty(len(sample), device=sample.device)
+        factors = [int(f) for f in batch["factor"]]
+        for factor in set(factors):
+            rows = [i for i, f in enumerate(factors) if f == factor]
+            small = (imaging.resample.shrink(images[rows], factor) for images in (sample, target))
+            error[rows] = (next(small) - next(small)).abs().mean((1, 2, 3))
+        return error
+
+    def example(self, side):
+        return {"scale": 2}
+
+
+class _TiledPlan(Plan):
+    """The whole image, a row of tiles at a time."""
+
+    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+        from textir_hf.tasks.tiles import Tiles
+
+        tile = request.tile or max(2 * sample_size, 256)
+        self.tiles = lambda: Tiles(size, tile, tile // 4)
+        self.windows, self.size = len(self.tiles()), size
+        self.strength = (request.scale or request.factor) / MAX_FACTOR
+        self.request, self.device = request, device
+
+    @cached_property
+    def degraded(self):  # [3, H, W] uint8
+        small = _to_device(self.request, self.device)
+        if self.request.factor:
+            small = _shrink(small, self.request.factor)
+        return imaging.resample.upsample_bytes(small, self.size)[0]
+
+    def restore(self) -> Restoration:
+        tiles, result = self.tiles(), self.degraded.new_empty(3, *self.size)
+        for i, row in enumerate(tiles.rows()):
+            parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in row]
+            samples = yield [NetworkInput(part, self.strength) for part in parts]
+            lines, band = tiles.blend(i, [sample.clamp(0, 1) for sample in samples])
+            result[:, lines] = imaging.resample.to_bytes(band)
+        return result
+
+
+class _BoxPlan(Plan):
+    """A box at the network's trained size; around it lies the bicubic enlargement, or for an edit the original."""
+
+    windows = 1
+
+    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+        self.request, self.size, self.device = request, size, device
+        left, top, right, bottom = request.box
+        scales = (size[1] / request.image.size[1], size[0] / request.image.size[0]) * 2
+        self.box = tuple(round(v * s) for v, s in zip(request.box, scales, strict=True))  # in the result
+        height, width = (max(1, round(side / (request.factor or 1))) for side in (bottom - top, right - left))
+        left, top, right, bottom = self.box
+        self.inner = imaging.resample.fit(bottom - top, right - left, sample_size)
+        self.factor = min(self.inner) / min(height, width)
+        if self.factor < MIN_FACTOR:
+            raise ValueError(
+                f"box has {width}x{height} pixels, and this checkpoint restores to {sample_size}: it has "
+                "nothing to add. Use a smaller image, or a checkpoint of larger size."
+            )
+
+    @cached_property
+    def base(self):  # [3, H, W] uint8
+        image = _to_device(self.request, self.device)
+        return image[0] if self.request.factor else imaging.resample.upsample_bytes(image, self.size)[0]
+
+    @cached_property
+    def input(self) -> NetworkInput:
+        left, top, right, bottom = self.request.box
+        small = _to_device(self.request, self.device)[..., top:bottom, left:right]
+        if self.request.factor:
+            small = _shrink(small, self.request.factor)
+        degraded = imaging.resample.upsample_bytes(small, self.inner)[0].float() / 255
+        return NetworkInput(degraded, min(self.factor / MAX_FACTOR, 1.0))
+
+    def restore(self) -> Restoration:
+        (sample,) = yield [self.input]
+        left, top, right, bottom = self.box
+        height, width = bottom - top, right - left
+        restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
+        weights = _edge_weights(height, width).to(restored)
+        result = self.base.clone()
+        window = (slice(None), slice(top, bottom), slice(left, right))
+        result[window] = (weights * restored + (1 - weights) * result[window]).round().byte()
+        return result
+
+
+def _to_device(request: Request, device):  # -> [1, 3, H, W] uint8
+    import torch
+
+    return torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)[None]
+
+
+def _shrink(image, factor: float):  # [1, 3, H, W] uint8 -> the same, smaller
+    return imaging.resample.to_bytes(imaging.resample.shrink(image.float() / 255, factor))
+
+
+def _edge_weights(height: int, width: int):
+    """1 in the middle of a box, falling to 0 over 8 % of its shorter side at its border: `[H, W]`."""
+    import torch
+
+    def to_edge(length: int):
+        places = torch.arange(length) + 0.5
+        return torch.minimum(places, length - places)
+
+    edge = torch.minimum(to_edge(height)[:, None], to_edge(width)[None])
+    return (edge / (0.08 * min(height, width))).clamp(0, 1)
