@@ -16,7 +16,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
-from textir_hf.pipeline.pipeline import condition, finish, loading, prepare
+from textir_hf.pipeline import condition, finish, loading, prepare
 from textir_hf.pipeline.run import Run, forward, run_all
 from textir_hf.tasks import Task, get_task
 
