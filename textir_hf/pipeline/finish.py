@@ -32,7 +32,7 @@ def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
 
 
 def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, variant: int) -> dict:
-    """What made a result, so that the same call makes it again: only what differs from the defaults.
+    """What made a result, so that the same call makes it again.
 
     Args:
         prepared: What was asked.
@@ -41,7 +41,7 @@ def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, va
         seed: Of the caller's random generator.
         variant: Number of this result among those for its image, from 0.
     """
-    settings = {"version": __version__, "model": model, "task": task.name} | prepared.given
+    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings
     if seed is not None:
         settings |= {"seed": seed, "variant": variant}
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}

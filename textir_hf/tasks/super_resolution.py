@@ -21,9 +21,9 @@ class SuperResolution(Task):
     usage = 'pipe("a smiling woman", image, scale=8)'
     strength_source = "input"
     requires = ("scale",)
-    accepts = ("box", "tile")
+    accepts = ("box", "faces", "tile")
     degradation = "factor"
-    edit_accepts = ("region", "box")
+    edit_accepts = ("region", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
     def check_values(self, scale=None, factor=None, **arguments):
@@ -40,7 +40,7 @@ class SuperResolution(Task):
     def plan(self, request, sample_size, device):
         if request.tile is not None and request.tile < sample_size:
             raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
-        kind = _TiledPlan if request.box is None else _BoxPlan
+        kind = _FacesPlan if request.frames else _TiledPlan if request.box is None else _BoxPlan
         return kind(request, self.result_size(request), sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
@@ -137,6 +137,37 @@ class _BoxPlan(Plan):
         window = (slice(None), slice(top, bottom), slice(left, right))
         result[window] = (weights * restored + (1 - weights) * result[window]).round().byte()
         return result
+
+
+class _FacesPlan(Plan):
+    """Each face in its own frame; around them lies the bicubic enlargement, or for an edit the original."""
+
+    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+        self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
+        small = [frame.enlarged(1 / (request.factor or 1)) for frame in request.frames]  # in the small image
+        self.frames = [(i, f) for i, f in enumerate(small) if sample_size / f.side >= MIN_FACTOR]
+        self.windows = len(self.frames)
+        if not self.frames:
+            sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for f in small)
+            raise ValueError(
+                f"The faces have {sides} pixels, and this checkpoint restores to {sample_size}: it has nothing to "
+                "add. Use a smaller image, or a checkpoint of larger size."
+            )
+
+    def restore(self) -> Restoration:
+        image = _to_device(self.request, self.device)
+        factor, scale = self.request.factor, self.request.scale or 1
+        small = _shrink(image, factor) if factor else image
+        samples = yield [NetworkInput(*self._seen(small[0], frame), i) for i, frame in self.frames]
+        result = image[0].clone() if factor else imaging.resample.upsample_bytes(image, self.size)[0].clone()
+        for (i, _), sample in zip(self.frames, samples, strict=True):
+            imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(scale))
+        return result
+
+    def _seen(self, small, frame):
+        warped = imaging.faces.warp_to_frame(small, frame, self.sample_size)
+        strength = min(self.sample_size / frame.side / MAX_FACTOR, 1.0)
+        return imaging.resample.round_to_8_bits(warped / 255), strength
 
 
 def _to_device(request: Request, device):  # -> [1, 3, H, W] uint8
