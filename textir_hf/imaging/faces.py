@@ -57,7 +57,7 @@ class Frame:
         """The same frame in an image that is `factor` times as large."""
         return Frame(self.scale * factor, self.offset * factor)
 
-    def bounds(self, size: tuple[int, int], margin: int = 0) -> Box:
+    def bounds(self, size: Sequence[int], margin: int = 0) -> Box:
         """The box around the frame, cut at the borders of an image of `size` (height, width)."""
         corners = self.offset + self.scale * np.array([0, 1, 1j, 1 + 1j])
         left, top = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - margin
@@ -140,7 +140,7 @@ def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic")
     return F.avg_pool2d(warped, finer)[0] if finer > 1 else warped[0]
 
 
-def frame_places(frame: Frame, size: tuple[int, int]) -> tuple[Box, Tensor, Tensor]:
+def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor]:
     """Where the pixels of an image lie in a frame.
 
     Args:

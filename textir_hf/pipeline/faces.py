@@ -37,7 +37,8 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
         boxes, landmarks, scores = detector(resize(image[None], size)[0])
         steps = torch.tensor([rgb.shape[1] / size[1], rgb.shape[0] / size[0]])
         found.append((boxes * steps.repeat(2), landmarks * steps, scores))
-    boxes, landmarks, scores = keep_surest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+    boxes, landmarks, scores = keep_surest(boxes, landmarks, scores)
     faces = []
     for box, points, score in zip(boxes.round().int().tolist(), landmarks.numpy(), scores.tolist(), strict=True):
         left, top, right, bottom = box

@@ -1,5 +1,7 @@
 """The third step: restored pixels to images with their alpha, color profile and settings."""
 
+from itertools import repeat
+
 import numpy as np
 import torch
 from PIL import Image
@@ -55,7 +57,9 @@ def to_output(
     Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
     """
     if output_type == "pil":
-        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
+        return [
+            _to_pil(raster, own) for raster, own in zip(rasters, settings or repeat(None, len(rasters)), strict=True)
+        ]
     same = len({raster.size for raster in rasters}) == 1
     if output_type == "np":
         arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]

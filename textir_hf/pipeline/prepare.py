@@ -175,7 +175,7 @@ def prepare(task: Task, template, options: Options, image, mask, reference, prom
             "scale or a smaller image."
         )
     reference = None if reference is None else to_raster(reference, "reference_image")
-    settings = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
+    settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
     if options.faces is not None:
         settings["faces_found"] = len(frames)
@@ -216,7 +216,7 @@ def result_generators(generator, count: int, variants: int) -> list[list[torch.G
 
 
 def _derive(source: torch.Generator) -> torch.Generator:
-    seed = torch.randint(2**63 - 1, (), generator=source, device=source.device).item()
+    seed = int(torch.randint(2**63 - 1, (), generator=source, device=source.device))
     return torch.Generator(source.device).manual_seed(seed)
 
 

@@ -83,7 +83,7 @@ class _Plan(Plan):
         yield from self._fill(result)
         return self._feather(result)
 
-    def _fill(self, result) -> Restoration:
+    def _fill(self, result):
         for start in range(0, len(self.crops), _AT_ONCE):
             crops = self.crops[start : start + _AT_ONCE]
             inputs = [self._inputs(box, tiles) for box, _, tiles in crops]
