@@ -7,7 +7,7 @@ from functools import cached_property
 from textir_hf import imaging
 from textir_hf.checks import check_range
 from textir_hf.imaging.geometry import Box
-from textir_hf.tasks.base import NetworkInput, Plan, Request, Restoration, Task
+from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 MIN_FACTOR, MAX_FACTOR = 2, 64
@@ -91,9 +91,13 @@ class _TiledPlan(Plan):
     def restore(self) -> Restoration:
         tiles, result = self.tiles(), self.degraded.new_empty(3, *self.size)
         for i, row in enumerate(tiles.rows()):
-            parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in row]
-            samples = yield [NetworkInput(part, self.strength) for part in parts]
-            lines, band = tiles.blend(i, [sample.clamp(0, 1) for sample in samples])
+            for start in range(0, len(row), AT_ONCE):
+                boxes = row[start : start + AT_ONCE]
+                parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in boxes]
+                samples = yield [NetworkInput(part, self.strength) for part in parts]
+                for j, sample in enumerate(samples, start):
+                    tiles.add(i, j, sample.clamp(0, 1))
+            lines, band = tiles.finish(i)
             result[:, lines] = imaging.resample.to_bytes(band)
         return result
 
