@@ -12,8 +12,8 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path for a file or a folder, and renames it to `path` when the block ends.
 
-    Where the block raises, what it wrote is removed, and what stood at `path` stays. A symbolic link is written through,
-    and an older file's permissions stay.
+    Where the block raises, what it wrote is removed, and what stood at `path` stays. A symbolic link is written
+    through, and an older file's permissions stay.
 
     Args:
         path: The file or folder to write; the folder that holds it must exist. An older one is replaced.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textir_hf.atomic import replacing
 from textir_hf.hub.cards import INVENTED, card_data, render_card, usage
+from textir_hf.hub.paths import check_conversion
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
@@ -37,18 +38,6 @@ class Converted(NamedTuple):
     digest: str
 
 
-def check_paths(source: Path, output: Path) -> None:
-    """Checks the paths of a conversion before anything is read.
-
-    Raises:
-        ValueError: The file is missing, or the folder is not empty.
-    """
-    if not source.is_file():
-        raise ValueError(f"{source} is no file. Give the path of the authors' net_g_*.pth.")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"The output {output} exists already. Choose another folder.")
-
-
 def convert(source: str | Path, output: str | Path, task: str | None = None, weights: str = "params_ema") -> Converted:
     """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
 
@@ -65,7 +54,7 @@ def convert(source: str | Path, output: str | Path, task: str | None = None, wei
         ValueError: The file is missing, is no such checkpoint, or of another task; or the folder is not empty.
     """
     source, output = Path(source), Path(output)
-    check_paths(source, output)
+    check_conversion(source, output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     model = convert_state(_read(source, weights))
     if task is not None and model.config.task != task:

@@ -9,8 +9,6 @@ import numpy as np
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from PIL import Image
 
-from textir_hf.pipeline.pipeline import TextIRPipeline
-
 _CARDS = Path(__file__).parent.parent.parent / "model_cards"  # in a source checkout
 _LINK = re.compile(r"\]\(((?:samples|results)/[\w.-]+)\)")
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
@@ -40,6 +38,8 @@ def check_folder(folder: str | Path) -> dict[str, Path]:
     if pickles:
         raise ValueError(f"{folder} holds the pickle {pickles[0]}. Publish safetensors alone: remove it.")
     _check_card(folder / "README.md")
+    from textir_hf.pipeline.pipeline import TextIRPipeline  # late: what is wrong above needs no network
+
     pipe = TextIRPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     side = pipe.restorer.config.sample_size

@@ -46,6 +46,7 @@ FORMATS = {
     ".tiff": Format(_ANY, True, {}),
 }
 SUFFIXES = tuple(FORMATS)  # of results
+READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
 
 _OPENING = threading.Lock()
 
