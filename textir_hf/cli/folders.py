@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,15 @@ from tqdm import tqdm
 
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import load_pipeline
-from textir_hf.cli.errors import Stopped, explain, speaking
+from textir_hf.cli.errors import Stopped, explain, say, speaking
 from textir_hf.cli.jobs import Job
 from textir_hf.cli.steps import Steps
 
 if TYPE_CHECKING:
     from textir_hf.pipeline.pipeline import TextIRPipeline
+
+
+_DELAY = 2  # seconds of work for which no bar is shown
 
 
 def restore_folder(steps: Steps, checkpoint: str, jobs: list[Job]) -> int:
@@ -36,12 +39,12 @@ def restore_folder(steps: Steps, checkpoint: str, jobs: list[Job]) -> int:
             pipe.max_pixels = steps.max_pixels
             pipe.set_progress_bar_config(disable=True)
             size = args.batch_size or (1 if pipe.device.type == "cpu" else 8)
-            with tqdm(total=len(left), desc=args.command, unit="image", delay=2) as bar:
+            with tqdm(total=len(left), desc=args.command, unit="image", delay=_DELAY) as bar:
                 for batch in in_batches(left, size):
-                    for job, error in _restore_batch(steps, pipe, batch):
+                    for job, error in _restore_batch(steps, pipe, batch, partial(_say, bar)):
                         done, failed = done + (error is None), failed + (error is not None)
                         if error is not None:
-                            name_file(job.image, explain(error))
+                            name_file(job.image, explain(error), partial(_say, bar))
                         bar.update()
     except KeyboardInterrupt as error:
         raise Stopped(f"stopped, {done} of {len(jobs)} done. Go on with --skip-existing.") from error
@@ -50,13 +53,15 @@ def restore_folder(steps: Steps, checkpoint: str, jobs: list[Job]) -> int:
     return 1 if failed else 0
 
 
-def _restore_batch(steps: Steps, pipe: "TextIRPipeline", jobs: list[Job]) -> Iterator[tuple[Job, Exception | None]]:
+def _restore_batch(
+    steps: Steps, pipe: "TextIRPipeline", jobs: list[Job], write: Callable[[str], None]
+) -> Iterator[tuple[Job, Exception | None]]:
     """Reads, restores and writes images; gives each with what went wrong, if anything did."""
     items = []
     for job in jobs:
         try:
             job.output.parent.mkdir(parents=True, exist_ok=True)
-            with speaking(partial(name_file, job.image)):
+            with speaking(partial(name_file, job.image, write=write)):
                 items.append(steps.read(job))
         except Exception as error:
             yield job, error
@@ -70,9 +75,17 @@ def _restore_batch(steps: Steps, pipe: "TextIRPipeline", jobs: list[Job]) -> Ite
         yield item.job, error
 
 
-def name_file(path: Path, text: str) -> None:
+def name_file(path: Path, text: str, write: Callable[[str], None] = say) -> None:
     """Prints a line about a file, whose path stands in it once."""
-    tqdm.write(f"textir: {text}" if str(path) in text else f"textir: {path}: {text}", file=sys.stderr)
+    write(text if str(path) in text else f"{path}: {text}")
+
+
+def _say(bar: tqdm, text: str) -> None:
+    """Prints a line above a bar; `tqdm.write` would show it before its time."""
+    if bar.format_dict["elapsed"] < _DELAY:
+        say(text)
+    else:
+        tqdm.write(f"textir: {text}", file=sys.stderr)
 
 
 def _check_folder(folder: Path) -> None:

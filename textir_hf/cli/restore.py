@@ -1,6 +1,7 @@
 """The commands that restore images: one for each task, `edit` and `sweep`."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from textir_hf.checks import check_beta, check_range
@@ -79,7 +80,7 @@ def restore(args: argparse.Namespace) -> int:
         return restore_folder(steps, checkpoint, jobs)
     (job,) = jobs
     if not (args.skip_existing and job.output.exists()):
-        with speaking(lambda text: name_file(job.image, text)):
+        with speaking(partial(name_file, job.image)):
             item = steps.read(job)
         pipe = load_pipeline(checkpoint, args.device, args.dtype)
         pipe.max_pixels = steps.max_pixels
