@@ -29,6 +29,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             if path.exists():
                 shutil.copymode(path, temporary)
             temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write names no file
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
