@@ -74,6 +74,8 @@ def bulk(args: argparse.Namespace) -> int:
 
     state = PartialState(cpu=not torch.accelerator.is_available())
     facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(checkpoint)}
+    if Path(args.dataset).exists():
+        facts["dataset"] = str(Path(args.dataset).resolve())
     with state.main_process_first():
         shards = Shards(args.output, facts, state.process_index)
         known = shards.finished() | shards.failed()

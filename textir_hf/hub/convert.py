@@ -139,20 +139,22 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
 
 def _shapes(state: dict[str, Tensor], levels: int) -> dict:
     try:
-        first, scales = state["conv_body_first.0.weight"], state["condition_scale1.0.weight"]
+        in_channels, scales = state["conv_body_first.0.weight"].shape[1], state["condition_scale1.0.weight"].shape[1]
         channels = tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels))
         style_dim, embedding_dim = (
             state["style_conv1.modulated_conv.modulation.weight"].shape[1],
             state["final_linear.weight"].shape[1],
         )
         out_channels = state["out_conv.0.weight"].shape[0] if "out_conv.0.weight" in state else 3
-    except (KeyError, IndexError) as error:
+    except KeyError as error:
         raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing.") from error
-    strength_source = "input" if scales.shape[1] == 1 else "embedding"
+    except IndexError as error:
+        raise ValueError("This is no checkpoint of TextIR's release: a weight has too few dimensions.") from error
+    strength_source = "input" if scales == 1 else "embedding"
     return {
-        "task": _task_of(first.shape[1], out_channels, strength_source).name,
+        "task": _task_of(in_channels, out_channels, strength_source).name,
         "sample_size": 16 * 2 ** (levels - 1),
-        "in_channels": first.shape[1],
+        "in_channels": in_channels,
         "out_channels": out_channels,
         "channels": channels,
         "embedding_dim": embedding_dim,
