@@ -18,7 +18,7 @@ from test_tasks import Denoising
 from textir_hf import TextIRPipeline, TextRecentering
 from textir_hf.cli.arguments import with_flags
 from textir_hf.cli.errors import explain
-from textir_hf.cli.main import main
+from textir_hf.cli.main import build_parser, main
 from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.tasks import TASKS, embedded_checkpoints
@@ -251,7 +251,10 @@ MISTAKES = [
     ("upscale", ["--scale", "1.5"], {}, "--scale must lie in 2..64, got 1.5"),
     ("upscale", ["--scale", "65"], {}, "--scale must lie in 2..64, got 65"),
     ("upscale", ["--scale", "4", "--tile", "0"], {}, "--tile must be a whole number"),
-    ("upscale", ["--scale", "4", "--box", "1,2"], {}, '--box must be "face" or LEFT,TOP,RIGHT,BOTTOM in pixels'),
+    ("upscale", ["--scale", "4", "--box", "1,2"], {}, "--box must be LEFT,TOP,RIGHT,BOTTOM in pixels, got 1,2"),
+    ("upscale", ["--scale", "4", "--box", "1,2,9,9", "--faces", "all"], {}, "--box and --faces cannot both be given"),
+    ("upscale", ["--scale", "4", "--faces", "0"], {}, "--faces must be all, auto, largest, or numbers"),
+    ("upscale", ["--scale", "4", "--face-prompt", "a face"], {}, "--face-prompt needs --faces"),
     ("upscale", ["--scale", "4", "--box", "0,0,99,9"], {}, "--box must lie in the image of 40x36 pixels"),
     ("edit", [], {}, "edit needs --region, --factor or --colors"),
     ("edit", ["--factor", "4", "--colors"], {}, "--factor and --colors cannot be given together"),
@@ -312,11 +315,15 @@ sys.exit(codes.count(2) != {len(lines) - 2})
     assert result.stderr.splitlines()[-1] == "[]"
 
 
-def test_a_face_that_is_not_there_is_missed_before_a_network_is_loaded(folder, capsys):
-    assert run("upscale", "--scale", 2, "--box", "face", task="nowhere/at-all") == 2
-    assert "No upright frontal face was found in the image. Give its --box LEFT," in capsys.readouterr().err
-    assert run("upscale", "--scale", 2, "--box", "face", image="images", output="out") == 1
-    assert capsys.readouterr().err.count("No upright frontal face") == 3
+def test_faces_have_flags(folder, capsys):
+    assert run("upscale", "--scale", 2, "--faces", "largest", image="images", output="out") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 3 and all(f"textir: images/{i}.png: " in err for i in range(3))
+    assert run("upscale", "--scale", 2, "--faces", "auto", output="auto.png", task="textir-mini-super-resolution") == 0
+    settings = read_settings(open_image("auto.png"))
+    assert settings["faces"] == "auto" and settings["faces_found"] == 0
+    args = build_parser().parse_args(words("upscale", "--faces", "1,3", "--face-prompt", "a man"))
+    assert args.faces == [1, 3] and args.face_prompts == ["a man"]
 
 
 def test_unfit_checkpoints_are_one_line(folder, capsys):

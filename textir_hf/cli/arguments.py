@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -49,13 +50,20 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def box(text: str) -> str | tuple[int, ...]:
-    """ "face", or the four sides of a box."""
-    if text == "face":
-        return text
+def box(text: str) -> tuple[int, ...]:
+    """The four sides of a box."""
     if not re.fullmatch(r"\d{1,9}(,\d{1,9}){3}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f'must be "face" or LEFT,TOP,RIGHT,BOTTOM in pixels, got {text}')
+        raise argparse.ArgumentTypeError(f"must be LEFT,TOP,RIGHT,BOTTOM in pixels, got {text}")
     return tuple(int(value) for value in text.split(","))
+
+
+def faces(text: str) -> str | list[int]:
+    """Which faces of a photo."""
+    if text in ("all", "auto", "largest"):
+        return text
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be all, auto, largest, or numbers such as 1,3, got {text}")
+    return [int(value) for value in text.split(",")]
 
 
 def sentence(text: str) -> str:
@@ -96,7 +104,14 @@ FLAGS = {
     ),
     "mask_image": Flag("--mask", {"type": Path, "help": "white = repaint; one for all, or a folder of the same names"}),
     "scale": Flag("--scale", {"type": finite_number, "help": "how many times larger, 2 to 64"}),
-    "box": Flag("--box", {"type": box, "help": 'part to look at: "face", or LEFT,TOP,RIGHT,BOTTOM in pixels'}),
+    "box": Flag("--box", {"type": box, "help": "part to look at: LEFT,TOP,RIGHT,BOTTOM in pixels"}),
+    "faces": Flag(
+        "--faces", {"type": faces, "help": "restore faces upright: all, largest, numbers such as 1,3, or auto (if any)"}
+    ),
+    "face_prompts": Flag(
+        "--face-prompt",
+        {"action": "append", "type": sentence, "help": "what a face should show; one for each"},
+    ),
     "feather": Flag(
         "--feather", {"type": finite_number, "default": 0.0, "help": "soft border inside the mask, pixels (0)"}
     ),
@@ -109,6 +124,11 @@ FLAGS = {
     ),
 }
 FILES = ("mask_image", "reference_image", "region")  # arguments that are image files
+
+
+def with_companions(arguments: Iterable[str]) -> list[str]:
+    """Arguments in their order, each once, and those that only make sense with one of them."""
+    return list(dict.fromkeys(name for a in arguments for name in (a, *(["face_prompts"] if a == "faces" else []))))
 
 
 def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None:
@@ -138,7 +158,6 @@ def with_flags(message: str, names: dict[str, str] | None = None) -> str:
 
     message = re.sub(r"^\w+(?= (must|cannot|has|reaches|marks|needs)\b)", replaced, message)
     message = re.sub(r"\b[a-z]+_[a-z]+\b", replaced, message)
-    message = message.replace("box=(left, top, right, bottom)", "--box LEFT,TOP,RIGHT,BOTTOM")
     parts = re.match(r"(.*: edit with )(\w+)(, got )(.*)\.$", message)
     if parts:
         given = ", ".join(flags.get(name, name) for name in parts[4].split(", "))

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from textir_hf.checks import check_beta, check_range
-from textir_hf.cli.arguments import FILES, FLAGS, add_flag, finite_number, seed
+from textir_hf.cli.arguments import FILES, FLAGS, add_flag, finite_number, seed, with_companions
 from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint, load_pipeline
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
@@ -23,7 +23,7 @@ def add_task_command(commands, task: Task) -> None:
     command.set_defaults(run=restore, task=task)
     for argument in ("prompt", "beta", "strength", "reference_image"):
         add_flag(command, argument)
-    for argument in (*task.requires, *task.accepts):
+    for argument in with_companions((*task.requires, *task.accepts)):
         add_flag(command, argument, **({"required": True} if argument in FILES and argument in task.requires else {}))
 
 
@@ -32,10 +32,10 @@ def add_edit_commands(commands) -> None:
     command = _new_command(commands, "edit", "change good images by degrading and restoring them")
     command.set_defaults(run=restore, task=None, reference_image=None)
     accepted = [argument for task in TASKS.values() for argument in task.edit_accepts]
-    for argument in dict.fromkeys(("prompt", "beta", "strength", *DEGRADATIONS, *accepted)):
+    for argument in with_companions(("prompt", "beta", "strength", *DEGRADATIONS, *accepted)):
         add_flag(command, argument)
     command = _new_command(commands, "sweep", "draw a labeled grid of edits over prompts, beta, strength and factor")
-    command.set_defaults(run=restore, task=None, reference_image=None, box=None, feather=0.0)
+    command.set_defaults(run=restore, task=None, reference_image=None, box=None, faces=None, feather=0.0)
     several = {"help": "one, or several as rows or columns"}
     add_flag(command, "prompt", **several)
     add_flag(command, "beta", nargs="+", default=[1.0], **several)
@@ -114,11 +114,16 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     for strength in args.strength or ():
         if strength is not None:
             check_range("strength", strength, 0, 1)
-    prompts = args.prompt or []
+    face_prompts = getattr(args, "face_prompts", None) or []
+    prompts = [*(args.prompt or []), *face_prompts]
+    if face_prompts and args.faces is None:
+        raise ValueError("--face-prompt needs --faces: all, or the numbers of the faces.")
     if (any(betas) and not prompts) or any(not p.strip() for p in prompts):
         raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
+    if getattr(args, "box", None) is not None and args.faces is not None:
+        raise ValueError("--box and --faces cannot both be given.")
     if args.task is None:
-        more = {"box": args.box, "feather": args.feather or None}
+        more = {"box": args.box, "faces": args.faces, "feather": args.feather}
         for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
             task.check_edit(region=args.region, factor=factor, colors=args.colors, **more)
         return

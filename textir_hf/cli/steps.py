@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from textir_hf.cli.arguments import FILES, FLAGS
+from textir_hf.cli.arguments import FILES, FLAGS, with_companions
 from textir_hf.cli.jobs import Job
-from textir_hf.imaging.faces import largest_face
 from textir_hf.imaging.files import check_output, open_image, save_image
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.metadata import carry_over
@@ -29,13 +28,11 @@ class Item:
         job: Where it comes from, and where its result goes.
         image: The image.
         mask: Where to repaint or edit, or None.
-        box: The part to look at, or None.
     """
 
     job: Job
     image: Image.Image
     mask: Image.Image | None
-    box: str | tuple[int, ...] | None
 
 
 class Steps:
@@ -68,20 +65,18 @@ class Steps:
             OSError: A file cannot be read.
         """
         image = self.open(job.image)
-        raster, mask, box = to_raster(image), self._mask, getattr(self.args, "box", None)
+        raster, mask = to_raster(image), self._mask
         if job.mask is not None:
             mask = mask or self.open(job.mask)
             to_mask(mask, raster.size, FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name)
-        if isinstance(box, tuple):
-            check_box(box, raster.size)
-        elif box is not None and not self.args.image.is_dir():
-            box = largest_face(raster.rgb)
+        if getattr(self.args, "box", None) is not None:
+            check_box(self.args.box, raster.size)
         if self.grid:
             check_output(job.output)
         else:
             request = Request(raster, scale=getattr(self.args, "scale", None))
             check_output(job.output, self.task.check_result_size(request, self.max_pixels), raster.alpha is not None)
-        return Item(job, image, mask, box)
+        return Item(job, image, mask)
 
     def restore(self, pipe: "TextIRPipeline", items: list[Item]) -> list[Image.Image]:
         """The results of images, made by one call of the pipeline."""
@@ -99,13 +94,13 @@ class Steps:
             "generator": None if args.seed is None else torch.Generator().manual_seed(args.seed),
             "batch_size": args.batch_size,
         }
-        given = {"mask_image": masks or None, "region": masks or None, "box": items[0].box}
+        given = vars(args) | {"mask_image": masks or None, "region": masks or None}
+        taken = (*self.task.requires, *self.task.accepts)
         if args.task is None:
-            taken: tuple[str, ...] = ("region", "factor", "colors", "box", "feather")
+            taken = ("region", "factor", "colors", *self.task.edit_accepts)
         else:
-            taken = (*self.task.requires, *self.task.accepts)
             arguments["reference_image"] = self.reference
-        arguments |= {name: given[name] if name in given else getattr(args, name) for name in taken}
+        arguments |= {name: given[name] for name in with_companions(taken)}
         return (pipe if args.task else pipe.edit)(**arguments).images
 
     def _sweep(self, pipe: "TextIRPipeline", item: Item) -> Image.Image:
