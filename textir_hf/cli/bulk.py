@@ -28,8 +28,18 @@ from textir_hf.tasks import TASKS, Task
 if TYPE_CHECKING:
     from textir_hf.pipeline.pipeline import TextIRPipeline
 
-_FACTS = ("task", "checkpoint", "dataset", "split", "image_column", "mask_column", "prompt", "prompt_column", "scale")
-_FACTS += ("beta", "dtype")
+_FACTS = [
+    "task",
+    "dataset",
+    "split",
+    "image_column",
+    "mask_column",
+    "prompt",
+    "prompt_column",
+    "scale",
+    "beta",
+    "dtype",
+]
 _LAUNCH = "accelerate launch -m textir_hf bulk"
 
 
@@ -132,7 +142,7 @@ def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list
     def restore(items: list) -> list[Image.Image]:
         _, prompts, images, masks = (list(column) for column in zip(*items, strict=True))
         options = {"scale": args.scale, "beta": args.beta, "batch_size": args.batch_size}
-        return pipe(prompts, images, masks if args.mask_column else None, **options).images
+        return pipe(prompts, images, masks if args.mask_column else None, **options)[0]
 
     for (number, prompt, *_), result in restore_each(restore, items) if items else ():
         yield number, result if isinstance(result, Exception) else _result_row(number, prompt, result)

@@ -56,7 +56,7 @@ def demo(output: Path) -> Path:
         for cells in (_inpaint(face), _upscale(face), _colorize()):
             for row, prompts, pipe, arguments in cells:
                 for prompt in prompts:
-                    row.append((f"“{prompt}”", pipe(prompt, **arguments).images[0]))
+                    row.append((f"“{prompt}”", pipe(prompt, **arguments)[0][0]))
                     bar.update()
                 rows.append(row)
     path = output / "demo.png"

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from tqdm import tqdm
 
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say, speaking
 from textir_hf.cli.jobs import Job
-from textir_hf.cli.steps import Steps
+from textir_hf.cli.steps import Item, Steps
 
 if TYPE_CHECKING:
     from textir_hf.pipeline.pipeline import TextIRPipeline
@@ -66,13 +67,15 @@ def _restore_batch(
         except Exception as error:
             yield job, error
     for item, result in restore_each(partial(steps.restore, pipe), items) if items else ():
-        error = result if isinstance(result, Exception) else None
-        if not isinstance(result, Exception):
-            try:
-                steps.write(item, result)
-            except Exception as problem:
-                error = problem
-        yield item.job, error
+        yield item.job, result if isinstance(result, Exception) else _try_to_write(steps, item, result)
+
+
+def _try_to_write(steps: Steps, item: Item, result: Image.Image) -> Exception | None:
+    try:
+        steps.write(item, result)
+    except Exception as error:
+        return error
+    return None
 
 
 def name_file(path: Path, text: str, write: Callable[[str], None] = say) -> None:

@@ -101,7 +101,7 @@ class Steps:
         else:
             arguments["reference_image"] = self.reference
         arguments |= {name: given[name] for name in with_companions(taken)}
-        return (pipe if args.task else pipe.edit)(**arguments).images
+        return (pipe if args.task else pipe.edit)(**arguments)[0]
 
     def _sweep(self, pipe: "TextIRPipeline", item: Item) -> Image.Image:
         from textir_hf.pipeline.sweep import sweep

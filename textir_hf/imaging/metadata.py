@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -35,7 +36,7 @@ def carry_over(source: Image.Image, result: Image.Image) -> None:
 
 def metadata_options(info: dict) -> dict:
     """Pillow's options that write the "exif" and "dpi" of an image's `info`; what cannot be written is left out."""
-    options = {}
+    options: dict[str, Any] = {}
     exif = upright_exif(info["exif"]) if "exif" in info else None
     if exif is not None:
         options["exif"] = exif
