@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
@@ -46,6 +47,7 @@ class TextIRPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "clip->recentering->restorer"
     _optional_components = ["recentering"]
+    max_pixels = MAX_PIXELS  # larger results are refused before work starts
 
     def __init__(
         self,
@@ -270,7 +272,7 @@ class TextIRPipeline(DiffusionPipeline):
         config = self.restorer.config
         strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
         face_prompts = None if face_prompts is None else tuple(prepare.to_prompts(face_prompts))
-        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit)
+        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit, self.max_pixels)
 
     def _restore(
         self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback

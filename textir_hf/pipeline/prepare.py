@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import check_range
+from textir_hf.checks import check_beta, check_range
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.raster import Raster, to_mask, to_raster
@@ -33,6 +33,7 @@ class Options:
         face_prompts: A prompt for each of these faces, or None.
         arguments: `scale`, `factor`, `feather` and `tile`.
         edit: What an edit takes away, or None.
+        max_pixels: Larger results are refused.
     """
 
     beta: float = 1.0
@@ -43,6 +44,7 @@ class Options:
     face_prompts: tuple[Prompt, ...] | None = None
     arguments: dict = field(default_factory=dict)
     edit: str | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,7 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
     Raises:
         ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
     """
-    check_range("beta", beta, -np.inf)
+    check_beta(beta)
     if prompt is not None and prompt_embeds is not None:
         raise ValueError("prompt and prompt_embeds cannot both be given.")
     if prompt_embeds is not None:
@@ -168,12 +170,7 @@ def prepare(task: Task, template, options: Options, image, mask, reference, prom
             f"face_prompts must be one for each of the {len(frames)} faces chosen, got {len(options.face_prompts)}."
         )
     request = Request(raster, mask, box=box, frames=frames, **options.arguments)
-    height, width = task.result_size(request)
-    if height * width > MAX_PIXELS:
-        raise ValueError(
-            f"The result would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller "
-            "scale or a smaller image."
-        )
+    task.check_result_size(request, options.max_pixels)
     reference = None if reference is None else to_raster(reference, "reference_image")
     settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}

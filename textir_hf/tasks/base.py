@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from textir_hf.checks import check_range
+from textir_hf.imaging.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,6 +169,20 @@ class Task(ABC):
     def result_size(self, request: Request) -> tuple[int, int]:
         """Height and width of the result."""
         return request.image.size
+
+    def check_result_size(self, request: Request, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+        """Height and width of the result.
+
+        Raises:
+            ValueError: It would have more than `max_pixels`.
+        """
+        height, width = self.result_size(request)
+        if height * width > max_pixels:
+            raise ValueError(
+                f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
+                "scale or a smaller image, or raise max_pixels."
+            )
+        return height, width
 
     @abstractmethod
     def plan(self, request: Request, sample_size: int, device: torch.device) -> Plan:
