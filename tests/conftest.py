@@ -17,23 +17,13 @@ from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
+from textir_hf.tasks import get_task
 from training import train_clip
 from training.config import TrainingConfig
 
 disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flower", "face", "smiling", "old", "person"]
-SHAPES = {
-    "inpainting": {"in_channels": 4, "out_channels": 3, "strength_source": "encoder"},
-    "super-resolution": {"in_channels": 3, "out_channels": 3, "strength_source": "input"},
-    "colorization": {
-        "in_channels": 1,
-        "out_channels": 2,
-        "strength_source": "encoder",
-        "input_scale": 0.01,
-        "output_scale": 50.0,
-    },
-}
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
@@ -46,8 +36,8 @@ def _seed():
 
 
 def tiny_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
-    config = {"task": task, "sample_size": 32, "channels": (8, 12, 16), "embedding_dim": 32, "style_dim": 8}
-    return TextIRGenerator(**config | SHAPES[task] | changes).eval()
+    sizes = {"sample_size": 32, "channels": (8, 12, 16), "embedding_dim": 32, "style_dim": 8}
+    return TextIRGenerator(**get_task(task).network_config() | sizes | changes).eval()
 
 
 def processor(size: int) -> CLIPImageProcessorPil:

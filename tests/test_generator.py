@@ -174,7 +174,7 @@ def test_strength_of_each_level_weighs_that_level_alone():
     torch.testing.assert_close(same, model(x, c, 0.4)[0])
     others = [model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0] for i in range(3)]
     assert all((o - same).abs().max() > 1e-4 for o in others)
-    with pytest.raises(ValueError, match=r"strength must be \[N\] or \[N, 3\], got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"strength must be a number, \[2\] or \[2, 3\], got \[1, 2\]"):
         model(x, c, torch.zeros(1, 2))
 
 
@@ -187,3 +187,10 @@ def test_large_models_are_saved_in_shards(tmp_path):
     )
     loaded = TextIRGenerator.from_pretrained(tmp_path, variant="fp32", dtype=torch.bfloat16)
     assert loaded.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 2), (2, 3, 1), (0,)])
+def test_strengths_of_another_shape_are_refused(shape):
+    model = tiny_generator("super-resolution")
+    with pytest.raises(ValueError, match=r"strength must be a number, \[2\] or \[2, 3\], got \["):
+        model(torch.rand(2, 3, 32, 32), torch.rand(2, 32), torch.zeros(shape))

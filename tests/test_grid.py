@@ -61,7 +61,7 @@ def test_a_plain_picture_gives_no_confidence():
 
 def test_a_sweep_shows_one_bar_and_leaves_the_pipeline_its_own(pipeline, capsys):
     pipe = pipeline("super-resolution")
-    pipe.set_progress_bar_config(desc="mine")
+    pipe.set_progress_bar_config(desc="mine", delay=0)
     sweep(pipe, picture(), ["a face"], betas=(0, 1), factors=(4,), cell=40)
     said = capsys.readouterr().err
     assert "2/2" in said and set(re.findall(r"\d/(\d+)", said)) == {"2"} and "mine" in said

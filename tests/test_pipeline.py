@@ -311,7 +311,7 @@ def test_alpha_and_settings_go_with_the_result(pipeline):
 
 def test_progress_counts_the_networks_runs(pipeline, capsys):
     pipe = pipeline("super-resolution")
-    pipe.set_progress_bar_config(disable=False)
+    pipe.set_progress_bar_config(delay=0)
     steps = []
     pipe("a face", picture(40, 40), scale=4, tile=64, callback_on_step_end=lambda p, i, t, kw: steps.append((i, t, kw)))
     assert [s[:2] for s in steps] == [(i, i) for i in range(9)] and "9/9" in capsys.readouterr().err
@@ -322,15 +322,15 @@ def test_progress_counts_the_networks_runs(pipeline, capsys):
     [
         ("super-resolution", {"strength": 1.5}, "strength must lie in 0..1, got 1.5"),
         ("super-resolution", {"strength": [0.5]}, "a list of 3, one a level, got 1"),
-        ("super-resolution", {"tile": 16}, "at least 32, got 16"),
-        ("super-resolution", {"feather": 3}, "feather is for inpainting"),
+        ("super-resolution", {"tile": 16}, "at least the trained size 32, got 16"),
+        ("super-resolution", {"feather": 3}, "feather cannot be used"),
         ("super-resolution", {"num_images_per_prompt": 0}, "at least 1, got 0"),
         ("super-resolution", {"prompt_embeds": torch.zeros(1, 32)}, "cannot both be given"),
         ("super-resolution", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, r"must be \[N, 32\]"),
         ("super-resolution", {"templates": ["a photo"]}, "must contain"),
         ("super-resolution", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
         ("colorization", {"box": "face"}, "box cannot be used"),
-        ("colorization", {"tile": 64}, "tile is for super-resolution"),
+        ("colorization", {"tile": 64}, "tile cannot be used"),
         ("inpainting", {"feather": -1}, "at least 0, got -1"),
     ],
 )

@@ -16,10 +16,10 @@ def check_range(name: str, value: float, low: float, high: float = math.inf) -> 
     Raises:
         ValueError: It is no number, NaN, infinite, or out of range.
     """
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high:
-        return
-    if low == -math.inf:
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
-    span = f"at least {low:g}" if high == math.inf else f"in {low:g}..{high:g}"
-    shown = f"{value:g}" if isinstance(value, float) else repr(value)
-    raise ValueError(f"{name} must be a number {span}, got {shown}.")
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}.")
+    if not low <= value <= high:
+        span = f"be at least {low:g}" if high == math.inf else f"lie in {low:g}..{high:g}"
+        raise ValueError(f"{name} must {span}, got {value}.")

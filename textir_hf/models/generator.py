@@ -252,7 +252,13 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             raise ValueError(f"strength must be given for {config.task}: the downscaling factor over 64.")
         if config.strength_source == "embedding" and strength is not None:
             raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-        if isinstance(strength, Tensor) and strength.ndim == 2 and strength.shape[1] not in (1, len(config.channels)):
-            raise ValueError(f"strength must be [N] or [N, {len(config.channels)}], got {list(strength.shape)}.")
+        if isinstance(strength, Tensor) and list(strength.shape) not in (
+            *([], [1], [shape[0]]),
+            *([n, levels] for n in (1, shape[0]) for levels in (1, len(config.channels))),
+        ):
+            raise ValueError(
+                f"strength must be a number, [{shape[0]}] or [{shape[0]}, {len(config.channels)}], "
+                f"got {list(strength.shape)}."
+            )
         if isinstance(generator, list) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")

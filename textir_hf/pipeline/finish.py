@@ -47,13 +47,15 @@ def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, va
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
 
 
-def to_output(rasters: list[Raster], output_type: str, settings: list[dict]) -> list[Image.Image] | np.ndarray | Tensor:
+def to_output(
+    rasters: list[Raster], output_type: str, settings: list[dict] | None = None
+) -> list[Image.Image] | np.ndarray | Tensor | list[np.ndarray] | list[Tensor]:
     """Images as "pil", or as "np" `[N, H, W, 3]` or "pt" `[N, 3, H, W]` in [0, 1].
 
     Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
     """
     if output_type == "pil":
-        return [_to_pil(raster, own) for raster, own in zip(rasters, settings, strict=True)]
+        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
     same = len({raster.size for raster in rasters}) == 1
     if output_type == "np":
         arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]
@@ -62,11 +64,12 @@ def to_output(rasters: list[Raster], output_type: str, settings: list[dict]) -> 
     return torch.stack(tensors) if same else tensors
 
 
-def _to_pil(raster: Raster, settings: dict) -> Image.Image:
+def _to_pil(raster: Raster, settings: dict | None) -> Image.Image:
     image = Image.fromarray(raster.rgb)
     if raster.alpha is not None:
         image.putalpha(Image.fromarray(raster.alpha))
     if raster.profile:
         image.info["icc_profile"] = raster.profile
-    image.info[SETTINGS] = settings
+    if settings is not None:
+        image.info[SETTINGS] = settings
     return image

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -281,7 +282,7 @@ class TextIRPipeline(DiffusionPipeline):
         batch_size = batch_size or (1 if device.type == "cpu" else 8)
         owners = [p for p in prepared for _ in range(variants)]
         with self.progress_bar(total=variants * sum(plan.windows for plan in plans)) as bar:
-            restored = run_all(runs(), partial(self._run_network, device, bar, callback), batch_size)
+            restored = run_all(runs(), partial(self._run_network, device, bar, count(), callback), batch_size)
             rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
         self.maybe_free_model_hooks()
         name, seeds = Path(str(self.name_or_path or "")).name, prepare.seeds_of(generator, len(owners))
@@ -292,9 +293,9 @@ class TextIRPipeline(DiffusionPipeline):
         output = finish.to_output(rasters, output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
 
-    def _run_network(self, device, bar, callback, batch) -> Tensor:
-        samples = forward(self.restorer, device, batch)
+    def _run_network(self, device, bar, steps, callback, batch) -> Tensor:
+        samples, step = forward(self.restorer, device, batch), next(steps)
         bar.update(len(batch))
         if callback is not None:
-            callback(self, bar.n - 1, bar.n - 1, {})
+            callback(self, step, step, {})
         return samples

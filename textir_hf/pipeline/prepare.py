@@ -143,7 +143,8 @@ def prepare(task: Task, image, mask, reference, prompt, prompt_embeds, box, argu
             "scale or a smaller image."
         )
     other = raster if reference is None else to_raster(reference, "reference_image")
-    given = {"prompt": None if prompt is None else list(prompt), "box": box} | arguments | given
+    words = None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
+    given = {"prompt": words, "box": box} | arguments | given
     given["mask_sha256"] = None if mask is None else hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
     return Prepared(request, prompt, prompt_embeds, other, given)
 

@@ -137,6 +137,8 @@ class Task(ABC):
 
     def check_edit(self, **arguments) -> None:
         """Checks the arguments of an edit that only some tasks take, as `check_call`; False means not given."""
+        if self.degradation is None:
+            raise ValueError(f"A checkpoint for {self.name} cannot edit.")
         given = [name for name, value in arguments.items() if value is not None and value is not False]
         foreign = [n for n in given if n in DEGRADATIONS and n != self.degradation and n not in self.edit_accepts]
         if self.degradation not in given or foreign:

@@ -1,0 +1,160 @@
+"""What a call promises besides its pixels: work is done once, bounded, in batches, and can be repeated."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import hole, picture
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_guarantees import noisy, random_mask
+
+from textir_hf.pipeline import condition, prepare
+
+TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
+quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@quick
+@given(st.integers(2, 5), st.integers(5, 90), st.integers(5, 90), st.integers(0, 99))
+def test_batches_are_their_singles_within_a_level(pipeline, task, batch_size, width, height, seed):
+    pipe, images = noisy(pipeline(task)), [picture(width, height, seed + i) for i in range(3)]
+    masks = [random_mask(width, height, seed + i) for i in range(3)]
+    options = TASKS[task] | (
+        {"mask_image": masks} if task == "inpainting" else {"tile": 32} if "scale" in TASKS[task] else {}
+    )
+
+    def call(**kwargs):
+        generator = torch.Generator().manual_seed(seed)
+        results = pipe("a face", images, generator=generator, num_images_per_prompt=2, **options, **kwargs).images
+        return np.stack([np.asarray(r) for r in results]).astype(int)
+
+    singles, batches = call(batch_size=1), call(batch_size=batch_size)
+    assert len(singles) == 6 and np.abs(singles - batches).max() <= 1
+
+
+def test_a_batch_really_is_one_run_of_the_network(pipeline):
+    pipe, steps = pipeline("super-resolution"), []
+    pipe(
+        "a face",
+        picture(40, 40),
+        scale=4,
+        tile=64,
+        batch_size=3,
+        callback_on_step_end=lambda p, i, t, kw: steps.append(i),
+    )
+    assert steps == [0, 1, 2]  # nine tiles, a row at a time
+    steps.clear()
+    pipe(
+        "a face",
+        [picture(seed=i) for i in range(5)],
+        scale=2,
+        batch_size=4,
+        tile=256,
+        callback_on_step_end=lambda p, i, t, kw: steps.append(i),
+    )
+    assert steps == [0, 1]
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 1, 0"):
+        pipe("a face", picture(), scale=2, batch_size=0)
+
+
+def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
+    pipe, texts, decoded, faces = pipeline("inpainting"), [], [], []
+    embed, raster = condition.embed_texts, prepare.to_raster
+
+    def count(log, function):
+        return lambda *args: (log.append(args), function(*args))[1]
+
+    monkeypatch.setattr(condition, "embed_texts", count(texts, embed))
+    monkeypatch.setattr(prepare, "to_raster", count(decoded, raster))
+    monkeypatch.setattr(prepare, "largest_face", count(faces, lambda rgb: (0, 0, 32, 32)))
+    prompts = ["a red flower", "a face", "a red flower"]
+    pipe(prompts, picture(), hole(), box="face", templates=["a {}", "the {}"], num_images_per_prompt=4)
+    assert [t[2] for t in texts] == [["a a red flower", "the a red flower"], ["a a face", "the a face"]]
+    assert len(decoded) == 3 and len(faces) == 3  # one for each of the three requests
+
+
+@pytest.mark.parametrize(
+    ("task", "call", "options"),
+    [
+        ("inpainting", "__call__", {"mask_image": hole(), "box": (2, 2, 36, 34), "feather": 3.0, "beta": 0.5}),
+        ("inpainting", "edit", {"region": hole(), "strength": [0.2, 0.5, 0.9], "feather": 2.0}),
+        ("super-resolution", "__call__", {"scale": 5, "tile": 64, "templates": ["a {}", "red {}"], "beta": 0}),
+        ("super-resolution", "__call__", {"scale": 4, "box": (4, 4, 12, 12), "prompt": [["a face", "a flower"]]}),
+        ("super-resolution", "edit", {"factor": 4, "region": hole(), "beta": 1.5}),
+        ("super-resolution", "edit", {"factor": 8, "box": (3, 5, 38, 33), "strength": 0.0}),
+        ("colorization", "__call__", {"beta": 0.25}),
+        ("colorization", "edit", {"colors": True, "region": hole()}),
+    ],
+)
+def test_a_result_can_be_made_again_from_its_settings(pipeline, task, call, options):
+    pipe = noisy(pipeline(task))
+    asked = {"prompt": "a red flower", "image": picture()} | options
+    generator = torch.Generator().manual_seed(3)
+    results = getattr(pipe, call)(**asked, generator=generator, num_images_per_prompt=3).images
+    assert len({r.tobytes() for r in results}) == 3
+    for result in results:
+        found = result.info["textir"]
+        images = {name: asked[name] for name in ("image", "mask_image", "region") if name in asked}
+        names = set(found) & {"prompt", "beta", "strength", "scale", "factor", "box", "feather", "tile", "templates"}
+        again = {name: found[name] for name in names}
+        again["prompt"] = [again["prompt"]]
+        again["strength"] = list(s) if isinstance(s := again.get("strength"), tuple) else s
+        method = pipe.edit if "edit" in found else pipe
+        again |= {"colors": True} if found.get("edit") == "colors" else {}
+        if not again["feather"]:
+            again.pop("feather")
+        generator = torch.Generator().manual_seed(found["seed"])
+        count = found["variant"] + 1
+        copies = method(**images, **again, generator=generator, num_images_per_prompt=count).images
+        assert copies[found["variant"]].tobytes() == result.tobytes()
+    assert found["variant"] == 2 and ("mask_sha256" in found) == ("mask_image" in asked or "region" in asked)
+
+
+def test_a_result_that_is_too_large_is_refused_before_any_work(pipeline):
+    pipe = pipeline("super-resolution")
+    with pytest.raises(ValueError, match="The result would have 192000x192000 pixels, more than 100 million"):
+        pipe("a face", np.zeros((3000, 3000, 3), np.uint8), scale=64)
+    with pytest.raises(ValueError, match="more than 100 million"):
+        pipe("a face", [np.zeros((8, 8, 3), np.uint8), np.zeros((4000, 4000, 3), np.uint8)], scale=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": float("nan")}, "beta must be a finite number, got nan"),
+        ({"beta": float("inf")}, "beta must be a finite number, got inf"),
+        ({"beta": "1"}, "beta must be a number, got '1'"),
+        ({"beta": True}, "beta must be a number, got True"),
+        ({"feather": float("nan")}, "feather must be a finite number"),
+        ({"strength": float("nan")}, "strength must be a finite number"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(pipeline, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline("inpainting")(**{"prompt": "a face", "image": picture(), "mask_image": hole()} | options)
+
+
+def test_generators_of_a_batch_are_copies_and_advance_once(pipeline):
+    pipe, images = noisy(pipeline("super-resolution")), [picture(seed=i) for i in range(3)]
+    source, alone = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    first = pipe("a face", images, scale=2, generator=source).images
+    second = pipe("a face", images[1], scale=2, generator=source).images[0]
+    singles = [pipe("a face", images[1], scale=2, generator=alone).images[0] for _ in range(2)]
+    assert first[1].tobytes() == singles[0].tobytes() and second.tobytes() == singles[1].tobytes()
+    assert singles[0].tobytes() != singles[1].tobytes()
+
+
+def test_the_index_names_the_package_alone(pipeline, tmp_path):
+    pipe = pipeline("colorization")
+    pipe.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["restorer"] == ["textir_hf", "TextIRGenerator"] and index["clip"] == ["textir_hf", "MiniCLIPModel"]
+    assert index["recentering"] == ["textir_hf", "TextRecentering"]
+
+
+def test_lists_of_other_lengths_are_refused(pipeline):
+    with pytest.raises(ValueError, match="prompt must be one or a list of 3, got 2"):
+        pipeline("colorization")(["a face", "a flower"], [picture()] * 3)

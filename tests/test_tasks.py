@@ -1,0 +1,194 @@
+"""Tasks on images of any size, around networks that are one line long; and a fourth task."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textir_hf.imaging.raster import Raster, to_raster
+from textir_hf.imaging.resample import fit, upsample_bytes
+from textir_hf.tasks import TASKS, embedded_checkpoints, get_task
+from textir_hf.tasks.base import NetworkInput, Plan, Request, Task
+
+CPU = torch.device("cpu")
+INPAINTING, SUPER_RESOLUTION, COLORIZATION = (TASKS[n] for n in ("inpainting", "super-resolution", "colorization"))
+
+
+def drive(plan: Plan, network):
+    """Runs a plan with a function in the network's place: the result `[H, W, 3]`, and the inputs in their order."""
+    restoration, inputs = plan.restore(), []
+    asked = next(restoration)
+    try:
+        while True:
+            inputs += asked
+            asked = restoration.send([network(single.degraded[None])[0] for single in asked])
+    except StopIteration as done:
+        assert len(inputs) == plan.windows
+        return done.value.movedim(0, -1).numpy(), inputs
+
+
+def identity(x):
+    return x
+
+
+def upsampled(image: Raster, size):
+    return upsample_bytes(torch.from_numpy(image.rgb).movedim(-1, 0)[None], size)[0].movedim(0, -1).numpy()
+
+
+@pytest.mark.parametrize("size", [(40, 60), (64, 64), (100, 70), (257, 130)])
+def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
+    image = to_raster(picture(size[1] // 2, size[0] // 2))
+    size = tuple(2 * side for side in image.size)
+    plan = SUPER_RESOLUTION.plan(Request(image, scale=2, tile=64), 32, CPU)
+    result, inputs = drive(plan, identity)
+    assert np.array_equal(result, upsampled(image, size)) and {i.strength for i in inputs} == {2 / 64}
+    assert max(max(i.degraded.shape) for i in inputs) <= 64
+
+
+def test_seams_blend_what_tiles_say_differently():
+    steps = iter(torch.linspace(0.2, 0.8, 3))
+    plan = SUPER_RESOLUTION.plan(Request(to_raster(picture(40, 10)), scale=4, tile=64), 32, CPU)
+    result, _ = drive(plan, lambda x: torch.full_like(x, float(next(steps))))
+    row = result[20, :, 0].astype(int)
+    assert row[0] == 51 and row[-1] == 204 and (np.diff(row) >= 0).all() and np.diff(row).max() < 20
+
+
+def test_a_boxed_upscale_is_bicubic_elsewhere():
+    image = to_raster(picture(60, 50))
+    plan = SUPER_RESOLUTION.plan(Request(image, scale=4, box=(10, 5, 26, 21)), 32, CPU)
+    result, [single] = drive(plan, torch.zeros_like)
+    plain = upsampled(image, (200, 240))
+    assert single.degraded.shape == (3, 32, 32) and single.strength == pytest.approx(2 / 64)
+    outside = np.ones((200, 240), bool)
+    outside[20:84, 40:104] = False
+    assert np.array_equal(result[outside], plain[outside]) and result[45:60, 65:80].max() == 0
+    with pytest.raises(ValueError, match="box has 30x30 pixels, and this checkpoint restores to 32"):
+        SUPER_RESOLUTION.plan(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(20, 120), st.integers(20, 120), st.integers(2, 64), st.data())
+def test_a_boxed_edit_changes_nothing_outside_its_box_or_says_why(height, width, factor, data):
+    left, top = data.draw(st.integers(0, width - 4)), data.draw(st.integers(0, height - 4))
+    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+    image = to_raster(picture(width, height))
+    try:
+        plan = SUPER_RESOLUTION.plan(Request(image, factor=factor, box=(left, top, right, bottom)), 32, CPU)
+    except ValueError as error:
+        assert "it has nothing to add" in str(error)
+        return
+    result, _ = drive(plan, lambda x: 1 - x)
+    changed = (result != image.rgb).any(-1)
+    changed[top:bottom, left:right] = False
+    assert result.shape == image.rgb.shape and not changed.any()
+
+
+def test_a_feather_lies_inside_the_mask():
+    image = Raster(np.full((60, 60, 3), 200, np.uint8))
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:60] = True  # touches the border, where nothing is to be blended
+
+    def filled(feather):
+        request = Request(image, mask, feather=feather, box=(0, 0, 60, 60))
+        return drive(INPAINTING.plan(request, 64, CPU), lambda x: torch.zeros_like(x[:, :3]))[0]
+
+    hard, soft, wide = filled(0), filled(5), filled(500)
+    assert (hard[mask] == 0).all() and (hard[~mask] == 200).all() and (soft[~mask] == 200).all()
+    assert (np.diff(soft[20:25, 50, 0].astype(int)) < 0).all() and soft[30, 59, 0] == 0 and 100 < soft[20, 30, 0] < 200
+    assert wide[30, 50, 0] == 0
+
+
+def test_many_regions_are_all_filled():
+    mask = np.zeros((1600, 100), bool)
+    mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
+    request = Request(to_raster(picture(100, 1600)), mask)
+    plan = INPAINTING.plan(request, 16, CPU)
+    result, _ = drive(plan, lambda x: torch.zeros_like(x[:, :3]))
+    assert plan.windows > 32 and (result[mask] == 0).all()
+    assert np.array_equal(result[~mask], request.image.rgb[~mask])
+
+
+@pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (40, 1000)])
+def test_no_input_of_the_network_grows_with_the_images_long_side(shape):
+    image = to_raster(picture(shape[1], shape[0]))
+    mask = np.zeros(shape, bool)
+    mask[2:-2, 2:-2] = True
+    plans = [
+        (INPAINTING.plan(Request(image, mask), 32, CPU), lambda x: x[:, :3]),
+        (COLORIZATION.plan(Request(image), 32, CPU), lambda x: x.expand(-1, 2, -1, -1) * 0),
+        (SUPER_RESOLUTION.plan(Request(image, scale=2), 32, CPU), identity),
+    ]
+    for plan, network in plans:
+        result, inputs = drive(plan, network)
+        assert plan.windows > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
+        assert result.shape[1] % shape[1] == 0
+
+
+def test_gray_colors_give_the_lightness_back():
+    gray = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
+    plan = COLORIZATION.plan(Request(Raster(gray)), 8, CPU)
+    result, [single] = drive(plan, lambda x: torch.zeros(1, 2, *x.shape[-2:]))
+    assert np.array_equal(result, gray) and single.degraded.shape == (1, 8, 8)
+
+
+def test_the_trained_size_never_enlarges():
+    assert fit(100, 50, 64) == (100, 50) and fit(200, 100, 64) == (128, 64)
+
+
+def test_tasks_are_found_by_name():
+    assert get_task("colorization") is COLORIZATION
+    assert embedded_checkpoints() == [
+        "textir-mini-inpainting",
+        "textir-mini-super-resolution",
+        "textir-mini-colorization",
+    ]
+    with pytest.raises(ValueError, match="must be one of inpainting, super-resolution, colorization, got 'denoising'"):
+        get_task("denoising")
+
+
+class Denoising(Task):
+    """A fourth task, as short as one can be."""
+
+    name = "denoising"
+    command = "denoise"
+    summary = "remove noise"
+    usage = 'pipe("a face", image)'
+
+    def plan(self, request, sample_size, device):
+        return DenoisingPlan(request, device)
+
+    def degrade(self, target, rng, draw_mask):
+        generator = torch.Generator().manual_seed(rng.getrandbits(60))
+        return {"degraded": (target + 0.1 * torch.randn(target.shape, generator=generator))[0]}
+
+
+class DenoisingPlan(Plan):
+    windows = 1
+
+    def __init__(self, request, device):
+        self.image = torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)
+
+    def restore(self):
+        (sample,) = yield [NetworkInput(self.image.float() / 255)]
+        return (sample.clamp(0, 1) * 255).round().byte()
+
+
+@pytest.fixture
+def denoising(monkeypatch):
+    monkeypatch.setitem(TASKS, "denoising", Denoising())
+    return TASKS["denoising"]
+
+
+def test_a_fourth_task_goes_through_the_pipeline(denoising, pipeline, tmp_path):
+    pipe = pipeline("denoising")
+    results = pipe(["a red flower", "a face"], picture()).images
+    assert [r.size for r in results] == [(40, 36)] * 2 and results[0].tobytes() != results[1].tobytes()
+    assert results[0].info["textir"]["task"] == "denoising"
+    with pytest.raises(ValueError, match="scale cannot be used with this checkpoint, whose task is denoising"):
+        pipe("a face", picture(), scale=2)
+    with pytest.raises(ValueError, match="A checkpoint for denoising cannot edit"):
+        pipe.edit("a face", picture(), factor=2)
+    pipe.save_pretrained(tmp_path)
+    assert type(pipe).from_pretrained(tmp_path).task is denoising
