@@ -6,36 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset, load_dataset
-from datasets import Image as ImageFeature
+from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
-from textir_hf.imaging.files import SUFFIXES, open_image
-from textir_hf.imaging.raster import to_raster
+from textir_hf.hub.data import open_rows, read_image, read_square
+from textir_hf.imaging.files import SUFFIXES
 
 
 def decode(value: dict, size: int) -> Tensor:
-    """An encoded image as its center square: `[3, size, size]` uint8.
-
-    Args:
-        value: `bytes` or `path`, as `datasets` keeps an image that it does not decode.
-        size: Side in pixels.
-
-    Raises:
-        ValueError: The image is damaged, or none that `open_image` takes.
-    """
-    image = open_image(value["bytes"] or value["path"])
-    square = center_square(Image.fromarray(to_raster(image).rgb), size)
-    return torch.from_numpy(np.array(square)).movedim(-1, 0).contiguous()
-
-
-def center_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest square in the image's middle, resized with an antialiased filter."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    """`read_square` as a tensor: `[3, size, size]` uint8."""
+    return torch.from_numpy(read_square(value, size)).movedim(-1, 0).contiguous()
 
 
 def load_masks(path: str | Path, split: str, size: int) -> Tensor:
@@ -52,16 +34,14 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     path, masks = Path(path).expanduser(), []
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        sources = [(file.name, file) for file in files]
+        encoded = [(file.name, {"path": str(file)}) for file in files]
     elif path.is_file():
-        rows = load_dataset("parquet", data_files=str(path), split="train")
-        chosen = [i for i, value in enumerate(rows["split"]) if value == split]
-        rows = rows.select_columns(["image"]).cast_column("image", ImageFeature(decode=False))
-        sources = [(f"{path.name}, row {i}", rows[i]["image"]["bytes"]) for i in chosen]
+        rows = open_rows(path, split, split_column="split")
+        encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
     else:
         raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
-    for name, source in sources:
-        mask = _to_binary(np.asarray(open_image(source, name=name).convert("L")), name)
+    for name, value in encoded:
+        mask = _to_binary(np.asarray(read_image(value, name).convert("L")), name)
         masks.append(np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)))
     if not masks:
         raise ValueError(f"{path} holds no mask.")
@@ -127,7 +107,7 @@ class TestSet:
         return self._decode(part, row, self.size)
 
     def _decode(self, part: Part, row: int, size: int) -> np.ndarray:
-        return decode(part.rows[row][self.image_column], size).movedim(0, -1).numpy()
+        return read_square(part.rows[row][self.image_column], size, f"Row {row} of {part.name}")
 
     def file(self, index: int) -> str:
         """Where an image comes from."""
@@ -170,22 +150,18 @@ def open_test_set(
     """
     parts = []
     for name in protocol.files or (str(data),):
-        rows = _open_rows(Path(data) / name if protocol.files else data, split)
-        if image_column not in rows.column_names:
-            raise ValueError(f"{name} has no column {image_column!r}, but {', '.join(rows.column_names)}.")
+        source = Path(data).expanduser() / name if protocol.files else data
+        if protocol.files and not source.is_file():
+            raise ValueError(f"{source} does not exist. --data must be the folder that holds it.")
+        # Files are all of the split "train" for `datasets`; a column of theirs may say more.
+        rows = open_rows(source, "train" if Path(source).is_file() else split, image_columns=(image_column,))
         if name not in protocol.candidates and caption_column not in rows.column_names:
             raise ValueError(
                 f"{name} has no column {caption_column!r} of captions, but {', '.join(rows.column_names)}. "
                 "Name it with --caption-column."
             )
-        splits = rows["split"] if "split" in rows.column_names else ["test"] * len(rows)
-        test, training = ([i for i, value in enumerate(splits) if value == part] for part in ("test", "train"))
-        if not test:
-            raise ValueError(f'{name} holds no image of the split "test".')
         columns = [c for c in (image_column, caption_column) if c in rows.column_names]
-        rows = rows.select_columns(columns).cast_column(image_column, ImageFeature(decode=False))
-        most = min(n for n in (limit, protocol.per_file, len(test)) if n)
-        parts.append(Part(name, rows, spread(test, most), training))
+        parts.append(_part(name, rows, columns, limit, protocol.per_file))
     test_set = TestSet(parts, image_column, caption_column, size)
     for i in range(len(test_set)):
         if test_set.file(i) not in protocol.candidates and not test_set.captions(i):
@@ -193,14 +169,10 @@ def open_test_set(
     return test_set
 
 
-def _open_rows(source: str | Path, split: str) -> Dataset:
-    path = Path(source).expanduser()
-    if path.suffix == ".parquet":
-        if not path.is_file():
-            raise ValueError(f"{path} does not exist. --data must be the folder that holds it.")
-        return load_dataset("parquet", data_files=str(path), split="train")
-    if path.is_dir():
-        return load_dataset("imagefolder", data_dir=str(path), split=split)
-    if str(source).count("/") != 1:
-        raise ValueError(f"--data must be a parquet file, a folder or a Hub id, got {source}.")
-    return load_dataset(str(source), split=split)
+def _part(name: str, rows: Dataset, columns: list[str], *limits: int | None) -> Part:
+    splits = rows["split"] if "split" in rows.column_names else ["test"] * len(rows)
+    test, training = ([i for i, value in enumerate(splits) if value == split] for split in ("test", "train"))
+    if not test:
+        raise ValueError(f'{name} holds no image of the split "test".')
+    most = min(n for n in (*limits, len(test)) if n)
+    return Part(name, rows.select_columns(columns), spread(test, most), training)
