@@ -1,4 +1,4 @@
-.PHONY: install test lint demo benchmark cards
+.PHONY: install test lint demo benchmark cards results
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -18,3 +18,6 @@ benchmark:
 
 cards:
 	python -m model_cards.make
+
+results:
+	python -m model_cards.results

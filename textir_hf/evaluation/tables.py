@@ -63,11 +63,12 @@ def markdown(table: Table) -> str:
     """The table in Markdown."""
     lines = [f"| {table.title} | {' | '.join(table.columns)} |", f"|{'---|' * (len(table.columns) + 1)}"]
     for name, cells in table.rows.items():
-        lines.append(f"| {name} | {' | '.join(_text(c, table.digits) for c in cells)} |")
+        lines.append(f"| {name} | {' | '.join(format_cell(c, table.digits) for c in cells)} |")
     return "\n".join(lines)
 
 
-def _text(cell: Cell, digits: int) -> str:
+def format_cell(cell: Cell, digits: int) -> str:
+    """Mean and half interval; empty where nobody measured it."""
     if cell.mean is None:
         return ""
     return f"{cell.mean:.{digits}f}" + ("" if cell.half is None else f" ± {cell.half:.{digits}f}")

@@ -7,8 +7,8 @@ from huggingface_hub import ModelCardData
 from textir_hf.tasks import Task
 
 INVENTED = (
-    "What the network puts where information is missing is invented, not recovered. A result shows no real person's face "
-    "and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
+    "What the network puts where information is missing is invented, not recovered. A result shows no real person's "
+    "face and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
 )
 _CITATION = """```bibtex
 @article{bai2023textir,
