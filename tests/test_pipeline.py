@@ -289,8 +289,6 @@ def test_a_box_says_where_to_look(pipeline):
     assert np.array_equal(around[outside], boxed[outside]) and not np.array_equal(around, boxed)
     with pytest.raises(ValueError, match="reaches out of the box"):
         pipe("a face", image, mask, box=(60, 60, 110, 110))
-    with pytest.raises(ValueError, match="No upright frontal face"):
-        pipe("a face", image, mask, box="face")
     astronaut = Image.fromarray(data.astronaut())
     result = pipeline("super-resolution")("a face", astronaut.resize((64, 64)), scale=4, box=(18, 5, 34, 21))
     assert result.images[0].size == (256, 256)
@@ -329,7 +327,9 @@ def test_progress_counts_the_networks_runs(pipeline, capsys):
         ("super-resolution", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, r"must be \[N, 32\]"),
         ("super-resolution", {"templates": ["a photo"]}, "must contain"),
         ("super-resolution", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
-        ("colorization", {"box": "face"}, "box cannot be used"),
+        ("colorization", {"box": (0, 0, 9, 9)}, "box cannot be used"),
+        ("colorization", {"faces": "all"}, "faces cannot be used"),
+        ("super-resolution", {"faces": "all"}, "has no face_template"),
         ("colorization", {"tile": 64}, "tile cannot be used"),
         ("inpainting", {"feather": -1}, "at least 0, got -1"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_guarantees import noisy, random_mask
 
+from textir_hf.imaging.faces import Frame
 from textir_hf.pipeline import condition, prepare
 
 TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
@@ -69,9 +70,9 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
 
     monkeypatch.setattr(condition, "embed_texts", count(texts, embed))
     monkeypatch.setattr(prepare, "to_raster", count(decoded, raster))
-    monkeypatch.setattr(prepare, "largest_face", count(faces, lambda rgb: (0, 0, 32, 32)))
+    monkeypatch.setattr(prepare, "frames_of", count(faces, lambda rgb, choice, template: (Frame(20, 2),)))
     prompts = ["a red flower", "a face", "a red flower"]
-    pipe(prompts, picture(), hole(), box="face", templates=["a {}", "the {}"], num_images_per_prompt=4)
+    pipe(prompts, picture(), hole(), faces="all", templates=["a {}", "the {}"], num_images_per_prompt=4)
     assert [t[2] for t in texts] == [["a a red flower", "the a red flower"], ["a a face", "the a face"]]
     assert len(decoded) == 3 and len(faces) == 3  # one for each of the three requests
 

@@ -1,59 +1,192 @@
-"""Faces in photos."""
+"""Faces in photos: their order, the frame in which a network knows them, and images warped to that frame and back."""
 
-from functools import cache
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from textir_hf.imaging.geometry import Box
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@cache
-def _detector():
-    from skimage import data, feature
-
-    return feature.Cascade(data.lbp_frontal_face_cascade_filename())
+BORDER = 0.1  # share of a frame's side over which its content fades into what lies around it
 
 
-def find_faces(rgb: np.ndarray, longest: int = 480) -> list[Box]:
-    """Boxes of upright frontal faces, the largest first, from scikit-image's LBP cascade.
-
-    A box is a portrait's: hair and chin are in it, as in the aligned images that face networks learn from.
+class Face(NamedTuple):
+    """A face that was found.
 
     Args:
-        rgb: `[H, W, 3]` uint8.
-        longest: The image is shrunk to this side for the search, pixels.
+        box: left, top, right, bottom in pixels; it may reach out of the image.
+        landmarks: `[5, 2]`, x and y of the eyes (the image's left one first), the nose, the mouth's corners.
+        score: How sure the detector is, 0 to 1.
     """
-    height, width = rgb.shape[:2]
-    step = max(1, -(-max(height, width) // longest))
-    small = rgb[: height // step * step, : width // step * step]
-    small = small.reshape(height // step, step, width // step, step, 3).mean((1, 3)).astype(np.uint8)
-    if min(small.shape[:2]) < 24:
-        return []
-    found = _detector().detect_multi_scale(
-        small, scale_factor=1.1, step_ratio=1, min_size=(24, 24), max_size=small.shape[:2]
-    )
-    boxes = []
-    for face in sorted(found, key=lambda f: (-f["width"] * f["height"], f["r"], f["c"])):
-        side = 1.8 * step * (face["width"] + face["height"]) / 2
-        center = step * (face["c"] + face["width"] / 2), step * (face["r"] + 0.42 * face["height"])
-        side = min(side, width, height)
-        left, top = (
-            round(min(max(m - side / 2, 0), length - side)) for m, length in zip(center, (width, height), strict=True)
-        )
-        boxes.append((left, top, round(left + side), round(top + side)))
-    return boxes
+
+    box: Box
+    landmarks: np.ndarray
+    score: float
+
+    @property
+    def area(self) -> int:
+        """Of the box, pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
 
 
-def largest_face(rgb: np.ndarray) -> Box:
-    """The box of the largest face.
+@dataclass(frozen=True)
+class Frame:
+    """The square in which a network sees a face: a similarity transform, `image = scale * frame + offset`.
+
+    Args:
+        scale: As a complex number: its length is the frame's side in pixels, its angle the face's rotation.
+        offset: The frame's top left corner in the image, x + iy.
+    """
+
+    scale: complex
+    offset: complex
+
+    @property
+    def side(self) -> float:
+        """Of the frame, pixels of the image."""
+        return abs(self.scale)
+
+    def enlarged(self, factor: float) -> Frame:
+        """The same frame in an image that is `factor` times as large."""
+        return Frame(self.scale * factor, self.offset * factor)
+
+    def bounds(self, size: Sequence[int], margin: int = 0) -> Box:
+        """The box around the frame, cut at the borders of an image of `size` (height, width)."""
+        corners = self.offset + self.scale * np.array([0, 1, 1j, 1 + 1j])
+        left, top = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - margin
+        right, bottom = np.ceil([corners.real.max(), corners.imag.max()]).astype(int) + margin
+        left, top, right, bottom = (int(v) for v in (left, top, right, bottom))
+        return max(left, 0), max(top, 0), max(min(right, size[1]), 0), max(min(bottom, size[0]), 0)
+
+
+def reading_order(faces: Sequence[Face]) -> list[Face]:
+    """Faces line by line from the top, each line from the left; a line's faces overlap its first one in height."""
+    remaining, ordered = sorted(faces, key=lambda face: face.box[1] + face.box[3]), []
+    while remaining:
+        _, top, _, bottom = remaining[0].box
+        line = [face for face in remaining if top <= (face.box[1] + face.box[3]) / 2 <= bottom]
+        ordered += sorted(line, key=lambda face: face.box[0])
+        remaining = [face for face in remaining if not any(face is other for other in line)]
+    return ordered
+
+
+def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> list[Face]:
+    """The faces that a caller means, in reading order.
+
+    Args:
+        faces: All faces, in reading order.
+        choice: "all" or "auto", "largest", the number of a face in reading order from 1, or several numbers.
 
     Raises:
-        ValueError: No face was found.
+        ValueError: It is none of these, or there is no face of that number.
     """
-    faces = find_faces(rgb)
-    if not faces:
-        raise ValueError(
-            "No upright frontal face was found in the image. Give its box=(left, top, right, bottom) in pixels, or "
-            "turn the image upright."
-        )
-    return faces[0]
+    if isinstance(choice, str):
+        if choice not in ("all", "auto", "largest"):
+            raise ValueError(f'faces must be "all", "auto", "largest" or numbers from 1, got {choice!r}.')
+        return [max(faces, key=lambda face: face.area)] if choice == "largest" and faces else list(faces)
+    numbers = [choice] if isinstance(choice, int) else list(choice)
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= len(faces) for n in numbers):
+        raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice!r}.")
+    return [faces[n - 1] for n in sorted(set(numbers))]
+
+
+def align(landmarks: np.ndarray, template: Sequence[Sequence[float]]) -> Frame:
+    """The frame in which a face's eyes and mouth lie as nearly as possible at the template's, by least squares.
+
+    Args:
+        landmarks: `[5, 2]` as in `Face`.
+        template: x and y of the eyes and the mouth's corners, in shares of the frame's side, four points.
+    """
+    points = landmarks[[0, 1, 3, 4]].astype(float) @ [1, 1j]
+    targets = np.asarray(template, float) @ [1, 1j]
+    centered = targets - targets.mean()
+    scale = (centered.conj() @ (points - points.mean())) / (centered.conj() @ centered).real
+    return Frame(complex(scale), complex(points.mean() - scale * targets.mean()))
+
+
+def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic") -> Tensor:
+    """An image as seen in a frame; beyond the image's border lies its reflection.
+
+    Args:
+        image: `[C, H, W]`, uint8 or float.
+        frame: The frame.
+        size: Side of the result, pixels.
+        mode: "bicubic" or "bilinear".
+
+    Returns:
+        `[C, size, size]` float, in the image's range but for bicubic's overshoot.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    left, top, right, bottom = frame.bounds(image.shape[-2:], margin=4)
+    if left >= right or top >= bottom:
+        raise ValueError("The face's frame lies outside the image.")
+    part = image[None, :, top:bottom, left:right].float()
+    finer = max(1, round(frame.side / size))  # samples a pixel, against aliasing
+    steps = (torch.arange(size * finer, device=image.device) + 0.5) / (size * finer)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    a, b = frame.scale, frame.offset - complex(left, top)
+    columns, rows = a.real * x - a.imag * y + b.real, a.imag * x + a.real * y + b.imag
+    grid = torch.stack([2 * columns / part.shape[-1] - 1, 2 * rows / part.shape[-2] - 1], -1)[None]
+    warped = F.grid_sample(part, grid, mode=mode, padding_mode="reflection", align_corners=False)
+    return F.avg_pool2d(warped, finer)[0] if finer > 1 else warped[0]
+
+
+def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor]:
+    """Where the pixels of an image lie in a frame.
+
+    Args:
+        frame: The frame.
+        size: Height and width of the image.
+
+    Returns:
+        The box around the frame, in the image; for its pixels their places in the frame, `[h, w, 2]` in shares of the
+        side; and their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
+    """
+    import torch
+
+    left, top, right, bottom = box = frame.bounds(size)
+    rows, columns = torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5
+    y, x = torch.meshgrid(rows - frame.offset.imag, columns - frame.offset.real, indexing="ij")
+    a = 1 / frame.scale
+    places = torch.stack([a.real * x - a.imag * y, a.imag * x + a.real * y], -1)
+    weights = (torch.cat([places, 1 - places], -1).amin(-1) / BORDER).clamp(0, 1)
+    return box, places, weights
+
+
+def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tensor | None = None) -> None:
+    """Blends what was made in a frame into an image, in place; pixels outside the frame stay bit for bit.
+
+    Args:
+        canvas: `[C, H, W]` uint8, changed.
+        content: `[C, S, S]` in [0, 1].
+        frame: Where in the canvas it belongs.
+        where: `[H, W]` bool, pixels that may change; all if left out.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from textir_hf.imaging.resample import resize
+
+    (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
+    if not weights.numel():
+        return
+    side = max(round(frame.side), 1)
+    if side < content.shape[-1]:
+        content = resize(content[None], (side, side))[0]
+    grid = (2 * places - 1)[None].to(content)
+    warped = F.grid_sample(content[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
+    weights = weights.to(content)
+    if where is not None:
+        weights = weights * where[top:bottom, left:right]
+    window = canvas[:, top:bottom, left:right]
+    blended = window + weights * (warped.clamp(0, 1) * 255 - window)
+    window.copy_(torch.where(weights > 0, blended.round().byte(), window))

@@ -14,7 +14,7 @@ def check_box(box: Box, size: tuple[int, int]) -> Box:
     try:
         left, top, right, bottom = (int(v) for v in box)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f'box must be "face" or (left, top, right, bottom) in pixels, got {box!r}.') from error
+        raise ValueError(f"box must be (left, top, right, bottom) in pixels, got {box!r}.") from error
     if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
         raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {(left, top, right, bottom)}.")
     return left, top, right, bottom

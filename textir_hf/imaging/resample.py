@@ -1,5 +1,7 @@
 """Images to and from tensors, and to other sizes. Every filter is antialiased."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -58,9 +60,9 @@ def downsample(images: Tensor, factor: float) -> Tensor:
     return round_to_8_bits(shrink(images, factor))
 
 
-def upsample(images: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(images: Tensor, size: Sequence[int]) -> Tensor:
     """Enlarges `[N, C, H, W]` in [0, 1] to `size` (height, width) by bicubic interpolation and rounds to 8 bits."""
-    large = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+    large = F.interpolate(images, tuple(size), mode="bicubic", antialias=True, align_corners=False)
     return round_to_8_bits(large)
 
 

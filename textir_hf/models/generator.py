@@ -118,6 +118,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         signed_fusion: Leave out the absolute value of Eq. 5, as the authors' release does.
         input_scale: The degraded image is multiplied by this.
         output_scale: The network's output is multiplied by this.
+        face_template: For a network that was trained on aligned faces: x and y of their eyes (the image's left one
+            first) and of the mouth's corners, in shares of the side.
     """
 
     _supports_gradient_checkpointing = True
@@ -137,6 +139,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         signed_fusion: bool = False,
         input_scale: float = 1.0,
         output_scale: float = 1.0,
+        face_template: tuple[tuple[float, float], ...] | None = None,
     ) -> None:
         super().__init__()
         if strength_source not in ("input", "encoder", "embedding"):

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textir_hf.imaging.resample import to_tensor
+from textir_hf.imaging.faces import Frame, warp_to_frame
+from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.models.embedding import embed_images, embed_texts
 from textir_hf.pipeline.prepare import Prepared, Prompt, check_sentences
 
@@ -41,18 +44,37 @@ class Conditions:
         self.pipe, self.templates, self.beta = pipe, templates, beta
         self._known: dict = {}
 
-    def __call__(self, prepared: Prepared) -> Tensor:
+    def __call__(self, prepared: Prepared, face_prompts: tuple[Prompt, ...] | None, sample_size: int) -> list[Tensor]:
+        """Conditions `[1, D]` at unit length: the image's, and where faces have their own, one for each.
+
+        A face's reference is the face itself in its frame, unless the caller gave another.
+
+        Args:
+            prepared: What was asked of an image.
+            face_prompts: A prompt for each of its faces, or None.
+            sample_size: Side of a face's frame, pixels.
+        """
+        image = prepared.request.image.rgb if prepared.reference is None else prepared.reference.rgb
+        conditions = [self._mix(prepared.prompt, prepared.prompt_embeds, image)]
+        frames = prepared.request.frames
+        if face_prompts is None and (self.beta == 1 or prepared.reference is not None):
+            return conditions
+        for prompt, frame in zip(face_prompts or [prepared.prompt] * len(frames), frames, strict=True):
+            seen = image if prepared.reference is not None or self.beta == 1 else _face(image, frame, sample_size)
+            conditions.append(self._mix(prompt, None if face_prompts else prepared.prompt_embeds, seen))
+        return conditions
+
+    def _mix(self, prompt: Prompt | None, prompt_embeds: Tensor | None, image: np.ndarray) -> Tensor:
         """`c = beta E_T(text) + (1 - beta) E_I(reference)`, `[1, D]` at unit length."""
         parts = []
         if self.beta != 0:
-            if prepared.prompt_embeds is not None:
-                text = prepared.prompt_embeds[None].to(self.pipe._execution_device).float()
+            if prompt_embeds is not None:
+                text = prompt_embeds[None].to(self.pipe._execution_device).float()
             else:
-                text = self._once(prepared.prompt, lambda: encode_prompt(self.pipe, prepared.prompt, self.templates))
+                text = self._once(prompt, lambda: encode_prompt(self.pipe, prompt, self.templates))
             parts.append(self.beta * text)
         if self.beta != 1:
-            image = self._once(id(prepared.reference), lambda: self._embed(prepared.reference.rgb))
-            parts.append((1 - self.beta) * image)
+            parts.append((1 - self.beta) * self._once(id(image), lambda: self._embed(image)))
         return F.normalize(sum(parts), dim=1)
 
     def _once(self, key, compute: Callable[[], Tensor]) -> Tensor:
@@ -60,6 +82,11 @@ class Conditions:
             self._known[key] = compute()
         return self._known[key]
 
-    def _embed(self, rgb) -> Tensor:
+    def _embed(self, rgb: np.ndarray) -> Tensor:
         image = to_tensor(rgb, self.pipe._execution_device)
         return embed_images(self.pipe.clip, self.pipe.image_processor, image)
+
+
+def _face(rgb: np.ndarray, frame: Frame, size: int) -> np.ndarray:
+    warped = warp_to_frame(torch.from_numpy(rgb).movedim(-1, 0), frame, size)
+    return to_array(warped[None] / 255)

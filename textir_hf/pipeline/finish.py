@@ -1,5 +1,7 @@
 """The third step: restored pixels to images with their alpha, color profile and settings."""
 
+from itertools import repeat
+
 import numpy as np
 import torch
 from PIL import Image
@@ -32,7 +34,7 @@ def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
 
 
 def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, variant: int) -> dict:
-    """What made a result, so that the same call makes it again: only what differs from the defaults.
+    """What made a result, so that the same call makes it again.
 
     Args:
         prepared: What was asked.
@@ -41,7 +43,7 @@ def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, va
         seed: Of the caller's random generator.
         variant: Number of this result among those for its image, from 0.
     """
-    settings = {"version": __version__, "model": model, "task": task.name} | prepared.given
+    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings
     if seed is not None:
         settings |= {"seed": seed, "variant": variant}
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
@@ -55,7 +57,9 @@ def to_output(
     Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
     """
     if output_type == "pil":
-        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
+        return [
+            _to_pil(raster, own) for raster, own in zip(rasters, settings or repeat(None, len(rasters)), strict=True)
+        ]
     same = len({raster.size for raster in rasters}) == 1
     if output_type == "np":
         arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]

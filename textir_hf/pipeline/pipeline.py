@@ -23,7 +23,8 @@ from textir_hf.tasks import Task, get_task
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
-BoxInput = str | tuple[int, int, int, int]
+Box = tuple[int, int, int, int]
+Faces = str | int | list[int]
 
 
 class TextIRPipeline(DiffusionPipeline):
@@ -127,7 +128,9 @@ class TextIRPipeline(DiffusionPipeline):
         beta: float = 1.0,
         strength: float | list[float] | None = None,
         scale: float | None = None,
-        box: BoxInput | None = None,
+        box: Box | None = None,
+        faces: Faces | None = None,
+        face_prompts: Prompts | None = None,
         feather: float = 0.0,
         tile: int | None = None,
         templates: list[str] | None = None,
@@ -158,9 +161,14 @@ class TextIRPipeline(DiffusionPipeline):
             strength: s of Eq. 4 in 0..1, how much the generated features count against the degraded image's, in place
                 of what the network derives; a list has one for each level, full size first.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
-            box: (left, top, right, bottom) of the part to look at, in pixels, or "face" for the largest face. Networks
-                trained on aligned faces need it in photos. Inpainting then looks at this box instead of the
-                surroundings of each masked region; super-resolution restores the box and enlarges the rest bicubically.
+            box: (left, top, right, bottom) of the part to look at, in pixels. Inpainting then looks at this box instead
+                of the surroundings of each masked region; super-resolution restores the box and enlarges the rest
+                bicubically.
+            faces: Which faces of a photo to restore, each upright in the frame that the network was trained on: "all",
+                "largest", the number of a face in reading order from 1, or several numbers. "auto" means all, and the
+                image as a whole where there is none. Super-resolution enlarges the rest bicubically; inpainting fills
+                in a face's frame what a mask has of it.
+            face_prompts: A prompt for each of these faces, in reading order; then `prompt` may be left out.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
@@ -183,12 +191,12 @@ class TextIRPipeline(DiffusionPipeline):
         """
         if image is None:
             raise ValueError("image must be given: the image to restore.")
-        self.task.check_call(mask_image=mask_image, scale=scale, box=box, feather=feather, tile=tile)
-        arguments = {"scale": scale, "feather": feather, "tile": tile}
+        own = {"scale": scale, "feather": feather, "tile": tile}
+        self.task.check_call(mask_image=mask_image, box=box, faces=faces, **own)
         images = {"image": image, "mask": mask_image, "reference": reference_image}
-        texts = (prompt, prompt_embeds, beta, strength, templates)
+        options = self._options(beta, strength, templates, box, faces, face_prompts, own)
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback_on_step_end)
-        return self._restore(images, box, arguments, {}, texts, *running)
+        return self._restore(images, prompt, prompt_embeds, options, *running)
 
     @torch.no_grad()
     def edit(
@@ -200,7 +208,9 @@ class TextIRPipeline(DiffusionPipeline):
         colors: bool = False,
         beta: float = 1.0,
         strength: float | list[float] | None = None,
-        box: BoxInput | None = None,
+        box: Box | None = None,
+        faces: Faces | None = None,
+        face_prompts: Prompts | None = None,
         feather: float = 0.0,
         templates: list[str] | None = None,
         num_images_per_prompt: int = 1,
@@ -226,13 +236,12 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        task = self.task
-        task.check_edit(region=region, factor=factor, colors=colors, box=box, feather=feather or None)
-        arguments = {"factor": factor, "feather": feather}
+        own = {"factor": factor, "feather": feather}
+        self.task.check_edit(region=region, colors=colors, box=box, faces=faces, **own)
         images = {"image": image, "mask": region, "reference": None}
+        options = self._options(beta, strength, templates, box, faces, face_prompts, own, self.task.degradation)
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
-        texts = (prompt, None, beta, strength, templates)
-        return self._restore(images, box, arguments, {"edit": task.degradation}, texts, *running)
+        return self._restore(images, prompt, None, options, *running)
 
     @torch.no_grad()
     def encode_prompt(self, prompt: Prompts, templates: list[str] | None = None) -> Tensor:
@@ -248,36 +257,47 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        prompts = [(p,) if isinstance(p, str) else tuple(p) for p in prepare.as_list(prompt)]
+        prompts = prepare.to_prompts(prompt)
         return torch.cat([condition.encode_prompt(self, sentences, templates) for sentences in prompts])
 
+    def _options(
+        self, beta, strength, templates, box, faces, face_prompts, own: dict, edit: str | None = None
+    ) -> prepare.Options:
+        if box is not None and faces is not None:
+            raise ValueError("box and faces cannot both be given.")
+        if face_prompts is not None and faces is None:
+            raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
+        config = self.restorer.config
+        strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
+        face_prompts = None if face_prompts is None else tuple(prepare.to_prompts(face_prompts))
+        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit)
+
     def _restore(
-        self, images, box, arguments, given, texts, variants, generator, batch_size, output_type, return_dict, callback
+        self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
-        prompt, prompt_embeds, beta, strength, templates = texts
-        config, task = self.restorer.config, self.task
+        config, task, device = self.restorer.config, self.task, self._execution_device
         if variants < 1 or (batch_size is not None and batch_size < 1):
             raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
         if output_type not in prepare.OUTPUT_TYPES:
             raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
-        strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
+        if prompt is None and embeds is None and options.face_prompts:
+            prompt = [[sentence for sentences in options.face_prompts for sentence in sentences]]
         lists = {name: prepare.as_list(values) for name, values in images.items()}
-        lists["prompt"] = prepare.check_prompts(prompt, prompt_embeds, beta, config.embedding_dim)
-        lists["prompt_embeds"] = [None] if prompt_embeds is None else list(prompt_embeds)
-        given = given | {"beta": beta, "strength": strength, "templates": templates}
+        lists["prompt"] = prepare.check_prompts(prompt, embeds, options.beta, config.embedding_dim)
+        lists["prompt_embeds"] = [None] if embeds is None else list(embeds)
         rows = prepare.broadcast(**lists)
-        prepared = [prepare.prepare(task, **row, box=box, arguments=arguments, given=given) for row in rows]
-        generators = prepare.result_generators(generator, len(prepared), variants)
-        conditions = condition.Conditions(self, templates, beta)
-        device = self._execution_device
+        prepared = [prepare.prepare(task, config.face_template, options, **row) for row in rows]
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
+        generators = prepare.result_generators(generator, len(prepared), variants)
+        conditions = condition.Conditions(self, options.templates, options.beta)
 
         def runs() -> Iterator[Run]:
             for asked, sources in zip(prepared, generators, strict=True):
                 plan = plans.popleft()  # so that it is freed when its results are done
+                shown = conditions(asked, options.face_prompts, config.sample_size)
                 for source in sources:
-                    yield Run(plan.restore(), conditions(asked), strength, source)
+                    yield Run(plan.restore(), shown, options.strength, source)
 
         batch_size = batch_size or (1 if device.type == "cpu" else 8)
         owners = [p for p in prepared for _ in range(variants)]

@@ -2,22 +2,47 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from textir_hf.checks import check_range
-from textir_hf.imaging.faces import largest_face
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.raster import Raster, to_mask, to_raster
+from textir_hf.pipeline.faces import frames_of
 from textir_hf.tasks import Task
 from textir_hf.tasks.base import Request
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What a call says for all its images.
+
+    Args:
+        beta: Share of the text in the condition.
+        strength: s of Eq. 4, one, one for each level, or None.
+        templates: Sentences with "{}" for the prompt.
+        box: (left, top, right, bottom), or None.
+        faces: Which faces are restored in their own frame, or None.
+        face_prompts: A prompt for each of these faces, or None.
+        arguments: `scale`, `factor`, `feather` and `tile`.
+        edit: What an edit takes away, or None.
+    """
+
+    beta: float = 1.0
+    strength: float | tuple[float, ...] | None = None
+    templates: list[str] | None = None
+    box: tuple[int, int, int, int] | None = None
+    faces: str | int | list[int] | None = None
+    face_prompts: tuple[Prompt, ...] | None = None
+    arguments: dict = field(default_factory=dict)
+    edit: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +53,15 @@ class Prepared:
         request: What the task needs to know.
         prompt: Its sentences, or None.
         prompt_embeds: `[D]` in place of a prompt, or None.
-        reference: The image that `beta` mixes with the text.
-        given: What was asked, in words and numbers, for the result's settings.
+        reference: The image that `beta` mixes with the text, if it is not the image itself.
+        settings: What makes the result again, but for the checkpoint and the seed.
     """
 
     request: Request
     prompt: Prompt | None
     prompt_embeds: Tensor | None
-    reference: Raster
-    given: dict
+    reference: Raster | None
+    settings: dict
 
 
 def as_list(value) -> list:
@@ -59,6 +84,11 @@ def broadcast(**lists: list) -> list[dict]:
     return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
 
 
+def to_prompts(prompt) -> list[Prompt]:
+    """A sentence, a list of them, or a list of lists, as a list of prompts."""
+    return [(p,) if isinstance(p, str) else tuple(p) for p in as_list(prompt)]
+
+
 def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
     """The prompts as tuples of sentences.
 
@@ -78,7 +108,7 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
         if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
             raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
         return [None] * len(prompt_embeds)
-    prompts = [None if p is None else (p,) if isinstance(p, str) else tuple(p) for p in as_list(prompt)]
+    prompts: list[Prompt | None] = [None] if prompt is None else [*to_prompts(prompt)]
     if beta != 0:
         for sentences in prompts:
             check_sentences(sentences)
@@ -113,40 +143,52 @@ def check_strength(strength, levels: int, source: str) -> float | tuple[float, .
     return tuple(strength) if several else strength
 
 
-def prepare(task: Task, image, mask, reference, prompt, prompt_embeds, box, arguments: dict, given: dict) -> Prepared:
-    """Decodes one image and what belongs to it.
+def prepare(task: Task, template, options: Options, image, mask, reference, prompt, prompt_embeds) -> Prepared:
+    """Decodes one image and what belongs to it, and checks what was asked of it.
 
     Args:
         task: The checkpoint's.
+        template: Where its network's faces have their eyes and mouth, or None.
+        options: What the call says for all its images.
         image: As the caller gave it.
         mask: Where to repaint or to edit, or None.
-        reference: The image to mix with the text; `image` where it is None.
-        prompt: Its sentences.
-        prompt_embeds: `[D]` in place of sentences.
-        box: (left, top, right, bottom), "face", or None.
-        arguments: `scale`, `factor`, `feather` and `tile`.
-        given: What else was asked, for the settings.
+        reference: The image to mix with the text, or None.
+        prompt: Its sentences, or None.
+        prompt_embeds: `[D]` in place of sentences, or None.
 
     Raises:
         ValueError: Something does not fit the image, or the result would be too large.
     """
     raster = to_raster(image)
-    size = raster.size
-    mask = None if mask is None else to_mask(mask, size)
-    if box is not None:
-        box = largest_face(raster.rgb) if isinstance(box, str) and box == "face" else check_box(box, size)
-    request = Request(raster, mask, box=box, **arguments)
+    mask = None if mask is None else to_mask(mask, raster.size)
+    box = None if options.box is None else check_box(options.box, raster.size)
+    frames = () if options.faces is None else frames_of(raster.rgb, options.faces, template)
+    if options.face_prompts is not None and len(options.face_prompts) != len(frames):
+        raise ValueError(
+            f"face_prompts must be one for each of the {len(frames)} faces chosen, got {len(options.face_prompts)}."
+        )
+    request = Request(raster, mask, box=box, frames=frames, **options.arguments)
     height, width = task.result_size(request)
     if height * width > MAX_PIXELS:
         raise ValueError(
             f"The result would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller "
             "scale or a smaller image."
         )
-    other = raster if reference is None else to_raster(reference, "reference_image")
-    words = None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
-    given = {"prompt": words, "box": box} | arguments | given
-    given["mask_sha256"] = None if mask is None else hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
-    return Prepared(request, prompt, prompt_embeds, other, given)
+    reference = None if reference is None else to_raster(reference, "reference_image")
+    settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
+    settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
+    if options.faces is not None:
+        settings["faces_found"] = len(frames)
+    if options.face_prompts is not None:
+        settings["face_prompts"] = [_words(p) for p in options.face_prompts]
+    for name, pixels in (("mask", mask), ("reference", None if reference is None else reference.rgb)):
+        if pixels is not None:
+            settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return Prepared(request, prompt, prompt_embeds, reference, settings)
+
+
+def _words(prompt: Prompt | None) -> str | list[str] | None:
+    return None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
 
 
 def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator | None]]:
@@ -174,7 +216,7 @@ def result_generators(generator, count: int, variants: int) -> list[list[torch.G
 
 
 def _derive(source: torch.Generator) -> torch.Generator:
-    seed = torch.randint(2**63 - 1, (), generator=source, device=source.device).item()
+    seed = int(torch.randint(2**63 - 1, (), generator=source, device=source.device))
     return torch.Generator(source.device).manual_seed(seed)
 
 

@@ -18,13 +18,13 @@ class Run:
 
     Args:
         restoration: Asks for the network's outputs and returns the restored image.
-        condition: `[1, D]`.
+        conditions: `[1, D]` each: the image's, and perhaps one for each of its faces.
         strength: s of Eq. 4 that the caller gave, one or one a level; None leaves it to the task and the network.
         generator: Source of its noise, or None.
     """
 
     restoration: Restoration
-    condition: Tensor
+    conditions: list[Tensor]
     strength: float | tuple[float, ...] | None
     generator: torch.Generator | None
 
@@ -82,6 +82,10 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     if strengths[0] is not None:
         strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
     generators = [run.generator for run, _ in batch]
-    conditions = torch.cat([run.condition for run, _ in batch]).to(padded)
+    conditions = torch.cat([_condition(run, single) for run, single in batch]).to(padded)
     sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
     return sample[..., :height, :width].float()
+
+
+def _condition(run: Run, single: NetworkInput) -> Tensor:
+    return run.conditions[0 if single.face is None or len(run.conditions) == 1 else 1 + single.face]

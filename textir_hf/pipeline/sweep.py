@@ -46,7 +46,12 @@ def sweep(
     Raises:
         ValueError: A list is empty, or as in `TextIRPipeline.edit`.
     """
-    axes = {"prompt": list(prompts), "factor": list(factors), "strength": list(strengths), "beta": list(betas)}
+    axes: dict[str, list] = {
+        "prompt": list(prompts),
+        "factor": list(factors),
+        "strength": list(strengths),
+        "beta": list(betas),
+    }
     empty = [name for name, values in axes.items() if not values]
     if empty:
         raise ValueError(f"{empty[0]} needs at least one value for a sweep.")
@@ -64,8 +69,8 @@ def sweep(
                 row = [original]
                 for chosen in line:
                     source = None if seed is None else torch.Generator().manual_seed(seed)
-                    result = pipe.edit(image=image, generator=source, **fixed, **chosen).images[0]
-                    row.append((_label(axes, chosen), result))
+                    (results,) = pipe.edit(image=image, generator=source, return_dict=False, **fixed, **chosen)
+                    row.append((_label(axes, chosen), results[0]))
                     bar.update()
                 rows.append(row)
         finally:

@@ -4,8 +4,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from textir_hf.imaging.faces import find_faces
+from textir_hf.imaging.faces import align, choose_faces
 from textir_hf.imaging.raster import to_mask
+from textir_hf.pipeline.faces import PORTRAIT, find_faces
 
 PARTS = {  # left, top, right, bottom in shares of a portrait's box
     "Eyes": (0.1, 0.3, 0.9, 0.6),
@@ -56,10 +57,12 @@ def face_part(image: Image.Image, part: str) -> np.ndarray:
     Raises:
         ValueError: No face was found, and the picture is no square portrait.
     """
-    faces = find_faces(np.asarray(image.convert("RGB")))
+    faces = choose_faces(find_faces(np.asarray(image.convert("RGB"))), "largest")
     if not faces and image.width != image.height:
         raise ValueError("No upright frontal face was found. Paint the mask by hand.")
-    left, top, right, bottom = faces[0] if faces else (0, 0, image.width, image.height)
+    left, top, right, bottom = 0, 0, image.width, image.height
+    if faces:
+        left, top, right, bottom = align(faces[0].landmarks, PORTRAIT).bounds((image.height, image.width))
     width, height = right - left, bottom - top
     shares = np.array(PARTS[part]) * [width, height, width, height]
     x0, y0, x1, y1 = (shares + np.array([left, top, left, top])).round().astype(int)

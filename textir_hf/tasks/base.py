@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from textir_hf.imaging.faces import Frame
     from textir_hf.imaging.geometry import Box
     from textir_hf.imaging.raster import Raster
 
@@ -38,6 +39,7 @@ class Request:
         box: The part to look at.
         feather: Pixels inside the mask over which the old content turns into the new one.
         tile: Side of the tiles, pixels of the result.
+        frames: Of the faces to restore, each in its own frame.
     """
 
     image: Raster
@@ -47,6 +49,7 @@ class Request:
     box: Box | None = None
     feather: float = 0.0
     tile: int | None = None
+    frames: tuple[Frame, ...] = ()
 
 
 class NetworkInput(NamedTuple):
@@ -55,10 +58,12 @@ class NetworkInput(NamedTuple):
     Args:
         degraded: `[C, h, w]`, any size.
         strength: s of Eq. 4 that the task derives, or None to leave it to the network.
+        face: Number of the request's frame that is shown, or None.
     """
 
     degraded: Tensor
     strength: float | None = None
+    face: int | None = None
 
 
 # Yields inputs, is sent an output `[C', h, w]` for each, and returns the restored image `[3, H, W]` uint8.
@@ -122,32 +127,33 @@ class Task(ABC):
         """Checks the arguments of the pipeline's call that only some tasks take.
 
         Args:
-            **arguments: By name; None, or 0 for `feather`, means not given.
+            **arguments: By name; None, False and a feather of 0 mean not given.
 
         Raises:
             ValueError: One is missing, belongs to another task, or is out of range.
         """
-        for name, value in arguments.items():
-            given = value is not None and not (name == "feather" and value == 0)
-            if given and name not in (*self.requires, *self.accepts):
+        given = {name: value for name, value in arguments.items() if _is_given(name, value)}
+        for name in arguments:
+            if name in given and name not in (*self.requires, *self.accepts):
                 raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-            if not given and name in self.requires:
+            if name not in given and name in self.requires:
                 raise ValueError(f"{name} must be given with this checkpoint, whose task is {self.name}.")
-        self.check_values(**{k: v for k, v in arguments.items() if v is not None})
+        self.check_values(**given)
 
     def check_edit(self, **arguments) -> None:
-        """Checks the arguments of an edit that only some tasks take, as `check_call`; False means not given."""
+        """Checks the arguments of an edit that only some tasks take, as `check_call`."""
         if self.degradation is None:
             raise ValueError(f"A checkpoint for {self.name} cannot edit.")
-        given = [name for name, value in arguments.items() if value is not None and value is not False]
-        foreign = [n for n in given if n in DEGRADATIONS and n != self.degradation and n not in self.edit_accepts]
+        given = {name: value for name, value in arguments.items() if _is_given(name, value)}
+        known = (self.degradation, *self.edit_accepts)
+        foreign = [name for name in given if name in DEGRADATIONS and name not in known]
         if self.degradation not in given or foreign:
-            shown = ", ".join(n for n in given if n in DEGRADATIONS) or "nothing"
+            shown = ", ".join(name for name in given if name in DEGRADATIONS) or "nothing"
             raise ValueError(f"This checkpoint's task is {self.name}: edit with {self.degradation}, got {shown}.")
         for name in given:
-            if name not in (self.degradation, *self.edit_accepts) and arguments[name]:
+            if name not in known:
                 raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-        self.check_values(**{name: arguments[name] for name in given})
+        self.check_values(**given)
 
     def check_values(self, feather: float | None = None, **arguments) -> None:
         """Checks the ranges of given arguments, images aside.
@@ -209,3 +215,7 @@ class Task(ABC):
     def example(self, side: int) -> dict:
         """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""
         return {}
+
+
+def _is_given(name: str, value) -> bool:
+    return value is not None and value is not False and not (name == "feather" and value == 0)

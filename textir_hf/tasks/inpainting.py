@@ -19,13 +19,13 @@ class Inpainting(Task):
     usage = 'pipe("a smiling woman", image, mask_image=mask)'
     in_channels = 4
     requires = ("mask_image",)
-    accepts = ("box", "feather")
+    accepts = ("box", "faces", "feather")
     degradation = "region"
-    edit_accepts = ("box", "feather")
+    edit_accepts = ("box", "faces", "feather")
     checkpoint = "textir-mini-inpainting"
 
     def plan(self, request, sample_size, device):
-        return _Plan(request, sample_size, device)
+        return (_FacesPlan if request.frames else _Plan)(request, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
         mask = draw_mask(rng)
@@ -54,13 +54,16 @@ class _Plan(Plan):
     def __init__(self, request: Request, sample_size: int, device) -> None:
         from textir_hf.tasks.tiles import Tiles
 
-        mask, box = request.mask, request.box
-        crops = imaging.masks.mask_crops(mask, sample_size) if box is None else [(box, _inside(mask, box))]
+        crops = self._crops(request, sample_size)
         sizes = [imaging.resample.fit(b[3] - b[1], b[2] - b[0], sample_size) for b, _ in crops]
         tile = MAX_RUN * sample_size
         self.crops = [(*crop, Tiles(size, tile, tile // 4)) for crop, size in zip(crops, sizes, strict=True)]
         self.windows = sum(len(tiles) for *_, tiles in self.crops)
         self.request, self.device = request, device
+
+    def _crops(self, request: Request, sample_size: int):
+        mask, box = request.mask, request.box
+        return imaging.masks.mask_crops(mask, sample_size) if box is None else [(box, _inside(mask, box))]
 
     @cached_property
     def image(self):  # [3, H, W] uint8
@@ -70,10 +73,6 @@ class _Plan(Plan):
     def mask(self):  # [H, W] bool
         return self._to_device(self.request.mask)
 
-    @cached_property
-    def weights(self):  # [H, W] of the new content
-        return self._to_device(imaging.masks.feather_weights(self.request.mask, self.request.feather))
-
     def _to_device(self, array):
         import torch
 
@@ -81,13 +80,26 @@ class _Plan(Plan):
 
     def restore(self) -> Restoration:
         result = self.image.clone()
+        yield from self._fill(result)
+        return self._feather(result)
+
+    def _fill(self, result):
         for start in range(0, len(self.crops), _AT_ONCE):
             crops = self.crops[start : start + _AT_ONCE]
             inputs = [self._inputs(box, tiles) for box, _, tiles in crops]
             samples = iter((yield [single for crop in inputs for single in crop]))
-            for (box, part, tiles), crop in zip(crops, inputs, strict=True):
-                self._paste(result, box, part, tiles.join([next(samples) for _ in crop]))
-        return result
+            for ((left, top, right, bottom), part, tiles), crop in zip(crops, inputs, strict=True):
+                sample = tiles.join([next(samples) for _ in crop])[None]
+                restored = imaging.resample.to_bytes(imaging.resample.resize(sample, (bottom - top, right - left)))[0]
+                window = result[:, top:bottom, left:right]
+                window.copy_(restored.where(self._to_device(part), window))
+
+    def _feather(self, result):
+        if not self.request.feather:
+            return result
+        weights = self._to_device(imaging.masks.feather_weights(self.request.mask, self.request.feather))
+        blended = (weights * result + (1 - weights) * self.image).round().byte()
+        return blended.where(self.mask, self.image)
 
     def _inputs(self, box, tiles) -> list[NetworkInput]:
         left, top, right, bottom = box
@@ -99,14 +111,45 @@ class _Plan(Plan):
         boxes = [box for row in tiles.rows() for box in row]
         return [NetworkInput(degraded[:, top:bottom, left:right]) for left, top, right, bottom in boxes]
 
-    def _paste(self, result, box, part, sample) -> None:
-        left, top, right, bottom = box
-        window = (slice(None), slice(top, bottom), slice(left, right))
-        restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (bottom - top, right - left)))[0]
-        if self.request.feather:
-            weights = self.weights[top:bottom, left:right]
-            restored = (weights * restored + (1 - weights) * self.image[window]).round().byte()
-        result[window] = restored.where(self._to_device(part), result[window])
+
+class _FacesPlan(_Plan):
+    """A region that touches a face is filled in that face's frame; what lies outside the frames, as elsewhere."""
+
+    def __init__(self, request: Request, sample_size: int, device) -> None:
+        super().__init__(request, sample_size, device)
+        self.sample_size = sample_size
+        self.frames = [(i, f) for i, f in enumerate(request.frames) if _touched(request.mask, f)]
+        self.windows += len(self.frames)
+
+    def _crops(self, request, sample_size):
+        import numpy as np
+        from scipy import ndimage
+
+        covered = np.zeros_like(request.mask)
+        for frame in request.frames:
+            (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, request.mask.shape)
+            covered[top:bottom, left:right] |= weights.numpy() == 1
+        labels, _ = ndimage.label(request.mask, np.ones((3, 3)))
+        rest = np.isin(labels, np.unique(labels[request.mask & ~covered])) & request.mask
+        return imaging.masks.mask_crops(rest, sample_size)
+
+    def _fill(self, result):
+        yield from super()._fill(result)
+        samples = yield [NetworkInput(self._seen(frame), face=i) for i, frame in self.frames]
+        for (_, frame), sample in zip(self.frames, samples, strict=True):
+            imaging.faces.paste_from_frame(result, sample, frame, self.mask)
+
+    def _seen(self, frame):
+        image, mask = (
+            imaging.faces.warp_to_frame(x, frame, self.sample_size, "bilinear")[None]
+            for x in (self.image, self.mask[None])
+        )
+        return imaging.masks.mask_out(image / 255, (mask > 1e-4).float())[0]
+
+
+def _touched(mask, frame) -> bool:
+    (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, mask.shape)
+    return bool((mask[top:bottom, left:right] & (weights.numpy() > 0)).any())
 
 
 def _inside(mask, box):

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from textir_hf import imaging
 from textir_hf.checks import check_range
+from textir_hf.imaging.geometry import Box
 from textir_hf.tasks.base import NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
@@ -21,9 +22,9 @@ class SuperResolution(Task):
     usage = 'pipe("a smiling woman", image, scale=8)'
     strength_source = "input"
     requires = ("scale",)
-    accepts = ("box", "tile")
+    accepts = ("box", "faces", "tile")
     degradation = "factor"
-    edit_accepts = ("region", "box")
+    edit_accepts = ("region", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
     def check_values(self, scale=None, factor=None, **arguments):
@@ -40,8 +41,12 @@ class SuperResolution(Task):
     def plan(self, request, sample_size, device):
         if request.tile is not None and request.tile < sample_size:
             raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
-        kind = _TiledPlan if request.box is None else _BoxPlan
-        return kind(request, self.result_size(request), sample_size, device)
+        size = self.result_size(request)
+        if request.frames:
+            return _FacesPlan(request, size, sample_size, device)
+        if request.box is not None:
+            return _BoxPlan(request, request.box, size, sample_size, device)
+        return _TiledPlan(request, size, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
         factor = rng.choice(FACTORS)
@@ -73,7 +78,7 @@ class _TiledPlan(Plan):
         tile = request.tile or max(2 * sample_size, 256)
         self.tiles = lambda: Tiles(size, tile, tile // 4)
         self.windows, self.size = len(self.tiles()), size
-        self.strength = (request.scale or request.factor) / MAX_FACTOR
+        self.strength = (request.scale or request.factor or 1) / MAX_FACTOR
         self.request, self.device = request, device
 
     @cached_property
@@ -98,11 +103,11 @@ class _BoxPlan(Plan):
 
     windows = 1
 
-    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
-        self.request, self.size, self.device = request, size, device
-        left, top, right, bottom = request.box
+    def __init__(self, request: Request, box: Box, size: tuple[int, int], sample_size: int, device) -> None:
+        self.request, self.small_box, self.size, self.device = request, box, size, device
         scales = (size[1] / request.image.size[1], size[0] / request.image.size[0]) * 2
-        self.box = tuple(round(v * s) for v, s in zip(request.box, scales, strict=True))  # in the result
+        self.box = tuple(round(v * s) for v, s in zip(box, scales, strict=True))  # in the result
+        left, top, right, bottom = box
         height, width = (max(1, round(side / (request.factor or 1))) for side in (bottom - top, right - left))
         left, top, right, bottom = self.box
         self.inner = imaging.resample.fit(bottom - top, right - left, sample_size)
@@ -120,7 +125,7 @@ class _BoxPlan(Plan):
 
     @cached_property
     def input(self) -> NetworkInput:
-        left, top, right, bottom = self.request.box
+        left, top, right, bottom = self.small_box
         small = _to_device(self.request, self.device)[..., top:bottom, left:right]
         if self.request.factor:
             small = _shrink(small, self.request.factor)
@@ -137,6 +142,37 @@ class _BoxPlan(Plan):
         window = (slice(None), slice(top, bottom), slice(left, right))
         result[window] = (weights * restored + (1 - weights) * result[window]).round().byte()
         return result
+
+
+class _FacesPlan(Plan):
+    """Each face in its own frame; around them lies the bicubic enlargement, or for an edit the original."""
+
+    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+        self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
+        small = [frame.enlarged(1 / (request.factor or 1)) for frame in request.frames]  # in the small image
+        self.frames = [(i, f) for i, f in enumerate(small) if sample_size / f.side >= MIN_FACTOR]
+        self.windows = len(self.frames)
+        if not self.frames:
+            sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for f in small)
+            raise ValueError(
+                f"The faces have {sides} pixels, and this checkpoint restores to {sample_size}: it has nothing to "
+                "add. Use a smaller image, or a checkpoint of larger size."
+            )
+
+    def restore(self) -> Restoration:
+        image = _to_device(self.request, self.device)
+        factor, scale = self.request.factor, self.request.scale or 1
+        small = _shrink(image, factor) if factor else image
+        samples = yield [self._seen(small[0], frame, i) for i, frame in self.frames]
+        result = image[0].clone() if factor else imaging.resample.upsample_bytes(image, self.size)[0].clone()
+        for (i, _), sample in zip(self.frames, samples, strict=True):
+            imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(scale))
+        return result
+
+    def _seen(self, small, frame, face: int) -> NetworkInput:
+        warped = imaging.faces.warp_to_frame(small, frame, self.sample_size)
+        strength = min(self.sample_size / frame.side / MAX_FACTOR, 1.0)
+        return NetworkInput(imaging.resample.round_to_8_bits(warped / 255), strength, face)
 
 
 def _to_device(request: Request, device):  # -> [1, 3, H, W] uint8

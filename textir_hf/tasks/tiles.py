@@ -20,7 +20,8 @@ class Tiles:
 
     def __init__(self, size: tuple[int, int], tile: int, overlap: int) -> None:
         self._rows, self._columns = (tile_spans(length, tile, overlap) for length in size)
-        self.size, self._carried = size, None
+        self.size = size
+        self._carried: Tensor | None = None  # weighted sums of the lines that the next row shares
 
     def __len__(self) -> int:
         return len(self._rows) * len(self._columns)
@@ -44,10 +45,10 @@ class Tiles:
         for i, ((left, right), sample) in enumerate(zip(self._columns, samples, strict=True)):
             band[..., left:right] += torch.from_numpy(tile_weights(self._columns, i)).to(band) * sample
         band *= torch.from_numpy(tile_weights(self._rows, row)).to(band)[:, None]
-        if row:
+        if self._carried is not None:
             band[:, : self._carried.shape[1]] += self._carried
         end = self._rows[row + 1][0] if row + 1 < len(self._rows) else bottom
-        self._carried = band[:, end - top :]
+        self._carried = band[:, end - top :] if row + 1 < len(self._rows) else None
         return slice(top, end), band[:, : end - top]
 
     def join(self, samples: list[Tensor]) -> Tensor:

@@ -1,0 +1,268 @@
+"""Faces: found at any angle and size, aligned, pasted back where they were; and what a call makes of them."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from matplotlib import cbook
+from PIL import Image, ImageDraw
+from skimage import data
+
+from textir_hf import TextIRPipeline
+from textir_hf.imaging.faces import Face, align, choose_faces, paste_from_frame, reading_order, warp_to_frame
+from textir_hf.imaging.raster import Raster, to_raster
+from textir_hf.models.detector import face_detector, keep_surest
+from textir_hf.pipeline.faces import PORTRAIT, find_faces, frames_of
+from textir_hf.tasks import TASKS
+from textir_hf.tasks.base import Request
+
+quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+angles, sides = st.floats(-45, 45), st.integers(90, 400)
+places = st.floats(0.3, 0.7)
+
+
+@cache
+def portrait() -> Image.Image:
+    """A photo in which one face fills a third of the height."""
+    return Image.fromarray(data.astronaut()).crop((73, 0, 373, 300))
+
+
+def placed(image: Image.Image, angle: float, side: int, x: float, y: float, canvas=(700, 600)):
+    """An image turned and scaled in a canvas, and the map of its points (complex) to the canvas."""
+    scale = side / image.width * np.exp(1j * np.deg2rad(angle))
+    center = complex(x * canvas[0], y * canvas[1])
+    offset = center - scale * complex(image.width, image.height) / 2
+    inverse = 1 / scale
+    back = -offset * inverse
+    coefficients = (inverse.real, -inverse.imag, back.real, inverse.imag, inverse.real, back.imag)
+    steps = max(1, round(image.width / side))
+    small = image.reduce(steps)
+    coefficients = tuple(c / steps for c in coefficients)
+    turned = small.transform(canvas, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC, fillcolor="gray")
+    return turned, lambda z: scale * z + offset
+
+
+def complex_points(landmarks):
+    return landmarks[[0, 1, 3, 4]] @ [1, 1j]
+
+
+@quick
+@given(angles, sides, places, places)
+def test_a_face_is_found_and_aligned_at_any_angle_size_and_place(angle, side, x, y):
+    (original,) = find_faces(np.asarray(portrait()))
+    image, place = placed(portrait(), angle, side, x, y)
+    faces = find_faces(np.asarray(image))
+    assert len(faces) == 1 and faces[0].score > 0.7
+    expected = place(complex_points(original.landmarks))
+    eyes = abs(expected[0] - expected[1])
+    frame = align(faces[0].landmarks, PORTRAIT)
+    truth = align(
+        np.stack([place(original.landmarks @ [1, 1j]).real, place(original.landmarks @ [1, 1j]).imag], 1), PORTRAIT
+    )
+    corners = np.array([0.3, 0.7, 0.3 + 0.5j, 0.7 + 0.5j])
+    distance = np.abs(frame.scale * corners + frame.offset - truth.scale * corners - truth.offset).mean()
+    assert distance < (0.02 if side >= 200 else 0.05) * eyes
+
+
+@quick
+@given(angles, sides, places, places)
+def test_an_identity_network_pastes_a_face_back_where_it_was(angle, side, x, y):
+    rows, columns = np.mgrid[:600, :700]
+    smooth = np.stack([128 + 90 * np.sin(rows / 40), 128 + 90 * np.cos(columns / 50), (rows + columns) / 6], 2)
+    canvas = torch.from_numpy(smooth.astype(np.uint8)).movedim(-1, 0).contiguous()
+    _, place = placed(portrait(), angle, side, x, y)
+    frame = align(np.array([[100, 100], [200, 100], [150, 150], [110, 200], [190, 200]]), PORTRAIT)
+    turned = type(frame)(frame.scale * (place(1) - place(0)), place(frame.offset))
+    content = warp_to_frame(canvas, turned, 256) / 255
+    before = canvas.clone()
+    paste_from_frame(canvas, content, turned)
+    assert (canvas.int() - before.int()).abs().max() <= 2
+    paste_from_frame(canvas, torch.zeros_like(content), turned)
+    left, top, right, bottom = turned.bounds((600, 700))
+    changed = (canvas != before).any(0)
+    assert changed.any() and not changed[:top].any() and not changed[bottom:].any()
+    assert not changed[:, :left].any() and not changed[:, right:].any()
+
+
+def test_faces_are_numbered_as_one_reads():
+    boxes = [(300, 20, 360, 90), (10, 20, 60, 80), (150, 10, 200, 60), (20, 200, 60, 260), (200, 190, 260, 250)]
+    faces = [Face(box, np.zeros((5, 2)), 1.0) for box in boxes]
+    assert [f.box for f in reading_order(faces[::-1])] == [boxes[1], boxes[2], boxes[0], boxes[3], boxes[4]]
+    ordered = reading_order(faces)
+    assert choose_faces(ordered, "largest") == [faces[0]] and choose_faces(ordered, "all") == ordered
+    assert choose_faces(ordered, 2) == [faces[2]] and choose_faces(ordered, [5, 1]) == [faces[1], faces[4]]
+    assert choose_faces([], "largest") == choose_faces([], "auto") == []
+
+
+@pytest.mark.parametrize("choice", [0, 3, [1, 4], [], True, ["1"], 1.5 and [1.5]])
+def test_faces_of_no_number_are_refused(choice):
+    faces = [Face((0, 0, 9, 9), np.zeros((5, 2)), 1.0)] * 2
+    with pytest.raises(ValueError, match=r"faces must be numbers in 1..2, the faces found in the image, got"):
+        choose_faces(faces, choice)
+
+
+def test_other_choices_are_refused():
+    with pytest.raises(ValueError, match='faces must be "all", "auto", "largest" or numbers from 1, got \'some\''):
+        choose_faces([], "some")
+    with pytest.raises(ValueError, match="No face was found"):
+        frames_of(data.coffee(), "all", PORTRAIT)
+    with pytest.raises(ValueError, match="has no face_template"):
+        frames_of(data.astronaut(), "all", None)
+    assert frames_of(data.coffee(), "auto", PORTRAIT) == ()
+
+
+def test_overlapping_boxes_are_one_face():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
+    found = keep_surest(boxes, torch.zeros(3, 5, 2), torch.tensor([0.8, 0.9, 0.7]))
+    assert found.boxes.tolist() == [[1, 0, 11, 10], [20, 20, 30, 30]] and found.scores.tolist() == pytest.approx(
+        [0.9, 0.7]
+    )
+
+
+def test_the_detector_is_yunet():
+    found = face_detector()(torch.from_numpy(data.astronaut()).movedim(-1, 0))
+    assert sum(p.numel() for p in face_detector().parameters()) == 53_104
+    # What the released ONNX file gives on the same image with onnxruntime.
+    torch.testing.assert_close(found.boxes, torch.tensor([[178.1673, 62.9083, 268.0668, 176.2406]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.landmarks[0, 0], torch.tensor([200.1160, 101.8196]), atol=1e-3, rtol=0)
+
+
+def test_a_face_larger_than_any_detector_window_and_a_small_one_are_found():
+    large = portrait().resize((3000, 3000))
+    (face,) = find_faces(np.asarray(large))
+    assert face.box[2] - face.box[0] > 700
+    small = Image.new("RGB", (4000, 1500), "gray")
+    small.paste(portrait().resize((300, 300)), (3000, 500))
+    (face,) = find_faces(np.asarray(small))
+    assert 3000 < face.box[0] < face.box[2] < 3300
+
+
+@cache
+def group() -> tuple[Image.Image, list[Face]]:
+    """Two photos side by side, the second turned by 20 degrees, and their faces."""
+    canvas = Image.new("RGB", (800, 420), "gray")
+    canvas.paste(portrait().resize((360, 360)), (20, 30))
+    with Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
+        turned = photo.convert("RGB").rotate(20, Image.Resampling.BICUBIC, True, fillcolor="gray").resize((350, 390))
+    canvas.paste(turned, (420, 15))
+    return canvas, find_faces(np.asarray(canvas))
+
+
+def mouths(faces: list[Face], size: tuple[int, int]) -> Image.Image:
+    mask = Image.new("L", size)
+    for face in faces:
+        (x, y), width = face.landmarks[3:].mean(0), np.linalg.norm(face.landmarks[0] - face.landmarks[1])
+        ImageDraw.Draw(mask).ellipse((x - 0.6 * width, y - 0.4 * width, x + 0.6 * width, y + 0.4 * width), fill=255)
+    return mask
+
+
+def test_masked_faces_are_filled_in_their_own_frames_and_nothing_else_changes(pipeline):
+    pipe, (image, faces) = pipeline("inpainting", face_template=PORTRAIT), group()
+    assert len(faces) == 2
+    mask = mouths(faces, image.size)
+    ImageDraw.Draw(mask).rectangle((10, 400, 60, 410), fill=255)  # far from any face
+    results = {f: np.asarray(pipe("a face", image, mask, faces=f).images[0]) for f in (None, "all", 2)}
+    inside = np.asarray(mask) > 127
+    for result in results.values():
+        assert np.array_equal(result[~inside], np.asarray(image)[~inside])
+        assert (result[inside] != np.asarray(image)[inside]).any(-1).mean() > 0.9
+    assert np.array_equal(results[None][400:], results["all"][400:])
+    first = np.asarray(mouths(faces[:1], image.size)) > 127
+    assert np.array_equal(results[None][first], results[2][first])
+    assert not np.array_equal(results["all"][first], results[2][first])
+    other = image.copy()
+    other.paste((255, 0, 255), None, mask)
+    hidden = TASKS["inpainting"].plan(
+        Request(to_raster(other), inside, frames=frames_of(np.asarray(image), "all", PORTRAIT)), 32, torch.device("cpu")
+    )
+    shown = TASKS["inpainting"].plan(
+        Request(to_raster(image), inside, frames=frames_of(np.asarray(image), "all", PORTRAIT)), 32, torch.device("cpu")
+    )
+    for a, b in zip(next(hidden.restore()), next(shown.restore()), strict=True):
+        assert torch.equal(a.degraded, b.degraded)
+
+
+def test_a_region_that_reaches_out_of_a_face_is_filled_on_both_sides(pipeline):
+    pipe, (image, faces) = pipeline("inpainting", face_template=PORTRAIT), group()
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).rectangle((faces[0].box[0], faces[0].box[1] + 40, 420, faces[0].box[3]), fill=255)
+    result = np.asarray(pipe("a face", image, mask, faces="all", feather=4).images[0])
+    inside = np.asarray(mask) > 127
+    assert np.array_equal(result[~inside], np.asarray(image)[~inside])
+    assert (result[inside] != np.asarray(image)[inside]).any(-1).mean() > 0.9
+
+
+def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):
+    pipe, (image, _) = pipeline("super-resolution", sample_size=128, face_template=PORTRAIT), group()
+    small = image.resize((100, 52), Image.Resampling.BICUBIC)
+    plain = TASKS["super-resolution"].plan(Request(to_raster(small), scale=8), 32, torch.device("cpu")).degraded
+    plain = plain.movedim(0, -1).numpy()
+    frames = frames_of(np.asarray(small), "all", PORTRAIT)
+    assert len(frames) == 2
+    results = [np.asarray(pipe("a face", small, scale=8, faces=f).images[0]) for f in ("all", 1, "largest")]
+    for result, chosen in zip(results, (frames, frames[:1], None), strict=True):
+        changed = (result != plain).any(-1)
+        assert changed.any()
+        for frame in chosen or ():
+            left, top, right, bottom = frame.enlarged(8).bounds(result.shape[:2])
+            assert changed[top:bottom, left:right].any()
+            changed[top:bottom, left:right] = False
+        assert chosen is None or not changed.any()
+    prompts = ["a red face", "a smiling person"]
+    both = np.asarray(pipe(image=small, scale=8, faces="all", face_prompts=prompts).images[0])
+    for prompt, frame in zip(prompts, frames, strict=True):
+        left, top, right, bottom = frame.enlarged(8).bounds(both.shape[:2])
+        alone = np.asarray(pipe(prompt, small, scale=8, faces="all").images[0])
+        assert np.array_equal(both[top:bottom, left:right], alone[top:bottom, left:right])
+    own = np.asarray(pipe("a face", small, scale=8, faces="all", beta=0.5).images[0])
+    assert not np.array_equal(own, results[0])
+
+
+def test_settings_say_what_was_found(pipeline):
+    pipe = pipeline("super-resolution", face_template=PORTRAIT)
+    none = pipe("a face", picture(), scale=2, faces="auto").images[0]
+    assert none.info["textir"]["faces"] == "auto" and none.info["textir"]["faces_found"] == 0
+    assert none.tobytes() == pipe("a face", picture(), scale=2).images[0].tobytes()
+
+
+def test_edits_restore_the_faces_alone(pipeline):
+    pipe, image = pipeline("super-resolution", face_template=PORTRAIT), portrait()
+    result = np.asarray(pipe.edit("a face", image, factor=16, faces="largest").images[0])
+    (frame,) = frames_of(np.asarray(image), "largest", PORTRAIT)
+    left, top, right, bottom = frame.bounds(result.shape[:2])
+    changed = (result != np.asarray(image)).any(-1)
+    assert changed[top:bottom, left:right].mean() > 0.5
+    changed[top:bottom, left:right] = False
+    assert not changed.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"faces": "all", "box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
+        ({"face_prompts": ["a face"]}, "face_prompts needs faces"),
+        ({"faces": "all", "face_prompts": ["a face"] * 3}, "one for each of the 1 faces chosen, got 3"),
+        ({"faces": "all", "scale": 2}, "The faces have .* pixels, and this checkpoint restores to 32"),
+    ],
+)
+def test_what_does_not_fit_is_refused(pipeline, options, message):
+    pipe = pipeline("super-resolution", face_template=PORTRAIT)
+    with pytest.raises(ValueError, match=message):
+        pipe(**{"prompt": "a face", "image": portrait(), "scale": 8} | options)
+
+
+def test_the_embedded_checkpoints_know_aligned_portraits():
+    for task in TASKS.values():
+        pipe = TextIRPipeline.from_pretrained(task.checkpoint)
+        assert (pipe.restorer.config.face_template is not None) == ("faces" in task.accepts)
+
+
+def test_a_frame_outside_the_image_is_refused():
+    frame = align(np.array([[900.0, 900], [910, 900], [905, 905], [901, 910], [909, 910]]), PORTRAIT)
+    image = Raster(np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(ValueError, match="lies outside the image"):
+        warp_to_frame(torch.from_numpy(image.rgb).movedim(-1, 0), frame, 8)

@@ -1,0 +1,100 @@
+"""Finds the faces in an image, at every size and turned by any angle up to a right one."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textir_hf.imaging.faces import Face, Frame, align, choose_faces, reading_order, warp_to_frame
+from textir_hf.imaging.resample import resize
+from textir_hf.models.detector import face_detector, keep_surest
+
+PORTRAIT = ((0.332, 0.5), (0.645, 0.5), (0.363, 0.8125), (0.621, 0.809))  # eyes and mouth's corners, shares of the side
+SIDES = (320, 1280)  # longest side of the image as the detector sees it: it finds faces of 10 to 300 pixels
+MIRRORED = [1, 0, 2, 4, 3]  # landmarks that a mirror image swaps
+UPRIGHT = 256  # side of a face's frame in which its landmarks are found again
+
+
+def find_faces(rgb: np.ndarray) -> list[Face]:
+    """Finds faces.
+
+    A face is found in the image first, and its landmarks then once more in its own upright frame, where the detector
+    is most exact.
+
+    Args:
+        rgb: `[H, W, 3]` uint8.
+
+    Returns:
+        The faces in reading order: line by line from the top, each line from the left.
+    """
+    detector, longest = face_detector(), max(rgb.shape[:2])
+    image = torch.tensor(rgb).movedim(-1, 0)
+    found = []
+    for side in SIDES if longest > SIDES[0] else SIDES[:1]:
+        scale = side / longest if side == SIDES[0] else min(side / longest, 1)
+        size = (max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
+        boxes, landmarks, scores = detector(resize(image[None], size)[0])
+        steps = torch.tensor([rgb.shape[1] / size[1], rgb.shape[0] / size[0]])
+        found.append((boxes * steps.repeat(2), landmarks * steps, scores))
+    boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+    boxes, landmarks, scores = keep_surest(boxes, landmarks, scores)
+    faces = []
+    for box, points, score in zip(boxes.round().int().tolist(), landmarks.numpy(), scores.tolist(), strict=True):
+        left, top, right, bottom = box
+        faces.append(Face((left, top, right, bottom), _refine(image, points), score))
+    return reading_order(faces)
+
+
+def _refine(image: Tensor, landmarks: np.ndarray) -> np.ndarray:
+    """Two steps towards the face's own frame, then the mean over views a little larger, smaller, turned, mirrored."""
+    frame = align(landmarks, PORTRAIT)
+    left, top, right, bottom = frame.bounds(image.shape[-2:], margin=round(frame.side / 4))
+    if left >= right or top >= bottom:
+        return landmarks
+    near = image[None, :, top:bottom, left:right]
+    shrink = max(1.0, frame.side / (2 * UPRIGHT))  # a large face is looked at in a smaller image
+    size = (max(1, round((bottom - top) / shrink)), max(1, round((right - left) / shrink)))
+    near, steps = resize(near, size)[0], np.array([(right - left) / size[1], (bottom - top) / size[0]])
+    points = (landmarks - (left, top)) / steps
+    for _ in range(2):
+        points = next(_seen_in(near, points, [(1.0, 0.0, False)]), points)
+    views = [(size, turn, mirror) for size in (0.92, 1.08) for turn in (-0.1, 0.1) for mirror in (False, True)]
+    found = list(_seen_in(near, points, views))
+    return (np.mean(found, 0) if found else points) * steps + (left, top)
+
+
+def _seen_in(image: Tensor, landmarks: np.ndarray, views: list[tuple[float, float, bool]]) -> Iterator[np.ndarray]:
+    """The landmarks `[5, 2]` as found in views of the face's frame: its size, its turn in radians, mirrored or not."""
+    frame = align(landmarks, PORTRAIT)
+    center = frame.offset + frame.scale * (0.5 + 0.5j)
+    for size, turn, mirror in views:
+        scale = frame.scale * size * complex(np.exp(1j * turn))
+        view = Frame(scale, center - scale * (0.5 + 0.5j))
+        seen = warp_to_frame(image, view, UPRIGHT).clamp(0, 255)
+        found = face_detector()(seen.flip(-1) if mirror else seen, threshold=0.5)
+        if len(found.scores):
+            middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+            points = found.landmarks[(middles - UPRIGHT / 2).norm(dim=1).argmin()].numpy()
+            points = points[MIRRORED] * (-1, 1) + (UPRIGHT, 0) if mirror else points
+            points = view.scale * (points @ [1, 1j]) / UPRIGHT + view.offset
+            yield np.stack([points.real, points.imag], 1)
+
+
+def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> tuple[Frame, ...]:
+    """The frames in which a network sees the chosen faces of an image, in reading order.
+
+    Args:
+        rgb: `[H, W, 3]` uint8.
+        choice: As for `choose_faces`.
+        template: Where the network's training faces have their eyes and the mouth's corners, or None.
+
+    Raises:
+        ValueError: The network knows no faces, none is found ("auto" then means none), or there is none of a number.
+    """
+    if template is None:
+        raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
+    chosen = choose_faces(find_faces(rgb), choice)
+    if not chosen and choice != "auto":
+        raise ValueError('No face was found in the image. Leave faces out, use "auto", or give a box.')
+    return tuple(align(face.landmarks, template) for face in chosen)
