@@ -1,4 +1,4 @@
-.PHONY: install test lint types demo benchmark cards
+.PHONY: install test lint types demo benchmark cards results
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -22,3 +22,6 @@ benchmark:
 
 cards:
 	python -m model_cards.make
+
+results:
+	python -m model_cards.results

@@ -12,11 +12,12 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset, Features, List, Value, disable_progress_bars
 from datasets import Image as ImageFeature
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
+from textir_hf.evaluation import protocols
 from textir_hf.tasks import get_task
 from training import train_clip
 from training.config import TrainingConfig
@@ -185,3 +186,41 @@ def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
             state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}
     progress = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)
     return state | {f"average.{i}": v for i, v in enumerate(progress["average"])}
+
+
+@pytest.fixture(scope="session")
+def lpips_file(tmp_path_factory):
+    """LPIPS on AlexNet's shapes, with random weights."""
+    torch.manual_seed(0)
+    shapes = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+    weights = {f"features.{i}.weight": torch.randn(s) * 0.03 for i, s in shapes.items()}
+    weights |= {f"features.{i}.bias": torch.zeros(s[0]) for i, s in shapes.items()}
+    weights |= {f"lin{n}.weight": torch.rand(1, s[0], 1, 1) for n, s in enumerate(shapes.values())}
+    path = tmp_path_factory.mktemp("lpips") / "lpips.safetensors"
+    save_file(weights, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def test_sets(tmp_path_factory):
+    """A folder with tiny test sets under the names that the presets read: three test images and a training one each."""
+    folder = tmp_path_factory.mktemp("sets")
+    images = [picture(64, 64, seed=i) for i in range(4)]
+    for name in (protocols.FACES, protocols.FLOWERS, protocols.CLOTHING):
+        write_test_set(folder / name, images)
+    write_test_set(folder / protocols.SCENES, images, ["a red flower", "a face"])
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (8, 8, 40, 36))
+    write_test_set(folder / protocols.MASKS, [mask] * 4)
+    return folder
+
+
+def write_test_set(path: Path, images: list[Image.Image], captions: list[str] | None = None) -> None:
+    """A parquet file whose last image is a training image."""
+    splits = ["test"] * (len(images) - 1) + ["train"]
+    rows = [{"image": encoded(image), "split": split} for image, split in zip(images, splits, strict=True)]
+    features = {"image": ImageFeature(), "split": Value("string")}
+    if captions is not None:
+        features["text"] = List(Value("string"))
+        rows = [row | {"text": captions} for row in rows]
+    Dataset.from_list(rows, features=Features(features)).to_parquet(path)

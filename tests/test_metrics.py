@@ -17,8 +17,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional as F
 
 from textir_hf import metrics
-from textir_hf.metrics import functional, perceptual, pictures
-from textir_hf.metrics.functional import by_hole_size, colorfulness, frechet_distance, hole_crop, psnr, ssim
+from textir_hf.metrics import functional, images, perceptual
+from textir_hf.metrics.functional import by_mask_share, colorfulness, frechet_distance, psnr, region_crop, ssim
 
 WEIGHTS = SHARED / "weights"
 needs_weights = pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
@@ -51,7 +51,7 @@ def test_psnr_and_ssim_are_scikit_images():
     assert psnr(target, target) == np.inf and ssim(target, target) == pytest.approx(1)
 
 
-def test_of_a_hole_only_its_pixels_count():
+def test_with_a_mask_only_its_pixels_count():
     restored, target = pair()
     mask = box()
     same = np.where(mask[..., None], restored, target)
@@ -72,7 +72,7 @@ def test_of_a_hole_only_its_pixels_count():
             np.zeros((8, 8, 3)),
             np.zeros((8, 8, 3), np.uint8),
             None,
-            r"restored picture must be \[H, W, 3\] uint8.*float64",
+            r"restored image must be \[H, W, 3\] uint8.*float64",
         ),
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), None, r"target must be"),
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), None, "size 9x8, got 8x8"),
@@ -80,7 +80,7 @@ def test_of_a_hole_only_its_pixels_count():
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), "at least one pixel"),
     ],
 )
-def test_bad_pictures_are_named(restored, target, mask, match):
+def test_bad_images_are_named(restored, target, mask, match):
     with pytest.raises(ValueError, match=match):
         psnr(restored, target, mask)
 
@@ -91,7 +91,7 @@ def test_ssim_needs_its_window():
         ssim(small, small)
 
 
-def test_frechet_distance_is_the_formulas_and_works_with_few_pictures():
+def test_frechet_distance_is_the_formulas_and_works_with_few_images():
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 1, (50, 6)), rng.normal(0.3, 1.5, (70, 6)) @ rng.normal(0, 1, (6, 6))
     roots = sqrtm(np.cov(first.T) @ np.cov(second.T)).real
@@ -103,7 +103,7 @@ def test_frechet_distance_is_the_formulas_and_works_with_few_pictures():
     assert frechet_distance(few, few + 1) == pytest.approx(40)
     with pytest.raises(ValueError, match=r"\[N, D\] and \[M, D\], got \[3, 40\] and \[3, 39\]"):
         frechet_distance(few, few[:, :39])
-    with pytest.raises(ValueError, match="two pictures in each set, got 1"):
+    with pytest.raises(ValueError, match="two images in each set, got 1"):
         frechet_distance(few[:1], few)
 
 
@@ -115,23 +115,23 @@ def test_colorfulness_is_zero_for_gray_and_known_for_one_color():
     assert colorfulness(red) == pytest.approx(0.3 * np.hypot(200, 100))
 
 
-def test_hole_crops_are_squares_around_the_hole_inside_the_picture():
+def test_crops_are_squares_around_the_mask_inside_the_image():
     image = np.arange(40 * 48).reshape(40, 48)
     mask = np.zeros((40, 48), bool)
     mask[0:3, 44:48] = True
-    assert (hole_crop(image, mask) == image[:20, 28:]).all()
-    assert hole_crop(image, box()).shape == (28, 28)
-    assert hole_crop(image, np.ones((40, 48), bool)).shape == (40, 40)
+    assert (region_crop(image, mask) == image[:20, 28:]).all()
+    assert region_crop(image, box()).shape == (28, 28)
+    assert region_crop(image, np.ones((40, 48), bool)).shape == (40, 40)
 
 
-def test_means_by_hole_size():
+def test_means_by_the_share_of_the_mask():
     masks = [np.arange(100).reshape(10, 10) < n for n in (5, 15, 18, 100)]
-    assert by_hole_size([1.0, 2.0, 4.0, 8.0], masks) == {"0-10 %": 1.0, "10-20 %": 3.0, "50-100 %": 8.0}
+    assert by_mask_share([1.0, 2.0, 4.0, 8.0], masks) == {"0-10 %": 1.0, "10-20 %": 3.0, "50-100 %": 8.0}
 
 
 @needs_weights
 @pytest.mark.parametrize("file", ["lpips_alexnet.safetensors", "lpips_vgg16_fp16.safetensors"])
-def test_lpips_grows_with_damage_and_sees_only_the_hole(file):
+def test_lpips_grows_with_damage_and_sees_only_the_mask(file):
     lpips = perceptual.LPIPS(WEIGHTS / file)
     images, mask = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     mask[:, :, :, 32:] = 1
@@ -237,7 +237,7 @@ def test_modules_take_batches_and_masks():
     result = metric.compute(masks=[box()] * 3)
     expected = [psnr(r, t, box()) for r, t in zip(restored, targets, strict=True)]
     assert result["values"] == expected and result["psnr"] == np.mean(expected)
-    assert list(result["by_hole_size"]) == ["20-30 %"]
+    assert list(result["by_mask_share"]) == ["20-30 %"]
 
 
 def test_modules_load_from_the_hub(served, monkeypatch, tmp_path):
@@ -264,19 +264,19 @@ def test_modules_refuse_bad_input():
         metrics.load("clip_score").compute(predictions=[restored], references=[" "])
     with pytest.raises(ValueError, match="The metric must be one of psnr, ssim"):
         metrics.load("fid")
-    with pytest.raises(ValueError, match="at least one picture"):
-        pictures.to_pictures([], "predictions")
+    with pytest.raises(ValueError, match="at least one image"):
+        images.to_images([], "predictions")
 
 
-def test_hole_only_scores_of_embeddings_see_the_hole():
-    picture_ = np.full((64, 64, 3), 128, np.uint8)
-    picture_[:24, :24] = (200, 20, 20)
+def test_masked_scores_of_embeddings_see_the_region():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    image[:24, :24] = (200, 20, 20)
     mask = np.zeros((64, 64), bool)
     mask[:24, :24] = True
     score = metrics.load("clip_score")
-    of_hole = score.compute(predictions=[picture_], references=["a red flower"], masks=[mask])["clip_score"]
-    assert of_hole != score.compute(predictions=[picture_], references=["a red flower"])["clip_score"]
+    of_region = score.compute(predictions=[image], references=["a red flower"], masks=[mask])["clip_score"]
+    assert of_region != score.compute(predictions=[image], references=["a red flower"])["clip_score"]
     distance = metrics.load("frechet_distance")
     several = [np.asarray(picture(64, 64, i)) for i in range(3)]
     assert distance.compute(predictions=several, references=several, masks=[mask] * 3)["frechet_distance"] < 1e-6
-    assert functional.HOLE_BUCKETS[0] == (0.0, 0.1)
+    assert functional.MASK_SHARES[0] == (0.0, 0.1)

@@ -1,1 +1,1 @@
-"""What restored pictures are worth: protocols, baselines, the effect of the text, and the reports."""
+"""What restored images are worth: protocols, baselines, the effect of the text, and the reports."""

@@ -1,4 +1,4 @@
-"""What is measured on which pictures: the paper's tables, and those of the embedded checkpoints."""
+"""What is measured on which images: the paper's tables, and those of the embedded checkpoints."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -6,17 +6,17 @@ from itertools import product
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two sentences of which at most one is true of a picture.
+    """Two sentences of which at most one is true of an image.
 
     Args:
         name: Short.
         prompts: A sentence and its contrary.
-        hole: For inpainting, the box (left, top, right, bottom) that is repainted, in shares of the sides.
+        region: Where a task that repaints a region does so: left, top, right and bottom in shares of the sides.
     """
 
     name: str
     prompts: tuple[str, str]
-    hole: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)
+    region: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Protocol:
         task: Of the checkpoints that it fits.
         title: What is measured on.
         files: Parquet files in the folder `--data`; empty where `--data` is itself the data set.
-        masks: Parquet file of holes in that folder, or None where `--masks` must name them.
+        masks: Parquet file of masks in that folder, or None where `--masks` must name them.
         checkpoint: What is measured if nothing else is named.
-        size: Side of the pictures in pixels; None is the checkpoint's.
-        per_file: At most so many pictures of each file, evenly spread.
-        hole_shares: Least and largest share of the picture that the irregular holes cover.
+        size: Side of the images in pixels; None is the checkpoint's.
+        per_file: At most so many images of each file, evenly spread.
+        mask_shares: Least and largest share of the image that the irregular masks cover.
         boxes: Also measure boxes, which are harder than strokes of the same area.
-        factors: Of super-resolution.
-        candidates: Sentences by file for pictures without captions: the one nearest to the picture's own embedding
-            counts as right.
+        factors: How many times images lose resolution.
+        effect_factor: The factor under which contrasts and curves are measured.
+        candidates: Sentences by file for images without captions: the one nearest to the image's own embedding counts
+            as right.
         contrasts: For the text's effect.
-        effect_factor: Factor of super-resolution under which contrasts and curves are measured.
-        colors: Prompt with "{}" for a color word by file, for the named color's place and hue.
+        color_words: Prompt with "{}" for a color word by file, for the named color's place and hue.
         published: Rows of the paper's table: PSNR, SSIM, LPIPS.
     """
 
@@ -49,13 +49,13 @@ class Protocol:
     checkpoint: str | None = None
     size: int | None = None
     per_file: int | None = None
-    hole_shares: tuple[float, float] = (0.0, 1.0)
+    mask_shares: tuple[float, float] = (0.0, 1.0)
     boxes: bool = False
     factors: tuple[int, ...] = ()
+    effect_factor: int = 16
     candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
-    effect_factor: int = 16
-    colors: dict[str, str] = field(default_factory=dict)
+    color_words: dict[str, str] = field(default_factory=dict)
     published: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ _COLOR_CONTRASTS = (
 PRESETS = {
     "table-1": Protocol(
         "inpainting",
-        "Multi-Modal-CelebA-HQ at 256 px, irregular holes, captions averaged (Table 1 of the paper)",
+        "Multi-Modal-CelebA-HQ at 256 px, irregular masks, captions averaged (Table 1 of the paper)",
         size=256,
         contrasts=_FACE_CONTRASTS,
         published={"Blended-diffusion, published": (23.16, 0.901, 0.226), "TextIR, published": (29.83, 0.932, 0.068)},
@@ -122,7 +122,7 @@ PRESETS = {
         files=(FACES,),
         masks=MASKS,
         checkpoint="textir-mini-inpainting",
-        hole_shares=(0.1, 0.4),
+        mask_shares=(0.1, 0.4),
         boxes=True,
         candidates={FACES: _FACE_SENTENCES},
         contrasts=_FACE_CONTRASTS,
@@ -144,6 +144,6 @@ PRESETS = {
         per_file=100,
         candidates={FLOWERS: _FLOWER_SENTENCES, CLOTHING: _CLOTHING_SENTENCES},
         contrasts=_COLOR_CONTRASTS,
-        colors={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
+        color_words={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
     ),
 }

@@ -8,15 +8,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import bootstrap
+
+from textir_hf.atomic import replacing
 
 PACKAGES = ("torch", "diffusers", "transformers", "kornia", "numpy", "scikit-image")
 
 
 @dataclass
 class Cell:
-    """A mean, and where single values exist, the half width of its 95 % bootstrap interval and the values.
+    """One result.
 
-    Without a mean, nobody measured it.
+    Args:
+        mean: None where nobody measured it.
+        half: Half the width of the mean's 95 % bootstrap interval, or None where it is not known.
+        values: Of the single images, if they are known.
     """
 
     mean: float | None = None
@@ -42,23 +48,27 @@ class Table:
 
 
 def cell(values: list[float]) -> Cell:
-    """Mean and 95 % bootstrap interval over pictures, 2,000 draws of a fixed seed; without values, an empty cell."""
-    if not len(values):
+    """Mean and 95 % bootstrap interval over images, 2,000 draws of a fixed seed; without values, an empty cell."""
+    if not values:
         return Cell()
-    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Cell(float(np.mean(values)), float((high - low) / 2), [round(float(v), 5) for v in values])
+    half, rounded = None, [round(float(value), 5) for value in values]
+    if len(values) > 1:
+        drawn = bootstrap((values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=0)
+        low, high = drawn.confidence_interval
+        half = float(high - low) / 2
+    return Cell(float(np.mean(values)), half, rounded)
 
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
     lines = [f"| {table.title} | {' | '.join(table.columns)} |", f"|{'---|' * (len(table.columns) + 1)}"]
     for name, cells in table.rows.items():
-        lines.append(f"| {name} | {' | '.join(_text(c, table.digits) for c in cells)} |")
+        lines.append(f"| {name} | {' | '.join(format_cell(c, table.digits) for c in cells)} |")
     return "\n".join(lines)
 
 
-def _text(cell: Cell, digits: int) -> str:
+def format_cell(cell: Cell, digits: int) -> str:
+    """Mean and half interval; empty where nobody measured it."""
     if cell.mean is None:
         return ""
     return f"{cell.mean:.{digits}f}" + ("" if cell.half is None else f" ± {cell.half:.{digits}f}")
@@ -83,7 +93,7 @@ def write_report(
     command: str,
     config: dict | None = None,
 ) -> None:
-    """Writes everything needed to check a result, under a temporary name first.
+    """Writes everything needed to check a result.
 
     Args:
         path: The JSON file.
@@ -103,9 +113,8 @@ def write_report(
         "versions": package_versions(),
         "tables": [asdict(t) for t in tables],
     }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def read_tables(path: Path) -> list[Table]:

@@ -1,6 +1,6 @@
-"""Metrics for restored pictures as `evaluate` modules, each also of the hole alone.
+"""Metrics for restored images as `evaluate` modules, each also of the masked region alone.
 
-`load("psnr").compute(predictions=restored, references=targets, masks=holes)`
+`load("psnr").compute(predictions=restored, references=targets, masks=masks)`
 """
 
 from pathlib import Path

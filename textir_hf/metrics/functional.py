@@ -1,6 +1,6 @@
-"""The metrics of a single picture, or of two sets: what the `evaluate` modules and `textir evaluate` compute with.
+"""The metrics of a single image, or of two sets: what the `evaluate` modules and `textir evaluate` compute with.
 
-Pictures are `[H, W, 3]` uint8, masks `[H, W]` boolean, True = counted; everything is computed in float64 but LPIPS.
+Images are `[H, W, 3]` uint8, masks `[H, W]` bool, True = counted; everything is computed in float64.
 """
 
 import math
@@ -8,23 +8,23 @@ import math
 import numpy as np
 from skimage.metrics import structural_similarity
 
-HOLE_BUCKETS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 1.0))
+MASK_SHARES = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 1.0))
 
 
-def check_pictures(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
-    """Two 8-bit RGB pictures of one size, and a mask of that size with something in it.
+def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
+    """Checks that two 8-bit RGB images have one size, and that a mask has it too and is not empty.
 
     Raises:
         ValueError: They are not.
     """
-    for name, picture in (("restored picture", restored), ("target", target)):
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+    for name, image in (("restored image", restored), ("target", target)):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
-                f"The {name} must be [H, W, 3] uint8, got {list(picture.shape)} {picture.dtype}. Convert it to RGB."
+                f"The {name} must be [H, W, 3] uint8, got {list(image.shape)} {image.dtype}. Convert it to RGB."
             )
     if restored.shape != target.shape:
         raise ValueError(
-            f"The restored picture must have the target's size {target.shape[1]}x{target.shape[0]}, "
+            f"The restored image must have the target's size {target.shape[1]}x{target.shape[0]}, "
             f"got {restored.shape[1]}x{restored.shape[0]}. Nothing is resized here."
         )
     if mask is None:
@@ -39,7 +39,7 @@ def check_pictures(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | 
 
 def psnr(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB, of all pixels or of the mask's; infinite for equal ones."""
-    check_pictures(restored, target, mask)
+    check_images(restored, target, mask)
     error = np.square(restored.astype(np.float64) - target)
     mean = (error if mask is None else error[mask]).mean()
     return 10 * math.log10(255**2 / mean) if mean else math.inf
@@ -48,22 +48,22 @@ def psnr(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = Non
 def ssim(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Structural similarity (Wang et al., 2004): Gaussian window of sigma 1.5, 11 pixels, mean over channels.
 
-    Of a hole, the mean over the mask of the map that the whole picture has, borders included.
+    With a mask, the mean over its pixels of the map that the whole image has, borders included.
 
     Raises:
-        ValueError: A side is shorter than the window, besides what `check_pictures` raises.
+        ValueError: A side is shorter than the window, besides what `check_images` raises.
     """
-    check_pictures(restored, target, mask)
+    check_images(restored, target, mask)
     if min(target.shape[:2]) < 11:
-        raise ValueError(f"SSIM needs pictures of at least 11x11 pixels, got {target.shape[1]}x{target.shape[0]}.")
+        raise ValueError(f"SSIM needs images of at least 11x11 pixels, got {target.shape[1]}x{target.shape[0]}.")
     options = {"channel_axis": 2, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     mean, full = structural_similarity(target, restored, data_range=255, full=True, **options)
     return float(mean if mask is None else full[mask].mean())
 
 
-def colorfulness(picture: np.ndarray) -> float:
-    """How colorful a picture is (Hasler & Süsstrunk, 2003, M^(3)): 0 is gray, 109 extremely colorful."""
-    red, green, blue = np.moveaxis(picture.astype(np.float64), -1, 0)
+def colorfulness(image: np.ndarray) -> float:
+    """How colorful an image is (Hasler & Süsstrunk, 2003, M^(3)): 0 is gray, 109 extremely colorful."""
+    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
     rg, yb = red - green, (red + green) / 2 - blue
     return float(np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()))
 
@@ -71,8 +71,8 @@ def colorfulness(picture: np.ndarray) -> float:
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Squared Fréchet distance of two sets of features as Gaussians (Heusel et al., 2017).
 
-    `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`; the root through the singular values of the centerd features, which
-    stays exact where there are fewer pictures than dimensions. It depends on the number of pictures: compare only
+    `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`; the root through the singular values of the centered features, which
+    stays exact where there are fewer images than dimensions. It depends on the number of images: compare only
     values of one number.
 
     Args:
@@ -86,7 +86,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise ValueError(f"Features must be [N, D] and [M, D], got {list(first.shape)} and {list(second.shape)}.")
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"A Fréchet distance needs two pictures in each set, got {len(first)} and {len(second)}.")
+        raise ValueError(f"A Fréchet distance needs two images in each set, got {len(first)} and {len(second)}.")
     means = first.mean(0), second.mean(0)
     roots = [(x - m) / math.sqrt(len(x) - 1) for x, m in zip((first, second), means, strict=True)]
     cross = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()  # tr (S1 S2)^(1/2)
@@ -94,21 +94,21 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(max(np.square(means[0] - means[1]).sum() + traces - 2 * cross, 0.0))
 
 
-def hole_crop(picture: np.ndarray, mask: np.ndarray, least: float = 0.5) -> np.ndarray:
-    """The square around a mask's pixels that an embedding sees of a hole, at least `least` of the shorter side."""
+def region_crop(image: np.ndarray, mask: np.ndarray, least: float = 0.5) -> np.ndarray:
+    """The square around a mask's pixels that an embedding is made of, at least `least` of the shorter side."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     side = min(max(extent, math.ceil(least * min(height, width))), height, width)
     top = min(max((rows[0] + rows[-1] + 1 - side) // 2, 0), height - side)
     left = min(max((columns[0] + columns[-1] + 1 - side) // 2, 0), width - side)
-    return picture[top : top + side, left : left + side]
+    return image[top : top + side, left : left + side]
 
 
-def by_hole_size(values: list[float], masks: list[np.ndarray]) -> dict[str, float]:
-    """Means of the pictures whose holes cover 0 to 10 %, 10 to 20 %, ...; empty buckets are left out."""
+def by_mask_share(values: list[float], masks: list[np.ndarray]) -> dict[str, float]:
+    """Means of the images whose masks cover 0 to 10 %, 10 to 20 %, ...; shares that no mask has are left out."""
     shares, means = np.array([m.mean() for m in masks]), {}
-    for low, high in HOLE_BUCKETS:
+    for low, high in MASK_SHARES:
         inside = (shares > low) & (shares <= high)
         if inside.any():
             means[f"{100 * low:.0f}-{100 * high:.0f} %"] = float(np.mean(np.array(values)[inside]))

@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textir_hf.atomic import replacing
+
 CACHE = Path("~/.cache/textir_hf")
 _LINEAR = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1"
 _NETWORKS = "https://download.pytorch.org/models"
@@ -34,7 +36,7 @@ _COMPARED = {"alex": (0, 3, 6, 8, 10), "vgg": (2, 7, 14, 21, 28)}
 
 
 class LPIPS(nn.Module):
-    """Distance between unit-normalized features of two pictures, weighted per channel; 0 is equal.
+    """Distance between unit-normalized features of two images, weighted per channel; 0 is equal.
 
     Args:
         path: safetensors file with torchvision's convolutions (`features.N.weight`) and LPIPS's linear layers
@@ -68,14 +70,26 @@ class LPIPS(nn.Module):
         return features
 
     @torch.no_grad()
+    def descriptor(self, images: Tensor) -> Tensor:
+        """The deepest features, pooled to 7x7 cells: images are alike where the same parts lie at the same places.
+
+        Args:
+            images: `[N, 3, H, W]` in [0, 1].
+
+        Returns:
+            `[N, D]` at unit length.
+        """
+        return F.normalize(F.adaptive_avg_pool2d(self._features(images)[-1], 7).flatten(1), dim=1)
+
+    @torch.no_grad()
     def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
         """2 x `[N, 3, H, W]` in [0, 1] to `[N]`.
 
         Args:
-            first: Pictures.
-            second: Pictures.
+            first: Images.
+            second: Images, of the same size.
             mask: `[N, 1, H, W]` in {0, 1}; then each layer's map is averaged over the share of the mask that its cells
-                cover, so that only the hole counts, seen with its surroundings.
+                cover, so that only the masked region counts, seen with its surroundings.
         """
         total = torch.zeros(len(first), device=first.device)
         for i, (a, b) in enumerate(zip(self._features(first), self._features(second), strict=True)):
@@ -119,9 +133,8 @@ def fetch(net: str = "alex", cache: Path = CACHE) -> Path:
     weights = {n: v.clone().contiguous() for n, v in (convolutions | layers).items()}
     if digest(weights) != published:
         raise ValueError(f"{network} and {linear} are not the published weights (their hash differs). Try again later.")
-    temporary = path.with_suffix(".tmp")
-    save_file(weights, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(weights, temporary)
     return path
 
 

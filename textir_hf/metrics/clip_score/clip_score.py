@@ -1,4 +1,4 @@
-"""CLIP score (Hessel et al., 2021): 100 times the cosine of picture and sentence, at least 0.
+"""CLIP score (Hessel et al., 2021): 100 times the cosine of image and sentence, at least 0.
 
 >>> import numpy as np
 >>> from textir_hf import metrics
@@ -14,33 +14,34 @@ import evaluate
 import numpy as np
 import torch
 
-from textir_hf.metrics import functional, pictures
+from textir_hf.metrics import functional, images
 from textir_hf.models.embedding import embed_texts, load_encoder
 
 
 class CLIPScore(evaluate.Metric):
-    """100 times the cosine of a picture's and a sentence's embeddings, at least 0; with masks, of the hole's square.
+    """100 times the cosine of an image's and a sentence's embeddings, at least 0.
 
-    Options: encoder, "textir-mini-clip" or a folder or Hub id of a CLIP model, whose scale the value has.
+    With masks, of the squares around them. Option: encoder, "textir-mini-clip" or a folder or Hub id of a CLIP model,
+    whose scale the value has.
     """
 
     def _info(self):
         return evaluate.MetricInfo(
             description=type(self).__doc__,
             citation="Hessel et al.: CLIPScore: A reference-free evaluation metric for image captioning. EMNLP 2021.",
-            inputs_description=pictures.INPUTS.replace("The targets, one each, of the same sizes.", "A sentence each."),
+            inputs_description=images.INPUTS.replace("The targets, one each, of the same sizes.", "A sentence each."),
             features=datasets.Features({"predictions": datasets.Image(), "references": datasets.Value("string")}),
         )
 
     def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
-        restored, sentences = pictures.to_pictures(predictions, "predictions"), list(references)
+        restored, sentences = images.to_images(predictions, "predictions"), list(references)
         if empty := [i for i, s in enumerate(sentences) if not s or not s.strip()]:
             raise ValueError(f"references must be sentences, got an empty one at {empty[0]}.")
-        holes = pictures.to_masks(masks, len(restored))
+        counted = images.to_masks(masks, len(restored))
         clip, tokenizer, image_processor = load_encoder(encoder)
-        images = pictures.embed(restored, holes, clip, image_processor)
+        embedded = images.embed(restored, counted, clip, image_processor)
         with torch.no_grad():
             texts = embed_texts(clip, tokenizer, sentences).double().numpy()
-        values = [float(v) for v in 100 * np.maximum((images * texts).sum(1), 0)]
+        values = [float(v) for v in 100 * np.maximum((embedded * texts).sum(1), 0)]
         result = {"clip_score": float(np.mean(values)), "values": values}
-        return result | ({} if masks is None else {"by_hole_size": functional.by_hole_size(values, holes)})
+        return result | ({} if masks is None else {"by_mask_share": functional.by_mask_share(values, counted)})

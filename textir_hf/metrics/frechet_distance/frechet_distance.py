@@ -1,4 +1,4 @@
-"""Fréchet distance of two sets of pictures, on the embeddings of a dual encoder in place of Inception's features.
+"""Fréchet distance of two sets of images, on the embeddings of a dual encoder in place of Inception's features.
 
 >>> import numpy as np
 >>> from textir_hf import metrics
@@ -8,24 +8,24 @@
 (0.0, 'textir-mini-clip')
 """
 
-from textir_hf.metrics import functional, pictures
+from textir_hf.metrics import functional, images
 from textir_hf.models.embedding import load_encoder
 
 
-class FrechetDistance(pictures.PicturesMetric):
+class FrechetDistance(images.ImageSetMetric):
     """Squared Fréchet distance on a dual encoder's unit-length embeddings. It is no FID: that has Inception's features.
 
-    With masks, of the squares around the holes. Its value depends on the number of pictures. Option: encoder,
+    With masks, of the squares around them. Its value depends on the number of images. Option: encoder,
     "textir-mini-clip" or a folder or Hub id of a CLIP model.
     """
 
     citation = "Heusel et al.: GANs trained by a two time-scale update rule converge to a local Nash equilibrium. 2017."
 
     def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
-        restored = pictures.to_pictures(predictions, "predictions")
-        targets = pictures.to_pictures(references, "references")
-        holes = pictures.to_masks(masks, len(restored))
+        restored = images.to_images(predictions, "predictions")
+        targets = images.to_images(references, "references")
+        counted = images.to_masks(masks, len(restored))
         clip, _, image_processor = load_encoder(encoder)
-        features = [pictures.embed(several, holes, clip, image_processor) for several in (restored, targets)]
+        features = [images.embed(one, counted, clip, image_processor) for one in (restored, targets)]
         value = functional.frechet_distance(*features)
         return {"frechet_distance": value, "features": encoder}

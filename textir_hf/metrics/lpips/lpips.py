@@ -2,19 +2,19 @@
 
 >>> import numpy as np
 >>> from textir_hf import metrics
->>> picture = np.zeros((64, 64, 3), np.uint8)
+>>> image = np.zeros((64, 64, 3), np.uint8)
 >>> metric = metrics.load("lpips")
->>> metric.compute(predictions=[picture], references=[picture], weights=LPIPS_FILE)["lpips"]
+>>> metric.compute(predictions=[image], references=[image], weights=LPIPS_FILE)["lpips"]
 0.0
 """
 
 import torch
 
 from textir_hf.imaging.resample import to_tensor
-from textir_hf.metrics import perceptual, pictures
+from textir_hf.metrics import images, perceptual
 
 
-class LPIPS(pictures.PictureMetric):
+class LPIPS(images.ImageMetric):
     """Perceptual distance v0.1; 0 is equal. Options: net, "alex" or "vgg"; weights, a safetensors file.
 
     Without weights, they are fetched from torchvision's and the authors' addresses once, and checked.

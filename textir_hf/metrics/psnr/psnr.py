@@ -7,16 +7,16 @@
 >>> result = metrics.load("psnr").compute(predictions=[half], references=[black])
 >>> round(result["psnr"], 4)
 3.0103
->>> hole = np.arange(16)[:, None].repeat(16, 1) < 8
->>> metrics.load("psnr").compute(predictions=[half], references=[black], masks=[hole])
-{'psnr': 0.0, 'values': [0.0], 'by_hole_size': {'40-50 %': 0.0}}
+>>> mask = np.arange(16)[:, None].repeat(16, 1) < 8
+>>> metrics.load("psnr").compute(predictions=[half], references=[black], masks=[mask])
+{'psnr': 0.0, 'values': [0.0], 'by_mask_share': {'40-50 %': 0.0}}
 """
 
-from textir_hf.metrics import functional, pictures
+from textir_hf.metrics import functional, images
 
 
-class PSNR(pictures.PictureMetric):
-    """Peak signal-to-noise ratio of 8-bit pictures in dB, infinite for equal ones."""
+class PSNR(images.ImageMetric):
+    """Peak signal-to-noise ratio of 8-bit images in dB, infinite for equal ones."""
 
     name_of_value = "psnr"
 

@@ -9,10 +9,10 @@
 -0.8262
 """
 
-from textir_hf.metrics import functional, pictures
+from textir_hf.metrics import functional, images
 
 
-class SSIM(pictures.PictureMetric):
+class SSIM(images.ImageMetric):
     """Structural similarity: Gaussian window of sigma 1.5, mean over the three channels; 1 is equal."""
 
     name_of_value = "ssim"

@@ -1,4 +1,4 @@
-"""What the metrics of pictures share."""
+"""What the metrics of images share."""
 
 from abc import ABC, abstractmethod
 
@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 from textir_hf.imaging.resample import to_tensor
-from textir_hf.metrics.functional import by_hole_size, check_pictures, hole_crop
+from textir_hf.metrics.functional import by_mask_share, check_images, region_crop
 from textir_hf.models.embedding import embed_images
 
 INPUTS = """
 Args:
-    predictions: Restored pictures: PIL images or [H, W, 3] uint8 arrays.
+    predictions: Restored images: PIL images or [H, W, 3] uint8 arrays.
     references: The targets, one each, of the same sizes.
-    masks: Holes, one each, nonzero = hole; then only the hole counts. Left out, all pixels count.
+    masks: One each, nonzero where pixels count. Left out, all pixels count.
 
 Returns:
-    The mean, with `values` of every picture, and with masks the means `by_hole_size`.
+    The mean, with the `values` of all images, and with masks the means `by_mask_share`.
 """
 TEXTIR = """@article{bai2023textir,
   title={TextIR: A Simple Framework for Text-based Editable Image Restoration},
@@ -29,7 +29,7 @@ TEXTIR = """@article{bai2023textir,
 }"""
 
 
-def to_pictures(values, kind: str) -> list[np.ndarray]:
+def to_images(values, kind: str) -> list[np.ndarray]:
     """What `evaluate` hands over, as arrays.
 
     Raises:
@@ -37,7 +37,7 @@ def to_pictures(values, kind: str) -> list[np.ndarray]:
     """
     arrays = [np.asarray(v.convert("RGB") if isinstance(v, Image.Image) and v.mode == "P" else v) for v in values]
     if not arrays:
-        raise ValueError(f"{kind} must hold at least one picture, got none.")
+        raise ValueError(f"{kind} must hold at least one image, got none.")
     return arrays
 
 
@@ -45,7 +45,7 @@ def to_masks(masks, count: int) -> list[np.ndarray | None]:
     """Masks as boolean arrays, or `count` times None.
 
     Raises:
-        ValueError: There is not one for each picture.
+        ValueError: There is not one for each image.
     """
     if masks is None:
         return [None] * count
@@ -56,17 +56,17 @@ def to_masks(masks, count: int) -> list[np.ndarray | None]:
 
 
 @torch.no_grad()
-def embed(several: list[np.ndarray], holes: list[np.ndarray | None], clip, image_processor) -> np.ndarray:
-    """Unit-length embeddings of pictures, or of the squares around their holes: `[N, D]` float64."""
+def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_processor) -> np.ndarray:
+    """Unit-length embeddings of images, or of the squares around their masks: `[N, D]` float64."""
     rows = []
-    for picture, hole in zip(several, holes, strict=True):
-        check_pictures(picture, picture, hole)
-        seen = to_tensor(np.ascontiguousarray(picture if hole is None else hole_crop(picture, hole)))
+    for image, mask in zip(images, masks, strict=True):
+        check_images(image, image, mask)
+        seen = to_tensor(np.ascontiguousarray(image if mask is None else region_crop(image, mask)))
         rows.append(embed_images(clip, image_processor, seen)[0].double().cpu().numpy())
     return np.stack(rows)
 
 
-class PicturesMetric(evaluate.Metric):
+class ImageSetMetric(evaluate.Metric):
     """A metric of predictions against references."""
 
     citation = ""
@@ -80,24 +80,24 @@ class PicturesMetric(evaluate.Metric):
         )
 
 
-class PictureMetric(PicturesMetric, ABC):
+class ImageMetric(ImageSetMetric, ABC):
     """A metric of each prediction against its reference."""
 
     name_of_value = ""
 
     def _compute(self, predictions, references, masks=None, **options) -> dict:
-        restored, targets = to_pictures(predictions, "predictions"), to_pictures(references, "references")
-        holes = to_masks(masks, len(restored))
-        for triple in zip(restored, targets, holes, strict=True):
-            check_pictures(*triple)
+        restored, targets = to_images(predictions, "predictions"), to_images(references, "references")
+        counted = to_masks(masks, len(restored))
+        for triple in zip(restored, targets, counted, strict=True):
+            check_images(*triple)
         self.prepare(**options)
-        values = [self.value(*triple) for triple in zip(restored, targets, holes, strict=True)]
+        values = [self.value(*triple) for triple in zip(restored, targets, counted, strict=True)]
         result = {self.name_of_value: float(np.mean(values)), "values": values}
-        return result | ({} if masks is None else {"by_hole_size": by_hole_size(values, holes)})
+        return result | ({} if masks is None else {"by_mask_share": by_mask_share(values, counted)})
 
     def prepare(self) -> None:
-        """Loads what all pictures need; takes the options of `compute`."""
+        """Loads what all images need; takes the options of `compute`."""
 
     @abstractmethod
     def value(self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
-        """The metric of one picture."""
+        """The metric of one image."""

@@ -1,0 +1,146 @@
+"""What the cards of the embedded checkpoints say besides figures: one entry a checkpoint."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The prose of a card.
+
+    Args:
+        summary: One sentence.
+        does: Input and output.
+        training: How the weights were made.
+        data: Name, number of training images and terms of each data set.
+        protocol: What was measured, and how.
+        limits: What it cannot do, as Markdown items.
+        groups: What is known of its figures for groups of people.
+        task: Of the checkpoint; None for the dual encoder.
+        usage: Python code, for a checkpoint without a task.
+        hint: What a reader of the usage should know.
+    """
+
+    summary: str
+    does: str
+    training: str
+    data: tuple[tuple[str, str, str], ...]
+    protocol: str
+    limits: tuple[str, ...]
+    groups: str
+    task: str | None = None
+    usage: str = ""
+    hint: str = ""
+
+
+_FACES = ("GAN-made portraits (GitHub `hmdghoul/generated-faces`)", "3,791", "no license stated")
+_FLICKR = ("Flickr8k", "7,102", "research only")
+_LFW = ("LFW face crops with machine-made attribute scores", "12,222", "research only")
+_FLOWERS = ("TensorFlow `flower_photos`", "3,363", "CC-BY")
+_CLOTHES = ("`alexeygrigorev/clothing-dataset-small`", "3,486", "CC0")
+_MASKS = ("NVIDIA irregular masks", "1,200", "CC BY-NC-SA")
+
+_GENERATOR = (
+    "Trained from scratch on image embeddings of `textir-mini-clip`, without captions. The losses are L1 and a feature "
+    "loss on EfficientNet-Lite0, later also a CLIP loss and a discriminator. `training/README.md` in the project's "
+    "repository has the commands. `TextRecentering` moves text embeddings to where the image embeddings lie."
+)
+_PROTOCOL = (
+    "The right prompt is a caption of the image or, where there is none, a sentence that the dual encoder chooses. The "
+    "shuffled prompt is another image's. The image embedding is the original's own: the most that a sentence could say. "
+    "LPIPS is on AlexNet.\n\n"
+    "The text effect is measured with two contrary sentences. The first column says how often a result lies nearer to its "
+    "own sentence than to the contrary one (50 % is chance). The second says how often it lies nearer to its own sentence "
+    'than the result for the contrary one does (50 % is chance). Rows named "images" use the mean embedding of other images '
+    "in the sentence's place. The judge is the dual encoder that also guided training, so these figures are favorable."
+)
+_PORTRAITS = "It knows front-facing portraits whose face fills the image. Anything else comes out blurred or strange."
+_SEED = "It has learned next to no noise: a seed changes next to nothing, and a result has no variants."
+_NO_GROUPS = (
+    "Its training portraits are made by a GAN and favor some groups of people. No measurement by group has been made."
+)
+_FACE_HINT = 'In a photo of a person, add `box="face"`.'
+
+FACTS: dict[str, Facts] = {
+    "textir-mini-clip": Facts(
+        summary="A dual encoder for images and sentences, with the interface of `transformers.CLIPModel`. It makes the "
+        "condition of the textir-mini generators.",
+        does="It embeds an image of any shape (the center square at 192x192 pixels) and a sentence of at most 77 tokens "
+        "into one space of 512 dimensions. The image tower is EfficientNet-Lite0 at five scales, read out by attention. "
+        "The text tower is MiniLM.",
+        usage="from textir_hf.models.embedding import embed_texts, load_encoder\n\n"
+        'clip, tokenizer, image_processor = load_encoder("textir-mini-clip")\n'
+        'embeddings = embed_texts(clip, tokenizer, ["a red flower", "a smiling woman"])  # [2, 512]',
+        training="The towers are EfficientNet-Lite0 trained on ImageNet and the sentence encoder `all-MiniLM-L6-v2` (both "
+        "Apache-2.0). They stayed frozen. The pooling and the projections above them were trained for 800 steps of 1,024 "
+        "pairs, in about 15 minutes on two CPU cores. Sentences about faces, flowers and clothing are made from labels; "
+        "color words are measured from the pixels.",
+        data=(_FLICKR, _LFW, _FLOWERS, _CLOTHES),
+        protocol="Retrieval over all test captions, and areas under the ROC curve (AUC) of a prompt against its contrary. "
+        "Labels of faces and colors are machine-made. Green, brown and purple have few true images.",
+        limits=(
+            "It understands the words of its captions: attributes of faces, kinds of flowers and clothing, colors, simple "
+            "scenes. It does not understand counts, positions, negations and names.",
+        ),
+        groups="Its images of people come from news and from a photo site and favor some groups. The table by group above "
+        "compares women with men and young with old faces; most of the test faces are men.",
+    ),
+    "textir-mini-inpainting": Facts(
+        task="inpainting",
+        summary="Repaints masked regions of portraits as a sentence says.",
+        does="It takes a portrait, a mask and a sentence, and repaints the masked pixels. All others come back bit for bit.",
+        hint=_FACE_HINT,
+        training=f"{_GENERATOR}\n\nA network for 64 pixels came first, 4,486 steps in 34 minutes. It was grown to 128 pixels, "
+        "7,676 steps in 95 minutes, on two CPU cores. Two runs of 5,754 and 7,751 steps followed, about 70 minutes of one core "
+        "each. In them, up to two images in ten were restored towards another image's embedding or a sentence; one run had no "
+        "discriminator, and the other started from the mean of these weights and of others trained 2,684 steps in that way. "
+        "The weights are the mean of both runs and, counted twice, of the weights before.",
+        data=(_FACES, _MASKS),
+        protocol="Test portraits under irregular test masks that cover 10 to 40 % of the image, and under boxes of 30 to 60 % "
+        f"of each side. {_PROTOCOL}",
+        limits=(
+            _PORTRAITS,
+            "The text moves hair, smile, sex and glasses, but not every time enough to see. Beards, hats and rare looks are "
+            "beyond it. A mask over half a face leaves a visible border.",
+            _SEED,
+        ),
+        groups=_NO_GROUPS,
+    ),
+    "textir-mini-super-resolution": Facts(
+        task="super-resolution",
+        summary="Upscales portraits as a sentence says.",
+        does="It upscales a small portrait 2 to 64 times and adds what is missing as the sentence says.",
+        hint=_FACE_HINT,
+        training=f"{_GENERATOR}\n\nIt started from textir-mini-inpainting. 2,188 steps took 20 minutes on two CPU cores. 1,829 "
+        "more steps took an hour of one core beside other work; in them, three images in ten were restored towards another "
+        "image's embedding or a sentence.",
+        data=(_FACES,),
+        protocol=f"Test portraits shrunk bicubically and rounded to 8 bits. {_PROTOCOL}",
+        limits=(
+            _PORTRAITS,
+            "It draws the faces that it knows. At 16 times and more the result is a likeness of the training portraits, not of "
+            "the person. Fine texture is missing at any factor.",
+            _SEED,
+        ),
+        groups=_NO_GROUPS,
+    ),
+    "textir-mini-colorization": Facts(
+        task="colorization",
+        summary="Colorizes gray photos as a sentence says.",
+        does="It predicts colors for a gray photo and joins them with the photo's own full-size lightness.",
+        training=f"{_GENERATOR}\n\n2,009 steps took 16 minutes on two CPU cores. Two runs of 2,351 and 1,891 steps started from "
+        "there and took 75 and 62 minutes of one core beside other work. In them, two images in five that show an object apart "
+        "from its surroundings had that object in another color; in one of them, three images in twenty also had another "
+        "image's embedding or a sentence. The weights are the mean of both. The colors are then multiplied by 1.3, chosen on "
+        "training images: the network predicts a mean over likely colors, which is too pale.",
+        data=(_FLICKR, _FLOWERS, _CLOTHES),
+        protocol=f"100 test images each of flowers, clothing and scenes. {_PROTOCOL}\n\nColor words are measured between the "
+        "result under the word and the result under the sentence without it: the hue of the image's middle, and how far the "
+        "middle and the outer tenth move towards the word in CIE Lab.",
+        limits=(
+            "A color word also tints what surrounds the object, yellow and green most. What is too dark or too bright for the "
+            "color stays as it is.",
+            _SEED,
+        ),
+        groups="Photos of people come from a photo site and favor some groups. No measurement by group has been made.",
+    ),
+}

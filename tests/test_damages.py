@@ -1,0 +1,182 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture, write_test_set
+
+from textir_hf.evaluation import baselines, effects, protocols
+from textir_hf.evaluation.conditions import OURS
+from textir_hf.evaluation.damages import DAMAGES, damage_of
+from textir_hf.evaluation.data import open_test_set
+from textir_hf.evaluation.effects import PROTOTYPES
+from textir_hf.evaluation.measures import Measures
+from textir_hf.evaluation.protocols import PRESETS, Contrast
+from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.tasks import TASKS
+from textir_hf.tasks.base import DEGRADATIONS
+
+
+@pytest.fixture
+def measures(pipeline, test_sets, lpips_file):
+    """Makes the measures of a tiny checkpoint on the tiny test sets."""
+
+    def make(task: str, **changes) -> Measures:
+        protocol = replace(PRESETS[f"textir-mini-{task}"], **changes)
+        test_set = open_test_set(protocol, str(test_sets), 64, None, "image", "text", "test")
+        masks = torch.zeros(1, 1, 64, 64)
+        masks[..., 8:36, 8:40] = 1
+        damage = damage_of(task)(protocol, test_set, masks)
+        result = Measures(pipeline(task, sample_size=64), protocol, test_set, damage, LPIPS(lpips_file))
+        result.prepare()
+        return result
+
+    return make
+
+
+def test_every_degradation_has_a_kind_of_damage():
+    assert set(DAMAGES) == set(DEGRADATIONS)
+    assert [damage_of(name) for name in TASKS] == [DAMAGES[task.degradation] for task in TASKS.values()]
+
+
+def test_a_task_without_a_kind_of_damage_is_refused(monkeypatch):
+    task = TASKS["inpainting"]
+    monkeypatch.setitem(TASKS, "denoising", type("Denoising", (type(task),), {"degradation": "noise"})())
+    with pytest.raises(ValueError, match="No evaluation damages images as the task denoising needs it"):
+        damage_of("denoising")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_result_is_as_large_as_its_original_and_every_method_is_measured(task, measures):
+    made = measures(task)
+    values, embeddings = made.measure(1)
+    for table in made.damage.tables:
+        outputs = made.restored(1, table)
+        assert list(outputs)[-4:] == list(OURS) and len(outputs) > 4
+        measured = {row: {c for t, r, c, _ in values if t == table and r == row} for row in outputs}
+        assert len({frozenset(columns) for columns in measured.values()}) == 1
+        for name, output in outputs.items():
+            assert output.shape == (64, 64, 3) and output.dtype == np.uint8
+            assert np.linalg.norm(embeddings[f"{table}|{name}"]) == pytest.approx(1, abs=1e-4)
+    assert all(np.isfinite(value) for *_, value in values)
+
+
+def test_the_regions_of_contrasts_lie_where_they_say_and_known_pixels_stay(measures):
+    made = measures("inpainting")
+    glasses = next(c for c in made.protocol.contrasts if c.name.startswith("glasses"))
+    mask = made.damage.contrast_extent(glasses)
+    assert mask[25, 32] and not mask[50, 32] and 0.2 < mask.mean() < 0.3
+    target, mask = made.test_set.image(0), made.damage.extent(0, "boxes")
+    assert (made.damage.extent(0, "boxes") == mask).all() and mask.any()
+    for name, output in made.restored(0, "boxes").items():
+        assert (output[~mask] == target[~mask]).all(), name
+    shown = np.asarray(made.damage.show(target, mask))
+    assert (shown[mask] == 255).all() and (shown[~mask] == target[~mask]).all()
+
+
+def test_lost_resolution_is_given_small_and_comes_back(measures):
+    made = measures("super-resolution")
+    image = made.test_set.image(0)
+    assert made.damage.tables == ["4x", "8x", "16x"] and made.damage.extent(0, "8x") == 8
+    assert made.damage.degrade(image, 8).shape == (8, 8, 3)
+    shown = np.asarray(made.damage.show(image, 8))
+    assert (shown[:8, :8] == shown[0, 0]).all() and len(np.unique(shown.reshape(-1, 3), axis=0)) <= 64
+    assert made.damage.agreement(image, image, 8) == {"PSNR to the input": np.inf}
+    assert made.damage.agreement(255 - image, image, 8)["PSNR to the input"] < 15
+
+
+def test_the_mean_color_is_the_training_images(measures, test_sets):
+    made = measures("colorization")
+    training = open_test_set(made.protocol, str(test_sets), 64, None, "image", "text", "test").training_images(9, 64)
+    assert len(list(training)) == 3
+    assert made.damage.mean_chroma.abs().max() > 1
+    assert "mean a and b of the training set" in made.damage.baselines(0, None)
+    for part in made.test_set.parts:
+        part.training.clear()
+    without = type(made.damage)(made.protocol, made.test_set)
+    assert without.mean_chroma is None and list(without.baselines(0, None)) == ["gray"]
+
+
+def test_every_image_is_shuffled_to_another_and_gets_a_sentence_of_its_file(measures):
+    made = measures("colorization")
+    conditions = made.conditions
+    assert len(conditions.sentences) == 9 and conditions.sentences[8] == ["a red flower", "a face"]
+    assert all(j != i for i, j in enumerate(conditions.shuffled))
+    assert all(s[0] in made.protocol.candidates[protocols.FLOWERS] for s in conditions.sentences[:3])
+    right, shuffled, empty, image = conditions.of(8)
+    torch.testing.assert_close(right[None], made.pipe.encode_prompt([["a red flower", "a face"]]))
+    torch.testing.assert_close(shuffled, conditions.of(conditions.shuffled[8])[0])
+    torch.testing.assert_close(empty, conditions.of(0)[2])
+    torch.testing.assert_close(image, made.embed(made.test_set.image(8)))
+
+
+def test_neighbors_are_other_images_on_both_sides(measures):
+    made = measures("super-resolution", contrasts=(Contrast("color", ("a red face", "a blue face")),))
+    conditions, contrast = made.conditions, made.protocol.contrasts[0]
+    scores = conditions.images @ conditions.axes["color"]
+    first, second = conditions.neighbors(contrast, 0)
+    ends = sorted(scores[1:].tolist())
+    torch.testing.assert_close(first @ conditions.axes["color"], torch.tensor(ends[-1]))
+    torch.testing.assert_close(second @ conditions.axes["color"], torch.tensor(ends[0]))
+
+
+def test_the_shift_is_nothing_without_text_and_turns_with_the_contrast(measures):
+    made = measures("super-resolution")
+    points = {(row, column): value for table, row, column, value in effects.curves(made, 0) if table == "beta"}
+    contrast = made.protocol.contrasts[0]
+    column = f"shift, {contrast.name} (100 cosine)"
+    assert points["0", column] == 0 and points["1", column] != 0
+    pair = made.conditions.contrasts[contrast.name]
+    there, back = (effects.curve_point(made, 0, contrast, p, 8.0, None)[column] for p in (pair, pair.flip(0)))
+    assert there == pytest.approx(-back, abs=1e-4)
+
+
+def test_named_colors_are_found_in_the_middle_and_not_on_the_border(measures, monkeypatch):
+    def paint(image, conditions, extent, strength=None):
+        """In place of the network: gray, and for each word an image with its color in the middle."""
+        results = np.full((len(conditions), 64, 64, 3), 119, np.uint8)
+        for result, rgb in zip(results[1:], PROTOTYPES.values(), strict=True):
+            result[8:-8, 8:-8] = rgb
+        return list(results)
+
+    made = measures("colorization")
+    monkeypatch.setattr(made, "restore", paint)
+    values = {(row, column): value for _, row, column, value in effects.color_words(made, 0)}
+    for word in PROTOTYPES:
+        assert values[word, "hue distance (°)"] == pytest.approx(0, abs=0.5)
+        assert values[word, "shift of the middle"] > 20 and abs(values[word, "shift of the border"]) < 0.5
+    assert effects.color_words(made, 6) == []  # scenes have no named object
+
+
+def test_baselines_leave_what_is_known():
+    target = np.asarray(picture(32, 32))
+    mask = np.zeros((32, 32), bool)
+    mask[4:12, 6:20] = True
+    flat = np.full((32, 32, 3), 70, np.uint8)
+    for name, fill in baselines.FILLERS.items():
+        filled = fill(target, mask)
+        assert filled.dtype == np.uint8 and (filled[~mask] == target[~mask]).all(), name
+        assert (filled[mask] != target[mask]).any(), name
+        assert abs(fill(flat, mask).astype(int) - 70).max() <= 2, name
+    for name, upscale in baselines.UPSCALERS.items():
+        assert (upscale(flat[:8, :8], (32, 32)) == 70).all(), name
+    gray = baselines.with_chroma(target, torch.zeros(2))
+    assert gray.std(2).max() < 1.5
+    assert np.median(baselines.with_chroma(target, torch.tensor([30.0, 0.0]))[..., 0] - gray[..., 0].astype(int)) > 5
+
+
+def test_a_mask_of_no_fitting_size_is_refused(test_sets):
+    protocol = PRESETS["textir-mini-inpainting"]
+    test_set = open_test_set(protocol, str(test_sets), 64, None, "image", "text", "test")
+    with pytest.raises(ValueError, match="No mask covers 10 to 40 % of the image"):
+        damage_of("inpainting")(protocol, test_set, torch.ones(2, 1, 64, 64))
+
+
+def test_sets_without_test_images_or_captions_are_refused(test_sets, tmp_path):
+    arguments = (16, None, "image", "text", "test")
+    write_test_set(tmp_path / protocols.FACES, [picture()])
+    with pytest.raises(ValueError, match=r'faces_synthetic_256.parquet holds no image of the split "test"'):
+        open_test_set(PRESETS["textir-mini-super-resolution"], str(tmp_path), *arguments)
+    write_test_set(tmp_path / "bare.parquet", [picture()] * 2, [" "])
+    with pytest.raises(ValueError, match=r"Image 0 of .*bare.parquet has no caption, which this protocol needs"):
+        open_test_set(PRESETS["table-3"], str(tmp_path / "bare.parquet"), *arguments)

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+from torch.nn import functional as F
+
+from textir_hf.evaluation.judges import candidates, color_spill, detail, identity, is_recognized, seam
+from textir_hf.metrics.perceptual import LPIPS
+
+
+def gray(values: np.ndarray) -> np.ndarray:  # [H, W] -> [H, W, 3]
+    return np.repeat(values.astype(np.uint8)[..., None], 3, 2)
+
+
+def checkerboard(side: int, low: int, high: int) -> np.ndarray:
+    return gray(np.where(np.indices((side, side)).sum(0) % 2, high, low))
+
+
+def center(side: int = 16) -> np.ndarray:
+    mask = np.zeros((side, side), bool)
+    mask[side // 4 : -side // 4, side // 4 : -side // 4] = True
+    return mask
+
+
+@pytest.mark.parametrize("mask", [None, center()])
+def test_detail_is_the_square_of_the_contrast(mask):
+    target = checkerboard(16, 60, 180)
+    assert detail(target, target, mask) == 1
+    assert detail(checkerboard(16, 90, 150), target, mask) == pytest.approx(0.25)
+    assert detail(gray(np.full((16, 16), 120)), target, mask) == 0
+
+
+def test_detail_of_one_bright_pixel_is_known():
+    spot, ramp = np.zeros((9, 9)), np.tile(np.arange(9) * 10, (9, 1))
+    spot[4, 4] = 10
+    # Laplacian: -40 at the spot, 10 at its four neighbors; of the ramp: 10 on the first and -10 on the last column.
+    assert detail(gray(spot), gray(ramp)) == pytest.approx((40**2 + 4 * 10**2) / (18 * 10**2))
+
+
+def test_a_seam_adds_no_detail():
+    target = gray(np.indices((16, 16))[1] ** 2 / 2)
+    brighter = np.where(center()[..., None], target + 70, target).astype(np.uint8)
+    assert detail(brighter, target, center()) == pytest.approx(1)
+    assert detail(brighter, target) > 10
+
+
+def test_detail_of_a_flat_original_counts_from_energy_1():
+    flat = gray(np.full((9, 9), 50))
+    spot = flat.copy()
+    spot[4, 4] += 9
+    assert detail(flat, flat) == 0
+    assert detail(spot, flat) == pytest.approx((36**2 + 4 * 9**2) / 81)
+
+
+def test_a_seam_is_the_step_across_the_border_against_the_originals():
+    ramp = gray(np.tile(np.arange(16) * 4, (16, 1)))
+    mask = np.zeros((16, 16), bool)
+    mask[:, 8:] = True  # one vertical border, where the ramp steps by 4
+    assert seam(ramp, ramp, mask) == 1
+    shifted = np.where(mask[..., None], ramp + 6, ramp).astype(np.uint8)
+    assert seam(shifted, ramp, mask) == pytest.approx(10 / 4)
+    assert seam(shifted, ramp, ~mask) == pytest.approx(10 / 4)
+    flat = gray(np.full((16, 16), 100))
+    assert seam(flat, flat, mask) == 0
+    assert seam(np.where(mask[..., None], flat + 2, flat).astype(np.uint8), flat, mask) == 4  # half a level at least
+
+
+def test_a_seam_sees_all_four_sides():
+    flat, target = gray(np.full((16, 16), 100)), checkerboard(16, 100, 110)
+    result = np.where(center()[..., None], flat, target)
+    assert seam(result, target, center()) == pytest.approx(0.5)  # every other border pixel of the original is 110
+
+
+def test_color_spill_is_the_shift_around_the_object_against_the_shift_on_it():
+    reference, mask = gray(np.full((16, 16), 120)), center()
+    red = np.zeros_like(reference) + np.array([180, 100, 100], np.uint8)
+    assert color_spill(np.where(mask[..., None], red, reference), reference, mask) == 0
+    assert color_spill(red, reference, mask) == pytest.approx(1)
+    half = red.copy()
+    half[:, ::2][~mask[:, ::2]] = 120
+    assert color_spill(half, reference, mask) == pytest.approx(half_of_the_surroundings(mask))
+
+
+def half_of_the_surroundings(mask: np.ndarray) -> float:
+    return (~mask)[:, 1::2].sum() / (~mask).sum()
+
+
+def test_identity_is_the_share_of_results_that_find_their_original():
+    originals = F.normalize(torch.randn(48, 32), dim=1)
+    assert identity(originals, originals) == 1
+    assert identity(-originals, originals) == 0
+    third = originals.clone()
+    third[::3] *= -1
+    assert identity(third, originals) == pytest.approx(2 / 3)
+    strangers = F.normalize(torch.randn(480, 32), dim=1)
+    assert identity(strangers, F.normalize(torch.randn(480, 32), dim=1)) == pytest.approx(1 / 24, abs=0.03)
+    assert is_recognized(originals[5].half(), originals.half(), 5)
+
+
+@pytest.mark.parametrize("count", [24, 25, 60, 188])
+def test_candidates_are_distinct_and_begin_with_the_own_original(count):
+    for index in (0, 7, count - 1):
+        chosen = candidates(index, count)
+        assert chosen[0] == index and len(set(chosen)) == 24 and max(chosen) < count
+
+
+def test_what_cannot_be_judged_is_refused():
+    image, full = checkerboard(16, 0, 9), np.ones((16, 16), bool)
+    with pytest.raises(ValueError, match="A seam needs known pixels"):
+        seam(image, image, full)
+    with pytest.raises(ValueError, match="Spilled color needs surroundings"):
+        color_spill(image, image, full)
+    with pytest.raises(ValueError, match="The object has the same color in both images"):
+        color_spill(image, image, center())
+    with pytest.raises(ValueError, match="recognized among 24 originals, got 23"):
+        identity(torch.eye(23), torch.eye(23))
+    with pytest.raises(ValueError, match="The mask must be boolean"):
+        detail(image, image, full[:4])
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
+def test_descriptors_are_unit_vectors_that_know_where_things_are():
+    lpips = LPIPS(SHARED / "weights" / "lpips_alexnet.safetensors")
+    image = F.interpolate(torch.rand(1, 3, 6, 6), 128, mode="bicubic").clamp(0, 1)
+    first, mirrored, noisy = lpips.descriptor(torch.cat([image, image.flip(3), (image + 0.02).clamp(0, 1)]))
+    assert first.norm() == pytest.approx(1, abs=1e-4) and lpips.descriptor(image[..., ::2, ::2]).shape[1] == len(first)
+    assert first @ noisy > 0.98 and first @ mirrored < 0.8

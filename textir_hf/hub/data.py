@@ -1,0 +1,145 @@
+"""Data sets of images: a folder, parquet files, WebDataset shards or a data set on the Hub, opened in one way."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from textir_hf.imaging.files import open_image
+from textir_hf.imaging.raster import to_raster
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+_FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
+Source = str | Path | Sequence[str | Path]
+
+
+def open_rows(
+    source: Source,
+    split: str = "train",
+    *,
+    split_column: str | None = None,
+    image_columns: Sequence[str] = ("image",),
+    configuration: str | None = None,
+    streaming: bool = False,
+) -> Dataset | IterableDataset:
+    """Opens the rows of one split; the images in them stay encoded until `read_image`.
+
+    Args:
+        source: A folder of images; parquet files or tar shards in the WebDataset format, by path, pattern or URL; or
+            the name of a data set on the Hub. The columns of a shard are the suffixes of its files, such as "jpg".
+        split: Name of the split. Files are all of the split "train", unless `split_column` says more.
+        split_column: A column whose value is the split's name for each row. All of "train" is then looked through.
+        image_columns: Columns of images that must be there.
+        configuration: Of a data set on the Hub that has several.
+        streaming: Read rows as they are asked for, in place of building the whole set on the disk.
+
+    Raises:
+        ValueError: There is no such data set, split or column, or a file is damaged.
+    """
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    sources = [str(source)] if isinstance(source, (str, Path)) else [str(s) for s in source]
+    shown = sources[0] if len(sources) == 1 else f"of {len(sources)} files from {sources[0]} on"
+    options = _loader_options(sources, configuration)
+    loaded = "train" if split_column else split
+    try:
+        rows = load_dataset(**options, split=loaded, streaming=streaming)
+    except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()
+        raise ValueError(
+            f'The data set {shown} cannot be opened, or has no split "{loaded}": {reason[0] if reason else error!r}'
+        ) from error
+    columns = rows.column_names or []
+    for name in (*image_columns, *([split_column] if split_column else [])):
+        if name not in columns:
+            raise ValueError(f"The data set {shown} has no column {name}, only {', '.join(columns)}.")
+    for name in image_columns:
+        rows = rows.cast_column(name, ImageFeature(decode=False))
+    if split_column is None:
+        return rows
+    if streaming:
+        return rows.filter(lambda value: value == split, input_columns=split_column)
+    return rows.select([i for i, value in enumerate(rows[split_column]) if value == split])
+
+
+def _loader_options(sources: list[str], configuration: str | None) -> dict:
+    """Arguments of `load_dataset` for these sources.
+
+    Raises:
+        ValueError: They are of several kinds, or of none.
+    """
+    suffixes = {Path(source).suffix for source in sources}
+    if len(suffixes) == 1 and (kind := _FORMATS.get(suffixes.pop())):
+        return {"path": kind, "data_files": {"train": [_expand(source) for source in sources]}}
+    if len(sources) > 1:
+        raise ValueError(
+            f"A data set is one folder, one name on the Hub, or files of one kind ({', '.join(_FORMATS)}), "
+            f"got {', '.join(sources[:3])}."
+        )
+    (source,) = sources
+    if Path(_expand(source)).is_dir():
+        return {"path": "imagefolder", "data_dir": _expand(source)}
+    if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix:
+        raise ValueError(f"The data set {source} is no folder, no {' or '.join(_FORMATS)} file and no name on the Hub.")
+    return {"path": source, "name": configuration}
+
+
+def _expand(source: str) -> str:
+    return str(Path(source).expanduser()) if source.startswith("~") else source
+
+
+def read_image(value: dict, name: str = "The image") -> Image.Image:
+    """Decodes an encoded image of a row, upright and in sRGB.
+
+    Args:
+        value: The file's content in `bytes`, or where it lies in `path`, which may be a URL.
+        name: What errors call the image.
+
+    Raises:
+        ValueError: There is none, or it cannot be decoded.
+    """
+    content, path = (value or {}).get("bytes"), (value or {}).get("path")
+    if content is None and path is None:
+        raise ValueError(f"{name} is empty.")
+    if content is None and "://" in path:
+        import fsspec
+
+        try:
+            with fsspec.open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
+    return open_image(path if content is None else content, name=name)
+
+
+def read_square(value: dict, size: int, name: str = "The image") -> np.ndarray:
+    """Decodes an encoded image and resizes its middle square with an antialiased filter.
+
+    Args:
+        value: As for `read_image`.
+        size: Side of the result, pixels.
+        name: What errors call the image.
+
+    Returns:
+        `[size, size, 3]` uint8, sRGB.
+
+    Raises:
+        ValueError: There is none, or it cannot be decoded.
+    """
+    rgb = to_raster(read_image(value, name), name).rgb
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = Image.fromarray(rgb).resize(
+        (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
+    )
+    return np.array(square)
