@@ -2,6 +2,9 @@
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020. Every learned layer is one plain
 convolution over the batch, and every resampling one depthwise convolution.
+
+Features may have any floating type. Styles, strengths and demodulation are float32 always: they are small, and their
+squares leave float16's range.
 """
 
 import math
@@ -48,7 +51,7 @@ class EqualizedConv2d(nn.Module):
         gain = _SQRT2 if self.activate else 1.0
         weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
         padding = self.weight.shape[-1] // 2 if self.stride == 1 else 0
-        x = F.conv2d(x, weight, self.bias * gain, self.stride, padding)
+        x = F.conv2d(x, weight.to(x.dtype), (self.bias * gain).to(x.dtype), self.stride, padding)
         return F.leaky_relu(x, _SLOPE, inplace=True) if self.activate else x
 
 
@@ -132,10 +135,8 @@ class StyleConv2d(nn.Module):
         scale, gain = self._factors(style, x.dtype)
         scale = scale[:, :, None, None].to(x.dtype)
         x = x * scale if torch.is_grad_enabled() else x.mul_(scale)
-        if self.blur is None:
-            x = F.conv2d(x, self.weight, padding=1)
-        else:
-            x = self.blur(F.conv_transpose2d(x, self.weight, stride=2))
+        weight = self.weight.to(x.dtype)
+        x = F.conv2d(x, weight, padding=1) if self.blur is None else self.blur(F.conv_transpose2d(x, weight, stride=2))
         gain = gain * _SQRT2
         noise_gain = (_SQRT2 * self.noise_strength).expand_as(gain)
         if fuse is not None:
@@ -173,8 +174,10 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, image: Tensor | None = None) -> Tensor:
         scale = self.affine(style) / math.sqrt(self.weight.shape[1])  # [N, I]
-        if len(x) == 1:  # scaling the kernel saves a pass over the features
-            y = F.conv2d(x, self.weight * scale[0, :, None, None].to(x.dtype), self.bias)
+        scale, weight = scale[:, :, None, None].to(x.dtype), self.weight.to(x.dtype)
+        if x.shape[0] == 1:  # scaling the kernel saves a pass over the features
+            weight = weight * scale
         else:
-            y = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.weight, self.bias)
+            x = x * scale
+        y = F.conv2d(x, weight, self.bias.to(x.dtype))
         return y if image is None else y + self.upsample(image)

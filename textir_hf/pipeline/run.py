@@ -82,6 +82,6 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     if strengths[0] is not None:
         strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
     generators = [run.generator for run, _ in batch]
-    conditions = torch.cat([run.condition for run, _ in batch]).to(padded)
+    conditions = torch.cat([run.condition for run, _ in batch]).to(device)
     sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
     return sample[..., :height, :width].float()
