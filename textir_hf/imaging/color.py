@@ -90,7 +90,7 @@ def _outside_gamut(color: Tensor) -> Tensor:  # [3, P] -> [P]
 def _reduce_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
     """The most saturated color in the gamut with this lightness and hue, by bisection: [P], [2, P] -> [3, P]."""
     low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
-    for _ in range(8):
+    for _ in range(14):  # fewer, and a rounding error of the network becomes several levels in dark colors
         middle = (low + high) / 2
         outside = _outside_gamut(_rgb(lightness, ab * middle))
         low, high = torch.where(outside, low, middle), torch.where(outside, middle, high)
