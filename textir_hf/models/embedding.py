@@ -16,20 +16,21 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 ENCODER = "textir-mini-clip"
 
 
-def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32):
+def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **download):
     """A dual encoder, its tokenizer and its image processor.
 
     Args:
         name: "textir-mini-clip", which is embedded; a folder with a `MiniCLIPModel` or a CLIP model; or a CLIP model on
             the Hub.
         dtype: Of the weights.
+        **download: `cache_dir`, `force_download`, `local_files_only`, `revision` and `token`, as in transformers.
 
     Raises:
         ValueError: It cannot be loaded, or is another kind of model.
     """
     where = CHECKPOINTS / ENCODER if str(name) == ENCODER else name
     try:
-        config = AutoConfig.from_pretrained(where)
+        config = AutoConfig.from_pretrained(where, **download)
         if isinstance(config, MiniCLIPConfig):
             model, tokenizer = MiniCLIPModel, BertTokenizerFast
         elif config.model_type == "clip":
@@ -37,9 +38,9 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32):
         else:
             raise ValueError(f"its type is {config.model_type}, expected clip")
         return (
-            model.from_pretrained(where, dtype=dtype).eval(),
-            tokenizer.from_pretrained(where),
-            CLIPImageProcessorPil.from_pretrained(where),
+            model.from_pretrained(where, dtype=dtype, **download).eval(),
+            tokenizer.from_pretrained(where, **download),
+            CLIPImageProcessorPil.from_pretrained(where, **download),
         )
     except (OSError, ValueError) as error:
         raise ValueError(
