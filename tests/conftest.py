@@ -57,7 +57,8 @@ def encoder(tmp_path_factory):
         "intermediate_size": 16,
         "max_position_embeddings": 12,
     }
-    config = MiniCLIPConfig(text, projection_dim=32, image_size=32, hidden_size=16, num_queries=2, num_heads=2)
+    sizes = {"projection_dim": 32, "image_size": 32, "hidden_size": 16, "num_queries": 2, "num_heads": 2}
+    config = MiniCLIPConfig(text_config=text, **sizes)
     vocab = tmp_path_factory.mktemp("bert") / "vocab.txt"
     vocab.write_text("\n".join(WORDS))
     tokenizer = BertTokenizerFast(vocab=str(vocab), model_max_length=12)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textir_hf.models.embedding import embed_images
-from textir_hf.models.encoder import EfficientNetLite0
+from textir_hf.models.towers import EfficientNetLite0
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
