@@ -65,8 +65,13 @@ def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
         images = F.interpolate(images.float(), size, mode="bicubic", antialias=True, align_corners=False)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     images = images[..., top : top + crop, left : left + crop].clamp(0, 1)
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (image_processor.image_mean, image_processor.image_std))
+    mean, std = (_by_channel(images, v) for v in (image_processor.image_mean, image_processor.image_std))
     return (images - mean) / std
+
+
+def _by_channel(images: Tensor, values: list[float]) -> Tensor:
+    """`[C, 1, 1]`, filled on the images' device: a copy from the CPU would make the CPU wait for it."""
+    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 def _middle(images: Tensor) -> Tensor:

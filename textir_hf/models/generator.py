@@ -164,6 +164,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         strength: Tensor | float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
+        noise: list[Tensor] | None = None,
     ) -> TextIRGeneratorOutput | tuple[Tensor]:
         """Restores degraded images.
 
@@ -175,6 +176,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             generator: Source of the noise of the style convolutions; a list has one for each image. Without it there
                 is no noise. Image i's noise does not depend on how many images follow it.
             return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
+            noise: The noise itself in place of a generator: for each of `noise_sizes` a map `[N, 1, h, w]`.
 
         Returns:
             The restored images, `.sample` or `[0]`: `[N, out_channels, H, W]`.
@@ -183,7 +185,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             ValueError: A shape, the strength or the number of generators does not fit.
         """
         self._check(degraded, clip_embedding, strength, generator)
-        noise = None if generator is None else self.draw_noise(degraded, generator)
+        if generator is not None:
+            noise = self.draw_noise(degraded, generator)
         sample = self.restore(degraded, clip_embedding, strength, noise)
         return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
@@ -191,12 +194,11 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | float | None, noise: list[Tensor] | None
     ) -> Tensor:
         """`forward` with the noise maps themselves: `[N, 1, h, w]` for each style convolution, smallest first."""
-        dtype = self.dtype
-        features, x = self.encoder(degraded.to(dtype) * self.config.input_scale)
+        features, x = self.encoder(degraded.to(self.dtype) * self.config.input_scale)
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
-        condition = clip_embedding.to(dtype) * math.sqrt(clip_embedding.shape[1])
+        condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
-        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength).to(dtype))
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
         noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
@@ -227,11 +229,15 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             return strength.expand(len(feature), -1)
         return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](feature.mean((2, 3))))))
 
+    def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Height and width of the noise of every style convolution, smallest first, for a degraded image's size."""
+        height, width = height // self.stride, width // self.stride
+        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
+        return [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
-        height, width = (side // self.stride for side in degraded.shape[-2:])
-        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
-        sizes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        sizes = self.noise_sizes(*degraded.shape[-2:])
         generators = generator if isinstance(generator, list) else [generator] * len(degraded)
         maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
         return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]

@@ -17,7 +17,8 @@ _SLOPE = 0.2
 class EqualizedLinear(nn.Module):
     """`y = x W^T / sqrt(in) + b`: the weight's scale is applied at run time, so that all layers learn at one speed.
 
-    Karras et al., "Progressive Growing of GANs", 2018, Sec. 4.1.
+    Karras et al., "Progressive Growing of GANs", 2018, Sec. 4.1. These layers make styles, fusion weights and logits:
+    few numbers, but large ones, so they are computed in fp32 under autocast and with half-precision weights too.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: float = 0.0) -> None:
@@ -25,8 +26,10 @@ class EqualizedLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.full((out_features,), bias))
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, I] -> [N, O]
-        return F.linear(x, self.weight / math.sqrt(self.weight.shape[1]), self.bias)
+    def forward(self, x: Tensor) -> Tensor:  # [N, I] -> [N, O] float32
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight.float() / math.sqrt(self.weight.shape[1])
+            return F.linear(x.float(), weight, self.bias.float())
 
 
 class EqualizedConv2d(nn.Module):
@@ -105,6 +108,7 @@ class StyleConv2d(nn.Module):
     StyleGAN2, Eq. 1 and 3: `W' = s W`, then `W'' = W' / sqrt(sum W'^2 + 1e-8)`. Scaling the input by `s` and the
     output by the norm instead of the kernel is the same map and keeps one kernel for the whole batch. The output's
     factors (norm, fusion weight, the activation's sqrt 2) are all positive or linear, so they are joined in one pass.
+    The factors are computed in fp32 even where the convolution is not.
 
     Without gradients the input is overwritten: at full size, a fresh buffer costs more than the arithmetic.
     """
@@ -125,9 +129,7 @@ class StyleConv2d(nn.Module):
         noise: Tensor | None = None,  # [N, 1, H', W'], unit normal
         fuse: tuple[Tensor, Tensor, Tensor] | None = None,  # encoder feature [N, O, H, W], its and our weight [N, O]
     ) -> Tensor:  # [N, O, H', W'], H' = 2H when upsampling
-        scale = self.affine(style) / math.sqrt(9 * x.shape[1])  # [N, I]
-        energy = self.weight.square().sum((2, 3))  # [O, I], or [I, O] when upsampling
-        gain = torch.rsqrt(scale.square() @ (energy.T if self.blur is None else energy) + 1e-8)  # [N, O]
+        scale, gain = self._factors(style, x.dtype)
         scale = scale[:, :, None, None].to(x.dtype)
         x = x * scale if torch.is_grad_enabled() else x.mul_(scale)
         if self.blur is None:
@@ -146,6 +148,17 @@ class StyleConv2d(nn.Module):
         if fuse is not None:
             x = x.addcmul_(feature, (encoder_weight * _SQRT2)[..., None, None].to(x.dtype))
         return F.leaky_relu(x, _SLOPE, inplace=True)
+
+    def _factors(self, style: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The input's scale `[N, I]` and the demodulation `[N, O]`."""
+        scale = self.affine(style)
+        if dtype != torch.float32:  # demodulation takes any common factor out again, and fp16 would overflow
+            scale = scale / scale.abs().amax(1, keepdim=True).clamp(min=1e-8)
+        scale = scale / math.sqrt(9 * scale.shape[1])
+        with torch.autocast(scale.device.type, enabled=False):
+            energy = self.weight.float().square().sum((2, 3))  # [O, I], or [I, O] when upsampling
+            gain = torch.rsqrt(scale.square() @ (energy.T if self.blur is None else energy) + 1e-8)
+        return scale, gain
 
 
 class ToImage(nn.Module):

@@ -185,7 +185,9 @@ class Task(ABC):
             draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
 
         Returns:
-            `degraded` `[C, S, S]` and, where the task has them, `mask` `[1, S, S]`, `strength` and `factor` (numbers).
+            `degraded` `[C, S, S]`; where the network takes one, `strength` `[]`; where there is one, `mask` `[1, S, S]`;
+            and what the errors below need. Tensors are stacked and moved to the device; numbers stay lists on the CPU,
+            where reading one does not wait for the device.
         """
 
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
@@ -194,17 +196,24 @@ class Task(ABC):
         Args:
             sample: The output.
             target: `[N, 3, S, S]` in [0, 1].
-            batch: What `degrade` gave, stacked.
+            batch: What `degrade` gave for each image: tensors stacked, numbers as lists.
         """
         return sample
 
-    def reconstruction_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The L1 term of Eq. 8 for each image: `[N]`; arguments as for `restored`."""
-        return (self.restored(sample, target, batch) - target).abs().mean((1, 2, 3))
+    def reconstruction_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
+        """The L1 term of Eq. 8 for each image, `[N]`.
 
-    def preserved_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
+        Args:
+            sample: The network's output.
+            restored: What `restored` makes of it.
+            target: As for `restored`.
+            batch: As for `restored`.
+        """
+        return (restored - target).abs().mean((1, 2, 3))
+
+    def preserved_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
         """The same where the condition is another image's: what no condition may change counts alone, `[N]`."""
-        return self.reconstruction_error(sample, target, batch)
+        return self.reconstruction_error(sample, restored, target, batch)
 
     def example(self, side: int) -> dict:
         """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""

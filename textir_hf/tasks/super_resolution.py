@@ -44,21 +44,21 @@ class SuperResolution(Task):
         return kind(request, self.result_size(request), sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
+        import torch
+
         factor = rng.choice(FACTORS)
         degraded = imaging.resample.lose_resolution(target, factor)[0]
-        return {"degraded": degraded, "strength": factor / MAX_FACTOR, "factor": factor}
+        return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
-    def preserved_error(self, sample, target, batch):
+    def preserved_error(self, sample, restored, target, batch):
         """The result, shrunk again, has to be the small image that was given."""
         import torch
 
-        error = torch.empty(len(sample), device=sample.device)
-        factors = [int(f) for f in batch["factor"]]
-        for factor in set(factors):
-            rows = [i for i, f in enumerate(factors) if f == factor]
-            small = (imaging.resample.shrink(images[rows], factor) for images in (sample, target))
-            error[rows] = (next(small) - next(small)).abs().mean((1, 2, 3))
-        return error
+        errors = []
+        for i, factor in enumerate(batch["factor"]):
+            ours, given = (imaging.resample.shrink(images[i : i + 1], factor) for images in (restored, target))
+            errors.append((ours - given).abs().mean())
+        return torch.stack(errors)
 
     def example(self, side):
         return {"scale": 2}
