@@ -1,0 +1,60 @@
+"""Model cards: one template for embedded, trained and converted checkpoints."""
+
+from collections.abc import Mapping
+
+from huggingface_hub import ModelCardData
+
+from textir_hf.tasks import Task
+
+INVENTED = (
+    "What the network puts where information is missing is invented, not recovered. A result shows no real person's "
+    "face and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
+)
+_CITATION = """```bibtex
+@article{bai2023textir,
+  title   = {TextIR: A Simple Framework for Text-based Editable Image Restoration},
+  author  = {Bai, Yunpeng and Wang, Cairong and Xie, Shuzhao and Dong, Chao and Yuan, Chun and Wang, Zhi},
+  journal = {arXiv preprint arXiv:2302.14736},
+  year    = {2023}
+}
+```"""
+
+
+def usage(task: Task, checkpoint: str, comment: str = "") -> str:
+    """Markdown of a Python block that loads a checkpoint and restores an image.
+
+    Args:
+        task: The checkpoint's.
+        checkpoint: Its name for `TextIRPipeline.from_pretrained`.
+        comment: What the reader has to know about loading it.
+    """
+    load = f'pipe = TextIRPipeline.from_pretrained("{checkpoint}"){f"  # {comment}" if comment else ""}'
+    call = f"restored = {task.usage}.images[0]"
+    return f"```python\nfrom textir_hf import TextIRPipeline\n\n{load}\n{call}\n```"
+
+
+def card_data(task: Task, **metadata) -> ModelCardData:
+    """Metadata of a pipeline's card.
+
+    Args:
+        task: The checkpoint's.
+        **metadata: Further fields of `ModelCardData`, or other values for those that every card has.
+    """
+    common = {"library_name": "diffusers", "pipeline_tag": "image-to-image", "tags": ["textir", task.name]}
+    return ModelCardData(**common | metadata)
+
+
+def render_card(data: ModelCardData, title: str, summary: str, sections: Mapping[str, str]) -> str:
+    """The text of a card: its metadata, title and summary, the sections in their order, and the paper's citation.
+
+    Args:
+        data: The metadata.
+        title: The heading.
+        summary: What stands below it.
+        sections: Markdown by heading; empty sections are left out.
+    """
+    parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", summary.strip()]
+    for heading, text in (*sections.items(), ("Citation", _CITATION)):
+        if text.strip():
+            parts.append(f"## {heading}\n\n{text.strip()}")
+    return "\n\n".join(parts) + "\n"
