@@ -208,8 +208,8 @@ class Task(ABC):
 
         Returns:
             `degraded` `[C, S, S]`; where the network takes one, `strength` `[]`; where there is one, `mask`
-            `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay lists on the CPU,
-            where reading one does not wait for the device.
+            `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
+            lists on the CPU, where reading one does not wait for the device.
         """
 
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
