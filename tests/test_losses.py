@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
-from textir_hf.models.encoder import EfficientNetLite0
+from textir_hf.models.towers import EfficientNetLite0
 from training.discriminator import Discriminator
 from training.losses import (
     EncoderFeatureLoss,
