@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from textir_hf.cli.arguments import FILES, FLAGS, with_companions
@@ -66,16 +67,20 @@ class Steps:
         """
         image = self.open(job.image)
         raster, mask = to_raster(image), self._mask
+        transparent = raster.alpha is not None and raster.alpha < 255
         if job.mask is not None:
             mask = mask or self.open(job.mask)
-            to_mask(mask, raster.size, FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name)
+            flag = FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name
+            where = to_mask(mask, raster.size, flag)
+            if self.task.degradation == "region":  # what is repainted is opaque
+                transparent &= ~where
         if getattr(self.args, "box", None) is not None:
             check_box(self.args.box, raster.size)
         if self.grid:
             check_output(job.output)
         else:
             request = Request(raster, scale=getattr(self.args, "scale", None))
-            check_output(job.output, self.task.check_result_size(request, self.max_pixels), raster.alpha is not None)
+            check_output(job.output, self.task.check_result_size(request, self.max_pixels), bool(np.any(transparent)))
         return Item(job, image, mask)
 
     def restore(self, pipe: "TextIRPipeline", items: list[Item]) -> list[Image.Image]:
