@@ -130,7 +130,7 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
     pipeline("inpainting").save_pretrained(folder / "inpainting")
     change = ["--task", "inpainting", "--mask-column", "mask", "--dataset", folder / "rows.parquet"]
     assert main(arguments(folder, *change, "--checkpoint", folder / "inpainting")) == 1
-    assert capsys.readouterr().err == "textir: row 0: There is no image in this row.\n"
+    assert capsys.readouterr().err == "textir: row 0: The mask is empty.\n"
     found, outside = results(folder), np.asarray(hole()) < 128
     assert sorted(found) == [1, 2] and found[1]["prompt"] == "a face / a flower"
     assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(picture(seed=1))[outside])
@@ -139,8 +139,9 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--dataset", "/none.parquet"], "--dataset /none.parquet cannot be opened"),
+        (["--dataset", "/none.parquet"], "The data set /none.parquet cannot be opened"),
         (["--split", "other"], "cannot be opened"),
+        (["--image-column", "photo"], "has no column photo, only image, text"),
         (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
         (["--mask-column", "image"], "--mask-column cannot be used with this checkpoint"),

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, load_pipeline
 from textir_hf.cli.errors import Stopped, explain
 from textir_hf.cli.shards import Shards
+from textir_hf.hub.data import open_rows, read_image
 from textir_hf.hub.paths import checkpoint_folder
-from textir_hf.imaging.files import SETTINGS, open_image
+from textir_hf.imaging.files import SETTINGS
 from textir_hf.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def bulk(args: argparse.Namespace) -> int:
     _check_options(args, task)
     checkpoint = choose_checkpoint(args.checkpoint, task)
     try:
-        rows = _open_rows(args)
+        rows = _open(args)
         from accelerate import PartialState
     except ModuleNotFoundError as error:
         raise ValueError(f'{error.name} is missing: pip install "textir-hf[bulk]".') from error
@@ -133,9 +134,9 @@ def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list
     items = []
     for number, row in batch:
         try:
-            mask = _decode(row[args.mask_column]) if args.mask_column else None
+            mask = read_image(row[args.mask_column], "The mask") if args.mask_column else None
             prompt = row[args.prompt_column] if args.prompt_column else args.prompt
-            items.append((number, prompt, _decode(row[args.image_column]), mask))
+            items.append((number, prompt, read_image(row[args.image_column]), mask))
         except Exception as error:
             yield number, error
 
@@ -156,38 +157,17 @@ def _result_row(number: int, prompt, result: Image.Image) -> dict:
     return {"row": number, "image": {"bytes": content.getvalue(), "path": None}, "prompt": text, "settings": settings}
 
 
-def _decode(value: dict | None) -> Image.Image:
-    if not value or not (value.get("bytes") or value.get("path")):
-        raise ValueError("There is no image in this row.")
-    return open_image(value["bytes"] or value["path"])
-
-
-def _open_rows(args: argparse.Namespace):
-    """A stream of rows from a folder, a parquet file or the Hub, with images as their files.
+def _open(args: argparse.Namespace) -> Iterable[dict]:
+    """A stream of rows with images as their files.
 
     Raises:
         ValueError: There is no such data set, split or column.
     """
-    from datasets import Image as ImageFeature
-    from datasets import load_dataset
-
-    name, split = args.dataset, args.split
-    try:
-        if Path(name).is_dir():
-            rows = load_dataset("imagefolder", data_dir=name, split=split, streaming=True)
-        elif name.endswith(".parquet"):
-            rows = load_dataset("parquet", data_files={split: name}, split=split, streaming=True)
-        else:
-            rows = load_dataset(name, split=split, streaming=True)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise ValueError(f'--dataset {name} cannot be opened, or has no split "{split}": {error}') from error
-    for option in ("image_column", "mask_column", "prompt_column"):
-        column = getattr(args, option)
-        if column is not None and column not in (rows.column_names or []):
-            flag = f"--{option.replace('_', '-')}"
-            raise ValueError(f"{flag} {column} is not there, the data has {', '.join(rows.column_names or [])}.")
-    for column in filter(None, (args.image_column, args.mask_column)):
-        rows = rows.cast_column(column, ImageFeature(decode=False))
+    images = [column for column in (args.image_column, args.mask_column) if column]
+    rows = open_rows(args.dataset, args.split, image_columns=images, streaming=True)
+    columns = rows.column_names or []
+    if args.prompt_column and args.prompt_column not in columns:
+        raise ValueError(f"--prompt-column {args.prompt_column} is not there, the data has {', '.join(columns)}.")
     return rows
 
 
