@@ -302,6 +302,7 @@ def test_mistakes_are_found_before_a_network_is_loaded(awkward):
     lines = [words(command, *rest, **options) for command, rest, options, _ in MISTAKES]
     lines += [["--help"], ["upscale", "--help"], ["convert", "none.pth", "-o", "out"], words("upscale")]
     lines += [["publish", "empty", "--repo", "a/b"], ["publish", "empty", "--repo", "no name"]]
+    lines += [["evaluate", "--preset", "table-1", "--data", "images", "-o", "out"]]
     lines += [["demo", "-o", "text.png"], ["bulk", "--task", "colorization", "--dataset", "images", "-o", "out"]]
     code = f"""
 import sys

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from textir_hf import cli
+from textir_hf.cli.main import main
 from textir_hf.evaluation import baselines, protocols, report, run
 from textir_hf.evaluation.conditions import OURS
 from textir_hf.evaluation.measures import Measures
@@ -48,7 +48,7 @@ def test_a_run_prints_tables_with_baselines_and_text_effect_and_leaves_what_a_ch
     task, arguments, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(run, "CURVE_IMAGES", 2)
-    assert cli.main(arguments(task)) == 0
+    assert main(arguments(task)) == 0
     printed, folder = capsys.readouterr().out, tmp_path / "results"
     tables = read_tables(folder / "report.json")
     for table in tables:
@@ -80,16 +80,16 @@ def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatc
     short = replace(PRESETS[name], factors=(4,), contrasts=PRESETS[name].contrasts[:1])
     monkeypatch.setitem(PRESETS, name, short)
     words = arguments("super-resolution")
-    assert cli.main(words) == 0
+    assert main(words) == 0
     unbroken = (tmp_path / "results" / "tables.md").read_text()
     path = tmp_path / "results" / "values-0.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[0] + lines[1][:40])  # killed while writing
     indices = []
     monkeypatch.setattr(Measures, "measure", _counted(Measures.measure, indices))
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert indices == [1, 2] and (tmp_path / "results" / "tables.md").read_text() == unbroken
-    assert cli.main([*words, "--limit", "2"]) == 2
+    assert main([*words, "--limit", "2"]) == 2
     assert "holds another evaluation (images differ). Give another --output." in capsys.readouterr().err
 
 
@@ -120,7 +120,7 @@ def test_two_processes_share_the_images(arguments, tmp_path):
 def test_any_diffusers_pipeline_is_a_baseline(arguments, tmp_path, capsys):
     tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
     words = arguments("inpainting", "--limit", "2", "--baseline", f"diffusers:{tmp_path / 'sd'}")
-    assert cli.main(words) == 0
+    assert main(words) == 0
     row = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"| {tmp_path / 'sd'} at 32 px |")]
     assert len(row) == 6
 
@@ -196,19 +196,19 @@ def test_bad_input_is_refused_before_anything_is_computed(
     words = arguments("inpainting", *(word.replace("{tmp}", str(tmp_path)) for word in change))
     if "table-3" in change:
         words += ["--data", str(test_sets / protocols.SCENES)]
-    assert cli.main(words) == 2
+    assert main(words) == 2
     assert match in capsys.readouterr().err
 
 
 def test_a_protocol_without_checkpoint_or_captions_says_so(test_sets, lpips_file, tmp_path, capsys, pipeline):
     common = ["--lpips", str(lpips_file), "--output", str(tmp_path / "results")]
-    assert cli.main(["evaluate", "--preset", "table-3", "--data", str(test_sets), *common]) == 2
+    assert main(["evaluate", "--preset", "table-3", "--data", str(test_sets), *common]) == 2
     assert "--checkpoint must be given with --preset table-3" in capsys.readouterr().err
     pipeline("super-resolution").save_pretrained(tmp_path / "tiny")
     words = ["evaluate", "--preset", "table-3", "--checkpoint", str(tmp_path / "tiny"), *common]
-    assert cli.main([*words, "--data", str(test_sets / protocols.FACES)]) == 2
+    assert main([*words, "--data", str(test_sets / protocols.FACES)]) == 2
     assert "has no column 'text' of captions, but image, split. Name it with" in capsys.readouterr().err
-    assert cli.main([*words, "--data", str(test_sets / protocols.FACES), "--baseline", "diffusers:x"]) == 2
+    assert main([*words, "--data", str(test_sets / protocols.FACES), "--baseline", "diffusers:x"]) == 2
     assert (
         "--baseline is for tasks that repaint masks, this protocol is for super-resolution" in capsys.readouterr().err
     )

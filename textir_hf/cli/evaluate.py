@@ -3,9 +3,12 @@
 import argparse
 from pathlib import Path
 
+from textir_hf.checks import check_range
 from textir_hf.cli.arguments import count
 from textir_hf.cli.checkpoints import quieten
-from textir_hf.evaluation.protocols import PRESETS
+from textir_hf.evaluation.protocols import PRESETS, Protocol
+from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.tasks import get_task
 
 
 def add_command(commands) -> None:
@@ -28,7 +31,29 @@ def add_command(commands) -> None:
     command.add_argument("--split", default="test", help="of a data set without a split column (%(default)s)")
 
 
+def _check(args: argparse.Namespace, protocol: Protocol) -> None:
+    """Checks what can be known wrong before anything is loaded."""
+    checkpoint, masks = args.checkpoint or protocol.checkpoint, "mask_image" in get_task(protocol.task).requires
+    if checkpoint is None:
+        raise ValueError(f"--checkpoint must be given with --preset {args.preset}: a folder or Hub id.")
+    checkpoint_folder(checkpoint)
+    if masks and not (args.masks or protocol.masks):
+        raise ValueError(f"--masks must be given with --preset {args.preset}: a parquet file or folder of masks.")
+    if args.baseline and not masks:
+        raise ValueError(f"--baseline is for tasks that repaint masks, this protocol is for {protocol.task}.")
+    for name in args.baseline:
+        if not name.startswith("diffusers:"):
+            raise ValueError(f"--baseline must be diffusers:ID, got {name}.")
+    if args.limit is not None:
+        check_range("--limit", args.limit, 2)
+    if args.lpips and not args.lpips.is_file():
+        raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
+
+
 def _evaluate(args: argparse.Namespace) -> int:
+    _check(args, PRESETS[args.preset])
     try:
         from textir_hf.evaluation.run import evaluate
     except ModuleNotFoundError as error:

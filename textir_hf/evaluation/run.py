@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import replacing
-from textir_hf.checks import check_range
 from textir_hf.evaluation import effects, report
 from textir_hf.evaluation.baselines import diffusers_filler
 from textir_hf.evaluation.damages import Damage, damage_of
@@ -35,15 +34,15 @@ def evaluate(args: argparse.Namespace) -> str:
     """Runs a protocol and writes `report.json`, `tables.md`, `curves.png` and grids; returns the tables as Markdown.
 
     Args:
-        args: The options of `textir evaluate`.
+        args: The options of `textir evaluate`, checked.
 
     Raises:
-        ValueError: An option, the data or the checkpoint does not fit.
+        ValueError: The data or the checkpoint does not fit.
         OSError: LPIPS cannot be fetched.
     """
     disable_progress_bars()  # of reading files from the disk
     protocol = PRESETS[args.preset]
-    checkpoint = _check(args, protocol)
+    checkpoint = args.checkpoint or protocol.checkpoint
     state = PartialState(cpu=not torch.accelerator.is_available())
     pipe = TextIRPipeline.from_pretrained(checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)
@@ -61,25 +60,6 @@ def evaluate(args: argparse.Namespace) -> str:
     _measure(measures, records, args.baseline, state)
     state.wait_for_everyone()
     return _write(measures, records, args, facts, checkpoint) if state.is_main_process else ""
-
-
-def _check(args: argparse.Namespace, protocol: Protocol) -> str:
-    """What can be known wrong before anything is loaded; the checkpoint's name."""
-    checkpoint, kind = args.checkpoint or protocol.checkpoint, damage_of(protocol.task)
-    if checkpoint is None:
-        raise ValueError(f"--checkpoint must be given with --preset {args.preset}: a folder or Hub id.")
-    if kind.uses_masks and not (args.masks or protocol.masks):
-        raise ValueError(f"--masks must be given with --preset {args.preset}: a parquet file or folder of masks.")
-    if args.baseline and not kind.uses_masks:
-        raise ValueError(f"--baseline is for tasks that repaint masks, this protocol is for {protocol.task}.")
-    for name in args.baseline:
-        if not name.startswith("diffusers:"):
-            raise ValueError(f"--baseline must be diffusers:ID, got {name}.")
-    if args.limit is not None:
-        check_range("--limit", args.limit, 2)
-    if args.lpips and not args.lpips.is_file():
-        raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
-    return checkpoint
 
 
 def _open_damage(args: argparse.Namespace, protocol: Protocol, test_set: TestSet) -> Damage:
