@@ -302,6 +302,7 @@ def test_mistakes_are_found_before_a_network_is_loaded(awkward):
     lines = [words(command, *rest, **options) for command, rest, options, _ in MISTAKES]
     lines += [["--help"], ["upscale", "--help"], ["convert", "none.pth", "-o", "out"], words("upscale")]
     lines += [["publish", "empty", "--repo", "a/b"], ["publish", "empty", "--repo", "no name"]]
+    lines += [["faces", "none.png", "-o", "out.png"], ["export", "nothing", "-o", "out"]]
     lines += [["evaluate", "--preset", "table-1", "--data", "images", "-o", "out"]]
     lines += [["demo", "-o", "text.png"], ["bulk", "--task", "colorization", "--dataset", "images", "-o", "out"]]
     code = f"""
@@ -325,6 +326,13 @@ def test_faces_have_flags(folder, capsys):
     assert settings["faces"] == "auto" and settings["faces_found"] == 0
     args = build_parser().parse_args(words("upscale", "--faces", "1,3", "--face-prompt", "a man"))
     assert args.faces == [1, 3] and args.face_prompts == ["a man"]
+
+
+def test_checkpoints_are_exported(folder, capsys):
+    assert main(["export", "colorization", "-o", "exported"]) == 0
+    assert "exported/restorer.onnx" in capsys.readouterr().out.split()
+    assert main(["export", "colorization", "-o", "exported"]) == 2
+    assert "The output exported exists already" in capsys.readouterr().err
 
 
 def test_unfit_checkpoints_are_one_line(folder, capsys):

@@ -1,15 +1,16 @@
-"""The commands that take checkpoints in and give them out: `convert`, `publish` and `publish-space`."""
+"""The commands that take checkpoints in and give them out: `convert`, `export`, `publish` and `publish-space`."""
 
 import argparse
 import re
 from pathlib import Path
 
-from textir_hf.hub.paths import check_conversion
+from textir_hf.cli.checkpoints import quieten
+from textir_hf.hub.paths import check_conversion, check_new_folder, checkpoint_folder
 from textir_hf.tasks import TASKS
 
 
 def add_commands(commands) -> None:
-    """Adds the three commands."""
+    """Adds the four commands."""
     command = commands.add_parser("convert", help="turn a checkpoint of the paper's authors into this format")
     command.set_defaults(run=_convert)
     command.add_argument("source", type=Path, help="net_g_*.pth")
@@ -17,6 +18,11 @@ def add_commands(commands) -> None:
     command.add_argument("--task", choices=TASKS, help="refuse a checkpoint for another task")
     text = "key of the weights: params_ema, averaged (%(default)s), or params"
     command.add_argument("--weights", default="params_ema", help=text)
+    command = commands.add_parser("export", help="write a checkpoint in a format that runs without PyTorch")
+    command.set_defaults(run=_export)
+    command.add_argument("checkpoint", help="embedded name, folder or Hub id")
+    command.add_argument("--format", choices=("onnx",), default="onnx", help="the format (%(default)s)")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
     command = commands.add_parser("publish", help="check a checkpoint's folder and push it to the Hub")
     command.set_defaults(run=_publish)
     command.add_argument("folder", type=Path)
@@ -45,6 +51,17 @@ def _convert(args: argparse.Namespace) -> int:
 
     task, digest = convert(args.source, args.output, args.task, args.weights)
     print(f"{args.source}: SHA-256 {digest}\n{args.output}: for {task.name}, with {ENCODER}; dropped: noises.*")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    checkpoint_folder(args.checkpoint)
+    check_new_folder(args.output)
+    from textir_hf.hub.export import export_onnx
+
+    quieten()
+    for path in export_onnx(args.checkpoint, args.output):
+        print(path)
     return 0
 
 

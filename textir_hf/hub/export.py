@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textir_hf.atomic import replacing
+from textir_hf.hub.paths import check_new_folder
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
@@ -69,8 +70,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
             gives other results.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"The output {folder} exists already. Choose another folder.")
+    check_new_folder(folder)
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401

@@ -34,5 +34,14 @@ def check_conversion(source: Path, output: Path) -> None:
     """
     if not source.is_file():
         raise ValueError(f"{source} is no file. Give the path of the authors' net_g_*.pth.")
+    check_new_folder(output)
+
+
+def check_new_folder(output: Path) -> None:
+    """Checks that a folder can be made, or is empty.
+
+    Raises:
+        ValueError: It exists and is not empty, or is a file.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"The output {output} exists already. Choose another folder.")
