@@ -109,6 +109,8 @@ class MaskedRegion(Damage):
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
         super().__init__(protocol, test_set)
+        if masks is None:
+            raise ValueError("A damage to masked regions needs masks, got none. Give those of load_masks.")
         shares, (low, high) = masks.mean((1, 2, 3)), protocol.mask_shares
         fitting = (shares >= low) & (shares <= high) & (shares > 0) & (shares < 1)
         self.masks = masks[fitting, 0].bool().numpy()

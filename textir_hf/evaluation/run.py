@@ -83,10 +83,11 @@ def _check(args: argparse.Namespace, protocol: Protocol) -> str:
 
 
 def _open_damage(args: argparse.Namespace, protocol: Protocol, test_set: TestSet) -> Damage:
-    kind, masks = damage_of(protocol.task), None
-    if kind.uses_masks:
-        masks = load_masks(args.masks or Path(args.data) / protocol.masks, "test", test_set.size)
-    return kind(protocol, test_set, masks)
+    kind = damage_of(protocol.task)
+    if not kind.uses_masks:
+        return kind(protocol, test_set)
+    path = args.masks or Path(args.data) / str(protocol.masks)
+    return kind(protocol, test_set, load_masks(path, "test", test_set.size))
 
 
 def _facts(args: argparse.Namespace, protocol: Protocol, checkpoint: str, test_set: TestSet) -> dict:
