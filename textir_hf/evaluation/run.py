@@ -55,7 +55,7 @@ def evaluate(args: argparse.Namespace) -> str:
     damage = _open_damage(args, protocol, test_set)
     with state.main_process_first():
         weights = args.lpips or fetch()
-    measures = Measures(pipe, protocol, test_set, damage, LPIPS(weights))
+    measures = Measures(pipe, protocol, test_set, damage, LPIPS(weights).to(state.device))
     facts = _facts(args, protocol, checkpoint, test_set)
     records = Records(args.output, facts, state.process_index)
     _measure(measures, records, args.baseline, state)
