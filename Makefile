@@ -1,4 +1,4 @@
-.PHONY: install test lint demo benchmark cards results
+.PHONY: install test lint types demo benchmark cards results
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -10,10 +10,14 @@ lint:
 	ruff check .
 	ruff format --check .
 
+types:
+	mypy
+
 demo:
 	python -m textir_hf demo
 
 benchmark:
+	python -m benchmarks.startup
 	python -m benchmarks.generator
 
 cards:

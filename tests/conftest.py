@@ -57,7 +57,8 @@ def encoder(tmp_path_factory):
         "intermediate_size": 16,
         "max_position_embeddings": 12,
     }
-    config = MiniCLIPConfig(text, projection_dim=32, image_size=32, hidden_size=16, num_queries=2, num_heads=2)
+    sizes = {"projection_dim": 32, "image_size": 32, "hidden_size": 16, "num_queries": 2, "num_heads": 2}
+    config = MiniCLIPConfig(text_config=text, **sizes)
     vocab = tmp_path_factory.mktemp("bert") / "vocab.txt"
     vocab.write_text("\n".join(WORDS))
     tokenizer = BertTokenizerFast(vocab=str(vocab), model_max_length=12)
@@ -148,7 +149,7 @@ def clip_folder(encoder, tmp_path_factory):
 def fields(data, clip_folder, tmp_path):
     return {
         "task": "inpainting",
-        "data_files": [data],
+        "dataset": [data],
         "split_column": "split",
         "caption_column": "text",
         "output_dir": str(tmp_path / "run"),
@@ -165,6 +166,9 @@ def fields(data, clip_folder, tmp_path):
         "r1_every": 2,
         "validation_steps": 4,
         "checkpointing_steps": 2,
+        "mask_mix": [0.0, 0.5, 0.5],
+        "noise": "sample",
+        "log_steps": 1,
         "lambda_perceptual": 0.0,
         "dataloader_num_workers": 0,
     }
@@ -172,7 +176,7 @@ def fields(data, clip_folder, tmp_path):
 
 @pytest.fixture
 def config(fields):
-    return lambda **changes: TrainingConfig(**fields | changes)
+    return lambda **changes: TrainingConfig().replace(**fields | changes)
 
 
 def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
@@ -184,8 +188,8 @@ def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
     for path in sorted(last.glob("optimizer*.bin")):
         for index, values in torch.load(path, weights_only=True)["state"].items():
             state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}
-    progress = torch.load(last / "custom_checkpoint_0.pkl", weights_only=True)
-    return state | {f"average.{i}": v for i, v in enumerate(progress["average"])}
+    average = torch.load(last / "custom_checkpoint_1.pkl", weights_only=True)["shadow_params"]
+    return state | {f"average.{i}": v for i, v in enumerate(average)}
 
 
 @pytest.fixture(scope="session")

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import picture
+from conftest import hole, picture
 from datasets import disable_progress_bars, load_dataset
 
 from textir_hf import TextIRPipeline
-from textir_hf.cli.bulk import main
+from textir_hf.cli.main import main
 from textir_hf.imaging.raster import to_raster
 
 disable_progress_bars()
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "textir_hf"]
 
 
 @pytest.fixture
 def folder(pipeline, tmp_path):
-    """A tiny checkpoint and ten pictures of two sizes with captions."""
+    """A tiny checkpoint and ten images of two sizes with captions."""
     pipeline("colorization").save_pretrained(tmp_path / "checkpoint")
     (tmp_path / "images").mkdir()
     lines = []
@@ -32,9 +33,10 @@ def folder(pipeline, tmp_path):
     return tmp_path
 
 
-def arguments(folder: Path, *more: str) -> list[str]:
-    common = ["--task", "colorization", "--checkpoint", str(folder / "checkpoint"), "--output", str(folder / "out")]
-    return [*common, "--dataset", str(folder / "images"), "--prompt_column", "text", "--shard_size", "1", *more]
+def arguments(folder: Path, *more) -> list[str]:
+    common = ["--task", "colorization", "--checkpoint", folder / "checkpoint", "--output", folder / "out"]
+    data = ["--dataset", folder / "images", "--prompt-column", "text", "--shard-size", 1]
+    return ["bulk", *map(str, (*common, *data, *more))]
 
 
 def results(folder: Path) -> dict[int, dict]:
@@ -43,37 +45,24 @@ def results(folder: Path) -> dict[int, dict]:
     return {row["row"]: row for row in rows}
 
 
-def test_two_processes_killed_and_started_again_do_each_picture_once(folder):
-    words = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--standalone",
-        "-m",
-        "textir_hf.cli.bulk",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*words, *arguments(folder)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    out = folder / "out"
-    for _ in range(600):
-        if len(list(out.glob("part-*"))) >= 2 or process.poll() is not None:
-            break
-        time.sleep(0.05)
+def wait_for_files(process: subprocess.Popen, out: Path, number: int) -> None:
+    while len(list(out.glob("part-*"))) < number and process.poll() is None:
+        time.sleep(0.02)
+
+
+def test_two_processes_killed_and_started_again_do_each_image_once(folder):
+    environment, out = os.environ | {"OMP_NUM_THREADS": "1"}, folder / "out"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*LAUNCH, *arguments(folder)], env=environment, **quiet)
+    wait_for_files(process, out, 2)
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
         os.kill(each.pid, signal.SIGKILL)
     process.wait()
     before = {p: p.stat().st_mtime_ns for p in out.glob("part-*")}
     assert before
-    again = subprocess.run([*words, *arguments(folder)], env=environment, capture_output=True, text=True, timeout=120)
+    again = subprocess.run([*LAUNCH, *arguments(folder)], env=environment, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
-    assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and not list(out.glob(".*"))
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     rows, pipe = results(folder), TextIRPipeline.from_pretrained(folder / "checkpoint")
     pipe.set_progress_bar_config(disable=True)
     assert sorted(rows) == list(range(10))
@@ -84,24 +73,87 @@ def test_two_processes_killed_and_started_again_do_each_picture_once(folder):
         assert np.array_equal(to_raster(row["image"]).rgb, to_raster(expected).rgb)
 
 
-def test_damaged_pictures_are_reported_and_the_others_done(folder, capsys):
-    (folder / "images" / "3.png").write_bytes(b"no picture")
-    assert main(arguments(folder)) == 1
-    assert "row 3: The picture cannot be decoded" in capsys.readouterr().err
+def test_bad_rows_are_named_and_never_met_again(folder, capsys):
+    (folder / "images" / "3.png").write_bytes(b"no image")
+    assert main(arguments(folder, "--batch-size", 4)) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("textir: row 3: ") and err.count("\n") == 1
     assert sorted(results(folder)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    with (folder / "out" / "failed-0.jsonl").open("a") as file:
+        file.write('{"row": ')  # as a killed process leaves it
+    picture().save(folder / "images" / "3.png")
+    assert main(arguments(folder)) == 1 and capsys.readouterr().err == ""
+    assert 3 not in results(folder)
+    (folder / "out" / "part-000000000.parquet").unlink()
+    (folder / "images" / "0.png").write_bytes(b"no image")
+    assert main(arguments(folder)) == 1 and capsys.readouterr().err.startswith("textir: row 0: ")
+    lines = (folder / "out" / "failed-0.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["row"] == 3 and json.loads(lines[-1])["row"] == 0
+
+
+def test_a_stopped_run_writes_what_it_has(folder):
+    for i in range(10, 80):
+        picture(300, 200, seed=i).save(folder / "images" / f"{i}.png")
+    (folder / "images" / "metadata.jsonl").unlink()
+    command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
+    column = command.index("--prompt-column")
+    del command[column : column + 2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textir_hf", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_files(process, folder / "out", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    done = results(folder)
+    assert process.returncode == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
+    assert 10 <= len(done) < 80
+    assert main(command) == 0 and len(results(folder)) == 80
+
+
+def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
+    assert main(arguments(folder)) == 0
+    assert main(arguments(folder, "--beta", 0.5, "--split", "train")) == 2
+    assert "holds results of another run (--beta differ)" in capsys.readouterr().err
+    pipeline("colorization", signed_fusion=True).save_pretrained(folder / "checkpoint")
+    assert main(arguments(folder)) == 2
+    assert "holds results of another run (--checkpoint differ)" in capsys.readouterr().err
+    (folder / "out" / "bulk.json").unlink()
+    assert main(arguments(folder)) == 2 and "results of an unknown run" in capsys.readouterr().err
+
+
+def test_masks_come_from_a_column(folder, pipeline, capsys):
+    from datasets import Dataset, Features, Image, List, Value
+
+    rows = [{"image": picture(seed=i), "mask": hole() if i else None, "text": ["a face", "a flower"]} for i in range(3)]
+    features = Features({"image": Image(), "mask": Image(), "text": List(Value("string"))})
+    Dataset.from_list(rows, features=features).to_parquet(folder / "rows.parquet")
+    pipeline("inpainting").save_pretrained(folder / "inpainting")
+    change = ["--task", "inpainting", "--mask-column", "mask", "--dataset", folder / "rows.parquet"]
+    assert main(arguments(folder, *change, "--checkpoint", folder / "inpainting")) == 1
+    assert capsys.readouterr().err == "textir: row 0: There is no image in this row.\n"
+    found, outside = results(folder), np.asarray(hole()) < 128
+    assert sorted(found) == [1, 2] and found[1]["prompt"] == "a face / a flower"
+    assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(picture(seed=1))[outside])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--dataset", "/none.parquet"], "cannot be opened"),
+        (["--dataset", "/none.parquet"], "--dataset /none.parquet cannot be opened"),
         (["--split", "other"], "cannot be opened"),
-        (["--prompt_column", "words"], "--prompt_column words is not there"),
-        (["--prompt", "a face"], "either --prompt or --prompt_column"),
-        (["--mask_column", "image"], "needed for inpainting, and for nothing else"),
-        (["--scale", "4"], "needed for super-resolution, and for nothing else"),
+        (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
+        (["--prompt", "a face"], "either --prompt or --prompt-column"),
+        (["--mask-column", "image"], "--mask-column cannot be used with this checkpoint"),
+        (["--scale", "4"], "--scale cannot be used with this checkpoint"),
+        (["--task", "inpainting"], "--mask-column must be given"),
+        (["--task", "super-resolution"], "--scale must be given"),
+        (["--beta", "nan"], "--beta must be a finite number"),
+        (["--beta", "1e300"], "--beta must lie in -100..100"),
+        (["--checkpoint", "nowhere"], "The checkpoint must be one of"),
+        (["--output", __file__], "must be a folder, but it is a file"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_written(folder, capsys, change, message):
     assert main(arguments(folder, *change)) == 2
-    assert message in capsys.readouterr().err and not (folder / "out").exists()
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and not (folder / "out").exists()

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED, hole, picture
+from huggingface_hub import ModelCard
 from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.convert import convert
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
+from textir_hf.tasks import get_task
 
 needs_fixtures = pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
 TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 4}, "colorization": {}}
@@ -23,12 +25,19 @@ def fixture(task: str):
 
 @needs_fixtures
 @pytest.mark.parametrize("task", TASKS)
-def test_a_converted_folder_restores_pictures(task, openai_encoder, tmp_path, capsys):
+def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, capsys):
     out = tmp_path / "converted"
-    assert main(["convert", str(fixture(task)), "--task", task, "-o", str(out)]) == 0
-    digest = hashlib.sha256(fixture(task).read_bytes()).hexdigest()
+    check = ["--task", task] if task == "inpainting" else []  # it need not be said
+    assert main(["convert", str(fixture(task)), *check, "-o", str(out)]) == 0
+    digest, printed = hashlib.sha256(fixture(task).read_bytes()).hexdigest(), capsys.readouterr().out
     card = (out / "README.md").read_text()
-    assert digest in capsys.readouterr().out and digest in card and "no license" in card
+    assert digest in printed and f"for {task}, with" in printed
+    assert digest in card and "no license" in card and get_task(task).usage in card
+    assert ModelCard(card).data.to_dict() == {
+        "library_name": "diffusers",
+        "pipeline_tag": "image-to-image",
+        "tags": ["textir", task],
+    }
     index = json.loads((out / "model_index.json").read_text())
     assert index["encoder"] == "openai/clip-vit-base-patch32" and index["clip"] == [None, None]
     assert index["prompt_templates"] == list(IMAGENET_TEMPLATES) and len(set(IMAGENET_TEMPLATES)) == 80
@@ -60,20 +69,29 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
         assert not out.exists() and not list(tmp_path.glob(".textir-*"))
 
     refused("is a checkpoint for inpainting, got --task colorization", source, "colorization")
-    refused('has no state dict "params_best", only params', source, weights="params_best")
+    refused('has no state dict "params_best" of finite weights, only params', source, weights="params_best")
     refused("is no file", tmp_path / "none.pth")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"params_ema": print}))
     refused("cannot be read as tensors alone", tmp_path / "evil.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
     refused("cannot be read as tensors alone", tmp_path / "text.pth")
-    content = torch.load(source, weights_only=True)
-    del content["params_ema"]["to_rgbs.0.bias"]
-    torch.save(content, tmp_path / "less.pth")
-    refused("to_rgbs.0.bias is missing", tmp_path / "less.pth")
-    content = torch.load(source, weights_only=True)
-    content["params_ema"]["more.weight"] = torch.zeros(1)
-    torch.save(content, tmp_path / "more.pth")
-    refused("keys that TextIR's release has not, such as more.weight", tmp_path / "more.pth")
+
+    def changed(message, change):
+        content = torch.load(source, weights_only=True)
+        change(content["params_ema"])
+        torch.save(content, tmp_path / "changed.pth")
+        refused(message, tmp_path / "changed.pth")
+
+    first, fit = "conv_body_first.0.weight", "This is no checkpoint of TextIR's release"
+    changed("to_rgbs.0.bias is missing", lambda state: state.pop("to_rgbs.0.bias"))
+    changed(f"{fit}: .* is missing", lambda state: state.pop(first))
+    changed("such as more.weight", lambda state: state.update({"more.weight": torch.zeros(1)}))
+    changed(f"{fit}: no task takes 9 channels to 3", lambda state: state.update({first: torch.zeros(8, 9, 1, 1)}))
+    changed(f"{fit}: .* must have the shape", lambda state: state.update({"to_rgbs.0.bias": torch.zeros(7)}))
+    changed(f"{fit}: a weight has too few dimensions", lambda state: state.update({first: torch.zeros(())}))
+    for weight in (torch.tensor([torch.nan]), torch.zeros(1, dtype=torch.int64), torch.zeros(1).expand(10**12), "text"):
+        changed("no state dict .* of finite weights", lambda state, weight=weight: state.update({first: weight}))
+    changed("no state dict .* of finite weights", lambda state: state.update({1: torch.zeros(1)}))
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists already"):

@@ -105,7 +105,7 @@ def test_two_processes_share_the_images(arguments, tmp_path):
     words = arguments("super-resolution", "--limit", "2")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     done = subprocess.run(
-        [*launch, "-m", "training.evaluate", *words[1:]],
+        [*launch, "-m", "textir_hf", *words],
         capture_output=True,
         text=True,
         timeout=200,

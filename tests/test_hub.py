@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import numpy as np
@@ -11,8 +12,10 @@ from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.cli.main import main
+from textir_hf.hub.cards import card_data, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
 from textir_hf.imaging.files import open_image
+from textir_hf.tasks import get_task
 
 CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 NAME = "me/textir-tiny"
@@ -57,12 +60,12 @@ def restored(pipe) -> np.ndarray:
     return np.asarray(pipe("a red flower", picture(), hole()).images[0])
 
 
-def test_a_published_pipeline_comes_back_and_restores_the_same_picture(hub, folder, tmp_path, capsys):
+def test_a_published_pipeline_comes_back_and_restores_the_same_image(hub, folder, tmp_path, capsys):
     assert main(["publish", str(folder), "--repo", NAME, "--dry-run"]) == 0
     assert "dry run" in capsys.readouterr().out and not hub.repositories
     assert main(["publish", str(folder), "--repo", NAME]) == 0
-    said = capsys.readouterr().out
-    assert "restorer/diffusion_pytorch_model.safetensors" in said and "Pushed: " in said
+    printed = capsys.readouterr().out
+    assert "restorer/diffusion_pytorch_model.safetensors" in printed and "Pushed: " in printed
     assert any(r.startswith("PUT /upload/") for r in hub.requests)
     pipe = TextIRPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
@@ -160,7 +163,7 @@ def test_a_gone_hub_leaves_the_cache_and_says_so_without_one(hub, folder, tmp_pa
 
 
 def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
-    assert {p.name for p in check_folder(folder)} >= {"model_index.json", "README.md"}
+    assert set(check_folder(folder)) >= {"model_index.json", "README.md", "restorer/config.json"}
 
     def broken(change, message):
         copy = tmp_path / "copy"
@@ -194,6 +197,40 @@ def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
         assert (tmp_path / "snap" / copy / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
+def test_samples_and_results_are_pushed_from_where_they_live(hub, folder, monkeypatch, tmp_path):
+    cards = tmp_path / "model_cards"
+    for name in ("samples/tiny.jpg", "results/tiny.json", "results/other.json"):
+        (cards / name).parent.mkdir(parents=True, exist_ok=True)
+        (cards / name).write_text(name)
+    monkeypatch.setattr("textir_hf.hub.publish._CARDS", cards)
+    links = (
+        "![Faces](samples/tiny.jpg) [report](results/tiny.json) [gone](results/gone.json) [out](../results/other.json)"
+    )
+    (folder / "README.md").write_text(CARD + links)
+    publish(folder, NAME)
+    pushed = hub.repositories[NAME].commits[hub.repositories[NAME].refs["main"]]
+    assert pushed["samples/tiny.jpg"] == b"samples/tiny.jpg" and pushed["results/tiny.json"] == b"results/tiny.json"
+    own = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert set(pushed) - {".gitattributes"} == own | {"samples/tiny.jpg", "results/tiny.json"}
+
+
+def test_cards_share_one_form():
+    task = get_task("inpainting")
+    text = render_card(
+        card_data(task, license="other"),
+        "A network",
+        "What it does.",
+        {"How to use it": usage(task, "a/b", "now"), "": ""},
+    )
+    card = ModelCard(text)
+    assert card.data.tags == ["textir", "inpainting"] and card.data.library_name == "diffusers"
+    assert card.data.license == "other" and text.count("---\n") == 2
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    compile(code, "card", "exec")
+    assert 'from_pretrained("a/b")  # now' in code and task.usage in code
+    assert re.findall("^#+ .*", text.replace(code, ""), re.M) == ["# A network", "## How to use it", "## Citation"]
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
 @pytest.mark.parametrize("task", ["inpaint", "upscale", "colorize"])
 def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, openai_encoder, tmp_path, task, capsys):
@@ -204,7 +241,7 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     HfApi().upload_folder(repo_id="openai/clip-vit-base-patch32", folder_path=tmp_path / "encoder", token=TOKEN)
     name = {"inpaint": "inpainting", "upscale": "super-resolution", "colorize": "colorization"}[task]
     source = SHARED / "fixtures" / f"official_{name.replace('-', '_')}_128.pth"
-    assert main(["convert", str(source), "--task", name, "-o", str(tmp_path / "made")]) == 0
+    assert main(["convert", str(source), "-o", str(tmp_path / "made")]) == 0
     picture().save(tmp_path / "in.png")
     hole().save(tmp_path / "mask.png")
     options = {"inpaint": ["--mask", str(tmp_path / "mask.png")], "upscale": ["--scale", "4"]}.get(task, [])
@@ -219,7 +256,7 @@ def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
     listed = capsys.readouterr().out
     assert "dry run" in listed and not hub.repositories
     names = {line.split("MB")[1].strip() for line in listed.splitlines() if "MB" in line} - {"in all"}
-    assert {"app.py", "README.md", "requirements.txt", "textir_hf/pipeline.py"} <= names
+    assert {"app.py", "README.md", "requirements.txt", "textir_hf/pipeline/pipeline.py"} <= names
     assert "textir_hf/checkpoints/textir-mini-inpainting/restorer/diffusion_pytorch_model.safetensors" in names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"app.py", "README.md", "requirements.txt", "textir_hf"} and not any("pycache" in n for n in names)
@@ -230,6 +267,8 @@ def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
     card = ModelCard(files["README.md"].decode()).data.to_dict()
     assert card["sdk"] == "gradio" and f"gradio=={card['sdk_version']}" in files["requirements.txt"].decode()
     assert card["models"] == ["me/textir-face"] and card["license"] == "other"
+    assert main(["publish-space", "--repo", "no name"]) == 2
+    assert "--repo must be owner/name, got no name" in capsys.readouterr().err
     assert main(["publish-space", "--repo", "me/textir", "--model", "no name"]) == 2
     assert "--model must be owner/name on the Hub, got no name" in capsys.readouterr().err
     hub.faults["/preupload/main"] = 403

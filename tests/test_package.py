@@ -1,6 +1,7 @@
 """What users rely on: the public names, the README's commands, light imports, the demo."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 import textir_hf
-from textir_hf.cli.main import main
+from textir_hf.cli.main import build_parser, main
 from textir_hf.imaging.files import open_image
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def test_public_names():
@@ -30,11 +32,20 @@ def test_public_names():
     assert all(hasattr(textir_hf, name) for name in textir_hf.__all__)
 
 
-def test_import_needs_no_training_or_app_packages():
-    heavy = ("gradio", "datasets", "evaluate", "torchvision", "training")
-    code = f"import sys, textir_hf, textir_hf.cli; print([m for m in {heavy} if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_imports_stay_light():
+    """The package and its command load what they need when they need it."""
+    heavy = ("torch", "diffusers", "transformers", "scipy", "kornia", "gradio", "datasets", "evaluate", "training")
+    code = "import sys, textir_hf; from textir_hf.cli.main import build_parser; build_parser(); "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_readme_names_commands_that_there_are():
+    lines = re.findall(r"^    .*?(?:textir|textir_hf) ((?!demo).* (?:-o|--output|--repo) .*)$", README, re.M)
+    commands = [build_parser().parse_args(shlex.split(line)).command for line in lines]
+    assert {"inpaint", "upscale", "colorize", "edit", "sweep", "bulk", "publish", "convert", "evaluate"} <= set(
+        commands
     )
 
 
@@ -43,21 +54,21 @@ def test_versions_agree():
 
 
 def test_readme_has_its_two_commands_and_its_python_runs(tmp_path, monkeypatch):
-    readme = (ROOT / "README.md").read_text()
-    assert re.search(r"^    pip install -r requirements.txt && python -m textir_hf demo", readme, re.M)
-    assert re.search(r'^    pip install -r requirements.txt -e "\.\[test\]" && pytest', readme, re.M)
+    assert re.search(r"^    pip install -r requirements.txt && python -m textir_hf demo", README, re.M)
+    assert re.search(r'^    pip install -r requirements.txt -e "\.\[test\]" && pytest', README, re.M)
     assert "torchvision" not in (ROOT / "requirements.txt").read_text()
     monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", readme, re.S):
+    for code in re.findall(r"```python\n(.*?)```", README, re.S):
         exec(code, {})
     assert list(tmp_path.glob("*.png"))
 
 
-def test_demo_writes_one_sheet_and_makes_its_folder(tmp_path, capsys):
+def test_demo_writes_one_grid_and_makes_its_folder(tmp_path, capsys):
     assert main(["demo", "--output", str(tmp_path / "new" / "demo")]) == 0
     (path,) = (tmp_path / "new" / "demo").iterdir()
-    assert capsys.readouterr().out == f"Sheet: {path}\n" and path.suffix == ".png"
-    sheet = np.asarray(open_image(path))
-    assert sheet.shape[0] > 1000 and sheet.shape[1] > 900 and sheet.std() > 30
+    assert capsys.readouterr().out == f"Grid: {path}\n" and path.suffix == ".png"
+    grid = np.asarray(open_image(path))
+    assert grid.shape[0] > 1000 and grid.shape[1] > 900 and grid.std() > 30
     (tmp_path / "file").write_text("")
     assert main(["demo", "--output", str(tmp_path / "file")]) == 2
+    assert "must be a folder, but it is a file" in capsys.readouterr().err

@@ -1,18 +1,17 @@
-"""Everything that decides a training run, and the recipes of the paper and of the embedded networks as presets."""
+"""Everything that decides a training run, in five groups, and the command line over it."""
 
 import argparse
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from transformers import HfArgumentParser
 
-TASKS = {  # task: in_channels, out_channels, strength_source, input_scale, output_scale
-    "inpainting": (4, 3, "encoder", 1.0, 1.0),
-    "super-resolution": (3, 3, "input", 1.0, 1.0),
-    "colorization": (1, 2, "encoder", 0.01, 50.0),
-}
+from textir_hf.atomic import replacing
+from textir_hf.checks import check_range
+from textir_hf.tasks import TASKS, get_task
 
 
 def _help(text: str, **kwargs):
@@ -20,190 +19,248 @@ def _help(text: str, **kwargs):
 
 
 @dataclass
-class TrainingConfig:
-    """One run. The defaults are the paper's (TextIR, Sec. 4.1 and Eq. 8; where it is silent, the authors' release)."""
+class DataConfig:
+    """Where the images come from and how they vary."""
 
-    task: str = _help("inpainting, super-resolution or colorization", default="inpainting")
-    output_dir: str = _help("where checkpoints, sheets and the trained pipeline go", default="")
-    source: str = _help("where the recipe comes from", default="")
-    expected: str = _help("the result that the recipe should reach", default="")
+    _argument_group_name = "data"
 
-    dataset_name: str | None = _help("data set on the Hub", default=None)
-    dataset_config: str | None = _help("configuration of that data set", default=None)
-    train_data_dir: str | None = _help("folder of pictures, searched through", default=None)
-    data_files: list[str] | None = _help("parquet files", default=None)
-    image_column: str = _help("column of the pictures", default="image")
-    caption_column: str | None = _help("column of captions: for recentering and for validation", default=None)
-    split_column: str | None = _help('column saying "train" or "test" for each row', default=None)
+    dataset: list[str] | None = _help(
+        "a folder of images, parquet files, tar shards (WebDataset), or a data set on the Hub", default=None
+    )
+    dataset_config: str | None = _help("configuration of a data set on the Hub", default=None)
+    image_column: str = _help("column of the images", default="image")
+    caption_column: str | None = _help("column of captions: for recentering and validation", default=None)
+    split_column: str | None = _help("column that names the split of each row", default=None)
     train_split: str = _help("split to train on", default="train")
-    validation_split: str | None = _help("split to validate on", default=None)
-    holdout: int = _help("without a validation split, so many pictures are held out", default=0)
+    validation_split: str | None = _help('split to validate on; "test" where there is a split column', default=None)
+    holdout: int = _help("hold so many images out for validation, in place of a validation split", default=0)
     streaming: bool = _help("read the data as a stream, for sets larger than the disk", default=False)
-    shuffle_buffer: int = _help("pictures that a stream shuffles at a time", default=10_000)
+    shuffle_buffer: int = _help("images that a stream shuffles at a time", default=10_000)
     dataloader_num_workers: int = _help("processes that decode and degrade, for each training process", default=2)
-    masks: str | None = _help("parquet file or folder of hole masks, white = hole", default=None)
-    cache_embeddings: bool = _help("embed all pictures once, and keep the result on disk", default=False)
-    cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
-    domain_texts: str | None = _help("text file of sentences, one a line, for recentering texts", default=None)
-
-    clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
-    vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
-    lpips: str | None = _help("safetensors file of LPIPS on AlexNet, for validation", default=None)
-    init_from: str | None = _help(
-        "folder of a network of any task to start from: its levels, or one more", default=None
+    masks: str | None = _help("parquet file or folder of irregular masks, white = repaint", default=None)
+    mask_mix: list[float] = _help(
+        "shares of irregular masks, brush strokes and boxes among the masks", default_factory=lambda: [1.0, 0.0, 0.0]
     )
-
-    sample_size: int = 256
-    channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512, 512])
-    style_dim: int = 512
-    discriminator_channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512])
-    train_batch_size: int = _help("pictures in one process at a time", default=8)
-    gradient_accumulation_steps: int = 1
-    max_train_steps: int = 300_000
-    max_minutes: float = _help("stop after so many minutes; 0 = never", default=0.0)
-    learning_rate: float = 2e-3
-    beta1: float = _help("Adam's momentum of the generator; the discriminator has none", default=0.0)
-    lambda_adversarial: float = 0.01
-    lambda_clip: float = 0.5
-    lambda_l1: float = 1.0
-    lambda_perceptual: float = 0.01
-    lambda_features: float = _help("weight of the embedded encoder's feature loss", default=0.0)
-    clip_start: int = _help("step from which the CLIP loss counts", default=0)
-    adversarial_start: int = _help("step from which the discriminator takes part", default=0)
-    r1_weight: float = 10.0
-    r1_every: int = 16
-    noise: bool = _help("feed fine noise to the style convolutions", default=True)
-    embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
-    least_crop: float = _help("half the pictures are cropped, to this share of their side or more", default=1.0)
-    color_jitter: float = _help("half the pictures change brightness, contrast and tint by up to this", default=0.0)
+    least_crop: float = _help("half the images are cropped, to this share of their side or more", default=1.0)
+    color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
     recolor_probability: float = _help(
-        "share of the pictures whose object, where one stands apart from the rim, takes another color", default=0.0
+        "share of the images whose object, where one stands apart from the rim, takes another color", default=0.0
     )
-    swap_probability: float = _help(
-        "share of the pictures restored towards another picture's embedding or a sentence; there L1 counts only "
-        "where no condition may change anything, other losses against the target not at all",
-        default=0.0,
-    )
-    recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
-    ema_half_life: int = _help("pictures after which an old weight counts half", default=5000)
-    mixed_precision: str | None = _help("no, bf16 or fp16; else what accelerate is set to", default=None)
-    gradient_checkpointing: bool = False
-
-    checkpointing_steps: int = 5000
-    checkpoints_total_limit: int = _help("older checkpoints are deleted; 0 keeps all", default=3)
-    resume_from_checkpoint: str | None = _help('a checkpoint\'s folder, or "latest"', default=None)
-    validation_steps: int = 5000
-    validation_pictures: int = 16
-    report_to: str | None = _help("tensorboard, wandb or trackio", default=None)
-    push_to_hub: bool = False
-    hub_model_id: str | None = _help("owner/name of the repository to push to", default=None)
-    seed: int = 0
+    cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
+    cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
+    domain_texts: str | None = _help("text file of sentences, one a line, for recentering", default=None)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}.")
+        for name in ("color_jitter", "recolor_probability"):
+            check_range(_flag(name), getattr(self, name), 0, 1)
+        check_range("--least-crop", self.least_crop, 0.1, 1)
+        check_range("--shuffle-buffer", self.shuffle_buffer, 1)
+        if len(self.mask_mix) != 3 or min(self.mask_mix) < 0 or abs(sum(self.mask_mix) - 1) > 1e-6:
+            raise ValueError(f"--mask-mix must be three shares from 0 that sum to 1, got {self.mask_mix}.")
+
+
+@dataclass
+class NetworkConfig:
+    """The networks and what they start from."""
+
+    _argument_group_name = "network"
+
+    task: str = _help(f"one of {', '.join(TASKS)}", default="inpainting")
+    clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
+    init_from: str | None = _help("folder of a network of the same widths to start from, of any task", default=None)
+    sample_size: int = _help("side of the square training images, pixels, a power of two", default=256)
+    channels: list[int] = _help(
+        "width of each level of the generator, full size first", default_factory=lambda: [128, 256, 512, 512, 512]
+    )
+    style_dim: int = _help("length of a style code", default=512)
+    discriminator_channels: list[int] = _help(
+        "width of the discriminator at each size, full size first", default_factory=lambda: [128, 256, 512, 512]
+    )
+    gradient_checkpointing: bool = _help("compute activations twice to save memory", default=False)
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
         stride = 2 ** (len(self.channels) - 1)
         if self.sample_size % stride or self.sample_size & (self.sample_size - 1):
             raise ValueError(
-                f"sample_size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
+                f"--sample-size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
-        for name in ("least_crop", "color_jitter", "recolor_probability", "swap_probability"):
-            low = 0.1 if name == "least_crop" else 0.0
-            if not low <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
-        if self.recentering_gain <= 0:
-            raise ValueError(f"recentering_gain must be above 0, got {self.recentering_gain}.")
-        for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "r1_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+
+@dataclass
+class ObjectiveConfig:
+    """The losses (TextIR, Eq. 6 to 8) and the condition they are taken under."""
+
+    _argument_group_name = "objective"
+
+    lambda_adversarial: float = _help("weight of the adversarial loss", default=0.01)
+    lambda_clip: float = _help("weight of the CLIP loss", default=0.5)
+    lambda_l1: float = _help("weight of the L1 loss", default=1.0)
+    lambda_perceptual: float = _help("weight of VGG16's perceptual loss", default=0.01)
+    lambda_features: float = _help("weight of the embedded encoder's feature loss", default=0.0)
+    vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
+    clip_start: int = _help("step from which the CLIP loss counts", default=0)
+    adversarial_start: int = _help("step from which the discriminator takes part", default=0)
+    r1_weight: float = _help("weight of the R1 penalty", default=10.0)
+    r1_every: int = _help("steps between two R1 penalties, each counting for all of them", default=16)
+    noise: Literal["none", "batch", "sample"] = _help(
+        "fine noise for the style convolutions, drawn for a batch at once, or for each sample alone: slower, and the "
+        "same for any number of processes",
+        default="batch",
+    )
+    embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
+    swap_probability: float = _help(
+        "share of the images restored towards another image's embedding or a sentence; there L1 counts only where no "
+        "condition may change anything, and other losses against the target not at all",
+        default=0.0,
+    )
+    recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
+
+    def __post_init__(self) -> None:
+        check_range("--swap-probability", self.swap_probability, 0, 1)
+        check_range("--recentering-gain", self.recentering_gain, 1e-6)
+        check_range("--r1-every", self.r1_every, 1)
+
+
+@dataclass
+class OptimizationConfig:
+    """How the weights move."""
+
+    _argument_group_name = "optimization"
+
+    train_batch_size: int = _help("images in one process at a time", default=8)
+    gradient_accumulation_steps: int = _help("batches in one update", default=1)
+    max_train_steps: int = _help("updates in all", default=300_000)
+    max_minutes: float = _help("stop after so many minutes; 0 = never", default=0.0)
+    learning_rate: float = _help("Adam's, of both networks", default=2e-3)
+    lr_scheduler: Literal["constant", "cosine"] = _help("after the warm-up", default="constant")
+    lr_warmup_steps: int = _help("updates in which the learning rate rises from 0", default=0)
+    beta1: float = _help("Adam's momentum of the generator; the discriminator has none", default=0.0)
+    ema_half_life: int = _help("images after which an old weight counts half", default=5000)
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = _help("else what accelerate is set to", default=None)
+    tf32: bool = _help("TF32 in fp32 convolutions and matrix products on CUDA", default=True)
+    compile: bool = _help("compile both networks with torch.compile", default=False)
+
+    def __post_init__(self) -> None:
+        for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"):
+            check_range(_flag(name), getattr(self, name), 1)
+        check_range("--lr-warmup-steps", self.lr_warmup_steps, 0)
+
+
+@dataclass
+class RunConfig:
+    """Where the run is kept, and what it tells of itself."""
+
+    _argument_group_name = "run"
+
+    output_dir: str = _help("folder of the checkpoints, grids and the trained pipeline", default="")
+    seed: int = _help("decides everything random", default=0)
+    log_steps: int = _help("steps between two readings of the losses; other steps never wait for a GPU", default=10)
+    checkpointing_steps: int = _help("steps between two checkpoints", default=5000)
+    checkpoints_total_limit: int = _help("older checkpoints are deleted; 0 keeps all", default=3)
+    resume_from_checkpoint: str | None = _help('a checkpoint\'s folder, or "latest"', default=None)
+    validation_steps: int = _help("steps between two validations", default=5000)
+    validation_images: int = _help("validate on at most so many images", default=16)
+    lpips: str | None = _help("safetensors file of LPIPS, for validation", default=None)
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None = _help("tracker besides metrics.jsonl", default=None)
+    push_to_hub: bool = _help("push the trained pipeline", default=False)
+    hub_model_id: str | None = _help("owner/name of the repository to push to", default=None)
+
+    def __post_init__(self) -> None:
+        for name in ("log_steps", "checkpointing_steps", "validation_steps"):
+            check_range(_flag(name), getattr(self, name), 1)
+
+
+@dataclass
+class TrainingConfig:
+    """One run. The defaults are the paper's (TextIR, Sec. 4.1 and Eq. 8; where it is silent, the authors' release).
+
+    Args:
+        source: Where the recipe comes from.
+        expected: The result that the recipe should reach.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    source: str = ""
+    expected: str = ""
+
+    def replace(self, source: str | None = None, expected: str | None = None, **values) -> "TrainingConfig":
+        """A copy with other values of fields, whatever their group."""
+        groups = {}
+        for name, kind in GROUPS.items():
+            own = {f.name: values.pop(f.name) for f in fields(kind) if f.name in values}
+            groups[name] = replace(getattr(self, name), **own)
+        if values:
+            raise ValueError(f"A training run has no {', '.join(values)}.")
+        texts = (self.source if source is None else source, self.expected if expected is None else expected)
+        return TrainingConfig(**groups, source=texts[0], expected=texts[1])
+
+    def flat(self) -> dict:
+        """All fields of all groups by name."""
+        return {name: value for group in GROUPS for name, value in asdict(getattr(self, group)).items()}
 
     def check_inputs(self) -> None:
         """What a preset leaves open.
 
         Raises:
-            ValueError: Nothing or too much names the data, or another option lacks its partner.
+            ValueError: Something that must be given is not, or two options do not go together.
         """
-        given = [n for n in ("dataset_name", "train_data_dir", "data_files") if getattr(self, n)]
-        if len(given) != 1:
+        data, run, mix = self.data, self.run, self.data.mask_mix
+        if not data.dataset:
+            raise ValueError("--dataset must name the data: a folder, files, or a data set on the Hub.")
+        if not run.output_dir:
+            raise ValueError("--output-dir must be given: where the run is kept.")
+        if data.validation_split and data.holdout:
+            raise ValueError("Validate on --validation-split or on --holdout images, not on both.")
+        if "mask_image" in get_task(self.network.task).requires and mix[0] and not data.masks:
             raise ValueError(
-                "Exactly one of --dataset_name, --train_data_dir and --data_files must name the data, "
-                f"got {' and '.join(given) or 'none'}."
+                f"--mask-mix takes {mix[0]:.0%} of the masks from --masks, which is not given. Name a parquet file or "
+                "folder of masks, or draw all: --mask-mix 0 0.5 0.5."
             )
-        if not self.output_dir:
-            raise ValueError("--output_dir must be given: where the run is kept.")
-        if self.streaming and self.cache_embeddings:
-            raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache_embeddings.")
-        if self.cache_embeddings and (self.least_crop < 1 or self.color_jitter or self.recolor_probability):
+        if data.streaming and data.cache_embeddings:
+            raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache-embeddings.")
+        if data.cache_embeddings and (data.least_crop < 1 or data.color_jitter or data.recolor_probability):
             raise ValueError(
-                "Pictures that are cropped or colored anew each time have no embedding that could be cached: set "
-                "--cache_embeddings false, or leave --least_crop, --color_jitter and --recolor_probability out."
+                "Images that are cropped or colored anew each time have no embedding that could be cached: set "
+                "--cache-embeddings false, or leave --least-crop, --color-jitter and --recolor-probability out."
             )
-        if self.report_to and self.report_to not in ("tensorboard", "wandb", "trackio"):
-            raise ValueError(f"--report_to must be tensorboard, wandb or trackio, got {self.report_to}.")
-        if self.report_to and find_spec(self.report_to) is None:
-            raise ValueError(f"--report_to {self.report_to} needs its package: pip install {self.report_to}.")
-        if self.push_to_hub and not self.hub_model_id:
-            raise ValueError("--push_to_hub needs --hub_model_id owner/name.")
+        if run.report_to and find_spec(run.report_to) is None:
+            raise ValueError(f"--report-to {run.report_to} needs its package: pip install {run.report_to}.")
+        if run.push_to_hub and not run.hub_model_id:
+            raise ValueError("--push-to-hub needs --hub-model-id owner/name.")
 
     def save(self, path: Path) -> None:
-        """Writes the config as JSON, under a temporary name first."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=2))
-        temporary.replace(path)
+        """Writes the config as JSON."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2))
 
 
-# Two processes of 8 pictures make the paper's batch of 16: `accelerate launch --num_processes 2 -m training.train`.
-_PAPER = TrainingConfig(clip="openai/clip-vit-base-patch32")
-_MINI = TrainingConfig(
-    source="textir_hf: sized for two CPU cores",
-    sample_size=128,
-    channels=[32, 64, 128, 192],
-    style_dim=128,
-    discriminator_channels=[16, 32, 64, 128],
-    split_column="split",
-    train_batch_size=8,
-    max_train_steps=4000,
-    beta1=0.9,
-    lambda_adversarial=0.02,
-    lambda_perceptual=0.0,
-    lambda_features=0.3,
-    embedding_noise=0.2,
-    clip_start=500,
-    adversarial_start=1500,
-    cache_embeddings=True,
-    checkpointing_steps=250,
-    validation_steps=250,
-)
-PRESETS = {
-    "inpainting-ffhq-256": replace(
-        _PAPER,
-        source="TextIR, Sec. 4.1: FFHQ at 256x256, batch 16, 300,000 steps, irregular masks",
-        expected="Table 1, Multi-Modal-CelebA-HQ: PSNR 29.83, SSIM 0.932, LPIPS 0.068",
-    ),
-    "super-resolution-ffhq-512": replace(
-        _PAPER,
-        task="super-resolution",
-        sample_size=512,
-        channels=[64, 128, 256, 512, 512, 512],
-        discriminator_channels=[64, 128, 256, 512, 512],
-        lambda_clip=0.1,
-        source="TextIR, Sec. 4.1: FFHQ at 512x512, batch 16, 300,000 steps, factors 4 to 64",
-        expected="Table 3, Multi-Modal-CelebA-HQ at 16x: PSNR 27.41, SSIM 0.784, LPIPS 0.227",
-    ),
-    "colorization-imagenet-256": replace(
-        _PAPER,
-        task="colorization",
-        lambda_clip=0.1,
-        source="TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps",
-        expected="Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
-    ),
-    "textir-mini-inpainting": replace(_MINI, channels=[32, 32, 64, 128, 192], lambda_clip=0.6),
-    "textir-mini-super-resolution": replace(
-        _MINI, task="super-resolution", channels=[32, 32, 64, 128, 192], lambda_clip=0.3
-    ),
-    "textir-mini-colorization": replace(_MINI, task="colorization", lambda_clip=1.0, lambda_features=0.15),
+GROUPS = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "objective": ObjectiveConfig,
+    "optimization": OptimizationConfig,
+    "run": RunConfig,
 }
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+class _Parser(HfArgumentParser):
+    """Spells options with hyphens alone, where its base takes underscores too."""
+
+    def add_argument_group(self, *args, **kwargs):
+        group = super().add_argument_group(*args, **kwargs)
+        add = group.add_argument
+        group.add_argument = lambda *names, **options: add(*(n for n in names if "_" not in n), **options)
+        return group
 
 
 def parse(argv: list[str] | None = None) -> TrainingConfig:
@@ -212,12 +269,21 @@ def parse(argv: list[str] | None = None) -> TrainingConfig:
     Raises:
         ValueError: The preset is unknown, or a value does not fit.
     """
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--preset")
+    from training.presets import PRESETS
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; with --help, its values are shown")
     known, rest = first.parse_known_args(argv)
     if known.preset is not None and known.preset not in PRESETS:
         raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {known.preset}.")
-    parser = HfArgumentParser(TrainingConfig, description=__doc__, parents=[first])
-    parser.set_defaults(**asdict(PRESETS[known.preset] if known.preset else TrainingConfig()))
+    parser = _Parser(
+        GROUPS.values(),
+        description="Trains a TextIR generator for one task.",
+        usage="accelerate launch -m training.train --preset PRESET --dataset DATASET --output-dir DIR [OPTION ...]",
+        parents=[first],
+        allow_abbrev=False,
+    )
+    base = PRESETS[known.preset] if known.preset else TrainingConfig()
+    parser.set_defaults(**base.flat())
     values = vars(parser.parse_args(rest))
-    return TrainingConfig(**{f.name: values[f.name] for f in fields(TrainingConfig)})
+    return base.replace(**{name: values[name] for name in base.flat()})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
+from training.config import NetworkConfig
 
 
 class ResidualBlock(nn.Module):
@@ -48,3 +49,8 @@ class Discriminator(nn.Module):
             x = self.blocks(self.first(images * 2 - 1))
             x = self.last(x).flatten(1)
             return self.logit(scaled_leaky_relu(self.hidden(x)))
+
+
+def build_discriminator(config: NetworkConfig) -> nn.Module:
+    """The discriminator of a run: called with images `[N, 3, S, S]` in [0, 1], it gives logits `[N, 1]`."""
+    return Discriminator(config.sample_size, tuple(config.discriminator_channels))

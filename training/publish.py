@@ -1,55 +1,63 @@
-"""The trained pipeline as a folder that can be published: weights, card, curves and sheet."""
+"""The trained pipeline as a folder that can be published: weights, card, curves and grid."""
 
-import json
 import shutil
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
-
 from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf.atomic import replacing
+from textir_hf.hub.cards import INVENTED, card_data, render_card, usage
 from textir_hf.hub.publish import publish
+from textir_hf.tasks import get_task
 from training.config import TrainingConfig
+from training.embeddings import FrozenEncoder
+from training.log import plot_curves, read_metrics
 
-_CALL = {
-    "inpainting": 'pipe("a sentence", image, mask_image=mask)',
-    "super-resolution": 'pipe("a sentence", image, scale=8)',
-    "colorization": 'pipe("a sentence", image)',
+_OWN = ("output_dir", "cache_dir", "resume_from_checkpoint")  # of the machine, not of the result
+_IMAGES = {
+    "samples.png": "Held-out images: degraded, restored under the right, another and the empty condition, target",
+    "curves.png": "Losses and figures over the steps",
 }
 
 
-def write_pipeline(folder: Path, config: TrainingConfig, step: int, batch: int, restorer: TextIRGenerator, *parts):
-    """Writes the complete pipeline of a run; an older folder is replaced when all is written.
+def write_pipeline(
+    folder: Path, config: TrainingConfig, step: int, batch: int, restorer: TextIRGenerator, encoder: FrozenEncoder
+) -> None:
+    """Writes the complete pipeline of a run, with its card.
 
     Args:
         folder: The folder to write, inside the run's.
         config: The run's.
         step: Updates done.
-        batch: Pictures in one update.
+        batch: Images in one update.
         restorer: The averaged network.
-        *parts: The dual encoder, tokenizer, image processor and recentering.
+        encoder: The run's.
+
+    Raises:
+        OSError: It cannot be written. An older pipeline and the checkpoints are whole.
     """
     run = folder.parent
-    pipe = TextIRPipeline(restorer, *parts)
-    with tempfile.TemporaryDirectory(dir=run, prefix=".writing-") as temporary:
-        whole = Path(temporary) / "pipeline"
-        pipe.save_pretrained(whole)
-        names = {k: _short(v) for k, v in asdict(config).items()}
-        TrainingConfig(**names | {"output_dir": "", "cache_dir": ""}).save(whole / "training_config.json")
-        sheets = sorted((run / "validation").glob("*.png"))
-        for source, name in ((run / "curves.png", "curves.png"), *((s, "samples.png") for s in sheets[-1:])):
-            if source.exists():
-                shutil.copy(source, whole / name)
-        write_card(whole, config, step, batch, _last_validation(run / "metrics.jsonl"))
-        if folder.exists():
-            folder.rename(Path(temporary) / "old")
-        whole.rename(folder)
+    parts = (encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
+    try:
+        plot_curves(run / "metrics.jsonl", run / "curves.png")
+        with replacing(folder) as temporary:
+            TextIRPipeline(restorer, *parts).save_pretrained(temporary)
+            public = {k: "" if k in _OWN else _short(v) for k, v in config.flat().items()}
+            config.replace(**public).save(temporary / "training_config.json")
+            grids = sorted((run / "validation").glob("*.png"))
+            for source, name in ((run / "curves.png", "curves.png"), *((g, "samples.png") for g in grids[-1:])):
+                if source.exists():
+                    shutil.copy(source, temporary / name)
+            card = make_card(config, step, batch, _last_validation(run / "metrics.jsonl"), temporary)
+            (temporary / "README.md").write_text(card)
+    except Exception as error:  # the libraries say "disk full" in several ways
+        raise OSError(
+            f"The pipeline cannot be written ({error}). The checkpoint of step {step} is whole: free some space and "
+            "give the same command with --resume-from-checkpoint latest."
+        ) from error
 
 
 def _last_validation(metrics: Path) -> dict[str, float]:
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
-    rows = [r for r in rows if any(n.startswith("validation/") for n in r)]
+    rows = [row for row in read_metrics(metrics) if any(name.startswith("validation/") for name in row)]
     return {n.removeprefix("validation/"): v for n, v in rows[-1].items() if "/" in n} if rows else {}
 
 
@@ -57,89 +65,52 @@ def _short(value):
     """Local paths to their names: nobody else has these folders."""
     if isinstance(value, list):
         return [_short(v) for v in value]
-    return Path(value).name if isinstance(value, str) and Path(value).expanduser().exists() else value
+    return Path(value).name if isinstance(value, str) and value and Path(value).expanduser().exists() else value
 
 
-def write_card(folder: Path, config: TrainingConfig, step: int, batch: int, figures: dict[str, float]) -> None:
-    """A model card of what this run did, saved as the folder's README.md."""
-    data = config.dataset_name or _short(config.train_data_dir) or ", ".join(_short(config.data_files))
-    card = ModelCardData(
-        library_name="diffusers",
-        pipeline_tag="image-to-image",
-        tags=["textir", config.task, "image-restoration"],
-        datasets=[config.dataset_name] if config.dataset_name else None,
-    )
-    names = sorted({n.split("/")[0] for n in figures})
-    conditions = list(dict.fromkeys(n.split("/")[1] for n in figures))
+def make_card(config: TrainingConfig, step: int, batch: int, figures: dict[str, float], folder: Path) -> str:
+    """A model card of what a run did.
+
+    Args:
+        config: The run's.
+        step: Updates done.
+        batch: Images in one update.
+        figures: "figure/condition" to its value.
+        folder: Of the pipeline, whose images are shown.
+    """
+    task, size, data = get_task(config.network.task), config.network.sample_size, config.data.dataset
+    from_hub = len(data) == 1 and data[0].count("/") == 1 and not Path(data[0]).exists() and not Path(data[0]).suffix
+    recipe = config.source or "settings of its own, listed below"
+    expected = f" The recipe should reach: {config.expected}." if config.expected else ""
+    images = [f"![{text}]({name})" for name, text in _IMAGES.items() if (folder / name).exists()]
+    settings = [
+        f"- {name.replace('_', '-')}: {_short(value)}"
+        for name, value in config.flat().items()
+        if value not in (None, "", False) and name not in _OWN
+    ]
+    sections = {
+        "How to use it": usage(task, config.run.hub_model_id or "PATH"),
+        "Training": f"Data: {', '.join(_short(data))}. Recipe: {recipe}.{expected}\n\n{step:,} steps of {batch} images "
+        f"at {size}x{size} pixels. The published weights are the run's moving average.",
+        "Results": "\n\n".join([_table(figures, "mask_image" in task.requires), *images]),
+        "Limits": f"{INVENTED}\n\nIt knows images like those it was trained on, and their biases.",
+        "Settings": "\n".join(settings),
+    }
+    metadata = card_data(task, datasets=data) if from_hub else card_data(task)
+    return render_card(metadata, f"TextIR, {task.name}", "Restores images towards what a sentence says.", sections)
+
+
+def _table(figures: dict[str, float], masked: bool) -> str:
+    if not figures:
+        return "No images were held out, so nothing was measured."
+    names = sorted({name.split("/")[0] for name in figures})
+    conditions = list(dict.fromkeys(name.split("/")[1] for name in figures))
     table = [f"| condition | {' | '.join(n.upper() for n in names)} |", "|---" * (len(names) + 1) + "|"]
     for condition in conditions:
         cells = [f"{figures[f'{name}/{condition}']:.4g}" for name in names]
         table.append(f"| {condition} | {' | '.join(cells)} |")
-    measured = "\n".join(table) if figures else "No pictures were held out, so nothing was measured."
-    pictures = [f"![{text}]({name})" for name, text in _PICTURES.items() if (folder / name).exists()]
-    skipped = ("output_dir", "cache_dir", "resume_from_checkpoint", "source", "expected")
-    settings = {k: _short(v) for k, v in asdict(config).items() if v not in (None, "", False) and k not in skipped}
-    text = _CARD.format(
-        metadata=card.to_yaml(),
-        task=config.task,
-        call=_CALL[config.task],
-        name=config.hub_model_id or "PATH",
-        data=data,
-        step=f"{step:,}",
-        batch=batch,
-        size=config.sample_size,
-        source=config.source or "settings of its own, listed below",
-        expected=f" The recipe should reach: {config.expected}." if config.expected else "",
-        measured=measured,
-        pictures="\n\n".join(pictures),
-        settings="\n".join(f"- {k}: {v}" for k, v in settings.items()),
-    )
-    ModelCard(text).save(folder / "README.md")
-
-
-_PICTURES = {
-    "samples.png": "Held-out pictures: degraded, restored under the right, another and the empty condition, target",
-    "curves.png": "Losses and figures over the steps",
-}
-_CARD = """---
-{metadata}
----
-
-# TextIR, {task}
-
-Restores pictures towards what a sentence says (Bai et al., TextIR, 2023), with
-`textir_hf`.
-
-```python
-from textir_hf import TextIRPipeline
-
-pipe = TextIRPipeline.from_pretrained("{name}")
-restored = {call}.images[0]
-```
-
-## Training
-
-Data: {data}. Recipe: {source}.{expected}
-
-{step} steps of {batch} pictures at {size}x{size} pixels. The published weights are the run's moving average.
-
-## Measured
-
-On held-out pictures, under the right condition, another picture's, and the empty sentence:
-
-{measured}
-
-{pictures}
-
-## Limits
-
-What the network puts where information is missing is invented, not recovered: nobody must be identified by it. It knows
-pictures like those it was trained on, and their biases.
-
-## Settings
-
-{settings}
-"""
+    what = "On held-out images" + (", in the masked regions" if masked else "")
+    return f"{what}, under the right condition, another image's, and the empty sentence:\n\n" + "\n".join(table)
 
 
 def push(folder: Path, repo: str) -> None:

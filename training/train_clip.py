@@ -26,8 +26,10 @@ from transformers import BertTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.evaluation.tables import markdown, write_report
+from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER, clip_pixel_values, embed_images, embed_texts, load_encoder
-from textir_hf.models.encoder import LITE0_STAGES, MiniCLIPConfig, MiniCLIPModel
+from textir_hf.models.encoder import MiniCLIPModel
+from textir_hf.models.towers import LITE0_STAGES
 from training import captions
 from training.evaluate_clip import attributes, colors, groups, retrieval
 

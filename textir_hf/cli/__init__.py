@@ -1,3 +1,1 @@
-"""The `textir` command."""
-
-from textir_hf.cli.main import main as main
+"""The `textir` command. It loads no neural network before files and options have been checked."""

@@ -1,170 +1,214 @@
-"""Restores a whole data set into parquet files, on as many processes and nodes as Accelerate starts.
+"""Restores a data set into parquet files, on as many processes and nodes as Accelerate starts.
 
-    accelerate launch -m textir_hf.bulk --task colorization --dataset FOLDER_OR_ID --prompt "a flower" --output DIR
-
-Killed, the same command goes on: pictures that lie in a finished file are not done again. Each row of the result holds
-the picture, its number in the data set, and the settings that made it.
+Killed, the same command goes on: rows that lie in a finished file, or that failed, are not done again. Each row of the
+result holds the image, its number in the data set, and the settings that made it.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from tqdm import tqdm
 
-from textir_hf.imaging.files import SETTINGS
+from textir_hf.checks import check_beta
+from textir_hf.cli.arguments import add_flag, count, sentence, with_flags
+from textir_hf.cli.batches import in_batches, restore_each
+from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, load_pipeline
+from textir_hf.cli.errors import Stopped, explain
+from textir_hf.cli.shards import Shards
+from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.imaging.files import SETTINGS, open_image
+from textir_hf.tasks import TASKS, Task
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", required=True, choices=("inpainting", "super-resolution", "colorization"))
-    parser.add_argument("--checkpoint", help="embedded name, folder or Hub id; the task's embedded one if left out")
-    parser.add_argument("--dataset", required=True, help="folder of pictures, parquet file, or Hub id")
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--image_column", default="image")
-    parser.add_argument("--mask_column", help="column of masks, white = repaint; for inpainting")
-    parser.add_argument("--prompt", help="one sentence for all pictures")
-    parser.add_argument("--prompt_column", help="column of sentences; a list of them is averaged")
-    parser.add_argument("--scale", type=float, help="for super-resolution")
-    parser.add_argument("--beta", type=float, default=1.0)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the parquet files")
-    parser.add_argument("--shard_size", type=int, default=200, help="pictures in a file (%(default)s)")
-    return parser
-
-
-def open_rows(name: str, split: str):
-    """A stream of rows from a folder, a parquet file or the Hub.
-
-    Raises:
-        ValueError: There is no such data set or split.
-    """
-    from datasets import load_dataset
-
-    try:
-        if Path(name).is_dir():
-            return load_dataset("imagefolder", data_dir=name, split=split, streaming=True)
-        if name.endswith(".parquet"):
-            return load_dataset("parquet", data_files={split: name}, split=split, streaming=True)
-        return load_dataset(name, split=split, streaming=True)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise ValueError(f'The data set {name} cannot be opened, or has no split "{split}": {error}') from error
-
-
-def finished_rows(output: Path) -> set[int]:
-    """Numbers of the rows that lie in finished files, whoever wrote them."""
-    import pyarrow.parquet as pq
-
-    return {
-        n for path in output.glob("part-*.parquet") for n in pq.read_table(path, columns=["row"])["row"].to_pylist()
-    }
-
-
-def write_shard(rows: list[dict], output: Path) -> None:
-    """Writes a parquet file under a temporary name and renames it."""
-    from datasets import Dataset, Features, Value
-    from datasets import Image as ImageFeature
-
-    features = Features(
-        {"row": Value("int64"), "image": ImageFeature(), "prompt": Value("string"), "settings": Value("string")}
-    )
-    final = output / f"part-{rows[0]['row']:09d}.parquet"
-    temporary = final.with_name(f".{final.name}.writing")
-    Dataset.from_list(rows, features=features).to_parquet(temporary)
-    temporary.replace(final)
-
-
-def restore_row(pipe, row: dict, number: int, args: argparse.Namespace) -> dict:
-    """One row of the result.
-
-    Raises:
-        ValueError: The picture, its mask or its sentence does not fit.
-    """
-    prompt = row[args.prompt_column] if args.prompt_column else args.prompt
-    mask = _decode(row[args.mask_column]) if args.mask_column else None
-    prompts = None if prompt is None else [prompt]
-    result = pipe(prompts, _decode(row[args.image_column]), mask_image=mask, scale=args.scale, beta=args.beta).images[0]
-    buffer = io.BytesIO()
-    result.save(buffer, "PNG")
-    text = " / ".join(prompt) if isinstance(prompt, list) else prompt
-    settings = json.dumps(result.info[SETTINGS], ensure_ascii=False)
-    return {"row": number, "image": {"bytes": buffer.getvalue(), "path": None}, "prompt": text, "settings": settings}
-
-
-def _decode(value: dict) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
-        image.load()
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"The picture cannot be decoded ({error}).") from error
-    return image
-
-
-def _check(args: argparse.Namespace, columns: list[str]) -> None:
-    for option in ("image_column", "mask_column", "prompt_column"):
-        name = getattr(args, option)
-        if name is not None and name not in columns:
-            raise ValueError(f"--{option} {name} is not there, the data has {', '.join(columns)}.")
-    if args.beta != 0 and bool(args.prompt) == bool(args.prompt_column):
-        raise ValueError("Give either --prompt or --prompt_column, or set --beta 0.")
-    if (args.mask_column is None) == (args.task == "inpainting"):
-        raise ValueError("--mask_column is needed for inpainting, and for nothing else.")
-    if (args.scale is None) == (args.task == "super-resolution"):
-        raise ValueError("--scale is needed for super-resolution, and for nothing else.")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Restores this process's share of the rows; returns how many pictures failed."""
-    from accelerate import PartialState
-    from datasets import Image as ImageFeature
-
+if TYPE_CHECKING:
     from textir_hf.pipeline.pipeline import TextIRPipeline
 
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    rows = open_rows(args.dataset, args.split)
-    _check(args, rows.column_names or [])
-    for column in (args.image_column, args.mask_column):
-        rows = rows.cast_column(column, ImageFeature(decode=False)) if column else rows
-    args.output.mkdir(parents=True, exist_ok=True)
-    done = finished_rows(args.output)
-    if state.is_main_process:
-        for rest in args.output.glob(".part-*.writing"):
-            rest.unlink()
-    state.wait_for_everyone()  # all have seen the same files before any writes another
-    pipe = TextIRPipeline.from_pretrained(args.checkpoint or f"textir-mini-{args.task}").to(state.device)
-    pipe.set_progress_bar_config(disable=True)
-    shard, failed = [], 0
-    bar = tqdm(desc=f"process {state.process_index}", unit=" pictures", position=state.process_index)
-    for number, row in enumerate(rows):
-        if number % state.num_processes != state.process_index or number in done:
-            continue
-        try:
-            shard.append(restore_row(pipe, row, number, args))
-        except ValueError as error:
-            failed += 1
-            tqdm.write(f"row {number}: {error}", file=sys.stderr)
-        bar.update()
-        if len(shard) == args.shard_size:
-            write_shard(shard, args.output)
-            shard = []
-    if shard:
-        write_shard(shard, args.output)
-    bar.close()
-    state.wait_for_everyone()
-    return failed
+_FACTS = [
+    "task",
+    "dataset",
+    "split",
+    "image_column",
+    "mask_column",
+    "prompt",
+    "prompt_column",
+    "scale",
+    "beta",
+    "dtype",
+]
+_LAUNCH = "accelerate launch -m textir_hf bulk"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 (some pictures failed) or 2 (bad input)."""
+def add_command(commands) -> None:
+    """Adds the command."""
+    summary = f"restore a data set into parquet files; several processes: {_LAUNCH}"
+    command = commands.add_parser("bulk", help=summary, description=__doc__)
+    command.set_defaults(run=bulk)
+    command.add_argument("--task", required=True, choices=TASKS, help="what the checkpoint does")
+    text = "embedded name, folder or Hub id; the task's embedded one if left out"
+    command.add_argument("--checkpoint", help=text)
+    command.add_argument("--dataset", required=True, help="folder of images, parquet file, or Hub id")
+    command.add_argument("--split", default="train", help="of the data set (%(default)s)")
+    command.add_argument("--image-column", default="image", help="of the data set (%(default)s)")
+    command.add_argument("--mask-column", help="column of masks, white = repaint")
+    command.add_argument("--prompt", type=sentence, help="one sentence for all images")
+    command.add_argument("--prompt-column", help="column of sentences; a list of them is averaged")
+    for argument in ("scale", "beta", "batch_size"):
+        add_flag(command, argument)
+    command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
+    command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
+    command.add_argument("--shard-size", type=count, default=200, help="images in a file (%(default)s)")
+
+
+def bulk(args: argparse.Namespace) -> int:
+    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before.
+
+    Raises:
+        ValueError: Options, data set or checkpoint do not fit, or the output folder holds another run.
+        Stopped: The user stopped it; what was done is written.
+    """
+    task = TASKS[args.task]
+    _check_options(args, task)
+    checkpoint = choose_checkpoint(args.checkpoint, task)
     try:
-        return 1 if run(_parser().parse_args(argv)) else 0
+        rows = _open_rows(args)
+        from accelerate import PartialState
+    except ModuleNotFoundError as error:
+        raise ValueError(f'{error.name} is missing: pip install "textir-hf[bulk]".') from error
+    import torch
+    from tqdm import tqdm
+
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(checkpoint)}
+    if Path(args.dataset).exists():
+        facts["dataset"] = str(Path(args.dataset).resolve())
+    with state.main_process_first():
+        shards = Shards(args.output, facts, state.process_index)
+        known = shards.finished() | shards.failed()
+    state.wait_for_everyone()  # all have seen the same files before any writes another
+    pipe = load_pipeline(checkpoint, state.device.type, args.dtype).to(state.device)
+    pipe.set_progress_bar_config(disable=True)
+    mine = (
+        (number, row)
+        for number, row in enumerate(rows)
+        if number % state.num_processes == state.process_index and number not in known
+    )
+    name = f"process {state.process_index}"
+    with tqdm(desc=name, unit="image", position=state.process_index, delay=2) as bar:
+        _restore_rows(pipe, args, mine, shards, bar.update)
+    state.wait_for_everyone()
+    return 1 if shards.failed() else 0
+
+
+def _restore_rows(pipe: "TextIRPipeline", args: argparse.Namespace, rows: Iterator, shards: Shards, tick) -> None:
+    """Restores rows and writes them, also where the user stops it."""
+    done, size, count_done = [], args.batch_size or (1 if pipe.device.type == "cpu" else 8), 0
+    try:
+        for batch in in_batches(rows, size):
+            for number, result in _restore_batch(pipe, args, batch):
+                if isinstance(result, Exception):
+                    text = explain(result)
+                    shards.add_failure(number, text)
+                    print(f"textir: row {number}: {text}", file=sys.stderr)
+                else:
+                    done.append(result)
+                    count_done += 1
+                tick()
+                if len(done) == args.shard_size:
+                    shards.write(done)
+                    done = []
+    except KeyboardInterrupt as error:
+        raise Stopped(f"stopped, {count_done} rows done. The same command goes on.") from error
+    finally:
+        if done:
+            shards.write(done)
+
+
+def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list) -> Iterator[tuple[int, Any]]:
+    """Numbers of rows, each with its row of the result or with what went wrong."""
+    items = []
+    for number, row in batch:
+        try:
+            mask = _decode(row[args.mask_column]) if args.mask_column else None
+            prompt = row[args.prompt_column] if args.prompt_column else args.prompt
+            items.append((number, prompt, _decode(row[args.image_column]), mask))
+        except Exception as error:
+            yield number, error
+
+    def restore(items: list) -> list[Image.Image]:
+        _, prompts, images, masks = (list(column) for column in zip(*items, strict=True))
+        options = {"scale": args.scale, "beta": args.beta, "batch_size": args.batch_size}
+        return pipe(prompts, images, masks if args.mask_column else None, **options)[0]
+
+    for (number, prompt, *_), result in restore_each(restore, items) if items else ():
+        yield number, result if isinstance(result, Exception) else _result_row(number, prompt, result)
+
+
+def _result_row(number: int, prompt, result: Image.Image) -> dict:
+    content = io.BytesIO()
+    result.save(content, "PNG")
+    text = " / ".join(prompt) if isinstance(prompt, list) else prompt
+    settings = json.dumps(result.info[SETTINGS], ensure_ascii=False)
+    return {"row": number, "image": {"bytes": content.getvalue(), "path": None}, "prompt": text, "settings": settings}
+
+
+def _decode(value: dict | None) -> Image.Image:
+    if not value or not (value.get("bytes") or value.get("path")):
+        raise ValueError("There is no image in this row.")
+    return open_image(value["bytes"] or value["path"])
+
+
+def _open_rows(args: argparse.Namespace):
+    """A stream of rows from a folder, a parquet file or the Hub, with images as their files.
+
+    Raises:
+        ValueError: There is no such data set, split or column.
+    """
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+
+    name, split = args.dataset, args.split
+    try:
+        if Path(name).is_dir():
+            rows = load_dataset("imagefolder", data_dir=name, split=split, streaming=True)
+        elif name.endswith(".parquet"):
+            rows = load_dataset("parquet", data_files={split: name}, split=split, streaming=True)
+        else:
+            rows = load_dataset(name, split=split, streaming=True)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise ValueError(f'--dataset {name} cannot be opened, or has no split "{split}": {error}') from error
+    for option in ("image_column", "mask_column", "prompt_column"):
+        column = getattr(args, option)
+        if column is not None and column not in (rows.column_names or []):
+            flag = f"--{option.replace('_', '-')}"
+            raise ValueError(f"{flag} {column} is not there, the data has {', '.join(rows.column_names or [])}.")
+    for column in filter(None, (args.image_column, args.mask_column)):
+        rows = rows.cast_column(column, ImageFeature(decode=False))
+    return rows
+
+
+def _check_options(args: argparse.Namespace, task: Task) -> None:
+    check_beta(args.beta)
+    if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
+        raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
+    try:
+        task.check_call(mask_image=args.mask_column, scale=args.scale)
     except ValueError as error:
-        print(f"textir_hf.bulk: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _identity(checkpoint: str) -> str:
+    """What tells a checkpoint from others: its name, and the hash of its network's weights where they are here."""
+    folder = checkpoint_folder(checkpoint)
+    if folder is None:
+        return checkpoint
+    weights = hashlib.sha256()
+    for path in sorted((folder / "restorer").glob("*.safetensors")):
+        weights.update(path.read_bytes())
+    return f"{folder.name} {weights.hexdigest()}"

@@ -1,28 +1,32 @@
-"""The demonstration: sample photos damaged, restored towards several sentences, on one labeled sheet."""
+"""The demonstration: sample photos damaged, restored towards several sentences, on one labeled grid."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from skimage import data
 from tqdm import tqdm
 
+from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.imaging.files import save_image
-from textir_hf.imaging.grid import draw_grid
-from textir_hf.pipeline.pipeline import TextIRPipeline
+from textir_hf.imaging.grid import Cell, draw_grid
+
+if TYPE_CHECKING:
+    from textir_hf.pipeline.pipeline import TextIRPipeline
 
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
-_FILL = (
+_INPAINT = (
     ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
     ("upper half", (0, 0, 128, 74), ("a woman with bangs", "a man with black hair", "an old man")),
     ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with black hair", "an old man with gray hair")),
 )
-_ENLARGE = (
+_UPSCALE = (
     (4, ("a smiling woman", "a serious woman", "a man")),
     (8, ("a smiling woman", "a serious woman", "a man")),
     (16, ("a woman with blond hair", "a man with black hair", "an old man")),
 )
-_COLOR = (
+_COLORIZE = (
     ("coffee", ("a red cup", "a blue cup", "a green cup")),
     ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
     ("rocket", ("a rocket in a blue sky", "a rocket at sunset", "a rocket in a red sky")),
@@ -30,13 +34,13 @@ _COLOR = (
 
 
 def demo(output: Path) -> Path:
-    """Restores sample pictures with the three embedded checkpoints.
+    """Restores sample images with the three embedded checkpoints.
 
     Args:
-        output: Folder for the sheet; made if it is missing.
+        output: Folder for the grid; made if it is missing.
 
     Returns:
-        Path of the sheet, a PNG.
+        Path of the grid, a PNG.
 
     Raises:
         ValueError: `output` is a file.
@@ -44,65 +48,59 @@ def demo(output: Path) -> Path:
     if output.exists() and not output.is_dir():
         raise ValueError(f"The output {output} must be a folder, but it is a file.")
     output.mkdir(parents=True, exist_ok=True)
-    face = Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.LANCZOS)
-    rows = []
-    with tqdm(total=sum(len(p) for *_, p in (*_FILL, *_ENLARGE, *_COLOR)), desc="demo") as bar:
-        for fill in (_fill, _enlarge, _color):
-            rows += fill(face, bar)
+    from skimage import data
+
+    face = Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.Resampling.LANCZOS)
+    rows: list[list[Cell]] = []
+    with tqdm(total=sum(len(p) for *_, p in (*_INPAINT, *_UPSCALE, *_COLORIZE)), desc="demo", delay=2) as bar:
+        for cells in (_inpaint(face), _upscale(face), _colorize()):
+            for row, prompts, pipe, arguments in cells:
+                for prompt in prompts:
+                    row.append((f"“{prompt}”", pipe(prompt, **arguments)[0][0]))
+                    bar.update()
+                rows.append(row)
     path = output / "demo.png"
     save_image(draw_grid(rows), path)
     return path
 
 
-def _load(task: str) -> TextIRPipeline:
-    pipe = TextIRPipeline.from_pretrained(f"textir-mini-{task}")
+Row = tuple[list[Cell], tuple[str, ...], "TextIRPipeline", dict]  # its first cells, and what makes the others
+
+
+def _load(checkpoint: str) -> "TextIRPipeline":
+    pipe = load_pipeline(checkpoint)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _restored(pipe: TextIRPipeline, prompts, bar, **arguments) -> list[tuple[str, Image.Image]]:
-    results = []
-    for prompt in prompts:
-        results.append((f"“{prompt}”", pipe(prompt, **arguments).images[0]))
-        bar.update()
-    return results
-
-
-def _fill(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
-    pipe, rows = _load("inpainting"), []
-    for name, box, prompts in _FILL:
+def _inpaint(face: Image.Image) -> Iterator[Row]:
+    pipe = _load("textir-mini-inpainting")
+    for name, box, prompts in _INPAINT:
         mask = Image.new("L", face.size)
         mask.paste(255, box)
-        shown = face.copy()
-        shown.paste((128, 128, 128), box)
-        rows.append(
-            [("original", face), (f"hole: {name}", shown), *_restored(pipe, prompts, bar, image=face, mask_image=mask)]
-        )
-    return rows
+        masked = face.copy()
+        masked.paste((128, 128, 128), box)
+        yield [("original", face), (f"masked: {name}", masked)], prompts, pipe, {"image": face, "mask_image": mask}
 
 
-def _enlarge(face: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
-    pipe, rows = _load("super-resolution"), []
-    for scale, prompts in _ENLARGE:
-        small = face.resize((face.width // scale, face.height // scale), Image.BICUBIC)
-        shown = small.resize(face.size, Image.NEAREST)
-        rows.append(
-            [
-                ("original", face),
-                (f"{small.width}x{small.height} pixels", shown),
-                *_restored(pipe, prompts, bar, image=small, scale=scale),
-            ]
-        )
-    return rows
+def _upscale(face: Image.Image) -> Iterator[Row]:
+    pipe = _load("textir-mini-super-resolution")
+    for scale, prompts in _UPSCALE:
+        small = face.resize((face.width // scale, face.height // scale), Image.Resampling.BICUBIC)
+        label = f"{small.width}x{small.height} pixels"
+        shown = small.resize(face.size, Image.Resampling.NEAREST)
+        yield [("original", face), (label, shown)], prompts, pipe, {"image": small, "scale": scale}
 
 
-def _color(_: Image.Image, bar) -> list[list[tuple[str, Image.Image]]]:
-    pipe, rows = _load("colorization"), []
-    for name, prompts in _COLOR:
+def _colorize() -> Iterator[Row]:
+    from skimage import data
+
+    pipe = _load("textir-mini-colorization")
+    for name, prompts in _COLORIZE:
         photo = np.asarray(getattr(data, name)())
         side = min(photo.shape[:2])
         top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
-        photo = Image.fromarray(photo[top : top + side, left : left + side]).resize((256, 256), Image.LANCZOS)
-        gray = photo.convert("L")
-        rows.append([("original", photo), ("gray", gray.convert("RGB")), *_restored(pipe, prompts, bar, image=gray)])
-    return rows
+        square = Image.fromarray(photo[top : top + side, left : left + side])
+        square = square.resize((256, 256), Image.Resampling.LANCZOS)
+        gray = square.convert("L")
+        yield [("original", square), ("gray", gray.convert("RGB"))], prompts, pipe, {"image": gray}

@@ -1,7 +1,7 @@
 """Measures a checkpoint by a protocol, on as many processes as there are, and goes on where it was stopped.
 
 textir evaluate --preset textir-mini-inpainting --data DIR --lpips lpips_alexnet.safetensors --output results
-accelerate launch -m training.evaluate --preset table-1 --data DATASET --masks MASKS --checkpoint C --output results
+accelerate launch -m textir_hf evaluate --preset table-1 --data DATASET --masks MASKS --checkpoint C --output results
 """
 
 import argparse

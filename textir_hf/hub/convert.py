@@ -3,22 +3,42 @@
 import hashlib
 import math
 import pickle
-import tempfile
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from textir_hf.atomic import replacing
+from textir_hf.hub.cards import INVENTED, card_data, render_card, usage
+from textir_hf.hub.paths import check_conversion
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
+from textir_hf.tasks import TASKS, Task, get_task
 
 ENCODER = "openai/clip-vit-base-patch32"
-_TASKS = {(4, False): "inpainting", (3, False): "super-resolution", (1, True): "colorization"}
+_ORIGIN = """Converted by textir_hf from `{name}` (SHA-256 `{digest}`), released by the authors of *TextIR: A Simple
+Framework for Text-based Editable Image Restoration* (Bai et al., 2023). Trained by them at {size}x{size} pixels.
+
+The authors published no license for their checkpoints: these weights are for the person who downloaded and converted
+them. Do not redistribute them."""
 
 
-def convert(source: str | Path, output: str | Path, task: str, weights: str = "params_ema") -> str:
+class Converted(NamedTuple):
+    """What was converted.
+
+    Args:
+        task: The network's.
+        digest: SHA-256 of the released file.
+    """
+
+    task: Task
+    digest: str
+
+
+def convert(source: str | Path, output: str | Path, task: str | None = None, weights: str = "params_ema") -> Converted:
     """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
 
     The folder holds no dual encoder: it names `openai/clip-vit-base-patch32`, which is fetched from the Hub, or its
@@ -27,37 +47,34 @@ def convert(source: str | Path, output: str | Path, task: str, weights: str = "p
     Args:
         source: The `.pth` file. It is read as tensors alone; anything else in it is refused.
         output: The folder to write, which must not exist or be empty.
-        task: "inpainting", "super-resolution" or "colorization".
+        task: What the network must be for; any task if left out.
         weights: Key of the state dict: "params_ema", the averaged weights, or "params".
-
-    Returns:
-        SHA-256 of the file.
 
     Raises:
         ValueError: The file is missing, is no such checkpoint, or of another task; or the folder is not empty.
     """
     source, output = Path(source), Path(output)
-    if not source.is_file():
-        raise ValueError(f"{source} is no file. Give the path of the authors' net_g_*.pth.")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"The output {output} exists already. Choose another folder.")
+    check_conversion(source, output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     model = convert_state(_read(source, weights))
-    if model.config.task != task:
+    if task is not None and model.config.task != task:
         raise ValueError(f"{source} is a checkpoint for {model.config.task}, got --task {task}.")
     pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=list(IMAGENET_TEMPLATES))
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".textir-") as folder:
-        whole = Path(folder) / "whole"
-        pipe.save_pretrained(whole)
-        card = _CARD.format(
-            task=task, name=source.name, digest=digest, size=model.config.sample_size, call=_CALLS[task]
-        )
-        (whole / "README.md").write_text(card)
-        if output.exists():
-            output.rmdir()
-        whole.rename(output)
-    return digest
+    with replacing(output) as folder:
+        pipe.save_pretrained(folder)
+        (folder / "README.md").write_text(_card(source.name, digest, model), encoding="utf-8")
+    return Converted(get_task(model.config.task), digest)
+
+
+def _card(name: str, digest: str, model: TextIRGenerator) -> str:
+    task = get_task(model.config.task)
+    sections = {
+        "How to use it": usage(task, "PATH", f"the dual encoder comes from {ENCODER}"),
+        "Limits": INVENTED,
+    }
+    summary = _ORIGIN.format(name=name, digest=digest, size=model.config.sample_size)
+    return render_card(card_data(task), f"TextIR's released network, {task.name}", summary, sections)
 
 
 def _read(source: Path, weights: str) -> dict[str, Tensor]:
@@ -71,10 +88,17 @@ def _read(source: Path, weights: str) -> dict[str, Tensor]:
             "may be damaged, or no checkpoint."
         ) from error
     state = content.get(weights) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and _is_weight(v) for k, v in state.items()):
         keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'{source} has no state dict "{weights}", only {keys[:200]}.')
+        raise ValueError(f'{source} has no state dict "{weights}" of finite weights, only {keys[:200]}.')
     return state
+
+
+def _is_weight(value) -> bool:
+    """Whether it is a tensor of finite numbers that are all in the file: a shape alone can claim any size."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        return False
+    return value.untyped_storage().nbytes() >= value.nbytes and bool(value.isfinite().all())
 
 
 def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
@@ -104,33 +128,51 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
     for name in ours:
         if name.endswith(".up.weight"):  # a transposed convolution's layout
             ours[name] = ours[name].transpose(1, 2)
-    model.load_state_dict({name: value.reshape(model.state_dict()[name].shape) for name, value in ours.items()})
+    for name, parameter in model.state_dict().items():
+        if ours[name].numel() != parameter.numel():
+            shapes = f"{list(parameter.shape)}, got {list(ours[name].shape)}"
+            raise ValueError(f"This is no checkpoint of TextIR's release: {name} must have the shape {shapes}.")
+        ours[name] = ours[name].reshape(parameter.shape)
+    model.load_state_dict(ours)
     return model.eval()
 
 
 def _shapes(state: dict[str, Tensor], levels: int) -> dict:
     try:
-        first, scales = state["conv_body_first.0.weight"], state["condition_scale1.0.weight"]
+        in_channels, scales = state["conv_body_first.0.weight"].shape[1], state["condition_scale1.0.weight"].shape[1]
         channels = tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels))
         style_dim, embedding_dim = (
             state["style_conv1.modulated_conv.modulation.weight"].shape[1],
             state["final_linear.weight"].shape[1],
         )
-        task = _TASKS[first.shape[1], "out_conv.0.weight" in state]
+        out_channels = state["out_conv.0.weight"].shape[0] if "out_conv.0.weight" in state else 3
     except KeyError as error:
-        raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing or fits no task.") from error
+        raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing.") from error
+    except IndexError as error:
+        raise ValueError("This is no checkpoint of TextIR's release: a weight has too few dimensions.") from error
+    strength_source = "input" if scales == 1 else "embedding"
     return {
-        "task": task,
+        "task": _task_of(in_channels, out_channels, strength_source).name,
         "sample_size": 16 * 2 ** (levels - 1),
-        "in_channels": first.shape[1],
-        "out_channels": 2 if task == "colorization" else 3,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
         "channels": channels,
         "embedding_dim": embedding_dim,
         "style_dim": style_dim,
-        "strength_source": "input" if scales.shape[1] == 1 else "embedding",
+        "strength_source": strength_source,
         "strength_hidden": 0,
         "signed_fusion": True,
     }
+
+
+def _task_of(in_channels: int, out_channels: int, strength_source: str) -> Task:
+    """The task of these channels; the release knows a strength where the task derives it from the input."""
+    sought = (in_channels, out_channels, strength_source == "input")
+    for task in TASKS.values():
+        if (task.in_channels, task.out_channels, task.strength_source == "input") == sought:
+            return task
+    channels = f"{in_channels} channels to {out_channels}"
+    raise ValueError(f"This is no checkpoint of TextIR's release: no task takes {channels}.")
 
 
 def _take(state: dict[str, Tensor], keys: list[str], taken: set[str]) -> Tensor:
@@ -174,35 +216,3 @@ def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
         else:
             mapping |= {f"{ours}.noise_strength": [f"{theirs}.weight"], f"{ours}.bias": [f"{theirs}.activate.bias"]}
     return mapping
-
-
-_CALLS = {
-    "inpainting": 'pipe("a smiling woman", image, mask_image=mask)',
-    "super-resolution": 'pipe("a smiling woman", image, scale=16)',
-    "colorization": 'pipe("a red car", image)',
-}
-_CARD = """---
-library_name: diffusers
-pipeline_tag: image-to-image
-tags:
-- textir
-- {task}
----
-
-# TextIR's released network, {task}
-
-Converted by textir_hf from `{name}` (SHA-256 `{digest}`), released by the authors of *TextIR: A Simple Framework for
-Text-based Editable Image Restoration* (Bai et al., 2023). Trained by them at {size}x{size} pixels.
-
-The authors published no license for their checkpoints: these weights are for the person who downloaded and converted
-them. Do not redistribute them.
-
-```python
-from textir_hf import TextIRPipeline
-
-pipe = TextIRPipeline.from_pretrained("PATH")  # the dual encoder comes from openai/clip-vit-base-patch32
-restored = {call}.images[0]
-```
-
-What the network puts where information is missing is invented, not recovered: nobody must be identified by it.
-"""

@@ -1,26 +1,30 @@
 """Checks a checkpoint's folder and pushes it to the Hub."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from PIL import Image
 
-from textir_hf.pipeline.pipeline import TextIRPipeline
-
+_CARDS = Path(__file__).parent.parent.parent / "model_cards"  # in a source checkout
+_LINK = re.compile(r"\]\(((?:samples|results)/[\w.-]+)\)")
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
-def check_folder(folder: str | Path) -> list[Path]:
-    """Loads a checkpoint, restores one picture with it, and reads its card.
+def check_folder(folder: str | Path) -> dict[str, Path]:
+    """Loads a checkpoint, restores one image with it, and reads its card.
+
+    Samples and results that the card of an embedded checkpoint links to lie in `model_cards/` of a source checkout, and
+    are taken from there.
 
     Args:
         folder: As `save_pretrained`, `training.train` or `textir convert` wrote it, with a README.md.
 
     Returns:
-        The files that would be pushed.
+        The files that would be pushed, by their path in the repository.
 
     Raises:
         ValueError: The folder is no checkpoint, does not work, holds a pickle, or its card is missing or unfinished.
@@ -28,24 +32,26 @@ def check_folder(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"{folder} is no checkpoint: it has no model_index.json.")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts)
-    pickles = [p.relative_to(folder) for p in files if p.suffix in _PICKLES]
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts)
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    pickles = [name for name in files if Path(name).suffix in _PICKLES]
     if pickles:
         raise ValueError(f"{folder} holds the pickle {pickles[0]}. Publish safetensors alone: remove it.")
     _check_card(folder / "README.md")
+    from textir_hf.pipeline.pipeline import TextIRPipeline  # late: what is wrong above needs no network
+
     pipe = TextIRPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     side = pipe.restorer.config.sample_size
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
-    image = image.resize((side, side), Image.BICUBIC)
-    mask = Image.new("L", image.size)
-    mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
-    task = pipe.restorer.config.task
-    options = {"inpainting": {"mask_image": mask}, "super-resolution": {"scale": 2}}.get(task, {})
-    result = pipe("a picture", image, output_type="np", **options).images
-    if not np.isfinite(result).all():
-        raise ValueError(f"{folder} restores a picture to values that are no numbers.")
-    return files
+    pipe("an image", image.resize((side, side), Image.Resampling.BICUBIC), **pipe.task.example(side))
+    return files | _linked(files, (folder / "README.md").read_text(encoding="utf-8"))
+
+
+def _linked(files: dict[str, Path], card: str) -> dict[str, Path]:
+    """What a card links to and its folder lacks, but `model_cards/` has."""
+    links = {link for link in _LINK.findall(card) if link not in files}
+    return {link: _CARDS / link for link in sorted(links) if (_CARDS / link).is_file()}
 
 
 def _check_card(path: Path) -> None:
@@ -69,8 +75,9 @@ def pushing(what: str, repo: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # connections fail in ways that differ between versions of the client
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{what} could not be pushed to {repo} ({str(error).strip().splitlines()[0]}). Look at the name, your "
+            f"{what} could not be pushed to {repo} ({reason}). Look at the name, your "
             "token (hf auth login) and the network; nothing here was changed."
         ) from error
 
@@ -90,15 +97,15 @@ def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool 
     Raises:
         ValueError: The folder is not fit to be published, or the Hub refuses.
     """
-    folder, files = Path(folder), check_folder(folder)
-    lines = [f"{p.stat().st_size / 1e6:9.2f} MB  {p.relative_to(folder)}" for p in files]
-    lines.append(f"{sum(p.stat().st_size for p in files) / 1e6:9.2f} MB  in all")
+    files = check_folder(folder)
+    sizes = {name: path.stat().st_size / 1e6 for name, path in files.items()}
+    lines = [f"{size:9.2f} MB  {name}" for name, size in sizes.items()]
+    lines.append(f"{sum(sizes.values()):9.2f} MB  in all")
     if dry_run:
         return "\n".join([*lines, f"Nothing was pushed to {repo}: this was a dry run."])
     api = HfApi()
     with pushing(str(folder), repo):
         api.create_repo(repo, exist_ok=True, private=private or None)
-        url = api.upload_folder(
-            repo_id=repo, folder_path=folder, ignore_patterns=[".cache/**"], commit_message="Upload TextIR pipeline"
-        ).commit_url
+        operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+        url = api.create_commit(repo, operations, commit_message="Upload TextIR pipeline").commit_url
     return "\n".join([*lines, f"Pushed: {url}"])

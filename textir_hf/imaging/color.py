@@ -1,9 +1,10 @@
 """CIE Lab: lightness and chroma apart, and back to 8-bit sRGB without a change of lightness."""
 
 import torch
-from kornia.color import lab_to_rgb, rgb_to_lab
+from kornia.color import linear_rgb_to_rgb, rgb_to_lab, xyz_to_rgb
 from torch import Tensor
 
+_WHITE = (0.95047, 1.0, 1.08883)  # D65, XYZ
 _LIGHTNESS_STEP = 100 / 255  # an 8-bit step of L's range
 
 
@@ -17,6 +18,12 @@ def chroma(images: Tensor) -> Tensor:
     return rgb_to_lab(images.float())[:, 1:]
 
 
+def split_lab(images: Tensor) -> tuple[Tensor, Tensor]:
+    """`lightness` and `chroma` of the same images, from one conversion."""
+    lab = rgb_to_lab(images.float())
+    return lab[:, :1], lab[:, 1:]
+
+
 def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
     """`I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3).
 
@@ -27,7 +34,22 @@ def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
     Returns:
         `[N, 3, H, W]` sRGB, clipped to [0, 1]; the lightness is kept wherever the color lies in the sRGB gamut.
     """
-    return lab_to_rgb(torch.cat([lightness.float(), chroma.float()], 1), clip=True)
+    return _lab_to_rgb(torch.cat([lightness.float(), chroma.float()], 1)).clamp(0, 1)
+
+
+def _lab_to_rgb(lab: Tensor) -> Tensor:
+    """CIE Lab (D65) to sRGB, not clipped, `[N, 3, H, W]`: kornia's, but without its copy from the CPU.
+
+    That copy makes the CPU wait for a GPU in each training step.
+    """
+    light, a, b = lab.unbind(1)
+    y = (light + 16) / 116
+    x, z = y + a / 500, (y - b / 200).clamp(min=0)
+    xyz = [
+        white * torch.where(f > 0.2068966, f.pow(3), (f - 4 / 29) / 7.787)
+        for white, f in zip(_WHITE, (x, y, z), strict=True)
+    ]
+    return linear_rgb_to_rgb(xyz_to_rgb(torch.stack(xyz, 1)))
 
 
 def lab_to_bytes(lightness: Tensor, chroma: Tensor) -> Tensor:
@@ -58,7 +80,7 @@ def lab_to_bytes(lightness: Tensor, chroma: Tensor) -> Tensor:
 
 
 def _rgb(lightness: Tensor, ab: Tensor) -> Tensor:  # [P], [2, P] -> [3, P], not clipped
-    return lab_to_rgb(torch.cat([lightness[None], ab])[:, :, None], clip=False)[:, :, 0]
+    return _lab_to_rgb(torch.cat([lightness[None], ab])[None, :, :, None])[0, :, :, 0]
 
 
 def _outside_gamut(color: Tensor) -> Tensor:  # [3, P] -> [P]
@@ -68,7 +90,7 @@ def _outside_gamut(color: Tensor) -> Tensor:  # [3, P] -> [P]
 def _reduce_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
     """The most saturated color in the gamut with this lightness and hue, by bisection: [P], [2, P] -> [3, P]."""
     low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
-    for _ in range(8):
+    for _ in range(14):  # fewer, and a rounding error of the network becomes several levels in dark colors
         middle = (low + high) / 2
         outside = _outside_gamut(_rgb(lightness, ab * middle))
         low, high = torch.where(outside, low, middle), torch.where(outside, middle, high)

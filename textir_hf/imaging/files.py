@@ -2,19 +2,51 @@
 
 import io
 import json
+import os
 import threading
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
+from textir_hf.imaging.metadata import metadata_options
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
 SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG text
+
+
+class Format(NamedTuple):
+    """What a file format can hold.
+
+    Args:
+        longest: Its longest side, pixels.
+        transparent: Whether it has an alpha channel.
+        options: Of Pillow, for results that lose nothing, or next to nothing.
+    """
+
+    longest: int
+    transparent: bool
+    options: dict
+
+
+_ANY = 2**31 - 1
+_JPEG = Format(65_500, False, {"quality": 95, "subsampling": "4:4:4"})
+FORMATS = {
+    ".png": Format(_ANY, True, {}),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format(16_383, True, {"lossless": True, "exact": True}),
+    ".bmp": Format(_ANY, False, {}),
+    ".tif": Format(_ANY, True, {}),
+    ".tiff": Format(_ANY, True, {}),
+}
+SUFFIXES = tuple(FORMATS)  # of results
+READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
 
 _OPENING = threading.Lock()
 
@@ -100,45 +132,71 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def check_output(path: Path, transparent: bool = False) -> None:
+def check_output(path: Path, size: tuple[int, int] | None = None, transparent: bool = False) -> None:
     """Checks that an image can be written to a path.
 
     Args:
         path: The file to write.
+        size: Height and width of the image, if they are known.
         transparent: Whether the image has an alpha channel.
 
     Raises:
-        ValueError: The suffix names no format, the format has no transparency, or the folder does not exist.
+        ValueError: The suffix names no format; the format has no transparency, or is too small; or the path is a
+            folder, in none, or in one that cannot be written to.
+        OSError: The path is too long for the file system.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"The output {path} must end in one of {', '.join(SUFFIXES)}.")
-    if path.suffix.lower() in (".jpg", ".jpeg") and transparent:
-        raise ValueError(f"The output {path} is a JPEG, which has no transparency. Save the image as PNG.")
-    if not path.parent.is_dir():
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"The output {path} must end in one of {', '.join(FORMATS)}.")
+    if transparent and not kind.transparent:
+        raise ValueError(f"The output {path} would lose the image's transparency. Save it as .png, .webp or .tif.")
+    if size is not None and max(size) > kind.longest:
+        raise ValueError(
+            f"The output {path} can have sides of {kind.longest} pixels at most, got {size[1]}x{size[0]}. Save it as "
+            ".png."
+        )
+    with suppress(FileNotFoundError):
+        os.lstat(path)  # where the path is too long, questions about it are answered with no
+    if path.exists() and not path.is_file():
+        raise ValueError(f"The output {path} exists and is no file. Choose another name.")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
         raise ValueError(f"The output folder {path.parent} does not exist. Create it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"No permission to write into the output folder {path.parent}. Choose another.")
 
 
-def save_image(image: Image.Image, path: str | Path, settings: bool = True) -> None:
+def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> None:
     """Writes an image; if that fails, no half-written file is left and an older one stays.
+
+    JPEGs get the quality 95 and full color resolution, WebPs are lossless.
 
     Args:
         image: The image.
         path: Its file.
-        settings: Write the settings that made it (`image.info["textir"]`) into a PNG's text.
+        metadata: Write the "exif" and "dpi" of `image.info` and, into a PNG's text, the settings that made the image,
+            "textir".
 
     Raises:
-        ValueError: The suffix names no format, the format has no transparency, or the folder does not exist.
+        ValueError: As in `check_output`, or the format cannot hold the image.
+        OSError: The file cannot be written.
     """
     path = Path(path)
-    check_output(path, image.has_transparency_data)
-    options = {"icc_profile": image.info.get("icc_profile")}
-    if path.suffix.lower() == ".png" and settings and SETTINGS in image.info:
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt(SETTINGS, json.dumps(image.info[SETTINGS], ensure_ascii=False))
-    if path.suffix.lower() in (".jpg", ".jpeg", ".webp"):
-        options["quality"] = 95
+    check_output(path, (image.height, image.width), image.has_transparency_data)
+    options = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
+    if metadata:
+        options |= metadata_options(image.info)
+        if SETTINGS in image.info:
+            text = json.dumps(image.info[SETTINGS], ensure_ascii=False)
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt(SETTINGS, text.encode("utf-8", "backslashreplace").decode())
+    content = io.BytesIO()  # encoders that write to a file themselves do not say why they could not
+    try:
+        image.save(content, Image.registered_extensions()[path.suffix.lower()], **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot hold the image: {error}") from error
     with replacing(path) as temporary:
-        image.save(temporary, **options)
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_settings(image: Image.Image) -> dict:

@@ -1,12 +1,11 @@
-"""How many times an image was enlarged, where nobody knows."""
+"""How many times an image was upscaled, where nobody knows. Needs no PyTorch."""
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
+from PIL import Image
 
 from textir_hf.imaging.raster import ImageInput, to_raster
-from textir_hf.imaging.resample import lose_resolution, to_tensor
 
 _FACTORS = (2, 4, 8, 16, 32, 64)
 _DROP = 6.0  # dB lost from the true factor to 1.5 times it; elsewhere 3 to 4
@@ -24,24 +23,26 @@ class ScaleEstimate(NamedTuple):
     confidence: float
 
 
-@torch.no_grad()
 def estimate_scale(image: ImageInput) -> ScaleEstimate:
-    """Estimates the factor that an image was enlarged by, so that it can be restored with `edit(factor=...)`.
+    """Estimates the factor that an image was upscaled by, so that it can be restored with `edit(factor=...)`.
 
-    Shrinking an enlarged image by its factor, and enlarging it again, brings it back; by one and a half times its
+    Shrinking an upscaled image by its factor, and upscaling it again, brings it back; by one and a half times its
     factor, it does not. The estimate is the largest power of two where that step is steep, which no ordinary image
     shows.
 
     Args:
         image: A PIL image, an array or a tensor, as for `TextIRPipeline`.
     """
-    target = to_tensor(to_raster(image).rgb)
+    target = Image.fromarray(to_raster(image).rgb)
+    values = np.asarray(target, np.float32)
 
-    def kept(factor: float) -> float:  # dB
-        error = (lose_resolution(target, factor) - target).square().mean().item()
+    def kept(factor: float) -> float:  # dB, after super-resolution's degradation
+        small = target.resize([max(1, round(side / factor)) for side in target.size], Image.Resampling.BICUBIC)
+        again = np.asarray(small.resize(target.size, Image.Resampling.BICUBIC), np.float32)
+        error = np.square(again - values).mean(dtype=np.float64) / 255**2
         return 10 * np.log10(1 / max(error, 1e-10))
 
-    factors = [f for f in _FACTORS if min(target.shape[-2:]) / (1.5 * f) >= 4]
+    factors = [f for f in _FACTORS if min(target.size) / (1.5 * f) >= 4]
     drops = [kept(f) - kept(1.5 * f) for f in factors]
     if not factors or kept(1.5 * factors[-1]) > 40:  # too small or too plain to lose anything
         return ScaleEstimate(1, 0.0)

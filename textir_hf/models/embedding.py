@@ -9,26 +9,28 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, CLIPModel, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.models.encoder import MiniCLIPConfig, MiniCLIPModel
+from textir_hf.models.configuration import MiniCLIPConfig
+from textir_hf.models.encoder import MiniCLIPModel
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 ENCODER = "textir-mini-clip"
 
 
-def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32):
+def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **download):
     """A dual encoder, its tokenizer and its image processor.
 
     Args:
         name: "textir-mini-clip", which is embedded; a folder with a `MiniCLIPModel` or a CLIP model; or a CLIP model on
             the Hub.
         dtype: Of the weights.
+        **download: `cache_dir`, `force_download`, `local_files_only`, `revision` and `token`, as in transformers.
 
     Raises:
         ValueError: It cannot be loaded, or is another kind of model.
     """
     where = CHECKPOINTS / ENCODER if str(name) == ENCODER else name
     try:
-        config = AutoConfig.from_pretrained(where)
+        config = AutoConfig.from_pretrained(where, **download)
         if isinstance(config, MiniCLIPConfig):
             model, tokenizer = MiniCLIPModel, BertTokenizerFast
         elif config.model_type == "clip":
@@ -36,9 +38,9 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32):
         else:
             raise ValueError(f"its type is {config.model_type}, expected clip")
         return (
-            model.from_pretrained(where, dtype=dtype).eval(),
-            tokenizer.from_pretrained(where),
-            CLIPImageProcessorPil.from_pretrained(where),
+            model.from_pretrained(where, dtype=dtype, **download).eval(),
+            tokenizer.from_pretrained(where, **download),
+            CLIPImageProcessorPil.from_pretrained(where, **download),
         )
     except (OSError, ValueError) as error:
         raise ValueError(
@@ -65,8 +67,13 @@ def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
         images = F.interpolate(images.float(), size, mode="bicubic", antialias=True, align_corners=False)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     images = images[..., top : top + crop, left : left + crop].clamp(0, 1)
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (image_processor.image_mean, image_processor.image_std))
+    mean, std = (_by_channel(images, v) for v in (image_processor.image_mean, image_processor.image_std))
     return (images - mean) / std
+
+
+def _by_channel(images: Tensor, values: list[float]) -> Tensor:
+    """`[C, 1, 1]`, filled on the images' device: a copy from the CPU would make the CPU wait for it."""
+    return torch.stack([images.new_full((1, 1), value) for value in values])
 
 
 def _middle(images: Tensor) -> Tensor:
@@ -79,19 +86,45 @@ def _middle(images: Tensor) -> Tensor:
 
 def embed_images(clip: PreTrainedModel, image_processor, images: Tensor) -> Tensor:
     """E_I of TextIR, Eq. 1: `[N, 3, H, W]` in [0, 1] to `[N, D]` at unit length, differentiable in the images."""
-    pixel_values = clip_pixel_values(images, image_processor).to(next(clip.parameters()).dtype)
-    return F.normalize(clip.get_image_features(pixel_values=pixel_values).pooler_output.float(), dim=-1)
+    pixel_values = clip_pixel_values(images, image_processor).to(clip.dtype)
+    if _is_hooked(clip):
+        tokens = torch.zeros(1, 1, dtype=torch.long, device=images.device)
+        output = clip(input_ids=tokens, pixel_values=pixel_values, return_dict=True).vision_model_output
+    else:
+        output = clip.get_image_features(pixel_values=pixel_values, return_dict=True)
+    return F.normalize(output.pooler_output.float(), dim=-1)
 
 
-def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str]) -> Tensor:
+def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torch.device | str | None = None) -> Tensor:
     """E_T of TextIR, Eq. 1: sentences to `[N, D]` at unit length.
 
     Text beyond the tokenizer's limit is cut, with a warning.
+
+    Args:
+        clip: A dual encoder.
+        tokenizer: Its tokenizer.
+        texts: The sentences.
+        device: Where the encoder runs, if its weights lie elsewhere between calls.
     """
     limit = tokenizer.model_max_length
     for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
-    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(clip.device)
-    features = clip.get_text_features(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
-    return F.normalize(features.pooler_output.float(), dim=-1)
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device or clip.device)
+    tokens = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    if _is_hooked(clip):
+        side = getattr(clip.config, "vision_config", clip.config).image_size
+        pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)
+        output = clip(**tokens, pixel_values=pixel_values, return_dict=True).text_model_output
+    else:
+        output = clip.get_text_features(**tokens, return_dict=True)
+    return F.normalize(output.pooler_output.float(), dim=-1)
+
+
+def _is_hooked(clip: PreTrainedModel) -> bool:
+    """Whether accelerate or diffusers has replaced the instance's `forward`, to move weights when it is called.
+
+    Only a call of `forward` brings the weights then, and CLIP's takes both kinds of input: the other tower is given
+    the least there is. Without hooks that work is spared.
+    """
+    return "forward" in vars(clip)

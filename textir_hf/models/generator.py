@@ -11,6 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
+from textir_hf.models.casting import cast_kernels
 from textir_hf.models.layers import (
     DownConv2d,
     EqualizedConv2d,
@@ -99,8 +100,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
 
     | task | `in_channels` | `out_channels` | `strength_source` |
     |---|---|---|---|
-    | inpainting | 4: RGB with the hole zeroed, mask (1 = repaint) | 3 | encoder |
-    | super-resolution | 3: RGB enlarged to full size | 3 | input |
+    | inpainting | 4: RGB with the masked region zeroed, mask (1 = repaint) | 3 | encoder |
+    | super-resolution | 3: RGB upscaled to full size | 3 | input |
     | colorization | 1: L of CIE Lab, 0..100 | 2: a and b | encoder |
 
     Args:
@@ -167,6 +168,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         strength: Tensor | float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
+        noise: list[Tensor] | None = None,
     ) -> TextIRGeneratorOutput | tuple[Tensor]:
         """Restores degraded images.
 
@@ -178,6 +180,7 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             generator: Source of the noise of the style convolutions; a list has one for each image. Without it there
                 is no noise. Image i's noise does not depend on how many images follow it.
             return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
+            noise: The noise itself in place of a generator: for each of `noise_sizes` a map `[N, 1, h, w]`.
 
         Returns:
             The restored images, `.sample` or `[0]`: `[N, out_channels, H, W]`.
@@ -186,7 +189,8 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             ValueError: A shape, the strength or the number of generators does not fit.
         """
         self._check(degraded, clip_embedding, strength, generator)
-        noise = None if generator is None else self.draw_noise(degraded, generator)
+        if generator is not None:
+            noise = self.draw_noise(degraded, generator)
         sample = self.restore(degraded, clip_embedding, strength, noise)
         return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
@@ -194,12 +198,11 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | float | None, noise: list[Tensor] | None
     ) -> Tensor:
         """`forward` with the noise maps themselves: `[N, 1, h, w]` for each style convolution, smallest first."""
-        dtype = self.dtype
-        features, x = self.encoder(degraded.to(dtype) * self.config.input_scale)
+        features, x = self.encoder(degraded.to(self.dtype) * self.config.input_scale)
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
-        condition = clip_embedding.to(dtype) * math.sqrt(clip_embedding.shape[1])
+        condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
-        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength).to(dtype))
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
         noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
@@ -216,6 +219,23 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
             image = self.out(image)
         return image * self.config.output_scale
 
+    def enable_layerwise_casting(
+        self,
+        storage_dtype: torch.dtype = torch.float8_e4m3fn,
+        compute_dtype: torch.dtype | None = None,
+        skip_modules_pattern: tuple[str, ...] | None = None,
+        skip_modules_classes: tuple[type[nn.Module], ...] | None = None,
+        non_blocking: bool = False,
+    ) -> None:
+        """As in diffusers; what lies in `storage_dtype` between the layers' calls is the kernels of all convolutions.
+
+        Styles and strengths come from linear layers, which stay as they are: they hold few of the weights, and every
+        feature is multiplied by what they give.
+        """
+        layers = (EqualizedConv2d, StyleConv2d, ToImage)
+        skipped = (skip_modules_pattern or (), skip_modules_classes or ())
+        cast_kernels(self, layers, storage_dtype, compute_dtype or self.dtype, *skipped, non_blocking)
+
     def _fusion_weights(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:
         if self.config.strength_source == "embedding" or strength.shape[1] == 1:
             return self.fusion(strength)
@@ -227,15 +247,21 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         if strength is not None:
             strength = torch.as_tensor(strength, dtype=torch.float32, device=feature.device)
             strength = strength if strength.ndim == 2 else strength.reshape(-1, 1)
-            return strength.expand(len(feature), -1)
-        return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](feature.mean((2, 3))))))
+            return strength.expand(feature.shape[0], -1)
+        pooled = feature.mean((2, 3), dtype=torch.float32)
+        return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled))))
+
+    def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Height and width of the noise of every style convolution, smallest first, for a degraded image's size."""
+        height, width = height // self.stride, width // self.stride
+        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
+        return [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
 
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
-        height, width = (side // self.stride for side in degraded.shape[-2:])
-        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
-        sizes = [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
-        generators = generator if isinstance(generator, list) else [generator] * len(degraded)
+        sizes = self.noise_sizes(*degraded.shape[-2:])
+        several = isinstance(generator, (list, tuple))
+        generators = generator if several else [generator] * len(degraded)
         maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
         return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
 
@@ -263,5 +289,5 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
                 f"strength must be a number, [{shape[0]}] or [{shape[0]}, {len(config.channels)}], "
                 f"got {list(strength.shape)}."
             )
-        if isinstance(generator, list) and len(generator) != shape[0]:
+        if isinstance(generator, (list, tuple)) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")

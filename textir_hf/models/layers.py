@@ -2,6 +2,9 @@
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020. Every learned layer is one plain
 convolution over the batch, and every resampling one depthwise convolution.
+
+Features may have any floating type. Styles, strengths and demodulation are float32 always: they are small, and their
+squares leave float16's range.
 """
 
 import math
@@ -17,7 +20,8 @@ _SLOPE = 0.2
 class EqualizedLinear(nn.Module):
     """`y = x W^T / sqrt(in) + b`: the weight's scale is applied at run time, so that all layers learn at one speed.
 
-    Karras et al., "Progressive Growing of GANs", 2018, Sec. 4.1.
+    Karras et al., "Progressive Growing of GANs", 2018, Sec. 4.1. These layers make styles, fusion weights and logits:
+    few numbers, but large ones, so they are computed in fp32 under autocast and with half-precision weights too.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: float = 0.0) -> None:
@@ -25,8 +29,10 @@ class EqualizedLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.full((out_features,), bias))
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, I] -> [N, O]
-        return F.linear(x, self.weight / math.sqrt(self.weight.shape[1]), self.bias)
+    def forward(self, x: Tensor) -> Tensor:  # [N, I] -> [N, O] float32
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight.float() / math.sqrt(self.weight.shape[1])
+            return F.linear(x.float(), weight, self.bias.float())
 
 
 class EqualizedConv2d(nn.Module):
@@ -45,7 +51,7 @@ class EqualizedConv2d(nn.Module):
         gain = _SQRT2 if self.activate else 1.0
         weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
         padding = self.weight.shape[-1] // 2 if self.stride == 1 else 0
-        x = F.conv2d(x, weight, self.bias * gain, self.stride, padding)
+        x = F.conv2d(x, weight.to(x.dtype), (self.bias * gain).to(x.dtype), self.stride, padding)
         return F.leaky_relu(x, _SLOPE, inplace=True) if self.activate else x
 
 
@@ -105,6 +111,7 @@ class StyleConv2d(nn.Module):
     StyleGAN2, Eq. 1 and 3: `W' = s W`, then `W'' = W' / sqrt(sum W'^2 + 1e-8)`. Scaling the input by `s` and the
     output by the norm instead of the kernel is the same map and keeps one kernel for the whole batch. The output's
     factors (norm, fusion weight, the activation's sqrt 2) are all positive or linear, so they are joined in one pass.
+    The factors are computed in fp32 even where the convolution is not.
 
     Without gradients the input is overwritten: at full size, a fresh buffer costs more than the arithmetic.
     """
@@ -125,15 +132,11 @@ class StyleConv2d(nn.Module):
         noise: Tensor | None = None,  # [N, 1, H', W'], unit normal
         fuse: tuple[Tensor, Tensor, Tensor] | None = None,  # encoder feature [N, O, H, W], its and our weight [N, O]
     ) -> Tensor:  # [N, O, H', W'], H' = 2H when upsampling
-        scale = self.affine(style) / math.sqrt(9 * x.shape[1])  # [N, I]
-        energy = self.weight.square().sum((2, 3))  # [O, I], or [I, O] when upsampling
-        gain = torch.rsqrt(scale.square() @ (energy.T if self.blur is None else energy) + 1e-8)  # [N, O]
+        scale, gain = self._factors(style, x.dtype)
         scale = scale[:, :, None, None].to(x.dtype)
         x = x * scale if torch.is_grad_enabled() else x.mul_(scale)
-        if self.blur is None:
-            x = F.conv2d(x, self.weight, padding=1)
-        else:
-            x = self.blur(F.conv_transpose2d(x, self.weight, stride=2))
+        weight = self.weight.to(x.dtype)
+        x = F.conv2d(x, weight, padding=1) if self.blur is None else self.blur(F.conv_transpose2d(x, weight, stride=2))
         gain = gain * _SQRT2
         noise_gain = (_SQRT2 * self.noise_strength).expand_as(gain)
         if fuse is not None:
@@ -146,6 +149,17 @@ class StyleConv2d(nn.Module):
         if fuse is not None:
             x = x.addcmul_(feature, (encoder_weight * _SQRT2)[..., None, None].to(x.dtype))
         return F.leaky_relu(x, _SLOPE, inplace=True)
+
+    def _factors(self, style: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The input's scale `[N, I]` and the demodulation `[N, O]`."""
+        scale = self.affine(style)
+        if dtype != torch.float32:  # demodulation takes any common factor out again, and fp16 would overflow
+            scale = scale / scale.abs().amax(1, keepdim=True).clamp(min=1e-8)
+        scale = scale / math.sqrt(9 * scale.shape[1])
+        with torch.autocast(scale.device.type, enabled=False):
+            energy = self.weight.float().square().sum((2, 3))  # [O, I], or [I, O] when upsampling
+            gain = torch.rsqrt(scale.square() @ (energy.T if self.blur is None else energy) + 1e-8)
+        return scale, gain
 
 
 class ToImage(nn.Module):
@@ -160,8 +174,10 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, image: Tensor | None = None) -> Tensor:
         scale = self.affine(style) / math.sqrt(self.weight.shape[1])  # [N, I]
-        if len(x) == 1:  # scaling the kernel saves a pass over the features
-            y = F.conv2d(x, self.weight * scale[0, :, None, None].to(x.dtype), self.bias)
+        scale, weight = scale[:, :, None, None].to(x.dtype), self.weight.to(x.dtype)
+        if x.shape[0] == 1:  # scaling the kernel saves a pass over the features
+            weight = weight * scale
         else:
-            y = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.weight, self.bias)
+            x = x * scale
+        y = F.conv2d(x, weight, self.bias.to(x.dtype))
         return y if image is None else y + self.upsample(image)

@@ -28,3 +28,11 @@ class TextRecentering(ModelMixin, ConfigMixin):
     def forward(self, text_embedding: Tensor) -> Tensor:
         """`[N, D]` at unit length to `[N, D]` at unit length."""
         return F.normalize(self.image_mean + self.config.scale * (text_embedding - self.text_mean), dim=-1)
+
+    def enable_layerwise_casting(self, *args, **kwargs) -> None:
+        """Refused: there are two vectors and no layer.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("TextRecentering holds two vectors, too little to cast. Enable it for the restorer alone.")

@@ -27,7 +27,8 @@ def encode_prompt(pipe, prompt: Prompt, templates: list[str] | None) -> Tensor:
     if bad:
         raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
     texts = [template.replace("{}", sentence) for sentence in prompt for template in templates]
-    embedding = F.normalize(embed_texts(pipe.clip, pipe.tokenizer, texts).mean(0, keepdim=True), dim=1)
+    embeddings = embed_texts(pipe.clip, pipe.tokenizer, texts, pipe._execution_device)
+    embedding = F.normalize(embeddings.mean(0, keepdim=True), dim=1)
     return embedding if pipe.recentering is None else pipe.recentering(embedding).float()
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -14,11 +14,12 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import condition, finish, loading, prepare
-from textir_hf.pipeline.run import Run, forward, run_all
+from textir_hf.pipeline.run import Run, forward, run_all, step_callback
 from textir_hf.tasks import Task, get_task
 
 Prompts = str | list[str] | list[list[str]]
@@ -46,6 +47,8 @@ class TextIRPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "clip->recentering->restorer"
     _optional_components = ["recentering"]
+    max_pixels = MAX_PIXELS  # larger results are refused before work starts
+    _callback_tensor_inputs = ["sample"]
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class TextIRPipeline(DiffusionPipeline):
             index = cls.load_config(folder)
             if index["_class_name"] != cls.__name__:
                 raise ValueError(f"it is a {index['_class_name']}")
+            loading.check_variant(folder, kwargs.get("variant"))
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
             pipe = super().from_pretrained(folder, **kwargs)
         pipe.register_to_config(_name_or_path=name)
@@ -141,6 +145,7 @@ class TextIRPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("sample",),
     ) -> ImagePipelineOutput | tuple:
         """Restores images. One prompt goes with every image, and one image with every prompt.
 
@@ -151,15 +156,15 @@ class TextIRPipeline(DiffusionPipeline):
         Args:
             prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
                 May be left out when `beta` is 0.
-            image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`.
+            image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`, a list or a batch of them.
             mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
                 for bit.
             reference_image: An image whose embedding is mixed with the text's; the image itself where it is left
                 out and `beta` is not 1.
             beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
                 unit length. Beyond 0..1 it leads away from the reference, or from the text.
-            strength: s of Eq. 4 in 0..1, how much the generated features count against the degraded image's, in place
-                of what the network derives; a list has one for each level, full size first.
+            strength: s of Eq. 4 in 0..1, how much generated features count against the degraded image's, in place of
+                what the network derives; a list has one for each level, full size first.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
             box: (left, top, right, bottom) of the part to look at, in pixels. Inpainting then looks at this box instead
                 of the surroundings of each masked region; super-resolution restores the box and enlarges the rest
@@ -178,10 +183,12 @@ class TextIRPipeline(DiffusionPipeline):
                 one for each result. Without it, nothing is random.
             batch_size: Most crops, tiles or images in one run of the network; 1 on the CPU and 8 elsewhere if left out.
                 With 1, a batch's results are its single results bit for bit; with more, within 1/255.
-            output_type: "pil", "np" (`[N, H, W, 3]` in [0, 1]) or "pt" (`[N, 3, H, W]` in [0, 1]). PIL images keep the
-                source's alpha and say in `info["textir"]` how they were made.
+            output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the
+                CPU. PIL images keep the source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
-            callback_on_step_end: Called as `callback(pipe, step, step, {})` after each run of the network.
+            callback_on_step_end: Called as `callback(pipe, step, step, tensors)` after each run of the network; what it
+                returns under a name of `tensors` takes that tensor's place.
+            callback_on_step_end_tensor_inputs: Names of the tensors it is given: "sample", the network's output.
 
         Returns:
             The restored images, `.images` or `[0]`.
@@ -192,10 +199,11 @@ class TextIRPipeline(DiffusionPipeline):
         if image is None:
             raise ValueError("image must be given: the image to restore.")
         own = {"scale": scale, "feather": feather, "tile": tile}
-        self.task.check_call(mask_image=mask_image, box=box, faces=faces, **own)
-        images = {"image": image, "mask": mask_image, "reference": reference_image}
         options = self._options(beta, strength, templates, box, faces, face_prompts, own)
-        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback_on_step_end)
+        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **own)
+        images = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
+        callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback)
         return self._restore(images, prompt, prompt_embeds, options, *running)
 
     @torch.no_grad()
@@ -237,9 +245,9 @@ class TextIRPipeline(DiffusionPipeline):
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
         own = {"factor": factor, "feather": feather}
-        self.task.check_edit(region=region, colors=colors, box=box, faces=faces, **own)
-        images = {"image": image, "mask": region, "reference": None}
         options = self._options(beta, strength, templates, box, faces, face_prompts, own, self.task.degradation)
+        self.task.check_edit(region=region, colors=colors, box=options.box, faces=options.faces, **own)
+        images = {"image": image, "region": region}
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
         return self._restore(images, prompt, None, options, *running)
 
@@ -257,8 +265,7 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        prompts = prepare.to_prompts(prompt)
-        return torch.cat([condition.encode_prompt(self, sentences, templates) for sentences in prompts])
+        return torch.cat([condition.encode_prompt(self, p, templates) for p in prepare.prompt_list(prompt)])
 
     def _options(
         self, beta, strength, templates, box, faces, face_prompts, own: dict, edit: str | None = None
@@ -268,22 +275,20 @@ class TextIRPipeline(DiffusionPipeline):
         if face_prompts is not None and faces is None:
             raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
         config = self.restorer.config
+        beta, strength, box = prepare.plain(beta), prepare.plain(strength), prepare.plain(box)
         strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
-        face_prompts = None if face_prompts is None else tuple(prepare.to_prompts(face_prompts))
-        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit)
+        face_prompts = None if face_prompts is None else tuple(prepare.prompt_list(face_prompts))
+        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit, self.max_pixels)
 
     def _restore(
         self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
         config, task, device = self.restorer.config, self.task, self._execution_device
-        if variants < 1 or (batch_size is not None and batch_size < 1):
-            raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
-        if output_type not in prepare.OUTPUT_TYPES:
-            raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
+        prepare.check_running(variants, batch_size, output_type)
         if prompt is None and embeds is None and options.face_prompts:
             prompt = [[sentence for sentences in options.face_prompts for sentence in sentences]]
-        lists = {name: prepare.as_list(values) for name, values in images.items()}
+        lists = prepare.image_lists(**images)
         lists["prompt"] = prepare.check_prompts(prompt, embeds, options.beta, config.embedding_dim)
         lists["prompt_embeds"] = [None] if embeds is None else list(embeds)
         rows = prepare.broadcast(**lists)
@@ -316,6 +321,4 @@ class TextIRPipeline(DiffusionPipeline):
     def _run_network(self, device, bar, steps, callback, batch) -> Tensor:
         samples, step = forward(self.restorer, device, batch), next(steps)
         bar.update(len(batch))
-        if callback is not None:
-            callback(self, step, step, {})
-        return samples
+        return samples if callback is None else callback(step, samples)

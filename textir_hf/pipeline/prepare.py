@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import check_range
+from textir_hf.checks import check_beta, check_range
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.raster import Raster, to_mask, to_raster
@@ -33,6 +33,7 @@ class Options:
         face_prompts: A prompt for each of these faces, or None.
         arguments: `scale`, `factor`, `feather` and `tile`.
         edit: What an edit takes away, or None.
+        max_pixels: Larger results are refused.
     """
 
     beta: float = 1.0
@@ -43,6 +44,7 @@ class Options:
     face_prompts: tuple[Prompt, ...] | None = None
     arguments: dict = field(default_factory=dict)
     edit: str | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,38 @@ class Prepared:
     settings: dict
 
 
-def as_list(value) -> list:
-    """A list of images or prompts; a tensor or array with a leading batch dimension is taken apart."""
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 4:
-        return list(value)
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def image_lists(image, **others) -> dict[str, list]:
+    """Lists of images and of masks; tensors and arrays with a leading batch dimension are taken apart, also in a list.
+
+    Args:
+        image: The image or images.
+        **others: By name: `reference_image`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the last two
+            holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks if there
+            are as many images.
+    """
+    images = _batches_apart(image)
+    lists = {"image": images}
+    for name, value in others.items():
+        masks = name in ("mask_image", "region") and _is_batch_of_masks(value, len(images))
+        lists[name] = list(value) if masks else _batches_apart(value)
+    return lists
+
+
+def _batches_apart(images) -> list:
+    parts = images if isinstance(images, (list, tuple)) else [images]
+    return [image for part in parts for image in (part if getattr(part, "ndim", 0) == 4 else [part])]
+
+
+def _is_batch_of_masks(masks, images: int) -> bool:
+    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3:
+        return False
+    channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
+    return channels not in (1, 3, 4) or masks.shape[0] == images > 1
+
+
+def plain(value):
+    """Numbers of an array or a tensor as Python's; anything else as it is."""
+    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
 
 
 def broadcast(**lists: list) -> list[dict]:
@@ -84,11 +113,6 @@ def broadcast(**lists: list) -> list[dict]:
     return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
 
 
-def to_prompts(prompt) -> list[Prompt]:
-    """A sentence, a list of them, or a list of lists, as a list of prompts."""
-    return [(p,) if isinstance(p, str) else tuple(p) for p in as_list(prompt)]
-
-
 def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
     """The prompts as tuples of sentences.
 
@@ -101,18 +125,45 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
     Raises:
         ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
     """
-    check_range("beta", beta, -np.inf)
+    check_beta(beta)
     if prompt is not None and prompt_embeds is not None:
         raise ValueError("prompt and prompt_embeds cannot both be given.")
     if prompt_embeds is not None:
+        if not isinstance(prompt_embeds, Tensor):
+            raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {type(prompt_embeds).__name__}.")
         if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
             raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
         return [None] * len(prompt_embeds)
-    prompts: list[Prompt | None] = [None] if prompt is None else [*to_prompts(prompt)]
+    prompts = prompt_list(prompt)
     if beta != 0:
         for sentences in prompts:
             check_sentences(sentences)
     return prompts
+
+
+def check_running(variants: int, batch_size: int | None, output_type: str) -> None:
+    """Checks what says how many results are made and how they are given back.
+
+    Raises:
+        ValueError: A number is below 1, or `output_type` is none of `OUTPUT_TYPES`.
+    """
+    if variants < 1 or (batch_size is not None and batch_size < 1):
+        raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
+
+
+def prompt_list(prompt) -> list[Prompt | None]:
+    """Prompts as tuples of sentences.
+
+    Raises:
+        ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
+    """
+    prompts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
+    for single in prompts:
+        if not (single is None or isinstance(single, (str, list, tuple))):
+            raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {prompt!r}.")
+    return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
 
 
 def check_sentences(sentences: Prompt | None) -> None:
@@ -143,7 +194,17 @@ def check_strength(strength, levels: int, source: str) -> float | tuple[float, .
     return tuple(strength) if several else strength
 
 
-def prepare(task: Task, template, options: Options, image, mask, reference, prompt, prompt_embeds) -> Prepared:
+def prepare(
+    task: Task,
+    template,
+    options: Options,
+    image,
+    prompt: Prompt | None,
+    prompt_embeds: Tensor | None,
+    mask_image=None,
+    region=None,
+    reference_image=None,
+) -> Prepared:
     """Decodes one image and what belongs to it, and checks what was asked of it.
 
     Args:
@@ -151,16 +212,18 @@ def prepare(task: Task, template, options: Options, image, mask, reference, prom
         template: Where its network's faces have their eyes and mouth, or None.
         options: What the call says for all its images.
         image: As the caller gave it.
-        mask: Where to repaint or to edit, or None.
-        reference: The image to mix with the text, or None.
         prompt: Its sentences, or None.
         prompt_embeds: `[D]` in place of sentences, or None.
+        mask_image: Where to repaint, or None.
+        region: Where to edit, in its place, or None.
+        reference_image: The image to mix with the text, or None.
 
     Raises:
         ValueError: Something does not fit the image, or the result would be too large.
     """
     raster = to_raster(image)
-    mask = None if mask is None else to_mask(mask, raster.size)
+    name, mask = ("mask_image", mask_image) if region is None else ("region", region)
+    mask = None if mask is None else to_mask(mask, raster.size, name)
     box = None if options.box is None else check_box(options.box, raster.size)
     frames = () if options.faces is None else frames_of(raster.rgb, options.faces, template)
     if options.face_prompts is not None and len(options.face_prompts) != len(frames):
@@ -168,13 +231,8 @@ def prepare(task: Task, template, options: Options, image, mask, reference, prom
             f"face_prompts must be one for each of the {len(frames)} faces chosen, got {len(options.face_prompts)}."
         )
     request = Request(raster, mask, box=box, frames=frames, **options.arguments)
-    height, width = task.result_size(request)
-    if height * width > MAX_PIXELS:
-        raise ValueError(
-            f"The result would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller "
-            "scale or a smaller image."
-        )
-    reference = None if reference is None else to_raster(reference, "reference_image")
+    task.check_result_size(request, options.max_pixels)
+    reference = None if reference_image is None else to_raster(reference_image, "reference_image")
     settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
     if options.faces is not None:
@@ -203,10 +261,13 @@ def result_generators(generator, count: int, variants: int) -> list[list[torch.G
         variants: Results for each image.
 
     Raises:
-        ValueError: A list has another length.
+        ValueError: It is no generator, or a list has another length.
     """
     if generator is None:
         return [[None] * variants for _ in range(count)]
+    for single in generator if isinstance(generator, (list, tuple)) else [generator]:
+        if not isinstance(single, torch.Generator):
+            raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
     if not isinstance(generator, (list, tuple)):
         copies = [generator.clone_state() for _ in range(count - 1)]
         return [[_derive(source) for _ in range(variants)] for source in (generator, *copies)]

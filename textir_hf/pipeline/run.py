@@ -1,6 +1,6 @@
 """The second step: the network on batches of what the plans of several results ask for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
@@ -82,10 +82,35 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     if strengths[0] is not None:
         strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
     generators = [run.generator for run, _ in batch]
-    conditions = torch.cat([_condition(run, single) for run, single in batch]).to(padded)
+    conditions = torch.cat([_condition(run, single) for run, single in batch]).to(device)
     sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
     return sample[..., :height, :width].float()
 
 
 def _condition(run: Run, single: NetworkInput) -> Tensor:
     return run.conditions[0 if single.face is None or len(run.conditions) == 1 else 1 + single.face]
+
+
+def step_callback(pipe, function: Callable | None, names: Sequence[str]) -> Callable[[int, Tensor], Tensor] | None:
+    """The caller's function as it is called after a run of the network, with its number and output.
+
+    Args:
+        pipe: Given to the function.
+        function: As diffusers describes `callback_on_step_end`, or None.
+        names: Of the tensors that it is given.
+
+    Raises:
+        ValueError: There is no tensor of that name.
+    """
+    if unknown := [name for name in names if name not in pipe._callback_tensor_inputs]:
+        raise ValueError(
+            f"callback_on_step_end_tensor_inputs must be among {pipe._callback_tensor_inputs}, got {unknown}."
+        )
+    if function is None:
+        return None
+
+    def call(step: int, sample: Tensor) -> Tensor:
+        replaced = function(pipe, step, step, {"sample": sample} if names else {})
+        return (replaced or {}).get("sample", sample)
+
+    return call

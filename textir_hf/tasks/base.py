@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from textir_hf.checks import check_range
+from textir_hf.imaging.files import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from textir_hf.imaging.raster import Raster
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
+AT_ONCE = 32  # crops or tiles that a plan prepares at a time
 DEGRADATIONS = ("region", "factor", "colors")  # what an edit can take away
 
 
@@ -168,6 +170,20 @@ class Task(ABC):
         """Height and width of the result."""
         return request.image.size
 
+    def check_result_size(self, request: Request, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+        """Height and width of the result.
+
+        Raises:
+            ValueError: It would have more than `max_pixels`.
+        """
+        height, width = self.result_size(request)
+        if height * width > max_pixels:
+            raise ValueError(
+                f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
+                "scale or a smaller image, or raise max_pixels."
+            )
+        return height, width
+
     @abstractmethod
     def plan(self, request: Request, sample_size: int, device: torch.device) -> Plan:
         """Lays out the network's runs for an image.
@@ -191,7 +207,9 @@ class Task(ABC):
             draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
 
         Returns:
-            `degraded` `[C, S, S]` and, where the task has them, `mask` `[1, S, S]`, `strength` and `factor` (numbers).
+            `degraded` `[C, S, S]`; where the network takes one, `strength` `[]`; where there is one, `mask`
+            `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
+            lists on the CPU, where reading one does not wait for the device.
         """
 
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
@@ -200,17 +218,24 @@ class Task(ABC):
         Args:
             sample: The output.
             target: `[N, 3, S, S]` in [0, 1].
-            batch: What `degrade` gave, stacked.
+            batch: What `degrade` gave for each image: tensors stacked, numbers as lists.
         """
         return sample
 
-    def reconstruction_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The L1 term of Eq. 8 for each image: `[N]`; arguments as for `restored`."""
-        return (self.restored(sample, target, batch) - target).abs().mean((1, 2, 3))
+    def reconstruction_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
+        """The L1 term of Eq. 8 for each image, `[N]`.
 
-    def preserved_error(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
+        Args:
+            sample: The network's output.
+            restored: What `restored` makes of it.
+            target: As for `restored`.
+            batch: As for `restored`.
+        """
+        return (restored - target).abs().mean((1, 2, 3))
+
+    def preserved_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
         """The same where the condition is another image's: what no condition may change counts alone, `[N]`."""
-        return self.reconstruction_error(sample, target, batch)
+        return self.reconstruction_error(sample, restored, target, batch)
 
     def example(self, side: int) -> dict:
         """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""

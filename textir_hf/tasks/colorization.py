@@ -28,24 +28,25 @@ class Colorization(Task):
         return _Plan(request, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
-        return {"degraded": imaging.color.lightness(target)[0]}
+        lightness, chroma = imaging.color.split_lab(target)
+        return {"degraded": lightness[0], "chroma": chroma[0]}
 
     def restored(self, sample, target, batch):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
         return imaging.color.join_lab(batch["degraded"].clamp(1, 99), sample)
 
-    def _error(self, sample, target):  # smooth L1 of a and b in units of 100
+    def _error(self, sample, batch):  # smooth L1 of a and b in units of 100
         from torch.nn.functional import smooth_l1_loss
 
-        return smooth_l1_loss(sample / 100, imaging.color.chroma(target) / 100, beta=0.1, reduction="none")
+        return smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.1, reduction="none")
 
-    def reconstruction_error(self, sample, target, batch):
-        return self._error(sample, target).mean((1, 2, 3))
+    def reconstruction_error(self, sample, restored, target, batch):
+        return self._error(sample, batch).mean((1, 2, 3))
 
-    def preserved_error(self, sample, target, batch):
+    def preserved_error(self, sample, restored, target, batch):
         """What lies around an object keeps its colors."""
-        around = imaging.color.surroundings(batch["degraded"], imaging.color.chroma(target))
-        return (self._error(sample, target) * around).mean((1, 2, 3))
+        around = imaging.color.surroundings(batch["degraded"], batch["chroma"])
+        return (self._error(sample, batch) * around).mean((1, 2, 3))
 
 
 class _Plan(Plan):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from textir_hf import imaging
-from textir_hf.tasks.base import MAX_RUN, NetworkInput, Plan, Request, Restoration, Task
-
-_AT_ONCE = 32  # crops prepared at a time
+from textir_hf.tasks.base import AT_ONCE, MAX_RUN, NetworkInput, Plan, Request, Restoration, Task
 
 
 class Inpainting(Task):
@@ -35,10 +33,9 @@ class Inpainting(Task):
         """The known pixels are the target's."""
         return imaging.masks.composite(target, sample, batch["mask"])
 
-    def preserved_error(self, sample, target, batch):
+    def preserved_error(self, sample, restored, target, batch):
         """The border of the region has to fit what is known."""
-        error = (self.restored(sample, target, batch) - target).abs()
-        return (2 * imaging.masks.rim(batch["mask"]) * error).mean((1, 2, 3))
+        return (2 * imaging.masks.rim(batch["mask"]) * (restored - target).abs()).mean((1, 2, 3))
 
     def example(self, side):
         from PIL import Image
@@ -84,8 +81,8 @@ class _Plan(Plan):
         return self._feather(result)
 
     def _fill(self, result):
-        for start in range(0, len(self.crops), _AT_ONCE):
-            crops = self.crops[start : start + _AT_ONCE]
+        for start in range(0, len(self.crops), AT_ONCE):
+            crops = self.crops[start : start + AT_ONCE]
             inputs = [self._inputs(box, tiles) for box, _, tiles in crops]
             samples = iter((yield [single for crop in inputs for single in crop]))
             for ((left, top, right, bottom), part, tiles), crop in zip(crops, inputs, strict=True):

@@ -7,7 +7,7 @@ from functools import cached_property
 from textir_hf import imaging
 from textir_hf.checks import check_range
 from textir_hf.imaging.geometry import Box
-from textir_hf.tasks.base import NetworkInput, Plan, Request, Restoration, Task
+from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 MIN_FACTOR, MAX_FACTOR = 2, 64
@@ -49,21 +49,21 @@ class SuperResolution(Task):
         return _TiledPlan(request, size, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
+        import torch
+
         factor = rng.choice(FACTORS)
         degraded = imaging.resample.lose_resolution(target, factor)[0]
-        return {"degraded": degraded, "strength": factor / MAX_FACTOR, "factor": factor}
+        return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
-    def preserved_error(self, sample, target, batch):
+    def preserved_error(self, sample, restored, target, batch):
         """The result, shrunk again, has to be the small image that was given."""
         import torch
 
-        error = torch.empty(len(sample), device=sample.device)
-        factors = [int(f) for f in batch["factor"]]
-        for factor in set(factors):
-            rows = [i for i, f in enumerate(factors) if f == factor]
-            small = (imaging.resample.shrink(images[rows], factor) for images in (sample, target))
-            error[rows] = (next(small) - next(small)).abs().mean((1, 2, 3))
-        return error
+        errors = []
+        for i, factor in enumerate(batch["factor"]):
+            ours, given = (imaging.resample.shrink(images[i : i + 1], factor) for images in (restored, target))
+            errors.append((ours - given).abs().mean())
+        return torch.stack(errors)
 
     def example(self, side):
         return {"scale": 2}
@@ -91,9 +91,13 @@ class _TiledPlan(Plan):
     def restore(self) -> Restoration:
         tiles, result = self.tiles(), self.degraded.new_empty(3, *self.size)
         for i, row in enumerate(tiles.rows()):
-            parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in row]
-            samples = yield [NetworkInput(part, self.strength) for part in parts]
-            lines, band = tiles.blend(i, [sample.clamp(0, 1) for sample in samples])
+            for start in range(0, len(row), AT_ONCE):
+                boxes = row[start : start + AT_ONCE]
+                parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in boxes]
+                samples = yield [NetworkInput(part, self.strength) for part in parts]
+                for j, sample in enumerate(samples, start):
+                    tiles.add(i, j, sample.clamp(0, 1))
+            lines, band = tiles.finish(i)
             result[:, lines] = imaging.resample.to_bytes(band)
         return result
 

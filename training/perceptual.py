@@ -1,4 +1,4 @@
-"""The objectives of TextIR, Sec. 3.3."""
+"""Losses on the features of frozen networks."""
 
 from pathlib import Path
 
@@ -8,55 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.models.embedding import embed_images
-from textir_hf.models.encoder import EfficientNetLite0
-
-
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`; logits `[N, 1]`."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-
-
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; logits `[N, 1]`."""
-    return F.softplus(-fake_logits).mean()
-
-
-def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2).
-
-    Args:
-        logits: `[N, 1]`, computed from `images`.
-        images: `[N, C, H, W]` with `requires_grad`.
-    """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
-
-
-def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embedding: Tensor) -> Tensor:
-    """Eq. 7: one minus the cosine between the embeddings of the restored image and of the target.
-
-    Args:
-        clip: The frozen encoder.
-        image_processor: Its processor.
-        restored: `[N, 3, H, W]` in [0, 1].
-        target_embedding: `[N, D]` at unit length.
-    """
-    return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
-
-
-def rim(mask: Tensor, width: int = 4) -> Tensor:
-    """Where a hole meets what is known: 1 at its border, falling to 0 at `width` pixels inside, 0 outside.
-
-    Args:
-        mask: `[N, 1, H, W]` in {0, 1}, 1 = hole.
-        width: Pixels.
-
-    Returns:
-        `[N, 1, H, W]` in [0, 1].
-    """
-    known = F.avg_pool2d(1 - mask, 2 * width + 1, stride=1, padding=width, count_include_pad=False)
-    return (2 * known).clamp(max=1) * mask
+from textir_hf.models.towers import EfficientNetLite0
 
 
 def vgg_file(name: str) -> str:
@@ -71,8 +23,8 @@ def vgg_file(name: str) -> str:
         return hf_hub_download(name, "model.safetensors")
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"VGG16's weights {name} cannot be had ({str(error).splitlines()[0]}). Give their safetensors file with "
-            "--vgg, or set --lambda_perceptual 0."
+            f"VGG16's weights {name} cannot be fetched ({str(error).splitlines()[0]}). Give their safetensors file "
+            "with --vgg, or set --lambda-perceptual 0."
         ) from error
 
 
@@ -107,8 +59,8 @@ class VGGPerceptualLoss(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.features(target)
-        return F.l1_loss(self.features(restored), wanted)
+            target_features = self.features(target)
+        return F.l1_loss(self.features(restored), target_features)
 
 
 class EncoderFeatureLoss(nn.Module):
@@ -125,6 +77,6 @@ class EncoderFeatureLoss(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:  # [N, 3, H, W] in [0, 1], sides >= 32
         with torch.no_grad():
-            wanted = self.backbone(target * 2 - 1)
-        got = self.backbone(restored * 2 - 1)
-        return sum(F.l1_loss(got[i], wanted[i]) / wanted[i].std() for i in self._STAGES) / len(self._STAGES)
+            expected = self.backbone(target * 2 - 1)
+        actual = self.backbone(restored * 2 - 1)
+        return sum(F.l1_loss(actual[i], expected[i]) / expected[i].std() for i in self._STAGES) / len(self._STAGES)

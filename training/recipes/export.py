@@ -1,16 +1,16 @@
 """Makes a checkpoint of a training run, or of the mean of several: network and recentering in fp16, with their index.
 
-python -m training.export RUN [RUN ...] CHECKPOINT
+python -m training.recipes.export RUN [RUN ...] CHECKPOINT
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
+from textir_hf.atomic import replacing
 from textir_hf.models.embedding import ENCODER
 
 
@@ -34,12 +34,8 @@ def export(runs: list[Path], checkpoint: Path, encoder: str = ENCODER, output_sc
     recentering = _mean(TextRecentering, [moved]) if moved.is_dir() else None
     pipe = TextIRPipeline(restorer, None, None, None, recentering, encoder)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=checkpoint.parent) as folder:
-        whole = Path(folder) / "whole"
-        pipe.save_pretrained(whole)
-        if checkpoint.exists():
-            checkpoint.rename(Path(folder) / "old")
-        whole.rename(checkpoint)
+    with replacing(checkpoint) as temporary:
+        pipe.save_pretrained(temporary)
 
 
 def _mean(kind: type[ModelMixin], folders: list[Path]) -> ModelMixin:
@@ -62,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
-    parser.add_argument("--output_scale", type=float, help="of the network, in place of the run's")
+    parser.add_argument("--output-scale", type=float, help="of the network, in place of the run's")
     args = parser.parse_args()
     export(args.runs, args.checkpoint, output_scale=args.output_scale)
     print(f"Wrote {args.checkpoint}")

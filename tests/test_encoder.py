@@ -7,7 +7,7 @@ from textir_hf import MiniCLIPModel, TextRecentering
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
-from textir_hf.models.encoder import EfficientNetLite0
+from textir_hf.models.towers import EfficientNetLite0
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
@@ -84,7 +84,7 @@ def test_similarities_are_scaled_cosines(encoder):
     clip, tokenizer, image_processor = encoder
     tokens = tokenizer(["a red flower", "a face"], padding=True, return_tensors="pt")
     pixel_values = clip_pixel_values(torch.rand(3, 3, 32, 32), image_processor)
-    logits = clip(tokens["input_ids"], pixel_values, tokens["attention_mask"])
+    logits = clip(tokens["input_ids"], pixel_values, tokens["attention_mask"]).logits_per_image
     assert logits.shape == (3, 2)
     assert logits.abs().max() <= clip.logit_scale.exp() + 1e-4
 

@@ -1,0 +1,94 @@
+"""Offloading: weights that lie elsewhere between calls, seen from a machine with one device.
+
+What a second device would show is whether weights are used while they are away. So here they are away in ways that a
+machine without an accelerator has: without values (accelerate's hooks leave them on "meta"), freed after being written
+to disk (group offloading), or NaN.
+"""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import ModelHook, add_hook_to_module
+from conftest import hole, picture
+from diffusers.hooks import apply_group_offloading
+
+CPU = torch.device("cpu")
+OFFLOADS = ["model", "sequential", "block_level", "leaf_level"]
+
+
+class Away(ModelHook):
+    """What model offloading does: weights are there while `forward` runs. Elsewhere they are NaN."""
+
+    def init_hook(self, module):
+        self.values = [parameter.data.clone() for parameter in module.parameters()]
+        self.post_forward(module, None)
+        return module
+
+    def pre_forward(self, module, *args, **kwargs):
+        for parameter, value in zip(module.parameters(), self.values, strict=True):
+            parameter.data.copy_(value)
+        return args, kwargs
+
+    def post_forward(self, module, output):
+        for parameter in module.parameters():
+            parameter.data.fill_(torch.nan)
+        return output
+
+
+def offload(pipe, kind, folder):
+    """Offloads every network of a pipeline, as the pipeline's own methods do where there is an accelerator."""
+    for name, network in pipe.components.items():
+        if not isinstance(network, torch.nn.Module):
+            continue
+        if kind == "model":
+            add_hook_to_module(network, Away())
+        elif kind == "sequential":
+            cpu_offload(network, CPU, offload_buffers=len(network._parameters) > 0)
+            assert next(network.parameters()).device.type == "meta"
+        else:
+            where = {"offload_type": kind, "num_blocks_per_group": 1, "offload_to_disk_path": str(folder / name)}
+            apply_group_offloading(network, CPU, **where)
+    return pipe
+
+
+@pytest.mark.parametrize("parts", ["encoder", "openai_encoder"])
+@pytest.mark.parametrize("kind", OFFLOADS)
+def test_offloaded_pipelines_give_the_same_images(pipeline, parts, kind, request, tmp_path):
+    pipe = pipeline("inpainting", request.getfixturevalue(parts))
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+
+    def call(beta):
+        images, prompts = [picture(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
+        generator = torch.Generator().manual_seed(5)
+        return pipe(prompts, images, hole(), beta=beta, generator=generator, output_type="np").images
+
+    expected, embeddings = [call(beta) for beta in (1, 0, 0.5)], pipe.encode_prompt(["a face", "a red flower"])
+    offload(pipe, kind, tmp_path)
+    exact = kind in ("model", "sequential")  # weights read from a file lie elsewhere in memory: sums round otherwise
+    tolerance = {"rtol": 0, "atol": 0 if exact else 1e-5}
+    torch.testing.assert_close(pipe.encode_prompt(["a face", "a red flower"]), embeddings, **tolerance)
+    for beta, images in zip((1, 0, 0.5), expected, strict=True):
+        np.testing.assert_allclose(call(beta), images, rtol=0, atol=0 if exact else 1.01 / 255)
+
+
+def test_recentering_is_offloaded_with_the_rest(pipeline, tmp_path):
+    for kind in OFFLOADS:
+        pipe = pipeline("inpainting")
+        torch.nn.init.normal_(pipe.recentering.image_mean)
+        expected = pipe.encode_prompt("a face")
+        torch.testing.assert_close(offload(pipe, kind, tmp_path / kind).encode_prompt("a face"), expected)
+
+
+def test_the_pipelines_own_methods_hook_every_network(pipeline):
+    pipe = pipeline("super-resolution")
+    expected = pipe("a face", picture(), scale=2, output_type="np").images
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert all(hasattr(network, "_hf_hook") for network in (pipe.clip, pipe.recentering, pipe.restorer))
+    for _ in range(2):  # a call puts the hooks on anew
+        assert np.array_equal(pipe("a face", picture(), scale=2, output_type="np").images, expected)
+    pipe.remove_all_hooks()
+    pipe.enable_group_offload(CPU, offload_type="leaf_level")
+    assert np.array_equal(pipe("a face", picture(), scale=2, output_type="np").images, expected)

@@ -1,0 +1,181 @@
+"""Results as files: whole or not at all, in formats that can hold them, with what is known of their source."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from textir_hf.atomic import replacing
+from textir_hf.imaging.files import FORMATS, READABLE, check_output, open_image, read_settings, save_image
+from textir_hf.imaging.metadata import carry_over, upright_exif
+
+
+def test_nothing_is_left_behind_where_writing_fails(tmp_path):
+    path = tmp_path / "out.png"
+    path.write_text("old")
+    save_image(picture(), path)
+    assert open_image(path).tobytes() == picture().tobytes()
+    with pytest.raises(ValueError, match="cannot hold the image: cannot write mode"):
+        save_image(picture().convert("CMYK"), path)
+    limited = """
+import resource, sys
+from PIL import Image
+from textir_hf.cli.errors import run_safely
+from textir_hf.imaging.files import save_image
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.exit(run_safely(lambda: save_image(Image.effect_noise((64, 64), 9), sys.argv[1])))
+"""
+    for name in ("out.png", "new.jpg", "new.tif"):
+        result = subprocess.run([sys.executable, "-c", limited, tmp_path / name], capture_output=True, text=True)
+        assert result.returncode == 2, result.stderr
+        assert result.stderr == f"textir: {tmp_path / name} cannot be read or written: the file would be too large.\n"
+    assert open_image(path).tobytes() == picture().tobytes() and list(tmp_path.iterdir()) == [path]
+
+
+def test_outputs_are_checked_against_path_and_format(tmp_path):
+    def refused(message, name, **options):
+        with pytest.raises((ValueError, OSError), match=message):
+            check_output(tmp_path / name, **options)
+
+    (tmp_path / "folder.png").mkdir()
+    refused("must end in one of", "out.gif2")
+    refused("does not exist", "no/out.png")
+    refused("exists and is no file", "folder.png")
+    refused("File name too long", f"{'n' * 300}.png")
+    refused("16383 pixels at most, got 20000x5", "out.webp", size=(5, 20_000))
+    refused("65500 pixels at most, got 5x65501", "out.jpg", size=(65_501, 5))
+    for suffix, kind in FORMATS.items():
+        if not kind.transparent:
+            refused("would lose the image's transparency", f"out{suffix}", transparent=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="No permission to write into the output folder"):
+        check_output(tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_formats_keep_what_they_promise(tmp_path, suffix):
+    """The largest sides and the alpha channel, in the file as it is read again."""
+    kind, path = FORMATS[suffix], tmp_path / f"out{suffix}"
+    longest = min(kind.longest, 70_000)
+    save_image(Image.new("RGB", (longest, 1), "red"), path)
+    assert open_image(path).size == (longest, 1) and suffix in READABLE
+    image = picture().convert("RGBA" if kind.transparent else "RGB")
+    if kind.transparent:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    save_image(image, path)
+    again = np.asarray(open_image(path)).astype(int)
+    assert abs(again - np.asarray(image)).max() <= (12 if "j" in suffix else 0)
+
+
+def test_jpegs_keep_the_full_color_resolution(tmp_path):
+    save_image(picture(), tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert {layer[1:3] for layer in image.layer} == {(1, 1)}
+
+
+def test_files_have_the_mode_that_the_user_wants(tmp_path):
+    path, old = tmp_path / "out.png", os.umask(0o027)
+    try:
+        save_image(picture(), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        save_image(picture(seed=1), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    finally:
+        os.umask(old)
+
+
+def test_links_are_written_through(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("there.png", "missing.png"):
+        (tmp_path / name).symlink_to(Path("real") / name)
+    (tmp_path / "real" / "there.png").write_text("old")
+    for name in ("there.png", "missing.png"):
+        save_image(picture(), tmp_path / name)
+        assert (tmp_path / name).is_symlink() and open_image(tmp_path / "real" / name).size == (40, 36)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["missing.png"] * 2 + ["real"] + ["there.png"] * 2
+
+
+def test_folders_appear_whole(tmp_path):
+    for text in ("first", "second"):
+        with replacing(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / "file").write_text(text)
+    with pytest.raises(KeyError), replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"] and (tmp_path / "folder" / "file").read_text() == "second"
+
+
+def test_exif_is_kept_upright_and_without_what_is_outdated(tmp_path):
+    exif = Image.Exif()
+    exif[271], exif[274], exif[282], exif[273] = "Camera", 8, 72.0, 9
+    exif[0x8769] = {36867: "2024:01:01 10:00:00", 37500: b"made by the camera", 40962: 4000}
+    exif[0x8825] = {1: "N", 2: (48.0, 8.0, 0.0)}
+    source, result = picture(), picture(160, 144)
+    source.info |= {"exif": exif.tobytes(), "dpi": (300, 300)}
+    carry_over(source, result)
+    for name in ("out.jpg", "out.png", "out.webp", "out.tif"):
+        save_image(result, tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            kept = image.getexif()
+            assert kept[271] == "Camera" and kept[274] == 1, name
+            assert kept.get_ifd(0x8769) == {36867: "2024:01:01 10:00:00"} and kept.get_ifd(0x8825)[1] == "N"
+            assert name == "out.webp" or round(image.info["dpi"][0]) == 300
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.data())
+def test_exif_that_is_damaged_does_no_harm(data):
+    exif = Image.Exif()
+    exif[271], exif[306], exif[0x8769] = "Camera", "2024:01:01 10:00:00", {33434: 0.01, 37121: b"\1\2\3\0"}
+    content = bytearray(exif.tobytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(6, len(content) - 1))] = data.draw(st.integers(0, 255))
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = upright_exif(bytes(content[: data.draw(st.integers(8, len(content)))]))
+    again = Image.Exif()
+    again.load(kept or b"")
+    assert again.get(274, 1) == 1
+
+
+def test_exif_that_cannot_be_kept_is_said():
+    with pytest.warns(UserWarning, match="cannot be read and was not carried over"):
+        assert upright_exif(b"Exif\0\0no TIFF header") is None
+    exif = Image.Exif()
+    exif[270] = "a long story " * 6000
+    with pytest.warns(UserWarning, match="has more than 65000 bytes"):
+        assert upright_exif(exif.tobytes()) is None
+
+
+@pytest.mark.parametrize("dpi", [(float("nan"), 72), (0, 0), (1e9, 1e9), 72, (72,)])
+def test_a_resolution_that_is_none_is_left_out(tmp_path, dpi):
+    image = picture()
+    image.info["dpi"] = dpi
+    save_image(image, tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as again:
+        assert "dpi" not in again.info
+
+
+def test_settings_are_written_with_any_text(tmp_path):
+    image = picture()
+    image.info["textir"] = {"prompt": "ein lächelndes Gesicht 🙂", "model": "\udcff"}
+    save_image(image, tmp_path / "a.png")
+    assert read_settings(open_image(tmp_path / "a.png")) == image.info["textir"]
+    save_image(image, tmp_path / "b.png", metadata=False)
+    assert read_settings(open_image(tmp_path / "b.png")) == {}

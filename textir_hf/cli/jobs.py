@@ -1,0 +1,118 @@
+"""Which image goes to which file: one, or all of a folder."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from textir_hf.imaging.files import READABLE, SUFFIXES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to restore.
+
+    Args:
+        image: Its file.
+        mask: The file that says where, or None.
+        output: The file of the result.
+    """
+
+    image: Path
+    mask: Path | None
+    output: Path
+
+
+def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = False) -> list[Job]:
+    """The images to restore and where their results go; a folder's become PNGs of the same names.
+
+    Args:
+        image: An image, or a folder of images.
+        mask: A mask for all, or a folder of masks with the images' names.
+        output: A file for an image, a folder for a folder.
+        recursive: Take the folder's subfolders too.
+
+    Raises:
+        ValueError: A folder holds no image, or file and folder are confused.
+    """
+    if not image.is_dir():
+        if mask is not None and mask.is_dir():
+            raise ValueError(f"{image} is one image, so --mask and --region must be one too, got the folder {mask}.")
+        return [Job(image, mask, output)]
+    if output.suffix.lower() in SUFFIXES or (output.exists() and not output.is_dir()):
+        raise ValueError(f"{image} is a folder, so the output must be a folder too, got {output}.")
+    for folder in (image, mask):
+        if folder is not None and folder.is_dir() and _same(folder, output):
+            raise ValueError(f"The output {output} is the folder of the inputs. Choose another.")
+    names = sorted(_image_names(image, recursive, output))
+    if not names:
+        deeper = not recursive and any(_image_names(image, True, output))
+        hint = " Its subfolders do: give --recursive." if deeper else ""
+        raise ValueError(f"{image} holds no image ({', '.join(READABLE)}).{hint}")
+    stems = Counter(name.with_suffix("") for name in names)
+    jobs = []
+    for name in names:  # where only the suffixes differ, the results keep them
+        result = name.with_suffix(".png") if stems[name.with_suffix("")] == 1 else name.with_name(f"{name.name}.png")
+        jobs.append(Job(image / name, _mask_of(mask, name), output / result))
+    return jobs
+
+
+def _image_names(folder: Path, recursive: bool, output: Path) -> Iterator[Path]:
+    """Images below a folder, relative to it; hidden files and folders, and the results' folder, are left out."""
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        shown = [name for name in folders if not name.startswith(".") and not _same(Path(place) / name, output)]
+        folders[:] = sorted(shown) if recursive else []
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in READABLE:
+                yield (Path(place) / name).relative_to(folder)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _mask_of(mask: Path | None, name: Path) -> Path | None:
+    """The mask of an image in a folder; any suffix will do."""
+    if mask is None or not mask.is_dir():
+        return mask
+    folder = mask / name.parent
+    suffixes = [name.suffix, *(s for s in READABLE if s != name.suffix)]
+    found = [folder / name.with_suffix(suffix).name for suffix in suffixes]
+    return next((path for path in found if path.is_file()), mask / name)
+
+
+def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
+    """Checks that no result is written over an image, a mask or another input, or over another result.
+
+    Args:
+        jobs: All jobs.
+        *others: Further inputs.
+
+    Raises:
+        ValueError: One would be.
+    """
+    jobs = list(jobs)
+    inputs = {_identity(p): p for job in jobs for p in (job.image, job.mask) if p is not None}
+    inputs |= {_identity(path): path for path in others if path is not None}
+    results: dict = {}
+    for job in jobs:
+        key = _identity(job.output)
+        if key in inputs:
+            raise ValueError(f"The output {job.output} would overwrite the input {inputs[key]}. Choose another name.")
+        if key in results:
+            raise ValueError(f"{job.image} and {results[key]} would both become {job.output}. Rename one.")
+        results[key] = job.image
+
+
+def _identity(path: Path) -> tuple:
+    """What two names of one file share: links, hard or symbolic, and letters' case where it does not count."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (os.path.realpath(path),)
+    return found.st_dev, found.st_ino
+
+
+def _same(first: Path, second: Path) -> bool:
+    return _identity(first) == _identity(second)

@@ -1,0 +1,62 @@
+"""The commands that take checkpoints in and give them out: `convert`, `publish` and `publish-space`."""
+
+import argparse
+import re
+from pathlib import Path
+
+from textir_hf.hub.paths import check_conversion
+from textir_hf.tasks import TASKS
+
+
+def add_commands(commands) -> None:
+    """Adds the three commands."""
+    command = commands.add_parser("convert", help="turn a checkpoint of the paper's authors into this format")
+    command.set_defaults(run=_convert)
+    command.add_argument("source", type=Path, help="net_g_*.pth")
+    command.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
+    command.add_argument("--task", choices=TASKS, help="refuse a checkpoint for another task")
+    text = "key of the weights: params_ema, averaged (%(default)s), or params"
+    command.add_argument("--weights", default="params_ema", help=text)
+    command = commands.add_parser("publish", help="check a checkpoint's folder and push it to the Hub")
+    command.set_defaults(run=_publish)
+    command.add_argument("folder", type=Path)
+    _add_repository(command, "only check, and list what would be pushed")
+    command = commands.add_parser("publish-space", help="push the page (app.py) to the Hub as a Gradio Space")
+    command.set_defaults(run=_publish_space)
+    command.add_argument("--model", action="append", default=[], help="checkpoint on the Hub to offer besides")
+    _add_repository(command, "only assemble, and list what would be pushed")
+
+
+def _add_repository(command: argparse.ArgumentParser, dry_run: str) -> None:
+    command.add_argument("--repo", type=_repository, required=True, help="owner/name")
+    command.add_argument("--private", action="store_true", help="make the repository private, if it is new")
+    command.add_argument("--dry-run", action="store_true", help=dry_run)
+
+
+def _repository(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be owner/name, got {text}")
+    return text
+
+
+def _convert(args: argparse.Namespace) -> int:
+    check_conversion(args.source, args.output)
+    from textir_hf.hub.convert import ENCODER, convert
+
+    task, digest = convert(args.source, args.output, args.task, args.weights)
+    print(f"{args.source}: SHA-256 {digest}\n{args.output}: for {task.name}, with {ENCODER}; dropped: noises.*")
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from textir_hf.hub.publish import publish
+
+    print(publish(args.folder, args.repo, args.dry_run, args.private))
+    return 0
+
+
+def _publish_space(args: argparse.Namespace) -> int:
+    from textir_hf.space.publish import publish_space
+
+    print(publish_space(args.repo, args.dry_run, args.private, args.model))
+    return 0

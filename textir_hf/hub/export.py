@@ -1,0 +1,232 @@
+"""Checkpoints as ONNX, which runs without PyTorch."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textir_hf.atomic import replacing
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.pipeline.pipeline import TextIRPipeline
+
+_TOLERANCE = 1e-4  # of the largest value
+
+
+class PromptEncoder(nn.Module):
+    """`TextIRPipeline.encode_prompt` for the tokenized sentences of one prompt."""
+
+    def __init__(self, clip: nn.Module, recentering: nn.Module | None) -> None:
+        super().__init__()
+        self.clip, self.recentering = clip, recentering
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # 2 x [S, T] -> [1, D] at unit length
+        output = self.clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+        embeddings = F.normalize(output.pooler_output, dim=-1)
+        embedding = F.normalize(embeddings.mean(0, keepdim=True), dim=-1)
+        return embedding if self.recentering is None else self.recentering(embedding)
+
+
+class ImageEncoder(nn.Module):
+    """`embed_images` for processed images."""
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, pixel_values: Tensor) -> Tensor:  # [N, 3, S, S] -> [N, D] at unit length
+        return F.normalize(self.clip.get_image_features(pixel_values=pixel_values, return_dict=True).pooler_output)
+
+
+class Restorer(nn.Module):
+    """`TextIRGenerator` without noise."""
+
+    def __init__(self, restorer: TextIRGenerator) -> None:
+        super().__init__()
+        self.restorer = restorer
+
+    def forward(self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | None = None) -> Tensor:
+        return self.restorer.restore(degraded, clip_embedding, strength, None)
+
+
+def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
+    """Writes a checkpoint's networks as ONNX, its tokenizer, and a guide, and compares their results with PyTorch's.
+
+    The guide, README.md, says what goes into `prompt_encoder.onnx`, `image_encoder.onnx` and `restorer.onnx`.
+
+    Args:
+        checkpoint: As for `TextIRPipeline.from_pretrained`.
+        folder: Must not exist or be empty.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: The checkpoint cannot be loaded, the folder is not empty, packages are missing, or ONNX Runtime
+            gives other results.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"The output {folder} exists already. Choose another folder.")
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f'ONNX needs further packages ({error}). Run pip install "textir-hf[onnx]".') from error
+    pipe = TextIRPipeline.from_pretrained(checkpoint)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        _export_prompt_encoder(pipe, temporary / "prompt_encoder.onnx")
+        _export_image_encoder(pipe, temporary / "image_encoder.onnx")
+        _export_restorer(pipe.restorer, temporary / "restorer.onnx")
+        pipe.tokenizer.backend_tokenizer.save(str(temporary / "tokenizer.json"))
+        settings = _settings(pipe)
+        (temporary / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(_GUIDE.format(**settings), encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+def _export_prompt_encoder(pipe: TextIRPipeline, path: Path) -> None:
+    limit, words = pipe.tokenizer.model_max_length, pipe.clip.config.text_config.vocab_size
+
+    def inputs(sentences: int, tokens: int) -> dict[str, Tensor]:
+        mask = torch.ones(sentences, tokens, dtype=torch.long)
+        mask[0, tokens - 1 :] = 0
+        return {"input_ids": torch.randint(words, mask.shape), "attention_mask": mask}
+
+    axes = {0: "sentences", 1: "tokens"}
+    shapes = {"input_ids": axes, "attention_mask": axes}
+    examples = [inputs(2, min(7, limit)), inputs(1, 2), inputs(3, limit)]
+    _export(PromptEncoder(pipe.clip, pipe.recentering), examples, shapes, "clip_embedding", path)
+
+
+def _export_image_encoder(pipe: TextIRPipeline, path: Path) -> None:
+    side = pipe.image_processor.crop_size["height"]
+    examples = [{"pixel_values": torch.randn(count, 3, side, side)} for count in (2, 1, 3)]
+    _export(ImageEncoder(pipe.clip), examples, {"pixel_values": {0: "images"}}, "clip_embedding", path)
+
+
+def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
+    config, stride = restorer.config, restorer.stride
+
+    def inputs(count: int, height: int, width: int) -> dict[str, Tensor]:
+        degraded = torch.rand(count, config.in_channels, height * stride, width * stride) / config.input_scale
+        values = {"degraded": degraded, "clip_embedding": F.normalize(torch.randn(count, config.embedding_dim))}
+        return values | ({"strength": torch.rand(count)} if config.strength_source == "input" else {})
+
+    shapes = {"degraded": {0: "images", 2: "height", 3: "width"}, "clip_embedding": {0: "images"}}
+    if config.strength_source == "input":
+        shapes["strength"] = {0: "images"}
+    _export(Restorer(restorer), [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)], shapes, "sample", path)
+
+
+@torch.no_grad()
+def _export(module: nn.Module, examples: list[dict[str, Tensor]], shapes: dict, output: str, path: Path) -> None:
+    """Exports by the first example and compares all of them.
+
+    Args:
+        module: The network.
+        examples: Inputs of several sizes.
+        shapes: Names of the inputs' axes of any length.
+        output: Name of the output.
+        path: The file.
+
+    Raises:
+        ValueError: ONNX Runtime's results differ from PyTorch's.
+    """
+    import onnxruntime
+
+    module.eval()
+    with warnings.catch_warnings():  # PyTorch's exporter uses names that PyTorch deprecates
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module, kwargs=examples[0], dynamo=True, dynamic_shapes=shapes, output_names=[output], verbose=False
+        )
+        program.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for inputs in examples:
+        expected = module(**inputs).numpy()
+        (result,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        error = np.abs(result - expected).max() / np.abs(expected).max()
+        if not error <= _TOLERANCE:
+            raise ValueError(
+                f"{path.stem} gives other results in ONNX Runtime, off by {error:.1e} of the largest value. Report it."
+            )
+
+
+def _settings(pipe: TextIRPipeline) -> dict:
+    """What a program needs to know of a checkpoint, as JSON."""
+    config, processor = pipe.restorer.config, pipe.image_processor
+    return {
+        "task": config.task,
+        "sample_size": config.sample_size,
+        "stride": pipe.restorer.stride,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "embedding_dim": config.embedding_dim,
+        "strength_source": config.strength_source,
+        "prompt_templates": list(pipe.config.prompt_templates or ["{}"]),
+        "max_tokens": pipe.tokenizer.model_max_length,
+        "image_size": processor.crop_size["height"],
+        "image_mean": list(processor.image_mean),
+        "image_std": list(processor.image_std),
+    }
+
+
+_GUIDE = """# TextIR in ONNX: {task}
+
+Three networks that ONNX Runtime runs without PyTorch. `settings.json` holds the numbers below.
+
+| file | inputs | output |
+|---|---|---|
+| `prompt_encoder.onnx` | `input_ids` and `attention_mask`, `[sentences, tokens]` int64: the prompt in each of \
+`prompt_templates`, at most {max_tokens} tokens | `clip_embedding` `[1, {embedding_dim}]` |
+| `image_encoder.onnx` | `pixel_values` `[images, 3, {image_size}, {image_size}]` float32, normalized with `image_mean` \
+and `image_std` | `clip_embedding` `[images, {embedding_dim}]` |
+| `restorer.onnx` | `degraded` `[images, {in_channels}, height, width]`, `clip_embedding` \
+`[images, {embedding_dim}]`, float32; sides are multiples of {stride}, best near {sample_size} | `sample` \
+`[images, {out_channels}, height, width]` |
+
+What `degraded` and `sample` hold depends on the task:
+
+| task | `degraded` | `sample` |
+|---|---|---|
+| inpainting | RGB in [0, 1] with the masked region at 0, then the mask, 1 = repaint | RGB in [0, 1] |
+| super-resolution | RGB in [0, 1], upscaled bicubically to the result's size; `strength` `[images]` is the factor / \
+64 | RGB in [0, 1] |
+| colorization | L of CIE Lab, 0 to 100 | a and b of CIE Lab |
+
+A condition between a text and an image is `beta * text + (1 - beta) * image`, scaled to length 1.
+
+```python
+import json
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+settings = json.load(open("settings.json"))
+prompt_encoder = onnxruntime.InferenceSession("prompt_encoder.onnx")
+restorer = onnxruntime.InferenceSession("restorer.onnx")
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation(settings["max_tokens"])
+tokenizer.enable_padding()
+
+sentences = [template.replace("{{}}", "a smiling woman") for template in settings["prompt_templates"]]
+encodings = tokenizer.encode_batch(sentences)
+tokens = {{"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}}
+(embedding,) = prompt_encoder.run(None, {{name: np.array(ids, np.int64) for name, ids in tokens.items()}})
+
+side = settings["sample_size"]
+inputs = {{"clip_embedding": embedding}}
+inputs["degraded"] = np.zeros((1, settings["in_channels"], side, side), np.float32)  # put your image here
+if settings["strength_source"] == "input":
+    inputs["strength"] = np.array([16 / 64], np.float32)
+(sample,) = restorer.run(None, inputs)
+print(sample.shape)
+```
+"""

@@ -1,0 +1,1 @@
+"""What the embedded checkpoints needed once, beside the trainer."""

@@ -1,0 +1,202 @@
+"""From a decoded image to a training sample, in the loader's workers.
+
+Everything random about a sample follows from the run's seed and the sample's number alone. So a run goes on exactly
+where it stopped, and the number of processes that share a batch changes nothing.
+"""
+
+import hashlib
+import math
+import random
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils import data
+
+from textir_hf.hub.data import read_square
+from textir_hf.imaging.masks import box_mask, free_form_mask
+from textir_hf.tasks import Task
+from training.config import DataConfig
+from training.recipes.recolor import recolor
+
+
+class MaskSampler:
+    """Masks for training, of three kinds in given shares.
+
+    Args:
+        size: Side of the masks, pixels.
+        mix: Shares of irregular masks, which are turned and mirrored, brush strokes and boxes.
+        irregular: `[M, 1, S, S]` in {0, 1}; may be None where their share is 0.
+    """
+
+    def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
+        self.size, self.mix, self.irregular = size, mix, irregular
+
+    def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
+        (kind,) = rng.choices(("irregular", "strokes", "box"), self.mix)
+        if kind == "box":
+            return box_mask(self.size, self.size, rng)[None]
+        if kind == "strokes":
+            return (free_form_mask(self.size, self.size, rng) > 0.5).float()[None]
+        mask = self.irregular[rng.randrange(len(self.irregular))]
+        mask = torch.rot90(mask, rng.randrange(4), (1, 2))
+        return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
+
+
+class SampleMaker:
+    """Makes a training sample of an image.
+
+    Args:
+        task: Degrades the image.
+        size: Side of the samples, pixels.
+        masks: Draws masks.
+        config: How the images vary.
+        seed: The run's.
+        noise_dim: Length of the condition's noise.
+        swap_probability: Share of the samples that get another condition.
+        sentences: How many sentences there are among the other conditions.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        size: int,
+        masks: MaskSampler,
+        config: DataConfig,
+        seed: int,
+        noise_dim: int,
+        swap_probability: float = 0.0,
+        sentences: int = 0,
+    ) -> None:
+        self.task, self.size, self.masks, self.config, self.seed = task, size, masks, config, seed
+        self.noise_dim, self.swap_probability, self.sentences = noise_dim, swap_probability, sentences
+        self.decoded_size = round(size / config.least_crop)  # so that a crop is never upscaled
+
+    def __call__(self, target: Tensor, number: int) -> dict:
+        """Makes sample `number`.
+
+        Args:
+            target: `[3, decoded_size, decoded_size]` uint8.
+            number: The sample's.
+
+        Returns:
+            What `Task.degrade` gives, and `target` `[3, S, S]` uint8, `flip` and `seed` (numbers), `condition_noise`
+            `[D]` and, where conditions are swapped, `swapped` (bool) and `sentence` (its number, or -1 for the next
+            image's embedding) as tensors.
+        """
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
+        rng = random.Random(seed)
+        flip = rng.random() < 0.5
+        target = self._vary(target.flip(-1) if flip else target, rng)
+        degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
+        noise = torch.randn(self.noise_dim, generator=torch.Generator().manual_seed(seed))
+        sample = {"target": target, "flip": int(flip), "seed": seed, "condition_noise": noise, **degraded}
+        if self.swap_probability:
+            sentence = rng.randrange(self.sentences) if self.sentences and rng.random() < 0.5 else -1
+            sample["swapped"] = torch.tensor(rng.random() < self.swap_probability)
+            sample["sentence"] = torch.tensor(sentence)
+        return sample
+
+    def _vary(self, target: Tensor, rng: random.Random) -> Tensor:
+        config = self.config
+        if config.least_crop < 1:
+            side = target.shape[-1]
+            crop = side if rng.random() < 0.5 else round(side * rng.uniform(config.least_crop, 1))
+            top, left = rng.randint(0, side - crop), rng.randint(0, side - crop)
+            image = target[None, :, top : top + crop, left : left + crop].float() / 255
+            image = F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
+            target = _to_bytes(image[0])
+        if config.color_jitter and rng.random() < 0.5:
+            amount = [rng.uniform(-config.color_jitter, config.color_jitter) for _ in range(5)]
+            gain = torch.tensor([1 + amount[0] + tint / 2 for tint in amount[2:]])[:, None, None]
+            image = target.float() / 255 * gain
+            target = _to_bytes((image - image.mean()) * (1 + amount[1]) + image.mean())
+        if config.recolor_probability and rng.random() < config.recolor_probability:
+            image = recolor(target[None].float() / 255, rng.uniform(20, 60), rng.uniform(0, 2 * math.pi))
+            target = _to_bytes(image[0])
+        return target
+
+
+def _to_bytes(image: Tensor) -> Tensor:
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def decode(value: dict, size: int, name: str = "The image") -> Tensor:
+    """`read_square` as a tensor `[3, size, size]` uint8."""
+    return torch.from_numpy(read_square(value, size, name)).permute(2, 0, 1).contiguous()
+
+
+class Images(data.Dataset):
+    """Sample number n to a sample: each epoch has its own permutation; a damaged image's successor replaces it.
+
+    Args:
+        rows: The training rows, their images encoded.
+        image_column: Column of the images.
+        maker: Makes the samples.
+        embeddings: `[2, N, D]` of the images and their mirror images, if they are cached.
+    """
+
+    def __init__(self, rows: Dataset, image_column: str, maker: SampleMaker, embeddings: Tensor | None = None) -> None:
+        self.rows, self.image_column, self.maker, self.embeddings = rows, image_column, maker, embeddings
+        self._epoch, self._order = -1, []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict:
+        epoch, place = divmod(number, len(self.rows))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.maker.seed, epoch]).permutation(len(self.rows))
+        damaged = []
+        for attempt in range(len(self.rows)):
+            row = int(self._order[(place + attempt) % len(self.rows)])
+            value = self.rows[row][self.image_column]
+            try:
+                target = decode(value, self.maker.decoded_size)
+            except ValueError:
+                damaged.append((value or {}).get("path") or f"row {row}")
+                continue
+            sample = self.maker(target, number)
+            if self.embeddings is not None:
+                sample["embedding"] = self.embeddings[sample["flip"], row]
+            return {"damaged": damaged, **sample}
+        raise ValueError(f"None of the {len(self.rows)} images can be decoded. Look at {damaged[0]}, for example.")
+
+
+class StreamedImages(data.Dataset):
+    """Encoded rows of a stream to samples; another image of the batch takes a damaged one's place."""
+
+    def __init__(self, maker: SampleMaker) -> None:
+        self.maker = maker
+
+    def __getitems__(self, items: list[dict]) -> list[dict]:
+        targets, damaged = [], []
+        for item in items:
+            try:
+                targets.append(decode(item["image"], self.maker.decoded_size))
+            except ValueError:
+                targets.append(None)
+                damaged.append((item["image"] or {}).get("path") or f"image {item['number']} of the stream")
+        good = [t for t in targets if t is not None]
+        if not good:
+            raise ValueError(f"No image of a batch can be decoded: {', '.join(damaged)}.")
+        targets = [good[i % len(good)] if t is None else t for i, t in enumerate(targets)]
+        samples = [self.maker(t, item["number"]) for t, item in zip(targets, items, strict=True)]
+        return [{"damaged": damaged, "position": items[-1]["position"], **sample} for sample in samples]
+
+
+def collate(samples: list[dict]) -> dict:
+    """Tensors stacked, numbers as lists; the names of damaged images joined; the last position kept.
+
+    Where conditions are swapped, `matched` holds the places of the samples that keep their own.
+    """
+    batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
+    for key in samples[0].keys() - batch.keys():
+        values = [s[key] for s in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
+    if "swapped" in batch:
+        batch["matched"] = (~batch["swapped"]).nonzero()[:, 0]
+    return batch
