@@ -6,7 +6,7 @@ every image loses the same.
 
 import random
 from abc import ABC, abstractmethod
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -137,8 +137,8 @@ class MaskedRegion(Damage):
 
     def baselines(self, index, extent):
         image = self.test_set.image(index)
-        fillers = baselines.FILLERS | {name: partial(fill, index=index) for name, fill in self.fillers.items()}
-        return {name: fill(image, extent) for name, fill in fillers.items()}
+        results = {name: fill(image, extent) for name, fill in baselines.FILLERS.items()}
+        return results | {name: fill(image, extent, index) for name, fill in self.fillers.items()}
 
     def show(self, image, extent):
         return Image.fromarray(np.where(extent[..., None], np.uint8(255), image))

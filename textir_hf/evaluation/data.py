@@ -15,11 +15,6 @@ from textir_hf.hub.data import open_rows, read_image, read_square
 from textir_hf.imaging.files import SUFFIXES
 
 
-def decode(value: dict, size: int) -> Tensor:
-    """`read_square` as a tensor: `[3, size, size]` uint8."""
-    return torch.from_numpy(read_square(value, size)).movedim(-1, 0).contiguous()
-
-
 def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     """Irregular masks: `[N, 1, size, size]`, 1 = repaint, shrunk with NEAREST to stay binary.
 

@@ -81,7 +81,8 @@ class Measures:
         """What the checkpoint makes of a damaged image under each of the conditions `[K, D]`."""
         degraded = Image.fromarray(self.damage.degrade(image, extent))
         arguments = self.damage.arguments(extent)
-        results = self.pipe(image=degraded, prompt_embeds=conditions, strength=strength, **arguments).images
+        arguments |= {"prompt_embeds": conditions, "strength": strength, "return_dict": False}
+        (results,) = self.pipe(image=degraded, **arguments)
         return [np.asarray(result) for result in results]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
