@@ -12,7 +12,8 @@ from matplotlib import cbook
 from PIL import Image, ImageDraw
 from skimage import data
 
-from textir_hf import TextIRPipeline
+from textir_hf import TextIRPipeline, open_image
+from textir_hf.cli.main import main
 from textir_hf.imaging.faces import Face, align, choose_faces, paste_from_frame, reading_order, warp_to_frame
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.models.detector import face_detector, keep_surest
@@ -266,3 +267,24 @@ def test_a_frame_outside_the_image_is_refused():
     image = Raster(np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(ValueError, match="lies outside the image"):
         warp_to_frame(torch.from_numpy(image.rgb).movedim(-1, 0), frame, 8)
+
+
+def test_the_command_numbers_the_faces_of_a_photo(tmp_path, capsys):
+    image, faces = group()
+    image.save(tmp_path / "photo.png")
+    assert main(["faces", str(tmp_path / "photo.png"), "-o", str(tmp_path / "boxes.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines[:2]] == [f"{i}: box {f.box[0]}" for i, f in enumerate(faces, 1)]
+    drawn = np.asarray(open_image(tmp_path / "boxes.png"))
+    left, top, _, bottom = faces[1].box
+    assert (drawn[(top + bottom) // 2, left] == (255, 255, 0)).all() and drawn.shape == np.asarray(image).shape
+    Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
+    for source, output, message in (
+        ("cup.png", "out.png", "No face was found"),
+        ("photo.png", "photo.png", "is the input itself"),
+        ("photo.png", "out.xyz", "must end in one of"),
+        ("none.png", "out.png", "is no file"),
+    ):
+        assert main(["faces", str(tmp_path / source), "-o", str(tmp_path / output)]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1 and not (tmp_path / "out.png").exists()

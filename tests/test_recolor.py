@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
+from training.recolor import recolor, surroundings
 
 from textir_hf.imaging import color
 from training.data import Degrader
-from training.recolor import recolor, surroundings
 
 
 def _disc_on_gray(lightness: float = 60.0) -> tuple[torch.Tensor, torch.Tensor]:

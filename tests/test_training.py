@@ -8,6 +8,8 @@ import torch
 from conftest import final_state, picture
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
+from training.export import export
+from training.grow import adopt, grow
 
 from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation.data import load_masks
@@ -15,8 +17,6 @@ from training import train_clip
 from training.config import PRESETS, parse
 from training.data import Degrader, HoleSampler, StreamedRows, decode_whole, open_dataset
 from training.embeddings import cached_embeddings, recentering
-from training.export import export
-from training.grow import adopt, grow
 from training.train import Trainer
 
 

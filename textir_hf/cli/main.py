@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from textir_hf.cli import bulk, evaluate, restore, sharing
+from textir_hf.cli import bulk, evaluate, faces, restore, sharing
 from textir_hf.cli.arguments import Parser
 from textir_hf.cli.errors import run_safely
 from textir_hf.tasks import TASKS
@@ -16,6 +16,7 @@ def build_parser() -> Parser:
     for task in TASKS.values():
         restore.add_task_command(commands, task)
     restore.add_edit_commands(commands)
+    faces.add_command(commands)
     bulk.add_command(commands)
     sharing.add_commands(commands)
     evaluate.add_command(commands)

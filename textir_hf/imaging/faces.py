@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from textir_hf.imaging.geometry import Box
 
@@ -95,6 +96,21 @@ def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> li
     if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= len(faces) for n in numbers):
         raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice!r}.")
     return [faces[n - 1] for n in sorted(set(numbers))]
+
+
+def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
+    """A copy of an image with a numbered box around each face."""
+    canvas = image.convert("RGB")
+    width = max(2, round(max(canvas.size) / 300))
+    font = ImageFont.load_default(size=max(14, round(max(canvas.size) / 40)))
+    draw = ImageDraw.Draw(canvas)
+    for number, face in enumerate(faces, 1):
+        left, top, _, _ = face.box
+        draw.rectangle(face.box, outline="yellow", width=width)
+        label = draw.textbbox((max(left, 0), max(top, 0)), str(number), font)
+        draw.rectangle((label[0] - width, label[1] - width, label[2] + width, label[3] + width), fill="yellow")
+        draw.text((max(left, 0), max(top, 0)), str(number), "black", font)
+    return canvas
 
 
 def align(landmarks: np.ndarray, template: Sequence[Sequence[float]]) -> Frame:
