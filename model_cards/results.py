@@ -45,6 +45,12 @@ def results_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def figures() -> set[str]:
+    """All cells of all reports, as the tables show them."""
+    tables = [table for name in FACTS for table in read_tables(REPORTS / f"{name}.json")]
+    return {format_cell(cell, t.digits) for t in tables for cells in t.rows.values() for cell in cells}
+
+
 def readme_table() -> str:
     """Three rows a task: ours, the best baseline by LPIPS, and the paper's figure on data of its own."""
     lines = [f"| task | method | images | {' | '.join(_COLUMNS)} |", f"|{'---|' * (3 + len(_COLUMNS))}"]
