@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -94,7 +95,7 @@ def make_card(name: str) -> str:
 
 def _metadata(name: str, facts: Facts, tables: list[Table], sample: str | None) -> ModelCardData:
     results = eval_results(tables, "image-to-image" if facts.task else "feature-extraction")
-    common = {
+    common: dict[str, Any] = {
         "model_name": name,
         "license": "other",
         "license_name": "research-use-only",
@@ -175,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a card differs")
     args = parser.parse_args()
-    cards = {}
+    cards: dict[Path, str] = {}
     for name in FACTS:
         text = make_card(name)
         cards |= {HERE / f"{name}.md": text, CHECKPOINTS / name / "README.md": text}

@@ -11,7 +11,6 @@ from model_cards.facts import FACTS
 from model_cards.make import REPORTS, provenance, write
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import Table, format_cell, markdown, read_tables
-from textir_hf.tasks import get_task
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 _HEADLINES = {  # checkpoint: the table that stands for it, and the preset whose published figures it is near to
@@ -46,12 +45,18 @@ def results_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def figures() -> set[str]:
+    """All cells of all reports, as the tables show them."""
+    tables = [table for name in FACTS for table in read_tables(REPORTS / f"{name}.json")]
+    return {format_cell(cell, t.digits) for t in tables for cells in t.rows.values() for cell in cells}
+
+
 def readme_table() -> str:
     """Three rows a task: ours, the best baseline by LPIPS, and the paper's figure on data of its own."""
     lines = [f"| task | method | images | {' | '.join(_COLUMNS)} |", f"|{'---|' * (3 + len(_COLUMNS))}"]
     for name, (title, preset) in _HEADLINES.items():
         table = next(t for t in read_tables(REPORTS / f"{name}.json") if t.title.startswith(title))
-        task, published = get_task(FACTS[name].task).name, PRESETS[preset]
+        task, published = PRESETS[name].task, PRESETS[preset]
         baseline = best_baseline(table)
         for method, label in ((_RIGHT_PROMPT, f"`{name}`"), (baseline, baseline)):
             cells = dict(zip(table.columns, table.rows[method], strict=True))
@@ -65,8 +70,8 @@ def readme_table() -> str:
 def best_baseline(table: Table) -> str:
     """The method besides ours with the lowest mean LPIPS."""
     column = table.columns.index("LPIPS")
-    means = {name: cells[column].mean for name, cells in table.rows.items() if not name.startswith("ours")}
-    return min((name for name, mean in means.items() if mean is not None), key=means.get)
+    means = [(cells[column].mean, name) for name, cells in table.rows.items() if not name.startswith("ours")]
+    return min((mean, name) for mean, name in means if mean is not None)[1]
 
 
 def main() -> None:

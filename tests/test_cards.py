@@ -88,6 +88,11 @@ def test_the_results_page_is_what_the_reports_say():
             assert markdown(table) in text
 
 
+def test_figures_with_an_interval_in_the_readme_are_those_of_the_reports():
+    shown = re.findall(r"\d+\.\d+ ± \d+\.\d+", (HERE.parent / "README.md").read_text())
+    assert shown and set(shown) <= results.figures()
+
+
 def test_a_changed_page_or_card_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     with pytest.raises(SystemExit, match=r"page.md differ from what would be written. Run: make results"):

@@ -165,9 +165,11 @@ def test_baselines_leave_what_is_known():
     assert np.median(baselines.with_chroma(target, torch.tensor([30.0, 0.0]))[..., 0] - gray[..., 0].astype(int)) > 5
 
 
-def test_a_mask_of_no_fitting_size_is_refused(test_sets):
+def test_masks_that_are_missing_or_of_no_fitting_size_are_refused(test_sets):
     protocol = PRESETS["textir-mini-inpainting"]
     test_set = open_test_set(protocol, str(test_sets), 64, None, "image", "text", "test")
+    with pytest.raises(ValueError, match="A damage to masked regions needs masks, got none"):
+        damage_of("inpainting")(protocol, test_set)
     with pytest.raises(ValueError, match="No mask covers 10 to 40 % of the image"):
         damage_of("inpainting")(protocol, test_set, torch.ones(2, 1, 64, 64))
 

@@ -6,7 +6,7 @@ every image loses the same.
 
 import random
 from abc import ABC, abstractmethod
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -109,6 +109,8 @@ class MaskedRegion(Damage):
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
         super().__init__(protocol, test_set)
+        if masks is None:
+            raise ValueError("A damage to masked regions needs masks, got none. Give those of load_masks.")
         shares, (low, high) = masks.mean((1, 2, 3)), protocol.mask_shares
         fitting = (shares >= low) & (shares <= high) & (shares > 0) & (shares < 1)
         self.masks = masks[fitting, 0].bool().numpy()
@@ -135,8 +137,8 @@ class MaskedRegion(Damage):
 
     def baselines(self, index, extent):
         image = self.test_set.image(index)
-        fillers = baselines.FILLERS | {name: partial(fill, index=index) for name, fill in self.fillers.items()}
-        return {name: fill(image, extent) for name, fill in fillers.items()}
+        results = {name: fill(image, extent) for name, fill in baselines.FILLERS.items()}
+        return results | {name: fill(image, extent, index) for name, fill in self.fillers.items()}
 
     def show(self, image, extent):
         return Image.fromarray(np.where(extent[..., None], np.uint8(255), image))

@@ -15,11 +15,6 @@ from textir_hf.hub.data import open_rows, read_image, read_square
 from textir_hf.imaging.files import SUFFIXES
 
 
-def decode(value: dict, size: int) -> Tensor:
-    """`read_square` as a tensor: `[3, size, size]` uint8."""
-    return torch.from_numpy(read_square(value, size)).movedim(-1, 0).contiguous()
-
-
 def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     """Irregular masks: `[N, 1, size, size]`, 1 = repaint, shrunk with NEAREST to stay binary.
 
@@ -150,11 +145,12 @@ def open_test_set(
     """
     parts = []
     for name in protocol.files or (str(data),):
-        source = Path(data).expanduser() / name if protocol.files else data
-        if protocol.files and not source.is_file():
-            raise ValueError(f"{source} does not exist. --data must be the folder that holds it.")
+        path = Path(data).expanduser() / name if protocol.files else Path(data).expanduser()
+        if protocol.files and not path.is_file():
+            raise ValueError(f"{path} does not exist. --data must be the folder that holds it.")
         # Files are all of the split "train" for `datasets`; a column of theirs may say more.
-        rows = open_rows(source, "train" if Path(source).is_file() else split, image_columns=(image_column,))
+        loaded = "train" if path.is_file() else split
+        rows = open_rows(path if protocol.files else data, loaded, image_columns=(image_column,))
         if name not in protocol.candidates and caption_column not in rows.column_names:
             raise ValueError(
                 f"{name} has no column {caption_column!r} of captions, but {', '.join(rows.column_names)}. "

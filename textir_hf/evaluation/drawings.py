@@ -47,8 +47,9 @@ def _draw_curve(axis: Axes, table: Table, kind: str) -> None:
             continue
         cells = [row[i] for row in table.rows.values()]
         label = column.split(", ")[1].split(" (")[0]
+        means = [np.nan if cell.mean is None else cell.mean for cell in cells]
         halves = [cell.half or 0.0 for cell in cells]
-        axis.errorbar(xs, [cell.mean for cell in cells], halves, marker="o", capsize=3, label=label)
+        axis.errorbar(xs, means, halves, marker="o", capsize=3, label=label)
     if name == "factor":
         axis.set_xscale("log", base=2)
         axis.set_xticks(xs, [f"{x:g}" for x in xs])

@@ -113,7 +113,7 @@ def curve_point(
     first, second = (_score(measures, result, contrast, extent) for result in results)
     columns = {
         f"shift, {contrast.name} (100 cosine)": 100 * (first - second),
-        f"LPIPS to the original, {contrast.name}": measures.lpips(to_tensor(results[0]), to_tensor(image)).item(),
+        f"LPIPS to the original, {contrast.name}": measures.distance(results[0], image),
     }
     agreement = measures.damage.agreement(results[0], image, extent)
     return columns | {f"{name}, {contrast.name} (dB)": value for name, value in agreement.items()}

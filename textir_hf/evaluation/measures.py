@@ -55,7 +55,7 @@ class Measures:
             image = self.test_set.image(i)
             embeddings.append(self.embed(image))
             if self.damage.hides_identity:
-                descriptors.append(self.lpips.descriptor(to_tensor(image))[0].half())
+                descriptors.append(self.describe(image).half())
         self.conditions = Conditions(self.pipe, self.protocol, self.test_set, torch.stack(embeddings))
         self.descriptors = torch.stack(descriptors) if descriptors else torch.empty(0)
 
@@ -65,13 +65,24 @@ class Measures:
         tensor = to_tensor(np.ascontiguousarray(image), self.pipe.clip.device)
         return embed_images(self.pipe.clip, self.pipe.image_processor, tensor)[0].cpu()
 
+    def distance(self, first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> float:
+        """LPIPS of two images, or of the masked region in them."""
+        device = self.lpips.shift.device
+        region = None if mask is None else torch.from_numpy(mask)[None, None].to(device)
+        return self.lpips(to_tensor(first, device), to_tensor(second, device), region).item()
+
+    def describe(self, image: np.ndarray) -> Tensor:
+        """The descriptor by which a person is recognized: `[D]` at unit length."""
+        return self.lpips.descriptor(to_tensor(image, self.lpips.shift.device))[0].cpu()
+
     def restore(
         self, image: np.ndarray, conditions: Tensor, extent: Extent, strength: float | None = None
     ) -> list[np.ndarray]:
         """What the checkpoint makes of a damaged image under each of the conditions `[K, D]`."""
         degraded = Image.fromarray(self.damage.degrade(image, extent))
         arguments = self.damage.arguments(extent)
-        results = self.pipe(image=degraded, prompt_embeds=conditions, strength=strength, **arguments).images
+        arguments |= {"prompt_embeds": conditions, "strength": strength, "return_dict": False}
+        (results,) = self.pipe(image=degraded, **arguments)
         return [np.asarray(result) for result in results]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
@@ -102,17 +113,16 @@ class Measures:
         return values, embeddings
 
     def _quality(self, output: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        pair = to_tensor(output), to_tensor(target)
         columns = {
             "PSNR (dB)": functional.psnr(output, target),
             "SSIM": functional.ssim(output, target),
-            "LPIPS": self.lpips(*pair).item(),
+            "LPIPS": self.distance(output, target),
         }
         if mask is not None:
             columns |= {
                 "masked PSNR (dB)": functional.psnr(output, target, mask),
                 "masked SSIM": functional.ssim(output, target, mask),
-                "masked LPIPS": self.lpips(*pair, torch.from_numpy(mask)[None, None]).item(),
+                "masked LPIPS": self.distance(output, target, mask),
             }
         return columns
 
@@ -120,6 +130,5 @@ class Measures:
         if not self.damage.hides_identity:
             return {}
         among = min(judges.AMONG, len(self.descriptors))
-        descriptor = self.lpips.descriptor(to_tensor(output))[0]
-        recognized = judges.is_recognized(descriptor, self.descriptors, index, among)
+        recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)
         return {f"recognized among {among} (%)": 100.0 * recognized}

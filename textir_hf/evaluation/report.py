@@ -65,9 +65,8 @@ def _add_frechet(table: Table, title: str, embeddings: dict[str, np.ndarray], en
     table.columns.append(FRECHET.format(encoder))
     target = embeddings[f"{title}|target"]
     for name, cells in table.rows.items():
-        results = embeddings.get(f"{title}|{name}")
-        known = results is not None and len(results) > 1
-        cells.append(Cell(100 * frechet_distance(results, target)) if known else Cell())
+        results = embeddings.get(f"{title}|{name}", np.empty((0, 0)))
+        cells.append(Cell(100 * frechet_distance(results, target)) if len(results) > 1 else Cell())
 
 
 def _add_border_ratio(table: Table, rows: Rows) -> None:

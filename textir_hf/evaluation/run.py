@@ -54,7 +54,7 @@ def evaluate(args: argparse.Namespace) -> str:
     damage = _open_damage(args, protocol, test_set)
     with state.main_process_first():
         weights = args.lpips or fetch()
-    measures = Measures(pipe, protocol, test_set, damage, LPIPS(weights))
+    measures = Measures(pipe, protocol, test_set, damage, LPIPS(weights).to(state.device))
     facts = _facts(args, protocol, checkpoint, test_set)
     records = Records(args.output, facts, state.process_index)
     _measure(measures, records, args.baseline, state)
@@ -63,10 +63,11 @@ def evaluate(args: argparse.Namespace) -> str:
 
 
 def _open_damage(args: argparse.Namespace, protocol: Protocol, test_set: TestSet) -> Damage:
-    kind, masks = damage_of(protocol.task), None
-    if kind.uses_masks:
-        masks = load_masks(args.masks or Path(args.data) / protocol.masks, "test", test_set.size)
-    return kind(protocol, test_set, masks)
+    kind = damage_of(protocol.task)
+    if not kind.uses_masks:
+        return kind(protocol, test_set)
+    path = args.masks or Path(args.data) / str(protocol.masks)
+    return kind(protocol, test_set, load_masks(path, "test", test_set.size))
 
 
 def _facts(args: argparse.Namespace, protocol: Protocol, checkpoint: str, test_set: TestSet) -> dict:

@@ -55,6 +55,12 @@ def to_masks(masks, count: int) -> list[np.ndarray | None]:
     return [a.squeeze(-1) > 0 if a.ndim == 3 else a > 0 for a in arrays]
 
 
+def by_share(values: list[float], masks: list[np.ndarray | None]) -> dict:
+    """The part of a metric's result that there is with masks alone."""
+    counted = [mask for mask in masks if mask is not None]
+    return {"by_mask_share": by_mask_share(values, counted)} if counted else {}
+
+
 @torch.no_grad()
 def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_processor) -> np.ndarray:
     """Unit-length embeddings of images, or of the squares around their masks: `[N, D]` float64."""
@@ -93,7 +99,7 @@ class ImageMetric(ImageSetMetric, ABC):
         self.prepare(**options)
         values = [self.value(*triple) for triple in zip(restored, targets, counted, strict=True)]
         result = {self.name_of_value: float(np.mean(values)), "values": values}
-        return result | ({} if masks is None else {"by_mask_share": by_mask_share(values, counted)})
+        return result | by_share(values, counted)
 
     def prepare(self) -> None:
         """Loads what all images need; takes the options of `compute`."""

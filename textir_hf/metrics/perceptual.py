@@ -46,6 +46,9 @@ class LPIPS(nn.Module):
         ValueError: The file is of another network.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         weights = load_file(path)

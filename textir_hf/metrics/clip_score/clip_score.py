@@ -14,7 +14,7 @@ import evaluate
 import numpy as np
 import torch
 
-from textir_hf.metrics import functional, images
+from textir_hf.metrics import images
 from textir_hf.models.embedding import embed_texts, load_encoder
 
 
@@ -44,4 +44,4 @@ class CLIPScore(evaluate.Metric):
             texts = embed_texts(clip, tokenizer, sentences).double().numpy()
         values = [float(v) for v in 100 * np.maximum((embedded * texts).sum(1), 0)]
         result = {"clip_score": float(np.mean(values)), "values": values}
-        return result | ({} if masks is None else {"by_mask_share": functional.by_mask_share(values, counted)})
+        return result | images.by_share(values, counted)
