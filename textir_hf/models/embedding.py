@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, CLIPModel, PreTrainedModel
+from transformers import AutoTokenizer, BertTokenizerFast, CLIPModel, PretrainedConfig, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.encoder import MiniCLIPModel
+from textir_hf.models.encoder_files import check_config, check_encoder, check_tokenizer
+from textir_hf.models.weights import CHECKPOINTS, check_finite, check_loading
 
-CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 ENCODER = "textir-mini-clip"
 
 
@@ -26,26 +27,29 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **downloa
         **download: `cache_dir`, `force_download`, `local_files_only`, `revision` and `token`, as in transformers.
 
     Raises:
-        ValueError: It cannot be loaded, or is another kind of model.
+        ValueError: It cannot be loaded, is another kind of model, has no safetensors or no tokenizer, or its files do
+            not fit each other.
     """
     where = CHECKPOINTS / ENCODER if str(name) == ENCODER else name
     try:
-        config = AutoConfig.from_pretrained(where, **download)
-        if isinstance(config, MiniCLIPConfig):
-            model, tokenizer = MiniCLIPModel, BertTokenizerFast
-        elif config.model_type == "clip":
-            model, tokenizer = CLIPModel, AutoTokenizer
-        else:
-            raise ValueError(f"its type is {config.model_type}, expected clip")
-        return (
-            model.from_pretrained(where, dtype=dtype, **download).eval(),
-            tokenizer.from_pretrained(where, **download),
-            CLIPImageProcessorPil.from_pretrained(where, **download),
-        )
-    except (OSError, ValueError) as error:
+        config, _ = PretrainedConfig.get_config_dict(where)
+        check_config(config)
+        if str(name) != ENCODER and Path(name).is_dir():
+            check_encoder(Path(name))
+        own = config["model_type"] == MiniCLIPConfig.model_type
+        model, tokenizer = (MiniCLIPModel, BertTokenizerFast) if own else (CLIPModel, AutoTokenizer)
+        safe = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+        clip, info = model.from_pretrained(where, dtype=dtype, **safe)
+        check_loading(info, "it")
+        check_finite(clip, "it")
+        words = tokenizer.from_pretrained(where, trust_remote_code=False)
+        check_tokenizer(words, clip.config)
+        return clip.eval(), words, CLIPImageProcessorPil.from_pretrained(where)
+    except Exception as error:  # of the client, of two libraries, and of files that may hold anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"The dual encoder {name} cannot be loaded ({str(error).splitlines()[0]}). Give textir-mini-clip, a "
-            "folder, or the name of a CLIP model on the Hub."
+            f"The dual encoder {name} cannot be loaded ({reason}). Give textir-mini-clip, a folder, or the name of a "
+            "CLIP model on the Hub."
         ) from error
 
 
