@@ -134,6 +134,36 @@ def test_a_corrupted_download_is_never_used(hub, folder, tmp_path):
         TextIRPipeline.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("file", ["restorer/config.json", "restorer/diffusion_pytorch_model.safetensors"])
+def test_files_that_the_cache_does_not_name_by_hash_are_compared_too(hub, folder, tmp_path, file):
+    publish(folder, NAME)
+    hub.faults = {file: "unnamed"}
+    assert load(tmp_path, cache="sound").restorer is not None
+    assert any("/paths-info/" in request for request in hub.requests)
+    hub.faults = {file: "unnamed corrupt"}
+    with pytest.raises(ValueError, match=f"{file.split('/')[1]} came damaged from the Hub and was deleted"):
+        load(tmp_path, cache="broken")
+    hub.faults, hub.hashes = {file: "unnamed"}, False
+    for options in ({}, {"local_files_only": True}):
+        with pytest.warns(UserWarning, match=f"{file.split('/')[1]} could not be compared with a hash"):
+            load(tmp_path, cache="unknown", **options)
+
+
+@pytest.mark.parametrize("fault", ["loop", "file:"])
+def test_redirects_to_nowhere_are_said(hub, folder, tmp_path, fault):
+    publish(folder, NAME)
+    hub.faults = {"restorer/diffusion_pytorch_model.safetensors": fault}
+    with pytest.raises(ValueError, match=r"the Hub could not be reached or broke off .* load it again"):
+        load(tmp_path)
+
+
+def test_a_transfer_that_keeps_breaking_off_is_said(hub, folder, tmp_path):
+    publish(folder, NAME)
+    hub.faults = {"restorer/diffusion_pytorch_model.safetensors": "always cut"}
+    with pytest.raises(ValueError, match="cannot be loaded: the Hub could not be reached or broke off"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_refusals_are_said(hub, folder, tmp_path, status):
     publish(folder, NAME)
