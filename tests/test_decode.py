@@ -345,9 +345,9 @@ def test_a_profile_is_what_it_does_and_not_its_name():
 @pytest.mark.parametrize(
     ("mode", "profile", "message"),
     [
-        ("L", icc(b"RGB ", 1.8), "is for RGB colors and of class mntr, not for the image's mode L"),
-        ("RGB", icc(b"GRAY", 1.8), "is for GRAY colors and of class mntr, not for the image's mode RGB"),
-        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "is for RGB colors and of class link, not for the image's mode RGB"),
+        ("L", icc(b"RGB ", 1.8), "is for RGB colors, not for the image's mode L"),
+        ("RGB", icc(b"GRAY", 1.8), "is for GRAY colors, not for the image's mode RGB"),
+        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "is of class link, which describes no image"),
         ("RGB", icc(b"RGB ", 1.8)[:-40], "is cut short"),
         ("RGB", icc(b"RGB ", 1.8)[:60], "is cut short"),
         ("RGB", icc(b"RGB ", 1.8)[:4] + bytes(500), "is damaged"),
@@ -374,7 +374,7 @@ def test_profiles_are_converted_in_every_mode(mode):
     gray = mode in ("L", "LA", "1")
     kind = "tiff" if mode == "CMYK" else "png"
     if mode == "CMYK":
-        with pytest.warns(UserWarning, match="is for RGB colors and .* not for the image's mode CMYK"):
+        with pytest.warns(UserWarning, match="is for RGB colors, not for the image's mode CMYK"):
             open_image(encode(image, kind, icc_profile=icc(b"RGB ", 1.0)))
         return
     result = open_image(encode(image, kind, icc_profile=icc(b"GRAY" if gray else b"RGB ", 1.0)))

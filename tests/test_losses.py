@@ -5,11 +5,6 @@ import torch
 from conftest import SHARED
 from safetensors.torch import save_file
 from torch.nn import functional as F
-
-from textir_hf.metrics.perceptual import LPIPS
-from textir_hf.models.embedding import embed_images
-from textir_hf.models.encoder import EfficientNetLite0
-from training.discriminator import Discriminator
 from training.losses import (
     EncoderFeatureLoss,
     VGGPerceptualLoss,
@@ -19,6 +14,11 @@ from training.losses import (
     r1_penalty,
     rim,
 )
+
+from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.models.embedding import embed_images
+from textir_hf.models.towers import EfficientNetLite0
+from training.discriminator import Discriminator
 
 
 def test_adversarial_losses_have_eq_6s_values():

@@ -185,8 +185,8 @@ Three networks that ONNX Runtime runs without PyTorch. `settings.json` holds the
 |---|---|---|
 | `prompt_encoder.onnx` | `input_ids` and `attention_mask`, `[sentences, tokens]` int64: the prompt in each of \
 `prompt_templates`, at most {max_tokens} tokens | `clip_embedding` `[1, {embedding_dim}]` |
-| `image_encoder.onnx` | `pixel_values` `[images, 3, {image_size}, {image_size}]` float32, normalized with `image_mean` \
-and `image_std` | `clip_embedding` `[images, {embedding_dim}]` |
+| `image_encoder.onnx` | `pixel_values` `[images, 3, {image_size}, {image_size}]` float32, normalized with \
+`image_mean` and `image_std` | `clip_embedding` `[images, {embedding_dim}]` |
 | `restorer.onnx` | `degraded` `[images, {in_channels}, height, width]`, `clip_embedding` \
 `[images, {embedding_dim}]`, float32; sides are multiples of {stride}, best near {sample_size} | `sample` \
 `[images, {out_channels}, height, width]` |

@@ -139,8 +139,10 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError("is damaged") from error
     space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()
-    if space != _SPACES[mode] or kind not in _CLASSES:
-        raise ValueError(f"is for {space} colors and of class {kind}, not for the image's mode {mode}")
+    if space != _SPACES[mode]:
+        raise ValueError(f"is for {space} colors, not for the image's mode {mode}")
+    if kind not in _CLASSES:
+        raise ValueError(f"is of class {kind}, which describes no image")
     try:
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
         return None if mode in ("RGB", "L") and _changes_nothing(transform, mode) else transform
