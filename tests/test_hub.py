@@ -15,6 +15,7 @@ from textir_hf.cli.main import main
 from textir_hf.hub.cards import card_data, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
 from textir_hf.imaging.files import open_image
+from textir_hf.models.embedding import load_encoder
 from textir_hf.tasks import get_task
 
 CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
@@ -132,6 +133,64 @@ def test_a_corrupted_download_is_never_used(hub, folder, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"a file is damaged .* force_download=True"):
         TextIRPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("file", ["restorer/config.json", "restorer/diffusion_pytorch_model.safetensors"])
+def test_files_that_the_cache_does_not_name_by_hash_are_compared_too(hub, folder, tmp_path, file):
+    publish(folder, NAME)
+    hub.faults = {file: "unnamed"}
+    assert load(tmp_path, cache="sound").restorer is not None
+    assert any("/paths-info/" in request for request in hub.requests)
+    hub.faults = {file: "unnamed corrupt"}
+    with pytest.raises(ValueError, match=f"{file.split('/')[1]} came damaged from the Hub and was deleted"):
+        load(tmp_path, cache="broken")
+    hub.faults, hub.hashes = {file: "unnamed"}, False
+    for options in ({}, {"local_files_only": True}):
+        with pytest.warns(UserWarning, match=f"{file.split('/')[1]} could not be compared with a hash"):
+            load(tmp_path, cache="unknown", **options)
+
+
+def test_a_named_encoder_is_compared_and_checked_too(hub, openai_encoder, tmp_path):
+    for part in openai_encoder:
+        part.save_pretrained(tmp_path / "encoder")
+    HfApi().create_repo("me/encoder", token=TOKEN)
+    HfApi().upload_folder(repo_id="me/encoder", folder_path=tmp_path / "encoder", token=TOKEN)
+    clip, *_ = load_encoder("me/encoder", cache_dir=tmp_path / "sound")
+    state = openai_encoder[0].state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in clip.state_dict().items())
+    hub.faults = {"model.safetensors": "corrupt"}
+    with pytest.raises(ValueError, match=r"dual encoder me/encoder cannot be loaded \(model\.safetensors came damaged"):
+        load_encoder("me/encoder", cache_dir=tmp_path / "broken")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    HfApi().delete_file("model.safetensors", "me/encoder", token=TOKEN)
+    HfApi().upload_file(
+        path_or_fileobj=tmp_path / "pytorch_model.bin",
+        path_in_repo="pytorch_model.bin",
+        repo_id="me/encoder",
+        token=TOKEN,
+    )
+    hub.faults = {}
+    with (
+        pytest.warns(UserWarning, match="conversion that is compared with no hash"),
+        pytest.raises(ValueError, match="dual encoder me/encoder cannot be loaded"),
+    ):
+        load_encoder("me/encoder", cache_dir=tmp_path / "pickle")
+    assert not list((tmp_path / "pickle").rglob("*.bin"))
+
+
+@pytest.mark.parametrize("fault", ["loop", "file:"])
+def test_redirects_to_nowhere_are_said(hub, folder, tmp_path, fault):
+    publish(folder, NAME)
+    hub.faults = {"restorer/diffusion_pytorch_model.safetensors": fault}
+    with pytest.raises(ValueError, match=r"the Hub could not be reached or broke off .* load it again"):
+        load(tmp_path)
+
+
+def test_a_transfer_that_keeps_breaking_off_is_said(hub, folder, tmp_path):
+    publish(folder, NAME)
+    hub.faults = {"restorer/diffusion_pytorch_model.safetensors": "always cut"}
+    with pytest.raises(ValueError, match="cannot be loaded: the Hub could not be reached or broke off"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -301,10 +301,27 @@ def test_alpha_and_settings_go_with_the_result(pipeline):
         source = torch.Generator().manual_seed(7)
         result = pipeline(task)("a face", image, beta=0.5, generator=source, **TASKS[task]).images[0]
         assert result.mode == "RGBA"
-        assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], np.asarray(image)[..., 3])
+        alpha = np.array(image)[..., 3]
+        if task == "inpainting":
+            alpha[np.asarray(hole()) > 0] = 255
+        assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], alpha)
         settings = result.info["textir"]
         assert settings["prompt"] == "a face" and settings["seed"] == 7 and settings["task"] == task
         assert settings["beta"] == 0.5 and settings.get("scale") == TASKS[task].get("scale")
+
+
+def test_the_color_that_transparent_pixels_hide_changes_nothing(pipeline):
+    alpha = Image.new("L", (40, 36), 255)
+    alpha.paste(0, (12, 10, 30, 22))
+    for task in TASKS:
+        pipe, results = pipeline(task), []
+        for color in ("white", "black"):
+            image = picture()
+            image.paste(color, (12, 10, 30, 22))
+            image.putalpha(alpha)
+            results.append(np.asarray(pipe("a face", image, **TASKS[task]).images[0]))
+        seen = results[0][..., 3] > 0
+        assert np.array_equal(results[0][seen], results[1][seen]), task
 
 
 def test_progress_counts_the_networks_runs(pipeline, capsys):

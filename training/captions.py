@@ -5,14 +5,14 @@ knows every picture of a batch that it fits, not only the one it was made for.
 """
 
 import argparse
-import io
 import random
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 from skimage.color import rgb2hsv
+
+from textir_hf.imaging.files import open_image
 
 # attribute: its column, share of the pictures called true, share called false, wording when true, wording when false.
 # The columns are probabilities of a weak classifier: their ranking is good, their scale is not, hence shares.
@@ -201,7 +201,7 @@ def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
         rows = rng.sample(rows, min(len(rows), limit))
         if "label" in table.column_names:
             for r in rows:
-                image = Image.open(io.BytesIO(table["image"][r]["bytes"].as_py())).convert("RGB")
+                image = open_image(table["image"][r]["bytes"].as_py()).convert("RGB")
                 labels = object_labels(np.asarray(image), table["label"][r].as_py())
                 sentences.append(object_sentence(labels, rng)[0])
         else:

@@ -8,7 +8,6 @@ once, and the pooling and projections above them are trained on those in minutes
 """
 
 import argparse
-import io
 import json
 import random
 import tempfile
@@ -26,6 +25,7 @@ from transformers import BertTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.evaluation.tables import markdown, write_report
+from textir_hf.imaging.files import open_image
 from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER, clip_pixel_values, embed_images, embed_texts, load_encoder
 from textir_hf.models.encoder import MiniCLIPModel
@@ -145,7 +145,7 @@ class Rows:
 
 
 def _decode(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data)).convert("RGB")
+    return open_image(data).convert("RGB")
 
 
 class Sentences:

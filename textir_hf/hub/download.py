@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
+import warnings
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.fp16-*", "*.bf16-*"]
@@ -20,6 +22,9 @@ def download(
     force_download: bool = False,
 ) -> str:
     """Fetches a repository into the Hub's cache and compares every file with its hash there.
+
+    The cache names files by their hashes, if the Hub sent such; for others the Hub is asked. Where it tells none, or
+    cannot be asked, a warning says which files were not compared.
 
     diffusers' own download refuses components of other packages.
 
@@ -48,21 +53,36 @@ def download(
         allow_patterns=_FILES,
         ignore_patterns=None if variant else _VARIANTS,
     )
-    damaged = [p for p in sorted(Path(folder).rglob("*")) if p.is_file() and not _intact(p)]
+    damaged = _damaged(Path(folder), name, token, local_files_only)
     for path in damaged:
         path.resolve().unlink()
-        path.unlink()
+        path.unlink(missing_ok=True)
     if damaged:
         raise OSError(f"{', '.join(p.name for p in damaged)} came damaged from the Hub and was deleted. Load it again.")
     return folder
 
 
-def _intact(path: Path) -> bool:
-    """The cache names a file's content by its SHA-256 (large files) or git hash; elsewhere nothing can be told."""
-    blob = path.resolve()
-    content = None if blob == path or len(blob.name) not in (40, 64) else blob.read_bytes()
-    if content is None:
-        return True
-    if len(blob.name) == 64:
-        return hashlib.sha256(content).hexdigest() == blob.name
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == blob.name
+def _damaged(folder: Path, name: str, token: str | bool | None, local_files_only: bool) -> list[Path]:
+    files = {path: _hash_in_cache(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    unknown = [path.relative_to(folder).as_posix() for path, digest in files.items() if digest is None]
+    if unknown and not local_files_only:
+        told = HfApi(token=token).get_paths_info(name, unknown, revision=folder.name)
+        files |= {folder / file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in told}
+    unknown = [path.name for path, digest in files.items() if not digest]
+    if unknown:
+        warnings.warn(f"{name}: {', '.join(unknown)} could not be compared with a hash on the Hub.", stacklevel=4)
+    return [path for path, digest in files.items() if digest and _hash(path, len(digest)) != digest]
+
+
+def _hash_in_cache(path: Path) -> str | None:
+    """The SHA-256 (large files) or git hash by which the cache names a file's content, if it does."""
+    name = path.resolve().name
+    return name if path.is_symlink() and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", name) else None
+
+
+def _hash(path: Path, length: int) -> str:
+    digest = hashlib.sha256() if length == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

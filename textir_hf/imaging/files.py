@@ -3,20 +3,18 @@
 import io
 import json
 import os
-import threading
-import warnings
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
+from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
+from textir_hf.imaging.decode import open_image as open_image
 from textir_hf.imaging.metadata import metadata_options
 
-MAX_PIXELS = 100_000_000
 SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG text
 
 
@@ -47,89 +45,6 @@ FORMATS = {
 }
 SUFFIXES = tuple(FORMATS)  # of results
 READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
-
-_OPENING = threading.Lock()
-
-
-def open_image(
-    source: str | Path | bytes | io.BytesIO, max_pixels: int = MAX_PIXELS, name: str | None = None
-) -> Image.Image:
-    """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
-
-    Args:
-        source: The file's path, or its content.
-        max_pixels: Larger images are refused, on their header alone.
-        name: What errors call the image; the path if left out.
-
-    Raises:
-        ValueError: The file is missing, is no image, is animated, too large, or cannot be decoded to its end.
-    """
-    if isinstance(source, (str, Path)) and not Path(source).is_file():
-        raise ValueError(f"{source} is no file. Give the path of an image.")
-    name = name or (str(source) if isinstance(source, (str, Path)) else "The image")
-    try:
-        with _open_header(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(
-                    f"{name} has {image.width}x{image.height} pixels, more than {max_pixels / 1e6:g} million. Shrink "
-                    "it, or raise max_pixels."
-                )
-            if getattr(image, "n_frames", 1) > 1:
-                raise ValueError(f"{name} is animated ({image.n_frames} frames). Save one frame as PNG.")
-            image.load()
-            return to_srgb(image.copy())
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not an image that Pillow can read. Convert it to PNG or JPEG.") from error
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name} cannot be decoded ({error}). The file may be damaged.") from error
-
-
-def _open_header(source: str | Path | io.BytesIO) -> Image.Image:
-    """Opens without Pillow's own limit, which only warns up to twice its value; `open_image` has its own."""
-    with _OPENING:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(source)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def to_srgb(image: Image.Image) -> Image.Image:
-    """Upright, with the colors of an embedded profile converted to sRGB; the profile is then sRGB's.
-
-    Pixels under a profile that calls itself sRGB stay as they are.
-    """
-    image = ImageOps.exif_transpose(image)
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower() and image.mode != "CMYK":
-            return image
-    except (ImageCms.PyCMSError, OSError):
-        warnings.warn("The image's color profile is damaged and was ignored.", stacklevel=3)
-        del image.info["icc_profile"]
-        return image
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    if image.mode in ("P", "PA", "LA", "La", "RGBa", "RGBA", "RGBX"):
-        image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
-    if image.mode in ("RGB", "L", "CMYK", "LAB"):
-        try:
-            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except ImageCms.PyCMSError as error:
-            raise ValueError(f"The image's color profile does not fit its mode {image.mode}. Remove it.") from error
-    if alpha is not None:
-        image = image.convert("RGB")
-        image.putalpha(alpha)
-    image.info["icc_profile"] = srgb_profile()
-    return image
-
-
-@cache
-def srgb_profile() -> bytes:
-    """The sRGB profile, as it stands in a file."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def check_output(path: Path, size: tuple[int, int] | None = None, transparent: bool = False) -> None:

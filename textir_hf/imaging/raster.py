@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
 from PIL import Image
 
-from textir_hf.imaging.files import to_srgb
+from textir_hf.imaging.decode import decoding
+from textir_hf.imaging.profiles import to_8_bits, to_srgb
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_SOFT = (25, 230)  # levels between are neither black nor white
+_MOST_SOFT = 0.25  # share of such pixels in a mask: blurred borders stay below, photos above
+_FEW = 0.001
 
 ImageInput = Union[Image.Image, np.ndarray, "Tensor"]
 
@@ -50,8 +55,10 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
         TypeError: It is none of these types.
     """
     if isinstance(image, Image.Image):
-        image = to_srgb(image)
-        return _split(_from_pil(image, name), image.info.get("icc_profile"))
+        with decoding(name):  # a lazily opened file is read here
+            image.load()
+            srgb = to_srgb(image, name)
+        return _split(np.array(srgb), srgb.info.get("icc_profile"))
     array = _from_tensor(image) if hasattr(image, "detach") else image
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a PIL image, an array or a tensor, got {type(image).__name__}.")
@@ -60,7 +67,7 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"{name} must be [H, W, 3] as an array or [3, H, W] as a tensor, got {list(image.shape)}.")
     if array.dtype == np.uint16:
-        array = _to_8_bits(array)
+        array = to_8_bits(array)
     elif array.dtype != np.uint8:
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise ValueError(f"{name} must lie in [0, 1], got {array.min():.3g} to {array.max():.3g}.")
@@ -74,21 +81,6 @@ def _from_tensor(tensor: Tensor) -> np.ndarray:  # [C, H, W] -> [H, W, C]
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:  # -> [H, W, C] uint8
-    if image.mode.startswith("I"):
-        array = np.asarray(image)
-        if array.min() < 0 or array.max() > 65535:
-            raise ValueError(f"{name} must have 8 or 16 bits a channel, got values of {array.min()} to {array.max()}.")
-        return _to_8_bits(array)[..., None]
-    if image.mode == "F":
-        raise ValueError(f'{name} must have 8 or 16 bits a channel, got mode "F". Convert it to "RGB" first.')
-    return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _to_8_bits(array: np.ndarray) -> np.ndarray:  # 0..65535 -> 0..255
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def _split(array: np.ndarray, profile: bytes | None) -> Raster:
     rgb = np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
     rgb = rgb if rgb.flags.writeable else rgb.copy()
@@ -96,8 +88,29 @@ def _split(array: np.ndarray, profile: bytes | None) -> Raster:
     return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha.copy(), profile)
 
 
+def fill_transparent(raster: Raster) -> Raster:
+    """Gives pixels that are wholly transparent the color of the nearest that is not.
+
+    What color they hide is chance, and would mix with their neighbors' wherever an image is resized or restored.
+    """
+    hidden = None if raster.alpha is None else raster.alpha == 0
+    if hidden is None or not hidden.any() or hidden.all():
+        return raster
+    from scipy import ndimage
+
+    rows, columns = ndimage.find_objects(hidden.view(np.uint8))[0]  # all of them, and one pixel around
+    window = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in (rows, columns))
+    nearest = ndimage.distance_transform_edt(hidden[window], return_distances=False, return_indices=True)
+    rgb = raster.rgb.copy()
+    rgb[window] = rgb[window][tuple(nearest)]
+    return replace(raster, rgb=rgb)
+
+
 def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") -> np.ndarray:
     """A mask as booleans: True where the image is at least half white and not transparent.
+
+    An image that is opaque but for the masked region, as some programs want it, is a mask too: there, True is where it
+    is transparent.
 
     Args:
         image: As for `to_raster`.
@@ -108,18 +121,48 @@ def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") 
         `[H, W]` bool.
 
     Raises:
-        ValueError: Its size is another, or nothing in it is white.
+        ValueError: Its size is another; it is a photo, or may mean two regions; or it marks nothing.
     """
     raster = to_raster(image, name)
-    white = raster.rgb.sum(-1, dtype=np.uint16)
-    if raster.alpha is not None:
-        white = white * (raster.alpha / 255)
-    mask = white >= 3 * 127.5
-    if mask.shape != tuple(size):
+    if raster.size != tuple(size):
         raise ValueError(
-            f"{name} must have the image's size {size[1]}x{size[0]}, got {mask.shape[1]}x{mask.shape[0]}. "
+            f"{name} must have the image's size {size[1]}x{size[0]}, got {raster.size[1]}x{raster.size[0]}. "
             "Resize it with NEAREST first."
         )
+    white = (raster.rgb.sum(-1, dtype=np.uint16) // 3).astype(np.uint8)
+    if raster.alpha is not None:
+        white = _marked_by_alpha(white, raster.alpha, name)
+    soft = _soft_share(white)
+    if soft > _MOST_SOFT:
+        raise ValueError(
+            f"{name} must be white where to restore and black elsewhere, but {soft:.0%} of it is neither, so it looks "
+            "like a photo. Give a mask, or make it black and white first."
+        )
+    mask = white >= 128
     if not mask.any():
         raise ValueError(f"{name} marks nothing: paint white what is to be restored.")
     return mask
+
+
+def _soft_share(white: np.ndarray) -> float:
+    return float(((white > _SOFT[0]) & (white < _SOFT[1])).mean()) if white.size else 0.0
+
+
+def _marked_by_alpha(white: np.ndarray, alpha: np.ndarray, name: str) -> np.ndarray:
+    """How much each pixel of a transparent mask is marked, 0..255: `[H, W]` uint8.
+
+    Args:
+        white: How white it is.
+        alpha: How opaque it is.
+        name: What errors call it.
+    """
+    opaque = white[alpha >= 128]
+    bright = (opaque >= 128).mean() if opaque.size else 1.0
+    if bright < _FEW or _soft_share(opaque) > _MOST_SOFT:  # black, or the image itself
+        return 255 - alpha
+    if bright <= 1 - _FEW:
+        raise ValueError(
+            f"{name} is black, white and transparent, so it may mean two regions. Make it opaque: white where to "
+            "restore, black elsewhere."
+        )
+    return (white.astype(np.uint16) * alpha // 255).astype(np.uint8)

@@ -11,6 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
+from textir_hf.models.bounds import CHANNELS, GENERATOR, LEVELS, check_bounds
 from textir_hf.models.casting import cast_kernels
 from textir_hf.models.layers import (
     DownConv2d,
@@ -20,6 +21,7 @@ from textir_hf.models.layers import (
     ToImage,
     scaled_leaky_relu,
 )
+from textir_hf.models.weights import CheckedWeights
 
 
 @dataclass
@@ -92,7 +94,7 @@ class StyleLevel(nn.Module):
         return x, self.to_image(x, codes[2], image)
 
 
-class TextIRGenerator(ModelMixin, ConfigMixin):
+class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     """The network of TextIR (Bai et al., 2023, Sec. 3.2), one class for every task.
 
     It is fully convolutional: any height and width that are multiples of `stride` work, though it was trained at
@@ -143,6 +145,11 @@ class TextIRGenerator(ModelMixin, ConfigMixin):
         face_template: tuple[tuple[float, float], ...] | None = None,
     ) -> None:
         super().__init__()
+        check_bounds(dict(locals()), GENERATOR)
+        if not (isinstance(channels, (list, tuple)) and LEVELS[0] <= len(channels) <= LEVELS[1]):
+            raise ValueError(f"channels must be a list of {LEVELS[0]} to {LEVELS[1]} widths, got {channels!r}.")
+        widths = {f"channels[{i}]": width for i, width in enumerate(channels)}
+        check_bounds(widths, dict.fromkeys(widths, CHANNELS))
         if strength_source not in ("input", "encoder", "embedding"):
             raise ValueError(f'strength_source must be "input", "encoder" or "embedding", got {strength_source!r}.')
         channels = tuple(channels)

@@ -6,8 +6,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textir_hf.models.bounds import RECENTERING, check_bounds
+from textir_hf.models.weights import CheckedWeights
 
-class TextRecentering(ModelMixin, ConfigMixin):
+
+class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
     """Moves text embeddings to where the image embeddings lie, closing CLIP's modality gap.
 
     Text and image embeddings of a contrastive encoder fill two separate cones (Liang et al., 2022), and a generator
@@ -22,6 +25,7 @@ class TextRecentering(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, embedding_dim: int = 512, scale: float = 1.0) -> None:
         super().__init__()
+        check_bounds({"embedding_dim": embedding_dim, "scale": scale}, RECENTERING)
         self.text_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
         self.image_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
 

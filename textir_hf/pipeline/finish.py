@@ -23,14 +23,16 @@ def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
         prepared: What was asked.
         task: The checkpoint's.
     """
-    source, mask = prepared.request.image, prepared.request.mask
+    source, mask = prepared.source, prepared.request.mask
     rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
     if mask is not None and rgb.shape == source.rgb.shape:
         rgb = np.where(mask[..., None], rgb, source.rgb)
     alpha = source.alpha
-    if alpha is not None and alpha.shape != rgb.shape[:2]:
+    if alpha is not None and task.degradation == "region":
+        alpha = np.where(mask, 255, alpha).astype(np.uint8)  # what is repainted is there
+    elif alpha is not None and alpha.shape != rgb.shape[:2]:
         alpha = to_array(resize(to_tensor(alpha[..., None]), rgb.shape[:2]))[..., 0]
-    return Raster(rgb, alpha, source.profile)
+    return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha, source.profile)
 
 
 def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, variant: int) -> dict:

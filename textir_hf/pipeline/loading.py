@@ -1,17 +1,21 @@
 """Where a checkpoint lies, how it is fetched, and why it cannot be loaded, in one sentence."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import torch
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from torch import nn
 
 from textir_hf.hub.download import download
 from textir_hf.models.embedding import CHECKPOINTS, load_encoder
+from textir_hf.models.encoder_files import check_tokenizer
+from textir_hf.models.weights import check_finite
+from textir_hf.pipeline.folder import check_task
 from textir_hf.tasks import embedded_checkpoints
 
 _VARIANT = re.compile(r"\.(\w+)(-\d{5}-of-\d{5})?\.safetensors$")  # as diffusers and transformers name files
@@ -32,7 +36,7 @@ def explained(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, AttributeError, ImportError, SafetensorError, HfHubHTTPError) as error:
+    except Exception as error:  # of the client, of two libraries, and of files that may hold anything
         raise CheckpointError(f"The checkpoint {name} cannot be loaded: {_reason(error)}") from error
 
 
@@ -88,18 +92,44 @@ def shared_encoder(index: dict, options: dict, dtype: torch.dtype) -> dict:
     return dict(zip(ENCODER_PARTS, load_encoder(index["encoder"], dtype, **download), strict=True))
 
 
+def check_loaded(pipe, options: dict) -> None:
+    """Checks what can be seen only once components are loaded.
+
+    Args:
+        pipe: The pipeline.
+        options: Of `TextIRPipeline.from_pretrained`; the encoder's components given there are not checked.
+
+    Raises:
+        ValueError: The network's channels are not its task's; the encoder's embeddings have another length, or its
+            weights are no finite numbers; or the tokenizer is another encoder's.
+    """
+    check_task(pipe.restorer.config)
+    if pipe.clip is None:
+        return
+    length, expected = pipe.clip.config.projection_dim, pipe.restorer.config.embedding_dim
+    if length != expected:
+        raise ValueError(f"its encoder embeds to {length} numbers, and its network takes {expected}")
+    if not options.get("clip"):
+        check_finite(pipe.clip, "clip")
+        check_tokenizer(pipe.tokenizer, pipe.clip.config)
+
+
 def _reason(error: Exception) -> str:
-    message = " ".join(str(error).split())
+    message = (" ".join(str(error).split()) or type(error).__name__)[:400]
+    if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+        return f"the Hub could not be reached or broke off ({message}). Look at the network, and load it again."
     if isinstance(error, SafetensorError) or "Unable to load weights" in message:
         return f"a file is damaged ({message}). Download it again: delete it, or give force_download=True."
-    if isinstance(error, (AttributeError, ImportError)) or "has no class" in message:
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return f"a config is no JSON ({message}). Download it again, or write it anew."
+    if isinstance(error, (AttributeError, ImportError)) or "newer version" in message:
         return f"it may be made for a newer version of textir_hf ({message}). Update with pip install -U textir-hf."
-    if "safetensors" in message and "no file named" in message:
+    if "no file named" in message and "safetensors" in message:
         return (
             f"it has no safetensors weights; pickles are not loaded ({message[:200]}). Save it as safetensors, or give "
             "variant= if they were saved with one."
         )
-    return f"{message[:400]}{'' if message.endswith('.') else '.'}"
+    return f"{message}{'' if message.endswith('.') else '.'}"
 
 
 def align(module: nn.Module) -> None:

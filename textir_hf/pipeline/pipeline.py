@@ -19,6 +19,7 @@ from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import condition, finish, loading, prepare
+from textir_hf.pipeline.folder import check_folder, check_options
 from textir_hf.pipeline.run import Run, forward, run_all, step_callback
 from textir_hf.tasks import Task, get_task
 
@@ -90,20 +91,22 @@ class TextIRPipeline(DiffusionPipeline):
             **kwargs: As in `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
 
         Raises:
-            CheckpointError: It is none of these; a component is missing, damaged, a pickle, or of a newer version; or
-                the Hub cannot be reached or refuses.
+            CheckpointError: It is none of these; a component is missing, damaged, a pickle, or of a newer version; its
+                weights do not fit or are no finite numbers; a file names code to run; or the Hub cannot be reached or
+                refuses.
         """
         name = str(pretrained_model_name_or_path)
         kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
-        kwargs.setdefault("use_safetensors", True)
         with loading.explained(name):
+            check_options(kwargs)
+            kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             folder = loading.locate(name, kwargs)
             index = cls.load_config(folder)
-            if index["_class_name"] != cls.__name__:
-                raise ValueError(f"it is a {index['_class_name']}")
             loading.check_variant(folder, kwargs.get("variant"))
+            check_folder(Path(folder), index, cls.__name__, kwargs)
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
             pipe = super().from_pretrained(folder, **kwargs)
+            loading.check_loaded(pipe, kwargs)
         pipe.register_to_config(_name_or_path=name)
         return pipe
 

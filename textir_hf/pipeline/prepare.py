@@ -11,7 +11,7 @@ from torch import Tensor
 from textir_hf.checks import check_beta, check_range
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.geometry import check_box
-from textir_hf.imaging.raster import Raster, to_mask, to_raster
+from textir_hf.imaging.raster import Raster, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.faces import frames_of
 from textir_hf.tasks import Task
 from textir_hf.tasks.base import Request
@@ -52,13 +52,15 @@ class Prepared:
     """All that was asked of one image.
 
     Args:
-        request: What the task needs to know.
+        source: The image as it was given.
+        request: What the task needs to know; transparent pixels of its image have their neighbors' color.
         prompt: Its sentences, or None.
         prompt_embeds: `[D]` in place of a prompt, or None.
         reference: The image that `beta` mixes with the text, if it is not the image itself.
         settings: What makes the result again, but for the checkpoint and the seed.
     """
 
+    source: Raster
     request: Request
     prompt: Prompt | None
     prompt_embeds: Tensor | None
@@ -221,7 +223,8 @@ def prepare(
     Raises:
         ValueError: Something does not fit the image, or the result would be too large.
     """
-    raster = to_raster(image)
+    source = to_raster(image)
+    raster = fill_transparent(source)
     name, mask = ("mask_image", mask_image) if region is None else ("region", region)
     mask = None if mask is None else to_mask(mask, raster.size, name)
     box = None if options.box is None else check_box(options.box, raster.size)
@@ -232,7 +235,7 @@ def prepare(
         )
     request = Request(raster, mask, box=box, frames=frames, **options.arguments)
     task.check_result_size(request, options.max_pixels)
-    reference = None if reference_image is None else to_raster(reference_image, "reference_image")
+    reference = None if reference_image is None else fill_transparent(to_raster(reference_image, "reference_image"))
     settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
     if options.faces is not None:
@@ -242,7 +245,7 @@ def prepare(
     for name, pixels in (("mask", mask), ("reference", None if reference is None else reference.rgb)):
         if pixels is not None:
             settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return Prepared(request, prompt, prompt_embeds, reference, settings)
+    return Prepared(source, request, prompt, prompt_embeds, reference, settings)
 
 
 def _words(prompt: Prompt | None) -> str | list[str] | None:

@@ -1,0 +1,420 @@
+"""The decoder: what files hold decides, and whatever is wrong with one becomes one sentence."""
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image, ImageOps
+
+from textir_hf.imaging import containers, decode
+from textir_hf.imaging.decode import decoding, open_image
+from textir_hf.imaging.profiles import srgb_profile, to_srgb
+
+FORMATS = {
+    "png": ("PNG", {}),
+    "jpeg": ("JPEG", {}),
+    "progressive": ("JPEG", {"progressive": True}),
+    "mpo": ("MPO", {}),
+    "webp": ("WEBP", {"lossless": True}),
+    "bmp": ("BMP", {}),
+    "tiff": ("TIFF", {}),
+    "lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "jpeg-tiff": ("TIFF", {"compression": "jpeg"}),
+    "avif": ("AVIF", {}),
+    "jp2": ("JPEG2000", {}),
+    "gif": ("GIF", {}),
+}
+EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
+
+
+def encode(image: Image.Image, kind: str = "png", **options) -> bytes:
+    buffer = io.BytesIO()
+    name, own = FORMATS[kind]
+    if kind == "mpo":
+        own = {"save_all": True, "append_images": [ImageOps.mirror(image)]}
+    image.save(buffer, name, **own | options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(mode: int, depth: int, size: tuple[int, int], rows: bytes, *chunks: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, mode, 0, 0, 0))
+    content = header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def icc(space: bytes, gamma: float, name: str = "", kind: bytes = b"mntr") -> bytes:
+    """A profile of sRGB's primaries, or of grays, whose values are powers of light."""
+
+    def fixed(*values: float) -> bytes:
+        return struct.pack(f">{len(values)}i", *(round(v * 65536) for v in values))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name) + 1) + name.encode() + bytes(79 + -len(name) % 4)}
+    tags[b"wtpt"] = b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249)
+    if space == b"RGB ":
+        primaries = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7139)
+        for channel, primary in zip("rgb", primaries, strict=True):
+            tags[f"{channel}XYZ".encode()] = b"XYZ " + bytes(4) + fixed(*primary)
+            tags[f"{channel}TRC".encode()] = curve
+    else:
+        tags[b"kTRC"] = curve
+    table, data, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for tag, content in tags.items():
+        table += tag + struct.pack(">II", start + len(data), len(content))
+        data += content
+    header = struct.pack(">I", start + len(data)) + bytes(4) + struct.pack(">I", 0x02100000) + kind + space + b"XYZ "
+    header += bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249) + bytes(48)
+    return header + table + data
+
+
+def exif(*entries: bytes) -> bytes:
+    """EXIF with entries of 12 bytes and 8 spare bytes at offset 200."""
+    head = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    return head.ljust(206, b"\0") + struct.pack("<ii", -1, 0)
+
+
+ORIENTATION = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+BAD_RATIONAL = struct.pack("<HHII", 0x9204, 10, 1, 200)
+
+
+def change(content: bytes, tag: int, value: int, index: int = 0) -> bytes:
+    """A little-endian TIFF with another value in one of its tags."""
+    content, start = bytearray(content), struct.unpack_from("<I", content, 4)[0]
+    for i in range(struct.unpack_from("<H", content, start)[0]):
+        place = start + 2 + 12 * i
+        number, kind, count = struct.unpack_from("<HHI", content, place)
+        if number == tag:
+            form = {3: "<H", 4: "<I"}[kind]
+            size = struct.calcsize(form)
+            place = place + 8 if size * count <= 4 else struct.unpack_from("<I", content, place + 8)[0]
+            struct.pack_into(form, content, place + index * size, value)
+    return bytes(content)
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    """Flipped, cut, repeated, removed and overwritten bytes, mostly near the start, where headers are."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        place = rng.randrange(min(len(data), rng.choice((64, 512, len(data)))))
+        how = rng.randrange(6)
+        if how == 0:
+            data[place] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            data[place : place + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", b"\0\0\xff\xff"))
+        elif how == 2:
+            del data[place : place + rng.randrange(1, 40)]
+        elif how == 3:
+            data[place:place] = data[place : place + rng.randrange(1, 200)]
+        elif how == 4:
+            data[place : place + 8] = rng.randbytes(8)
+        else:
+            del data[max(place, 16) :]
+        data = data or bytearray(1)
+    return bytes(data)
+
+
+def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
+    rng, kinds, image = random.Random(20), list(FORMATS), picture(48, 40)
+    tagged = {"icc_profile": icc(b"RGB ", 1.8), "exif": exif(ORIENTATION, BAD_RATIONAL), "dpi": (300, 300)}
+    plain = {kind: encode(image, kind) for kind in kinds}
+    rich = {kind: encode(image, kind, **tagged) for kind in ("png", "jpeg", "webp")}
+    decoded = refused = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pytest would turn the decoder's and Pillow's own into errors
+        for number in range(300):
+            kind = kinds[number % len(kinds)]
+            content = mutate(rng.choice((plain[kind], rich.get(kind, plain[kind]))), rng)
+            try:
+                result = open_image(content, name=f"file {number}")
+            except ValueError as error:
+                assert str(error).startswith(f"file {number} ") and str(error).endswith("."), error
+                refused += 1
+            else:
+                assert result.mode in ("RGB", "RGBA") and max(result.size) <= decode.MAX_SIDE
+                decoded += 1
+    assert decoded > 30 and refused > 100
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_known_by_its_content(kind, tmp_path):
+    (tmp_path / "image.txt").write_bytes(encode(picture(), kind))
+    image = open_image(tmp_path / "image.txt")
+    error = np.abs(np.asarray(image).astype(int) - np.asarray(picture()))
+    assert image.mode == "RGB" and image.size == (40, 36)
+    assert error.max() == 0 if kind in EXACT else error.mean() < 12
+
+
+@pytest.mark.parametrize("name", ["EPS", "PPM", "TGA", "ICO", "PCX", "SGI", "PDF", "DDS", "IM"])
+def test_other_formats_are_refused_under_any_name(name, tmp_path):
+    picture().save(tmp_path / "other", name)
+    (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
+    with pytest.raises(ValueError, match=r"image\.png is no image of a known format"):
+        open_image(tmp_path / "image.png")
+
+
+ERRORS = [
+    MemoryError(),
+    RuntimeError("codec"),
+    struct.error("unpack"),
+    Image.DecompressionBombError("bomb"),
+    KeyError(271),
+    IndexError("range"),
+    TypeError("None"),
+    AttributeError("no attribute"),
+    ZeroDivisionError("by zero"),
+    OverflowError("int"),
+    AssertionError(),
+    RecursionError("depth"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "byte"),
+    OSError("broken"),
+    EOFError(),
+    SyntaxError("not a file"),
+    zlib.error("-3"),
+    NotImplementedError("mode"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_whatever_a_codec_raises_names_the_file_and_the_remedy(error):
+    with pytest.raises(ValueError, match=r"^a\.png (cannot be decoded|needs more memory).*(save it anew|Shrink)"):  # noqa: SIM117
+        with decoding("a.png"):
+            raise error
+
+
+def test_an_interrupt_is_no_fault_of_the_file():
+    with pytest.raises(KeyboardInterrupt), decoding("a.png"):
+        raise KeyboardInterrupt
+
+
+def test_what_is_no_readable_file_is_said(tmp_path, monkeypatch):
+    for path in (tmp_path, tmp_path / "missing.png"):
+        with pytest.raises(ValueError, match=r"is no file\. Give the path"):
+            open_image(path)
+    with pytest.raises(ValueError, match="cannot be read: file name too long"):
+        open_image(tmp_path / ("a" * 300 + ".png"))
+    (tmp_path / "image.png").write_bytes(encode(picture()))
+    monkeypatch.setattr(decode, "MAX_BYTES", 1_000)
+    with pytest.raises(ValueError, match="more than 0 MB"):
+        open_image(tmp_path / "image.png")
+    with pytest.raises(ValueError, match=r"^The image is no image of a known format"):
+        open_image(b"")
+
+
+@pytest.mark.parametrize("size", [(99_999_999, 1), (1, 2**31 - 1), (200_000, 200_000), (10_001, 10_000)])
+def test_giant_sizes_are_refused_on_the_header(size):
+    with pytest.raises(ValueError, match=rf"has {size[0]}x{size[1]} pixels"):
+        open_image(png(0, 8, size, b""))
+
+
+def test_files_of_endless_parts_are_refused(monkeypatch):
+    monkeypatch.setattr(containers, "MAX_PARTS", 1000)
+    image, note = picture(), chunk(b"tEXt", b"a\0b")
+    assert open_image(png(0, 8, (2, 1), b"\0ab", note * 500)).size == (2, 1)
+    with pytest.raises(ValueError, match="has more than 1000 chunks"):
+        open_image(png(0, 8, (2, 1), b"\0ab", note * 1000))
+    content = encode(image, "jpeg")
+    with pytest.raises(ValueError, match="has more than 1000 chunks"):
+        open_image(content[:2] + b"\xff\xfe\0\2" * 1000 + content[2:])
+    with pytest.raises(ValueError, match="has more than 1000 strips"):
+        open_image(encode(picture(4, 1200), "lzw", tiffinfo={278: 1}))
+    with pytest.raises(ValueError, match=r"Too much memory used in text chunks|MAX_TEXT"):
+        open_image(png(0, 8, (2, 1), b"\0ab", chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))))
+
+
+def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
+    content = encode(picture(), "progressive")
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(containers, "MAX_SCAN_PIXELS", 40 * 36 * 40)
+    assert open_image(content[:-2] + 20 * scan + content[-2:]).size == (40, 36)
+    with pytest.raises(ValueError, match=r"has \d+ scans, too many for 40x36 pixels"):
+        open_image(content[:-2] + 60 * scan + content[-2:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"), [("tiff", "pages"), ("gif", "frames"), ("webp", "frames"), ("avif", "frames")]
+)
+def test_several_pages_are_counted_and_refused(kind, unit):
+    for count, number in ((2, "2"), (5, "5")):
+        others = [picture(seed=s) for s in range(1, count)]
+        with pytest.raises(ValueError, match=f"has {number} {unit}, and one image is expected"):
+            open_image(encode(picture(), kind, save_all=True, append_images=others))
+    assert open_image(encode(picture(), kind, save_all=True)).size == (40, 36)
+
+
+def test_counting_pages_ends():
+    small = [Image.new("L", (2, 2), i) for i in range(150)]
+    for kind, unit in (("tiff", "pages"), ("gif", "frames")):
+        with pytest.raises(ValueError, match=f"has more than 100 {unit}"):
+            open_image(encode(small[0], kind, save_all=True, append_images=small[1:]))
+
+
+def test_the_first_frame_of_an_mpo_is_the_photo():
+    image = np.asarray(open_image(encode(picture(), "mpo"))).astype(int)
+    assert np.abs(image - np.asarray(picture())).mean() < 5 < np.abs(image[:, ::-1] - np.asarray(picture())).mean()
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
+    content = encode(picture(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
+    assert open_image(content).size == (64, 64)
+    with pytest.raises(ValueError, match="holds 4 of its 8 strips"):
+        open_image(change(content, 257, 128))
+    with pytest.raises(ValueError, match="holds 3 of its 4 strips"):
+        open_image(change(content, 273, 0, index=2))
+    for damaged in (content[:-40], change(content, 273, len(content) - 20, index=1), change(content, 278, 32)):
+        with pytest.raises(ValueError, match=r"The image (cannot be decoded|holds)"):
+            open_image(damaged)
+    if compression != "raw":
+        with pytest.raises(ValueError, match=r"The image (cannot be decoded|holds a damaged strip)"):
+            open_image(change(content, 279, 40, index=1))
+
+
+def test_a_tiff_of_planes_and_of_tiles_needs_all_of_them():
+    planes = encode(Image.new("L", (4, 12)), "tiff", tiffinfo={278: 4})
+    planes = change(planes, 257, 4)
+    assert open_image(planes).size == (4, 4)
+    tags = {256: 32, 257: 40, 259: 1, 322: 16, 323: 16, 324: (8, 8, 8, 8, 8, 0), 325: (1,) * 6}
+    with pytest.raises(containers.UnfitImage, match="holds 5 of its 6 strips"):
+        containers._check_tiff(tags, b"")
+    with pytest.raises(containers.UnfitImage, match="holds 6 of its 18 strips"):
+        containers._check_tiff(tags | {324: (8,) * 6, 284: 2, 277: 3}, b"")
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])
+def test_tiffs_whose_damages_go_unnoticed_are_refused(compression):
+    image = picture() if compression == "lzma" else picture().convert("1")
+    with pytest.raises(ValueError, match=r"is a TIFF of compression .* Save it with LZW"):
+        open_image(encode(image, "tiff", compression=compression))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright_and_said_no_more(kind, orientation):
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = orientation, "camera"
+    content = encode(picture(), kind, exif=tags)
+    image = open_image(content)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.asarray(image), np.asarray(expected.convert("RGB")))
+    kept = Image.Exif()
+    kept.load(image.info.get("exif", b""))
+    assert kept.get(0x0112, 1) == 1 and kept.get(0x010F) == (None if kind == "tiff" else "camera")
+
+
+def test_broken_exif_is_left_out_with_a_warning_and_its_orientation_kept():
+    content = encode(picture(), "jpeg", exif=exif(ORIENTATION, BAD_RATIONAL))
+    with pytest.warns(UserWarning, match=r"photo\.jpg has damaged EXIF data"):
+        image = open_image(content, name="photo.jpg")
+    assert image.size == (36, 40) and "exif" not in image.info
+    with pytest.warns(UserWarning, match="damaged EXIF data"):
+        image = open_image(encode(picture(), "jpeg", exif=b"Exif\0\0garbage"))
+    assert image.size == (40, 36) and "exif" not in image.info
+
+
+def test_resolution_is_kept_where_it_is_one():
+    assert open_image(encode(picture(), "jpeg", dpi=(300, 200))).info["dpi"] == (300, 200)
+    flat = picture()
+    flat.info["dpi"] = (float("nan"), 0)
+    assert "dpi" not in to_srgb(flat).info
+
+
+def test_a_profile_is_what_it_does_and_not_its_name():
+    linear = Image.fromarray(np.linspace(0, 255, 36 * 40 * 3).reshape(36, 40, 3).round().astype(np.uint8))
+    results = [open_image(encode(linear, icc_profile=icc(b"RGB ", 1.0, n))) for n in ("sRGB built-in", "linear", "")]
+    assert all(np.array_equal(np.asarray(results[0]), np.asarray(r)) for r in results)
+    assert results[0].info["icc_profile"] == srgb_profile()
+    x = np.asarray(linear) / 255
+    expected = np.where(x > 0.0031308, 1.055 * x ** (1 / 2.4) - 0.055, 12.92 * x) * 255
+    assert np.abs(np.asarray(results[0]) - expected).max() < 3
+    same = open_image(encode(linear, icc_profile=srgb_profile()))
+    assert np.array_equal(np.asarray(same), np.asarray(linear))
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "message"),
+    [
+        ("L", icc(b"RGB ", 1.8), "is for RGB colors, not for the image's mode L"),
+        ("RGB", icc(b"GRAY", 1.8), "is for GRAY colors, not for the image's mode RGB"),
+        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "is of class link, which describes no image"),
+        ("RGB", icc(b"RGB ", 1.8)[:-40], "is cut short"),
+        ("RGB", icc(b"RGB ", 1.8)[:60], "is cut short"),
+        ("RGB", icc(b"RGB ", 1.8)[:4] + bytes(500), "is damaged"),
+        ("RGB", icc(b"RGB ", 1.8).replace(b"curv", b"none"), "is damaged"),
+    ],
+)
+def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, message):
+    image = picture().convert(mode)
+    with pytest.warns(UserWarning, match=rf"file 7 has a color profile that ({message})\. It was ignored"):
+        result = open_image(encode(image, icc_profile=profile), name="file 7")
+    assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
+
+
+def test_a_profile_of_which_a_part_is_missing_is_ignored_with_a_warning():
+    content = encode(picture(), "jpeg", icc_profile=icc(b"RGB ", 1.0))
+    place = content.index(b"ICC_PROFILE\0") + 13
+    with pytest.warns(UserWarning, match="color profile that is cut short"):
+        open_image(content[:place] + b"\2" + content[place + 1 :])
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1"])
+def test_profiles_are_converted_in_every_mode(mode):
+    image = picture().convert("LA" if mode == "LA" else mode)
+    gray = mode in ("L", "LA", "1")
+    kind = "tiff" if mode == "CMYK" else "png"
+    if mode == "CMYK":
+        with pytest.warns(UserWarning, match="is for RGB colors, not for the image's mode CMYK"):
+            open_image(encode(image, kind, icc_profile=icc(b"RGB ", 1.0)))
+        return
+    result = open_image(encode(image, kind, icc_profile=icc(b"GRAY" if gray else b"RGB ", 1.0)))
+    plain = np.asarray(image.convert("RGB"))
+    assert result.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+    brighter = np.asarray(result)[..., :3].astype(int) - plain
+    assert brighter.min() >= -1 and (brighter.max() > 20 or mode == "1")
+
+
+@pytest.mark.parametrize("profile", [None, icc(b"GRAY", 1.0), icc(b"GRAY", 1.8), icc(b"GRAY", 2.2)])
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_sixteen_bits_of_gray_become_what_eight_become(kind, profile):
+    levels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    options = {} if profile is None else {"icc_profile": profile}
+    eight = open_image(encode(Image.fromarray(levels), kind, **options))
+    sixteen = open_image(encode(Image.fromarray(levels.astype(np.uint16) * 257), kind, **options))
+    assert eight.info.keys() == sixteen.info.keys()
+    assert np.abs(np.asarray(eight).astype(int) - np.asarray(sixteen)).max() <= 1
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_the_one_transparent_color_is_kept_at_every_depth(depth):
+    top = 2**depth - 1
+    row = struct.pack(">2H", top, 1) if depth == 16 else bytes([top, 1] if depth == 8 else [top << (8 - depth)])
+    image = open_image(png(0, depth, (2, 1), b"\0" + row, chunk(b"tRNS", struct.pack(">H", top))))
+    assert image.mode == "RGBA" and list(image.getchannel("A").tobytes()) == [0, 255]
+    if depth >= 8:
+        form = ">6H" if depth == 16 else ">6B"
+        row = struct.pack(form, top, 0, top, 0, top, 0)
+        image = open_image(png(2, depth, (2, 1), b"\0" + row, chunk(b"tRNS", struct.pack(">3H", top, 0, top))))
+        assert list(image.getchannel("A").tobytes()) == [0, 255]
+
+
+def test_thirty_two_bits_are_refused():
+    with pytest.raises(ValueError, match='must have 8 or 16 bits a channel, got mode "F"'):
+        open_image(encode(Image.new("F", (4, 4)), "tiff"))
+    with pytest.raises(ValueError, match="got values of 70000 to 70000"):
+        open_image(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff"))
+
+
+def test_decoding_needs_no_network_library():
+    code = "import sys; import textir_hf.imaging.files; assert not {'torch', 'diffusers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,117 @@
+"""The one decoder: an image file, by its content, to upright 8-bit sRGB; every failure is one sentence."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts
+from textir_hf.imaging.profiles import to_srgb
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
+MAX_PIXELS = 100_000_000
+MAX_SIDE = 100_000
+MAX_BYTES = 1_000_000_000
+
+_OPENING = threading.Lock()
+
+
+def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
+    """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
+
+    The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. Broken EXIF and
+    color profiles that do not fit are left out, with a warning.
+
+    Args:
+        source: The file's path, or its content.
+        max_pixels: Larger images are refused, on their header alone.
+        name: What errors call the image; the path if left out.
+
+    Returns:
+        An image of mode "RGB", or "RGBA" where the file has transparency. Its `info` holds what can be written again:
+        `exif` with orientation 1, `dpi`, the sRGB `icc_profile` if there was a profile, and `textir`.
+
+    Raises:
+        ValueError: The file is missing, unreadable, no image, of another format, of several pages, too large, or
+            cannot be decoded to its end.
+    """
+    if name is None:
+        name = "The image" if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else _read(Path(source), name)
+    with decoding(name):
+        check_parts(content)
+        with _open_header(content) as image:
+            _check_size(image, max_pixels)
+            check_opened(image, content)
+            image.load()
+            _mend_transparency(image, content)
+            return to_srgb(image, name)
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        if not path.is_file():
+            raise ValueError(f"{name} is no file. Give the path of an image.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turns whatever a codec raises into one kind of error.
+
+    Args:
+        name: What the error calls the image.
+
+    Raises:
+        ValueError: Anything was raised.
+    """
+    try:
+        yield
+    except UnfitImage as error:
+        raise ValueError(f"{name} {error}") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} is no image of a known format ({', '.join(FORMATS)}), or its header is damaged. Convert it to PNG."
+        ) from error
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
+    except Exception as error:  # codecs raise whatever their parsers stumble over
+        reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+        raise ValueError(f"{name} cannot be decoded ({reason}). It may be damaged: save it anew as PNG.") from error
+
+
+def _open_header(content: bytes) -> Image.Image:
+    """Opens without Pillow's own limit, which only warns up to twice its value; `_check_size` has others."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnfitImage(
+            f"has {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Shrink it, or raise max_pixels."
+        )
+    if max(width, height) > MAX_SIDE:
+        raise UnfitImage(f"has {width}x{height} pixels, and a side may have {MAX_SIDE}. Crop it.")
+
+
+def _mend_transparency(image: Image.Image, content: bytes) -> None:
+    """Brings a PNG's transparent color to the depth that its pixels were decoded to."""
+    key = image.info.get("transparency")
+    depth = content[24] if image.format == "PNG" else 8
+    if image.mode == "L" and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16 and key is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in key)

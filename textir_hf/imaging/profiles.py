@@ -1,0 +1,171 @@
+"""Any PIL image to upright 8-bit sRGB: its EXIF orientation, its transparency, its bits, its color profile."""
+
+import io
+import math
+import warnings
+from functools import cache, lru_cache
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+from textir_hf.imaging.containers import UnfitImage
+
+_KEPT = ("dpi", "exif", "icc_profile", "textir")  # of `Image.info`: what a result can carry on
+_SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
+_CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
+_TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
+    """Upright, 8 bits a channel, with the colors of an embedded profile converted to sRGB; the profile is then sRGB's.
+
+    Colors under a profile that means sRGB, whatever its name, stay as they are.
+
+    Args:
+        image: Of any mode with 8 or 16 bits a channel.
+        name: What warnings call it.
+
+    Returns:
+        A new image of mode "RGB", or "RGBA" if `image` has transparency.
+
+    Raises:
+        UnfitImage: Its channels have more than 16 bits.
+    """
+    image = _upright(image, name)
+    info = {key: image.info[key] for key in _KEPT if image.info.get(key)}
+    if "dpi" in info and not all(math.isfinite(value) and value > 0 for value in info["dpi"]):
+        del info["dpi"]
+    alpha, color = _alpha(image), _without_alpha(image)
+    if "icc_profile" in image.info:
+        color, info["icc_profile"] = _convert(color, image.info["icc_profile"], name)
+    if color.mode == "LAB":
+        color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB")
+    if color.mode == "I;16":
+        color = Image.fromarray(to_8_bits(np.asarray(color)))
+    color = color.convert("RGB")  # a new image, whatever the mode
+    if alpha is not None:
+        color.putalpha(alpha)
+    color.info = {key: value for key, value in info.items() if value}
+    return color
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """Turned as its EXIF says, which then says so no more; EXIF that cannot be read or written is left out."""
+    orientation, exif = 1, image.info.get("exif")
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF's, XMP's and a PNG's text too
+        if exif:
+            tags = Image.Exif()  # its own: what `getexif` returns belongs to the image
+            tags.load(exif)
+            if orientation in _TURNS:
+                tags[ExifTags.Base.Orientation] = 1
+            written = tags.tobytes()
+            exif = written if orientation in _TURNS else exif
+    except Exception as error:  # its parser raises whatever it stumbles over
+        exif = None
+        reason = " ".join(str(error).split())[:100]
+        warnings.warn(f"{name} has damaged EXIF data, which were left out ({reason}).", stacklevel=2)
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+    if exif != image.info.get("exif"):
+        image = image.copy()
+        image.info["exif"] = exif
+    return image
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    if image.mode in ("LA", "La", "PA", "P", "RGBA", "RGBa"):
+        image = image if image.mode in ("LA", "RGBA") or not image.has_transparency_data else image.convert("RGBA")
+        return image.getchannel("A") if image.has_transparency_data else None
+    key = image.info.get("transparency")  # the one color that is transparent
+    if key is None:
+        return None
+    differs = np.asarray(image.convert("L") if image.mode == "1" else image) != np.asarray(key)
+    differs = differs.any(-1) if differs.ndim == 3 else differs
+    return Image.fromarray(np.where(differs, 255, 0).astype(np.uint8))
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """In one of the modes that color profiles know: "L", "I;16", "RGB", "CMYK" or "LAB"."""
+    if image.mode == "F":
+        raise UnfitImage('must have 8 or 16 bits a channel, got mode "F". Convert it to "RGB" first.')
+    if image.mode.startswith("I"):
+        array = np.asarray(image)
+        if array.min() < 0 or array.max() > 65535:
+            raise UnfitImage(
+                f"must have 8 or 16 bits a channel, got values of {array.min()} to {array.max()}. Convert it first."
+            )
+        return Image.fromarray(array.astype(np.uint16))
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    return image if image.mode in _SPACES else image.convert("RGB")
+
+
+def to_8_bits(array: np.ndarray) -> np.ndarray:
+    """0..65535 to 0..255, uint8, rounded."""
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _convert(image: Image.Image, profile: bytes | None, name: str) -> tuple[Image.Image, bytes | None]:
+    """Colors from a profile to sRGB, and sRGB's profile; the image as it is and None where the profile is no use."""
+    try:
+        transform = _transform(profile or b"", image.mode)
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=3)
+        return image, None
+    return (image if transform is None else transform.apply(image)), srgb_profile()
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a profile to sRGB; None if that changes nothing.
+
+    Raises:
+        ValueError: The profile is cut, or is for another mode.
+    """
+    if len(profile) < 128 or int.from_bytes(profile[:4], "big") > len(profile):
+        raise ValueError("is cut short")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ValueError("is damaged") from error
+    space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()
+    if space != _SPACES[mode]:
+        raise ValueError(f"is for {space} colors, not for the image's mode {mode}")
+    if kind not in _CLASSES:
+        raise ValueError(f"is of class {kind}, which describes no image")
+    try:
+        transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
+        return None if mode in ("RGB", "L") and _changes_nothing(transform, mode) else transform
+    except ImageCms.PyCMSError as error:
+        raise ValueError("is damaged") from error
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether all grays, and 512 colors, come out of the conversion as they were."""
+    levels = np.arange(256, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(*[levels[::32]] * 3), -1).reshape(-1, 3)
+    probe = np.concatenate([levels[:, None].repeat(3, 1), colors]) if mode == "RGB" else levels[:, None]
+    image = Image.fromarray(probe[None].squeeze(-1) if mode == "L" else probe[None])
+    converted = np.asarray(transform.apply(image))
+    return np.abs(converted.astype(int) - probe[None]).max() <= _TOLERANCE
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@cache
+def srgb_profile() -> bytes:
+    """The sRGB profile, as it stands in a file."""
+    return _srgb().tobytes()
