@@ -1,4 +1,4 @@
-.PHONY: install test lint demo benchmark cards results docs pages figures
+.PHONY: install test lint types demo benchmark cards results docs pages figures
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -27,7 +27,7 @@ results:
 	python -m model_cards.results
 
 docs:
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 pages:
 	python -m docs.pages

@@ -11,7 +11,13 @@ PATH = Path(__file__).parent / "images" / "architecture.svg"
 _LEVELS = (("0", 150), ("1", 105), ("l−1", 75), ("l", 54))  # name and drawn width, full size first
 _TOP, _STEP, _HEIGHT = 190, 95, 44
 _ENCODER, _FUSION, _GENERATOR, _IMAGE = 200, 430, 660, 890  # centers of the columns
-_COLORS = {"encoder": "#dbe9f6", "generator": "#fde2c8", "condition": "#e2f0d9", "strength": "#f6dbe6", "plain": "#ffffff"}
+_COLORS = {
+    "encoder": "#dbe9f6",
+    "generator": "#fde2c8",
+    "condition": "#e2f0d9",
+    "strength": "#f6dbe6",
+    "plain": "#ffffff",
+}
 _STYLE = """text { font: 14px sans-serif; fill: #222; text-anchor: middle; dominant-baseline: central }
 .small { font-size: 12px; fill: #444 } .note { font-size: 12px; fill: #444; text-anchor: start }
 rect, circle { stroke: #444; stroke-width: 1.2 }
@@ -42,7 +48,9 @@ def _y(level: int) -> int:
 
 def _box(x: int, y: int, width: int, text: str, color: str, height: int = _HEIGHT) -> str:
     fill = _COLORS[color]
-    shape = f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="5" fill="{fill}"/>'
+    shape = (
+        f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="5" fill="{fill}"/>'
+    )
     return f"{shape}{_text(x, y, text)}"
 
 
@@ -105,7 +113,10 @@ def _generator() -> list[str]:
 
 def _condition() -> list[str]:
     """The sentence, whose embedding styles every convolution of the generator."""
-    parts = [_box(_FUSION, 75, 150, "sentence", "plain"), _box(_GENERATOR, 75, 190, "c = E_T(text), Eq. 1", "condition")]
+    parts = [
+        _box(_FUSION, 75, 150, "sentence", "plain"),
+        _box(_GENERATOR, 75, 190, "c = E_T(text), Eq. 1", "condition"),
+    ]
     parts += [_arrow((_FUSION + 75, 75), (_GENERATOR - 95, 75), kind="condition")]
     bus = _GENERATOR + 105
     parts += [_arrow((_GENERATOR + 95, 75), (bus, 75), (bus, _y(0)), (_GENERATOR + 75, _y(0)), kind="condition")]
@@ -122,7 +133,9 @@ def _strength() -> list[str]:
     parts = [_box(_FUSION, y, 330, "s → MLP → α: weights of every channel, Eq. 4", "strength", 34)]
     for level in range(len(_LEVELS)):
         below = _y(level) + 30
-        parts.append(_arrow((_FUSION - 45, y - 17), (_FUSION - 45, below), (_FUSION - 12, _y(level) + 12), kind="strength"))
+        parts.append(
+            _arrow((_FUSION - 45, y - 17), (_FUSION - 45, below), (_FUSION - 12, _y(level) + 12), kind="strength")
+        )
     return parts
 
 

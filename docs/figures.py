@@ -53,9 +53,10 @@ def draw_tasks() -> Image.Image:
     masked = face.copy()
     masked.paste(_GRAY, _MASK)
     small, gray = face.resize((8, 8), Image.Resampling.BICUBIC), color.convert("L")
+    hair = ("a woman with blond hair", "a man with black hair")
     cases = (
-        ("inpainting", ("masked", masked), ("a woman with bangs", "a man with black hair"), face, {"mask_image": mask}),
-        ("super-resolution", ("8x8 pixels", small), ("a woman with blond hair", "a man with black hair"), small, {"scale": 16}),
+        ("inpainting", ("masked", masked), ("a woman with bangs", hair[1]), face, {"mask_image": mask}),
+        ("super-resolution", ("8x8 pixels", small), hair, small, {"scale": 16}),
         ("colorization", ("gray", gray), ("a red cup", "a blue cup"), gray, {}),
     )
     rows = []
@@ -83,10 +84,8 @@ def draw_beta() -> Image.Image:
 
 def draw_strength() -> Image.Image:
     """The factor against the strength: Figure 8 of the paper."""
-    strengths = (None, 0, 0.25, 0.5, 0.75, 1)
-    return sweep(
-        _load("super-resolution"), astronaut(), ["a man with black hair"], strengths=strengths, factors=(8, 16), cell=128
-    )
+    axes = {"strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
+    return sweep(_load("super-resolution"), astronaut(), ["a man with black hair"], **axes, cell=128)
 
 
 def _load(task: str) -> TextIRPipeline:

@@ -1,4 +1,4 @@
-"""Writes what the documentation takes from the code: tables of the README, the module tree, the command reference.
+"""Writes what the documentation takes from the code: tables of the README, the module tree, commands and flags.
 
 python -m docs.pages          # or: make pages
 python -m docs.pages --check  # fails if a page differs from what would be written
@@ -7,6 +7,7 @@ python -m docs.pages --check  # fails if a page differs from what would be writt
 import argparse
 import ast
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from model_cards.make import REPORTS, write
@@ -14,10 +15,13 @@ from model_cards.results import HEADLINES, RIGHT_PROMPT, best_baseline, readme_t
 from textir_hf.cli.main import build_parser
 from textir_hf.evaluation.tables import read_tables
 from textir_hf.tasks import TASKS
+from training.config import GROUPS, TrainingConfig
+from training.presets import PRESETS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 COMMANDS = HERE / "reference" / "commands.md"
+TRAINING = HERE / "reference" / "training.md"
 _INPUTS = {"mask_image": "image and mask, white = repaint", "scale": "small image and a factor", None: "gray image"}
 _PACKAGES = ("textir_hf", "training")
 
@@ -26,9 +30,8 @@ def pages() -> dict[Path, str]:
     """The texts of all pages, by their files."""
     readme, architecture = ROOT / "README.md", HERE / "architecture.md"
     parts = {readme: {"tasks": task_table(), "results": readme_table()}, architecture: {"modules": module_tree()}}
-    return {path: replaced(path.read_text(encoding="utf-8"), texts) for path, texts in parts.items()} | {
-        COMMANDS: command_page()
-    }
+    marked = {path: replaced(path.read_text(encoding="utf-8"), texts) for path, texts in parts.items()}
+    return marked | {COMMANDS: command_page(), TRAINING: training_page()}
 
 
 def replaced(page: str, texts: dict[str, str]) -> str:
@@ -107,6 +110,33 @@ def _argument_table(parser: argparse.ArgumentParser) -> str:
         text = (action.help or "") % (vars(action) | {"prog": parser.prog})
         meaning = "; ".join(part for part in (text, values, required) if part)
         lines.append(f"| {names} | {meaning.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def training_page() -> str:
+    """Every flag of the trainer, and what each preset sets."""
+    parts = ["<!-- Written by `make pages`. Do not edit. -->", "# Training"]
+    parts.append(
+        "`accelerate launch -m training.train` takes these flags. Defaults are the paper's; a preset changes some."
+    )
+    for name, kind in GROUPS.items():
+        lines = ["| flag | default | meaning |", "|---|---|---|"]
+        for option in fields(kind):
+            default = option.default_factory() if option.default is MISSING else option.default
+            value = " ".join(map(str, default)) if isinstance(default, list) else default
+            shown = "" if value in (None, "") else f"`{value}`"
+            lines.append(f"| `--{option.name.replace('_', '-')}` | {shown} | {option.metadata['help']} |")
+        parts += [f"## {name.capitalize()}", "\n".join(lines)]
+    return "\n\n".join([*parts, "## Presets", _preset_table()]) + "\n"
+
+
+def _preset_table() -> str:
+    default, lines = TrainingConfig().flat(), ["| preset | source | flags |", "|---|---|---|"]
+    for name, preset in PRESETS.items():
+        changed = {key: value for key, value in preset.flat().items() if value != default[key]}
+        texts = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in changed.items()}
+        flags = " ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in texts.items())
+        lines.append(f"| `{name}` | {preset.source} | {flags} |")
     return "\n".join(lines)
 
 
