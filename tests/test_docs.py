@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDES = [README, ROOT / "docs/quickstart.md", *sorted((ROOT / "docs/guides").glob("*.md")), ROOT / "docs/train.md"]
 REFERENCE = "\n".join(path.read_text() for path in sorted((ROOT / "docs/reference").glob("*.md")))
-_BLOCK = re.compile(r'^```(python|shell)(?: title="([^"]*)")?\n(.*?)^```|^( {4}\S[^\n]*(?:\\\n[^\n]*)*)$', re.M | re.S)
+_BLOCK = re.compile(r'^```(python|shell)(?: title="([^"]*)")?\n(.*?)^```|^( {4}\S(?:[^\n]*\\\n)*[^\n]*)$', re.M | re.S)
 _TINY = (
     "--holdout 2 --validation-images 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
     "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --validation-steps 2 --dataloader-num-workers 0"
