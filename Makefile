@@ -1,4 +1,4 @@
-.PHONY: install test lint types demo benchmark cards results
+.PHONY: install test lint types demo benchmark cards results docs pages figures
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -25,3 +25,12 @@ cards:
 
 results:
 	python -m model_cards.results
+
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+pages:
+	python -m docs.pages
+
+figures:
+	python -m docs.figures

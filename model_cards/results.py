@@ -13,12 +13,12 @@ from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import Table, format_cell, markdown, read_tables
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-_HEADLINES = {  # checkpoint: the table that stands for it, and the preset whose published figures it is near to
+HEADLINES = {  # checkpoint: the table that stands for it, and the preset whose published figures it is near to
     "textir-mini-inpainting": ("irregular masks", "table-1"),
     "textir-mini-super-resolution": ("16x", "table-3"),
     "textir-mini-colorization": ("colors", "table-2"),
 }
-_RIGHT_PROMPT = "ours, right prompt"
+RIGHT_PROMPT = "ours, right prompt"
 _OWN_METHOD = "TextIR, published"
 _COLUMNS = ("PSNR (dB)", "SSIM", "LPIPS")
 _INTRODUCTION = """<!-- Written by `make results` from model_cards/results. Do not edit. -->
@@ -54,11 +54,11 @@ def figures() -> set[str]:
 def readme_table() -> str:
     """Three rows a task: ours, the best baseline by LPIPS, and the paper's figure on data of its own."""
     lines = [f"| task | method | images | {' | '.join(_COLUMNS)} |", f"|{'---|' * (3 + len(_COLUMNS))}"]
-    for name, (title, preset) in _HEADLINES.items():
+    for name, (title, preset) in HEADLINES.items():
         table = next(t for t in read_tables(REPORTS / f"{name}.json") if t.title.startswith(title))
         task, published = PRESETS[name].task, PRESETS[preset]
         baseline = best_baseline(table)
-        for method, label in ((_RIGHT_PROMPT, f"`{name}`"), (baseline, baseline)):
+        for method, label in ((RIGHT_PROMPT, f"`{name}`"), (baseline, baseline)):
             cells = dict(zip(table.columns, table.rows[method], strict=True))
             figures = [format_cell(cells[column], table.digits) for column in _COLUMNS]
             lines.append(f"| {task} | {label} | {PRESETS[name].title}, {table.title} | {' | '.join(figures)} |")

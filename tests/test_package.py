@@ -1,7 +1,5 @@
-"""What users rely on: the public names, the README's commands, light imports, the demo."""
+"""What users rely on: the public names, light imports, the demo."""
 
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 import textir_hf
-from textir_hf.cli.main import build_parser, main
+from textir_hf.cli.main import main
 from textir_hf.imaging.files import open_image
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
 
 
 def test_public_names():
@@ -41,26 +38,8 @@ def test_imports_stay_light():
     assert result.stdout.strip() == "[]"
 
 
-def test_the_readme_names_commands_that_there_are():
-    lines = re.findall(r"^    .*?(?:textir|textir_hf) ((?!demo).* (?:-o|--output|--repo) .*)$", README, re.M)
-    commands = [build_parser().parse_args(shlex.split(line)).command for line in lines]
-    assert {"inpaint", "upscale", "colorize", "edit", "sweep", "bulk", "publish", "convert", "evaluate"} <= set(
-        commands
-    )
-
-
 def test_versions_agree():
     assert f"version: {textir_hf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-
-
-def test_readme_has_its_two_commands_and_its_python_runs(tmp_path, monkeypatch):
-    assert re.search(r"^    pip install -r requirements.txt && python -m textir_hf demo", README, re.M)
-    assert re.search(r'^    pip install -r requirements.txt -e "\.\[test\]" && pytest', README, re.M)
-    assert "torchvision" not in (ROOT / "requirements.txt").read_text()
-    monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", README, re.S):
-        exec(code, {})
-    assert list(tmp_path.glob("*.png"))
 
 
 def test_demo_writes_one_grid_and_makes_its_folder(tmp_path, capsys):

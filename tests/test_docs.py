@@ -1,0 +1,211 @@
+"""The documentation: what it shows runs, what it names exists, and what is generated is fresh."""
+
+import ast
+import json
+import re
+import shlex
+import shutil
+from functools import cache
+from pathlib import Path
+from pydoc import locate
+
+import pytest
+from PIL import Image
+from skimage import data
+
+import textir_hf
+from docs import architecture, pages
+from model_cards import results
+from textir_hf import TextIRPipeline
+from textir_hf.cli.main import main as textir
+from training.train import main as train
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+GUIDES = [README, ROOT / "docs/quickstart.md", *sorted((ROOT / "docs/guides").glob("*.md")), ROOT / "docs/train.md"]
+REFERENCE = "\n".join(path.read_text() for path in sorted((ROOT / "docs/reference").glob("*.md")))
+_BLOCK = re.compile(r'^```(python|shell)(?: title="([^"]*)")?\n(.*?)^```|^( {4}\S(?:[^\n]*\\\n)*[^\n]*)$', re.M | re.S)
+_TINY = (
+    "--holdout 2 --validation-images 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
+    "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --validation-steps 2 --dataloader-num-workers 0"
+)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The language and text of every block that needs no more than a test has, indented commands among them."""
+    found = []
+    for language, title, text, line in _BLOCK.findall(page.read_text()):
+        assert not title or title.startswith("Needs "), title
+        if not title:
+            found.append((language or "shell", text or line.strip()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """The files that the guides speak of, small."""
+    folder = tmp_path_factory.mktemp("files")
+    face = Image.fromarray(data.astronaut()).crop((153, 42, 291, 180))
+    mask = Image.new("L", face.size)
+    mask.paste(255, (39, 82, 99, 123))
+    group = Image.fromarray(data.astronaut()).crop((113, 0, 333, 240)).resize((28, 30), Image.Resampling.BICUBIC)
+    row = Image.new("RGB", (56, 30))
+    row.paste(group, (0, 0))
+    row.paste(group, (28, 0))
+    images = {"photo": face, "mask": mask, "group": row, "small": face.resize((16, 16)), "gray": face.convert("L")}
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
+    (folder / "photos").mkdir()
+    for i in range(4):
+        face.rotate(90 * i).save(folder / "photos" / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Loads every embedded checkpoint once for all guides."""
+    patch, load = pytest.MonkeyPatch(), TextIRPipeline.from_pretrained
+    load_embedded = cache(lambda name, dtype: load(name, **({} if dtype is None else {"dtype": dtype})))
+
+    def from_pretrained(name, **kwargs):
+        embedded = str(name).startswith("textir-mini") and set(kwargs) <= {"dtype"}
+        return load_embedded(name, kwargs.get("dtype")) if embedded else load(name, **kwargs)
+
+    patch.setattr(TextIRPipeline, "from_pretrained", from_pretrained)
+    yield
+    patch.undo()
+
+
+def run_command(line: str) -> None:
+    """Runs a command of the documentation, training at tiny size; an unknown one fails."""
+    words = shlex.split(line)
+    if words[:2] == ["pip", "install"]:
+        extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.M))
+        assert set(re.findall(r"\w+", "".join(re.findall(r"\[(.*?)\]", line)))) <= extras
+        assert "-r" not in words or (ROOT / words[words.index("-r") + 1]).is_file()
+    elif words[0] == "textir":
+        assert textir(words[1:]) == 0, line
+    elif words == ["python", "app.py"]:
+        assert (ROOT / "app.py").is_file()
+    elif words == ["python", "-m", "textir_hf", "demo"]:
+        pages.build_parser().parse_args(["demo"])  # tests/test_package.py runs it
+    else:
+        assert words[:4] == ["accelerate", "launch", "-m", "training.train"], line
+        assert train(words[4:] + _TINY.split()) == 0
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run_in_their_order(page, files, loaded, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    shutil.copytree(files, work)
+    monkeypatch.chdir(work)
+    namespace: dict = {"__name__": page.stem}
+    for language, text in blocks(page):
+        if language == "python":
+            exec(compile(text, str(page), "exec"), namespace)
+        else:
+            for line in text.replace("\\\n", " ").strip().splitlines():
+                run_command(line)
+
+
+def test_the_readme_has_its_two_commands_and_few_lines():
+    text = README.read_text()
+    assert re.search(r"^    pip install -r requirements.txt && python -m textir_hf demo", text, re.M)
+    assert re.search(r'^    pip install -r requirements.txt -e "\.\[test\]" && pytest', text, re.M)
+    assert "torchvision" not in (ROOT / "requirements.txt").read_text()
+    assert text.count("\n") <= 140
+
+
+def test_generated_pages_are_what_their_sources_say():
+    for path, text in pages.pages().items():
+        assert path.read_text() == text, "make pages"
+    assert results.PAGE.read_text() == results.results_page(), "make results"
+    assert architecture.PATH.read_text() == architecture.draw(), "make figures"
+
+
+def test_a_page_without_markers_is_refused():
+    assert pages.replaced("<!-- a: x -->\nold\n<!-- /a -->", {"a": "new"}) == "<!-- a: x -->\nnew\n<!-- /a -->"
+    with pytest.raises(ValueError, match="one pair of markers for a, got 0"):
+        pages.replaced("none", {"a": "new"})
+
+
+def test_every_decimal_number_of_the_readme_is_in_a_report():
+    reports = [json.loads(path.read_text()) for path in results.REPORTS.glob("*.json")]
+    cells = [cell for r in reports for t in r["tables"] for row in t["rows"].values() for cell in row]
+    values = [value for cell in cells for value in (cell["mean"], cell["half"]) if value is not None]
+    known = {f"{value:.{digits}f}" for value in values for digits in (1, 2, 3)}
+    known |= {f"{v:.3f}" for p in results.PRESETS.values() for row in p.published.values() for v in row if v}
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|Apache-2\.0", "", README.read_text(), flags=re.S)
+    assert set(re.findall(r"\d+\.\d+", prose)) - known == set()
+
+
+def test_every_public_name_has_a_reference_entry():
+    entries = re.findall(r"^::: ([\w.]+)$", REFERENCE, re.M)
+    for name in textir_hf.__all__:
+        assert f"textir_hf.{name}" in entries or f"`textir_hf.{name}`" in REFERENCE, name
+    for entry in entries:
+        assert (locate(entry).__doc__ or "").strip(), entry
+
+
+def _markdown() -> list[Path]:
+    folders = [ROOT / "docs", ROOT / "training", ROOT / "model_cards"]
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))])
+
+
+def _slugs(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("page", _markdown(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_inside_the_repository_is_dead(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        assert not anchor or anchor in _slugs(path), target
+
+
+@cache
+def _messages() -> list[str]:
+    """All texts of the sources, with … for what is filled in."""
+
+    def text(node) -> str:
+        return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+    found = []
+    for path in [*(ROOT / "textir_hf").rglob("*.py"), *(ROOT / "training").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(text(part) for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_troubleshooting_quotes_real_errors():
+    text = (ROOT / "docs/guides/troubleshooting.md").read_text()
+    quotes = [quote for quote in re.findall(r"^\| `([^`]+)` \|", text, re.M) if " " in quote]
+    assert len(quotes) > 15
+    for quote in quotes:
+        pattern = ".*".join(re.escape(part) for part in quote.split("…"))
+        assert any(re.search(pattern, message, re.S) for message in _messages()), quote
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, loaded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook, namespace = json.loads(path.read_text()), {"__name__": path.stem}
+    assert notebook["nbformat"] == 4 and notebook["metadata"]["kernelspec"]["language"] == "python"
+    for cell in notebook["cells"]:
+        assert cell["cell_type"] in ("markdown", "code") and cell.get("outputs", []) == []
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"{path.name} {cell['id']}", "exec"), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace |= {"SIDE": 64}  # small
+    assert len(NOTEBOOKS) == 2 and list(tmp_path.glob("*.png"))
