@@ -42,7 +42,7 @@ def evaluate(args: argparse.Namespace) -> str:
     """
     disable_progress_bars()  # of reading files from the disk
     protocol = PRESETS[args.preset]
-    checkpoint = args.checkpoint or protocol.checkpoint
+    checkpoint = str(args.checkpoint or protocol.checkpoint)
     state = PartialState(cpu=not torch.accelerator.is_available())
     pipe = TextIRPipeline.from_pretrained(checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)
