@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from test_tasks import Denoising
 
 from textir_hf import TextIRPipeline, TextRecentering
 from textir_hf.cli.arguments import with_flags
-from textir_hf.cli.errors import explain
+from textir_hf.cli.errors import explain, status
 from textir_hf.cli.main import build_parser, main
 from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.imaging.files import open_image, read_settings
@@ -403,6 +404,9 @@ def test_every_error_becomes_a_sentence():
     with pytest.raises(RuntimeError) as out_of_memory:
         torch.empty(2**60)
     assert explain(out_of_memory.value) == explain(MemoryError()) and explain(MemoryError()).startswith("Out of memory")
+    hidden = RuntimeError("Failed to import a module")
+    hidden.__cause__ = OSError(errno.ENOMEM, "Cannot allocate memory")
+    assert explain(hidden) == explain(MemoryError()) and status(hidden) == 2
     assert explain(KeyError("x")).startswith("Unexpected KeyError ('x'). Please report it")
     assert explain(OSError("a download\nfailed")) == "a download failed" and explain(KeyboardInterrupt()) == "stopped"
     with pytest.raises(IsADirectoryError) as folder:

@@ -78,11 +78,13 @@ def bulk(args: argparse.Namespace) -> int:
     try:
         rows = _open(args)
         from accelerate import PartialState
+        from datasets import disable_progress_bars
     except ModuleNotFoundError as error:
         raise ValueError(f'{error.name} is missing: pip install "textir-hf[bulk]".') from error
     import torch
     from tqdm import tqdm
 
+    disable_progress_bars()  # of writing files
     state = PartialState(cpu=not torch.accelerator.is_available())
     facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(checkpoint)}
     if Path(args.dataset).exists():

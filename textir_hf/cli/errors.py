@@ -55,11 +55,14 @@ def status(error: BaseException) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or PyTorch, which has several errors for it, ran out of memory."""
+    """Whether Python, the system or PyTorch ran out of memory, each of which has its own errors for it."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
     text = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-    )
+    cause = error.__cause__  # libraries that import late hide it there
+    return "out of memory" in text or "can't allocate memory" in text or (cause is not None and is_out_of_memory(cause))
 
 
 def say(text: str) -> None:
