@@ -101,7 +101,8 @@ def test_python_beside_weights_is_refused(folder, place):
     [
         ({"_class_name": ["evil", "TextIRPipeline"]}, "it is a .*evil"),
         ({"_class_name": "StableDiffusionPipeline"}, "it is a StableDiffusionPipeline, expected TextIRPipeline"),
-        ({"prompt_templates": [1]}, "prompt_templates must be a list of sentences"),
+        ({"prompt_templates": [1]}, "prompt_templates must be a list of 1 to 1000 sentences"),
+        ({"prompt_templates": ["{}"] * 10**5}, "prompt_templates must be a list of 1 to 1000 sentences"),
         ({"encoder": ["a", "b"]}, "encoder must be a name"),
         ({"restorer": [None, None]}, "its restorer is"),
     ],
@@ -215,6 +216,8 @@ BOUNDS = [
     *[("input_scale", value) for value in (0, float("nan"), float("inf"), "1")],
     ("strength_source", "evil"),
     ("strength_source", 3),
+    ("signed_fusion", "no"),
+    *[("face_template", value) for value in (3, [1, 2], [[0, 0]] * 3, [[0, 0, 0]] * 4, [[0, 1e9]] * 4, [["a", 0]] * 4)],
 ]
 
 
@@ -319,6 +322,15 @@ def test_an_encoder_that_is_named_is_checked_too(pipeline, encoder, tmp_path):
     refused(tmp_path / "named", "its type is bert, expected clip")
     edit(tmp_path / "encoder" / "config.json", model_type="textir_mini_clip", text_config=[1])
     refused(tmp_path / "named", "text_config.* must be objects")
+
+
+def test_weights_that_lead_to_no_number_give_no_image(folder):
+    weights(folder / RESTORER, lambda s: [value.fill_(1e30) for value in s.values()])
+    pipe = TextIRPipeline.from_pretrained(folder)
+    with pytest.raises(ValueError, match=r"output in torch\.float32 is NaN or infinite"):
+        pipe("a red flower", picture(), hole())
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        check_folder(folder)
 
 
 def test_two_loads_restore_the_same_image(folder):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from textir_hf.checks import check_range
 
 _WIDTH = (1, 16_384)
-GENERATOR = {
+_GENERATOR = {
     "sample_size": (1, 4096),
     "in_channels": (1, 64),
     "out_channels": (1, 64),
@@ -15,8 +15,9 @@ GENERATOR = {
     "input_scale": (1e-6, 1e6),
     "output_scale": (1e-6, 1e6),
 }
-LEVELS = (1, 10)
-CHANNELS = (1, 4096)  # of a level
+_LEVELS = (1, 10)
+_CHANNELS = (1, 4096)  # of a level
+_SOURCES = ("input", "encoder", "embedding")
 RECENTERING = {"embedding_dim": _WIDTH, "scale": (0.0, 1e3)}
 MINI_CLIP = {
     "projection_dim": _WIDTH,
@@ -54,3 +55,33 @@ def check_bounds(config: Mapping, bounds: Mapping[str, tuple[float, float]]) -> 
         if isinstance(low, int) and not isinstance(value, int):
             raise ValueError(f"{name} must be a whole number, got {value!r}.")
         check_range(name, value, low, high)
+
+
+def check_generator(config: Mapping) -> None:
+    """Checks the config of a `TextIRGenerator`.
+
+    Args:
+        config: Its arguments by name, all of them.
+
+    Raises:
+        ValueError: A value is of another type, or out of range.
+    """
+    check_bounds(config, _GENERATOR)
+    if config["strength_source"] not in _SOURCES:
+        raise ValueError(f"strength_source must be one of {', '.join(_SOURCES)}, got {config['strength_source']!r}.")
+    if not isinstance(config["signed_fusion"], bool):
+        raise ValueError(f"signed_fusion must be true or false, got {config['signed_fusion']!r}.")
+    channels, points = config["channels"], config["face_template"]
+    if not (isinstance(channels, (list, tuple)) and _LEVELS[0] <= len(channels) <= _LEVELS[1]):
+        raise ValueError(f"channels must be a list of {_LEVELS[0]} to {_LEVELS[1]} widths, got {channels!r}.")
+    widths = {f"channels[{i}]": width for i, width in enumerate(channels)}
+    check_bounds(widths, dict.fromkeys(widths, _CHANNELS))
+    if points is not None:
+        if not (isinstance(points, (list, tuple)) and [_length(point) for point in points] == [2] * 4):
+            raise ValueError(f"face_template must be four pairs of x and y, got {points!r}.")
+        shares = {f"face_template[{i}]": value for i, value in enumerate(v for point in points for v in point)}
+        check_bounds(shares, dict.fromkeys(shares, (-1.0, 2.0)))
+
+
+def _length(value) -> int:
+    return len(value) if isinstance(value, (list, tuple)) else 0

@@ -11,7 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
-from textir_hf.models.bounds import CHANNELS, GENERATOR, LEVELS, check_bounds
+from textir_hf.models.bounds import check_generator
 from textir_hf.models.casting import cast_kernels
 from textir_hf.models.layers import (
     DownConv2d,
@@ -145,13 +145,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         face_template: tuple[tuple[float, float], ...] | None = None,
     ) -> None:
         super().__init__()
-        check_bounds(dict(locals()), GENERATOR)
-        if not (isinstance(channels, (list, tuple)) and LEVELS[0] <= len(channels) <= LEVELS[1]):
-            raise ValueError(f"channels must be a list of {LEVELS[0]} to {LEVELS[1]} widths, got {channels!r}.")
-        widths = {f"channels[{i}]": width for i, width in enumerate(channels)}
-        check_bounds(widths, dict.fromkeys(widths, CHANNELS))
-        if strength_source not in ("input", "encoder", "embedding"):
-            raise ValueError(f'strength_source must be "input", "encoder" or "embedding", got {strength_source!r}.')
+        check_generator(self.config)
         channels = tuple(channels)
         self.stride = 2 ** (len(channels) - 1)
         self.gradient_checkpointing = False

@@ -72,6 +72,9 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
 
     Returns:
         `[N, C, h, w]` float32.
+
+    Raises:
+        ValueError: A value is NaN or infinite.
     """
     degraded = torch.stack([single.degraded for _, single in batch])
     height, width = degraded.shape[-2:]
@@ -84,6 +87,10 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     generators = [run.generator for run, _ in batch]
     conditions = torch.cat([_condition(run, single) for run, single in batch]).to(device)
     sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
+    if not sample.isfinite().all():
+        raise ValueError(
+            f"The network's output in {restorer.dtype} is NaN or infinite. Load the checkpoint in float32, or another."
+        )
     return sample[..., :height, :width].float()
 
 
