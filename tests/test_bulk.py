@@ -150,7 +150,7 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
         (["--task", "super-resolution"], "--scale must be given"),
         (["--beta", "nan"], "--beta must be a finite number"),
         (["--beta", "1e300"], "--beta must lie in -100..100"),
-        (["--checkpoint", "nowhere"], "The checkpoint must be one of"),
+        (["--checkpoint", "nowhere"], "--checkpoint nowhere cannot be found: expected one of"),
         (["--output", __file__], "must be a folder, but it is a file"),
     ],
 )

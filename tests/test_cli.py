@@ -270,7 +270,12 @@ MISTAKES = [
     ("inpaint", ["--mask", "masks/0.png", "--feather", "nan"], {}, "--feather must be a finite number"),
     ("inpaint", ["--mask", "masks/0.png", "--feather", "-1"], {}, "--feather must be at least 0"),
     ("edit", ["--region", "small.png"], {"task": "inpainting"}, "--region must have the image's size"),
-    ("colorize", [], {"task": "textir-mini-nothing"}, "The checkpoint must be one of textir-mini-inpainting"),
+    (
+        "colorize",
+        [],
+        {"task": "textir-mini-nothing"},
+        "--checkpoint textir-mini-nothing cannot be found: expected one of textir-mini-inpainting",
+    ),
     ("colorize", [], {"task": "images"}, "--checkpoint images is no checkpoint: it has no model_index.json"),
     ("colorize", [], {"task": "inpainting"}, "is for inpainting, and this command needs one for colorization"),
 ]

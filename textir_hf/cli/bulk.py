@@ -18,11 +18,10 @@ from PIL import Image
 from textir_hf.checks import check_beta
 from textir_hf.cli.arguments import add_flag, count, sentence, with_flags
 from textir_hf.cli.batches import in_batches, restore_each
-from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, load_pipeline
+from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, find_folder, load_pipeline
 from textir_hf.cli.errors import Stopped, explain
 from textir_hf.cli.shards import Shards
 from textir_hf.hub.data import open_rows, read_image
-from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.tasks import TASKS, Task
 
@@ -187,7 +186,7 @@ def _check_options(args: argparse.Namespace, task: Task) -> None:
 
 def _identity(checkpoint: str) -> str:
     """What tells a checkpoint from others: its name, and the hash of its network's weights where they are here."""
-    folder = checkpoint_folder(checkpoint)
+    folder = find_folder(checkpoint)
     if folder is None:
         return checkpoint
     weights = hashlib.sha256()

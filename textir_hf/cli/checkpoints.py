@@ -14,6 +14,14 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "float16", "bfloat16")
 
 
+def find_folder(name: str) -> Path | None:
+    """As `checkpoint_folder`, with the flag's name in its error."""
+    try:
+        return checkpoint_folder(name)
+    except ValueError as error:
+        raise ValueError(f"--checkpoint {name} cannot be found: {error}") from error
+
+
 def choose_checkpoint(name: str | None, task: Task) -> str:
     """The checkpoint that the command line names, or the task's embedded one.
 
@@ -28,7 +36,7 @@ def choose_checkpoint(name: str | None, task: Task) -> str:
         if task.checkpoint is None:
             raise ValueError(f"--checkpoint must be given: none for {task.name} comes with the package.")
         return task.checkpoint
-    folder = checkpoint_folder(name)
+    folder = find_folder(name)
     if folder is not None and not (folder / "model_index.json").is_file():
         raise ValueError(f"--checkpoint {name} is no checkpoint: it has no model_index.json.")
     own = None if folder is None else _task_of(folder)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from textir_hf.checks import check_range
 from textir_hf.cli.arguments import count
-from textir_hf.cli.checkpoints import quieten
+from textir_hf.cli.checkpoints import find_folder, quieten
 from textir_hf.evaluation.protocols import PRESETS, Protocol
-from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.tasks import get_task
 
 
@@ -32,11 +31,11 @@ def add_command(commands) -> None:
 
 
 def _check(args: argparse.Namespace, protocol: Protocol) -> None:
-    """Checks what can be known wrong before anything is loaded."""
-    checkpoint, masks = args.checkpoint or protocol.checkpoint, "mask_image" in get_task(protocol.task).requires
-    if checkpoint is None:
+    """Checks what can be known wrong before anything is loaded, and names the checkpoint."""
+    args.checkpoint, masks = args.checkpoint or protocol.checkpoint, "mask_image" in get_task(protocol.task).requires
+    if args.checkpoint is None:
         raise ValueError(f"--checkpoint must be given with --preset {args.preset}: a folder or Hub id.")
-    checkpoint_folder(checkpoint)
+    find_folder(args.checkpoint)
     if masks and not (args.masks or protocol.masks):
         raise ValueError(f"--masks must be given with --preset {args.preset}: a parquet file or folder of masks.")
     if args.baseline and not masks:

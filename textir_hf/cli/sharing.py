@@ -4,8 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
-from textir_hf.cli.checkpoints import quieten
-from textir_hf.hub.paths import check_conversion, check_new_folder, checkpoint_folder
+from textir_hf.cli.checkpoints import find_folder, quieten
+from textir_hf.hub.paths import check_conversion, check_new_folder
 from textir_hf.tasks import TASKS
 
 
@@ -55,7 +55,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    checkpoint_folder(args.checkpoint)
+    find_folder(args.checkpoint)
     check_new_folder(args.output)
     from textir_hf.hub.export import export_onnx
 

@@ -34,7 +34,7 @@ def evaluate(args: argparse.Namespace) -> str:
     """Runs a protocol and writes `report.json`, `tables.md`, `curves.png` and grids; returns the tables as Markdown.
 
     Args:
-        args: The options of `textir evaluate`, checked.
+        args: The options of `textir evaluate`, checked and complete.
 
     Raises:
         ValueError: The data or the checkpoint does not fit.
@@ -42,7 +42,7 @@ def evaluate(args: argparse.Namespace) -> str:
     """
     disable_progress_bars()  # of reading files from the disk
     protocol = PRESETS[args.preset]
-    checkpoint = str(args.checkpoint or protocol.checkpoint)
+    checkpoint: str = args.checkpoint
     state = PartialState(cpu=not torch.accelerator.is_available())
     pipe = TextIRPipeline.from_pretrained(checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)

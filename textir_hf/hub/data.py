@@ -108,17 +108,20 @@ def read_image(value: dict, name: str = "The image") -> Image.Image:
         ValueError: There is none, or it cannot be decoded.
     """
     content, path = (value or {}).get("bytes"), (value or {}).get("path")
-    if content is None and path is None:
+    if content is not None:
+        return open_image(content, name=name)
+    if path is None:
         raise ValueError(f"{name} is empty.")
-    if content is None and "://" in path:
-        import fsspec
+    if "://" not in path:
+        return open_image(path, name=name)
+    import fsspec
 
-        try:
-            with fsspec.open(path, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
-    return open_image(path if content is None else content, name=name)
+    try:
+        with fsspec.open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
+    return open_image(content, name=name)
 
 
 def read_square(value: dict, size: int, name: str = "The image") -> np.ndarray:

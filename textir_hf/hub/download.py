@@ -1,12 +1,12 @@
 """A pipeline's files from the Hub, checked."""
 
 import hashlib
-import os
 import re
 import warnings
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.hf_api import RepoFile
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.fp16-*", "*.bf16-*"]
@@ -16,7 +16,7 @@ def download(
     name: str,
     variant: str | None = None,
     revision: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | Path | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
@@ -66,7 +66,8 @@ def _damaged(folder: Path, name: str, token: str | bool | None, local_files_only
     files = {path: _hash_in_cache(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     unknown = [path.relative_to(folder).as_posix() for path, digest in files.items() if digest is None]
     if unknown and not local_files_only:
-        told = HfApi(token=token).get_paths_info(name, unknown, revision=folder.name)
+        found = HfApi(token=token).get_paths_info(name, unknown, revision=folder.name)
+        told = [file for file in found if isinstance(file, RepoFile)]
         files |= {folder / file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in told}
     unknown = [path.name for path, digest in files.items() if not digest]
     if unknown:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from textir_hf.atomic import replacing
 from textir_hf.hub.paths import check_new_folder
@@ -20,7 +21,7 @@ _TOLERANCE = 1e-4  # of the largest value
 class PromptEncoder(nn.Module):
     """`TextIRPipeline.encode_prompt` for the tokenized sentences of one prompt."""
 
-    def __init__(self, clip: nn.Module, recentering: nn.Module | None) -> None:
+    def __init__(self, clip: PreTrainedModel, recentering: nn.Module | None) -> None:
         super().__init__()
         self.clip, self.recentering = clip, recentering
 
@@ -34,7 +35,7 @@ class PromptEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """`embed_images` for processed images."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    def __init__(self, clip: PreTrainedModel) -> None:
         super().__init__()
         self.clip = clip
 
@@ -146,6 +147,7 @@ def _export(module: nn.Module, examples: list[dict[str, Tensor]], shapes: dict, 
         program = torch.onnx.export(
             module, kwargs=examples[0], dynamo=True, dynamic_shapes=shapes, output_names=[output], verbose=False
         )
+        assert program is not None
         program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for inputs in examples:

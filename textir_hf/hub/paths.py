@@ -23,7 +23,7 @@ def checkpoint_folder(name: str) -> Path | None:
     if name.count("/") == 1 and not folder.exists():
         return None
     known = ", ".join(embedded_checkpoints())
-    raise ValueError(f"The checkpoint must be one of {known}, a folder, or owner/name on the Hub, got {name}.")
+    raise ValueError(f"expected one of {known}, a folder, or owner/name on the Hub.")
 
 
 def check_conversion(source: Path, output: Path) -> None:

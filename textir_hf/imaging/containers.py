@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 MAX_PARTS = 100_000  # chunks of a PNG, segments of a JPEG, strips or tiles of a TIFF
 MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
@@ -65,7 +66,7 @@ def check_opened(image: Image.Image, content: bytes) -> None:
     scans = content.count(b"\xff\xda") if content.startswith(_JPEG) else 1
     if scans * image.width * image.height > MAX_SCAN_PIXELS:
         raise UnfitImage(f"has {scans} scans, too many for {image.width}x{image.height} pixels. Save it as PNG.")
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         _check_tiff(image.tag_v2, content)
 
 

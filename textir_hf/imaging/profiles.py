@@ -48,7 +48,7 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
     if "icc_profile" in image.info:
         color, info["icc_profile"] = _convert(color, image.info["icc_profile"], name)
     if color.mode == "LAB":
-        color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB")
+        color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB") or color
     if color.mode == "I;16":
         color = Image.fromarray(to_8_bits(np.asarray(color)))
     color = color.convert("RGB")  # a new image, whatever the mode

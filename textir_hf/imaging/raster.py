@@ -59,7 +59,7 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
             image.load()
             srgb = to_srgb(image, name)
         return _split(np.array(srgb), srgb.info.get("icc_profile"))
-    array = _from_tensor(image) if hasattr(image, "detach") else image
+    array = _from_tensor(image) if not isinstance(image, np.ndarray) and hasattr(image, "detach") else image
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a PIL image, an array or a tensor, got {type(image).__name__}.")
     if array.ndim == 2:

@@ -1,6 +1,7 @@
 """TextIR's network: a plain encoder, a style-based generator, and channel-weighted skips between them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -205,13 +206,13 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
         weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
-        noise = [None] * (2 * len(self.levels) + 1) if noise is None else noise
+        maps: Sequence[Tensor | None] = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
-        x = self.first(x, codes[:, 0], noise[0], fuse[-1])
+        x = self.first(x, codes[:, 0], maps[0], fuse[-1])
         image = self.first_image(x, codes[:, 1])
         for i, level in enumerate(self.levels):
             code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
-            inputs = (x, image, code, fuse[-2 - i], noise[2 * i + 1 : 2 * i + 3])
+            inputs = (x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x, image = self._gradient_checkpointing_func(level, *inputs)
             else:
@@ -261,8 +262,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
         sizes = self.noise_sizes(*degraded.shape[-2:])
-        several = isinstance(generator, (list, tuple))
-        generators = generator if several else [generator] * len(degraded)
+        generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded)
         maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
         return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
 

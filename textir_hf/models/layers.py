@@ -68,6 +68,8 @@ def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 class FIR(nn.Module):
     """The filter [1, 3, 3, 1] in both directions, sum `gain`, as one depthwise convolution."""
 
+    kernel: Tensor
+
     def __init__(self, padding: int, gain: float = 1.0) -> None:
         super().__init__()
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -81,6 +83,8 @@ class FIR(nn.Module):
 
 class UpsampleFIR(nn.Module):
     """Twice the size: zero insertion and the filter [1, 3, 3, 1] with gain 4, as one transposed convolution."""
+
+    kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +174,7 @@ class ToImage(nn.Module):
         self.weight = nn.Parameter(torch.randn(image_channels, in_channels, 1, 1))
         self.affine = EqualizedLinear(style_dim, in_channels, bias=1.0)
         self.bias = nn.Parameter(torch.zeros(image_channels))
-        self.upsample = UpsampleFIR() if upsample else None
+        self.upsample = UpsampleFIR() if upsample else nn.Identity()
 
     def forward(self, x: Tensor, style: Tensor, image: Tensor | None = None) -> Tensor:
         scale = self.affine(style) / math.sqrt(self.weight.shape[1])  # [N, I]

@@ -104,11 +104,11 @@ class QueryAttention(nn.Module):
     def forward(self, queries: Tensor, places: Tensor) -> Tensor:  # [N, Q, C], [N, P, C] -> [N, Q, C]
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         inputs = (queries, places, places)
-        heads = [
+        query, keys, values = (
             F.linear(x, w, b).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [N, heads, Q or P, C / heads]
             for x, w, b in zip(inputs, weights, biases, strict=True)
-        ]
-        pooled = F.scaled_dot_product_attention(*heads, dropout_p=self.dropout if self.training else 0.0)
+        )
+        pooled = F.scaled_dot_product_attention(query, keys, values, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(pooled.transpose(1, 2).flatten(2))
 
 

@@ -3,17 +3,23 @@
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from torch import nn
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin as _Model
+else:
+    _Model = object  # the class that is mixed in has diffusers' methods
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # those of the package itself
 _FLOATS = ("F16", "BF16", "F32", "F64")
 _PLAIN_NAME = re.compile(r"[\w.-]+\.safetensors")
 
 
-class CheckedWeights:
+class CheckedWeights(_Model):
     """Lets a diffusers model load safetensors alone, and only those that hold all of its weights and nothing else."""
 
     @classmethod

@@ -13,7 +13,7 @@ from textir_hf.models.embedding import embed_images, embed_texts
 from textir_hf.pipeline.prepare import Prepared, Prompt, check_sentences
 
 
-def encode_prompt(pipe, prompt: Prompt, templates: list[str] | None) -> Tensor:
+def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> Tensor:
     """The mean embedding of a prompt's sentences over the templates, recentered: `[1, D]` at unit length.
 
     Raises:
@@ -21,12 +21,12 @@ def encode_prompt(pipe, prompt: Prompt, templates: list[str] | None) -> Tensor:
     """
     if pipe.clip is None or pipe.tokenizer is None:
         raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
-    check_sentences(prompt)
+    sentences = check_sentences(prompt)
     templates = templates or pipe.config.prompt_templates or ["{}"]
     bad = [t for t in templates if "{}" not in t]
     if bad:
         raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
-    texts = [template.replace("{}", sentence) for sentence in prompt for template in templates]
+    texts = [template.replace("{}", sentence) for sentence in sentences for template in templates]
     embeddings = embed_texts(pipe.clip, pipe.tokenizer, texts, pipe._execution_device)
     embedding = F.normalize(embeddings.mean(0, keepdim=True), dim=1)
     return embedding if pipe.recentering is None else pipe.recentering(embedding).float()
@@ -76,7 +76,7 @@ class Conditions:
             parts.append(self.beta * text)
         if self.beta != 1:
             parts.append((1 - self.beta) * self._once(id(image), lambda: self._embed(image)))
-        return F.normalize(sum(parts), dim=1)
+        return F.normalize(sum(parts[1:], parts[0]), dim=1)
 
     def _once(self, key, compute: Callable[[], Tensor]) -> Tensor:
         if key not in self._known:

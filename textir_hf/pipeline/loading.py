@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from textir_hf.hub.download import download
-from textir_hf.models.embedding import CHECKPOINTS, load_encoder
+from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.models.embedding import load_encoder
 from textir_hf.models.encoder_files import check_tokenizer
 from textir_hf.models.weights import check_finite
 from textir_hf.pipeline.folder import check_task
-from textir_hf.tasks import embedded_checkpoints
 
 _VARIANT = re.compile(r"\.(\w+)(-\d{5}-of-\d{5})?\.safetensors$")  # as diffusers and transformers name files
 _DOWNLOADING = {"cache_dir", "force_download", "local_files_only", "revision", "token"}
@@ -51,12 +51,9 @@ def locate(name: str, options: dict) -> str:
         ValueError: It is none of these.
         OSError: It cannot be fetched.
     """
-    if name in embedded_checkpoints():
-        return str(CHECKPOINTS / name)
-    if Path(name).is_dir():
-        return name
-    if name.count("/") != 1:
-        raise ValueError(f"expected one of {', '.join(embedded_checkpoints())}, a folder, or owner/name on the Hub.")
+    folder = checkpoint_folder(name)
+    if folder is not None:
+        return str(folder)
     return download(name, options.get("variant"), **{k: options[k] for k in _DOWNLOADING & options.keys()})
 
 
@@ -72,7 +69,7 @@ def check_variant(folder: str, variant: str | None) -> None:
         found.setdefault(path.parent, set()).add(match and match[1])
     missing = [names for names in found.values() if None not in names]
     if variant is None and missing:
-        name = min(missing[0])
+        name = min(variant for variant in missing[0] if variant)
         raise ValueError(f'its weights are saved as the variant "{name}". Give variant="{name}".')
 
 

@@ -168,14 +168,15 @@ def prompt_list(prompt) -> list[Prompt | None]:
     return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
 
 
-def check_sentences(sentences: Prompt | None) -> None:
-    """Checks that there are sentences and that none is empty.
+def check_sentences(sentences: Prompt | None) -> Prompt:
+    """The sentences, if there are any and none is empty.
 
     Raises:
-        ValueError: There is none, or one is.
+        ValueError: There is none, or one is empty.
     """
     if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
         raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+    return sentences
 
 
 def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:

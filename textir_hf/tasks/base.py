@@ -157,14 +157,14 @@ class Task(ABC):
                 raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
         self.check_values(**given)
 
-    def check_values(self, feather: float | None = None, **arguments) -> None:
+    def check_values(self, **arguments) -> None:
         """Checks the ranges of given arguments, images aside.
 
         Raises:
             ValueError: One is out of range.
         """
-        if feather is not None:
-            check_range("feather", feather, 0)
+        if "feather" in arguments:
+            check_range("feather", arguments["feather"], 0)
 
     def result_size(self, request: Request) -> tuple[int, int]:
         """Height and width of the result."""

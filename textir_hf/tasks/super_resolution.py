@@ -27,11 +27,10 @@ class SuperResolution(Task):
     edit_accepts = ("region", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
-    def check_values(self, scale=None, factor=None, **arguments):
+    def check_values(self, **arguments):
         super().check_values(**arguments)
-        for name, value in (("scale", scale), ("factor", factor)):
-            if value is not None:
-                check_range(name, value, MIN_FACTOR, MAX_FACTOR)
+        for name in {"scale", "factor"} & arguments.keys():
+            check_range(name, arguments[name], MIN_FACTOR, MAX_FACTOR)
 
     def result_size(self, request):
         height, width = request.image.size
