@@ -1,6 +1,7 @@
 """Bad checkpoints: each is refused by name, and none runs code, hangs, or works wrongly in silence."""
 
 import json
+import random
 import shutil
 import sys
 from copy import deepcopy
@@ -18,6 +19,7 @@ from textir_hf.hub.publish import check_folder
 from textir_hf.models.embedding import load_encoder
 from textir_hf.models.weights import check_finite, check_loading
 from textir_hf.pipeline.folder import COMPONENTS
+from textir_hf.pipeline.loading import CheckpointError
 
 CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 RESTORER = "restorer/diffusion_pytorch_model.safetensors"
@@ -268,6 +270,8 @@ def test_configs_that_are_none_are_refused(folder, file, content):
 
 def test_a_missing_or_foreign_tokenizer_is_refused(either):
     text = json.loads((either / "clip" / "config.json").read_text())["text_config"]
+    edit(either / "tokenizer" / "tokenizer_config.json", model_max_length=1.5)
+    refused(either, r"allows 1\.5 tokens")
     edit(either / "tokenizer" / "tokenizer_config.json", model_max_length=10**6)
     refused(either, rf"allows 1000000 tokens, and its text tower {text['max_position_embeddings']}")
     for path in (either / "tokenizer").iterdir():
@@ -288,6 +292,11 @@ def test_a_tokenizer_of_other_words_is_refused(folder, tmp_path):
 def test_an_image_processor_of_another_size_is_refused(either):
     edit(either / "image_processor" / "preprocessor_config.json", size={"shortest_edge": 10**9})
     refused(either, "image processor must give images of 32 pixels")
+    edit(either / "image_processor" / "preprocessor_config.json", size={"shortest_edge": 32})
+    for name, value in (("image_mean", None), ("image_mean", [0, 0, float("nan")]), ("image_std", [1, 1, 0])):
+        edit(either / "image_processor" / "preprocessor_config.json", **{name: value})
+        refused(either, f"{name}.* must")
+        edit(either / "image_processor" / "preprocessor_config.json", **{name: [0.5, 0.5, 0.5]})
     (either / "image_processor" / "preprocessor_config.json").unlink()
     refused(either, "no file named preprocessor_config.json")
 
@@ -350,3 +359,23 @@ def test_what_loaders_report_is_refused():
         check_loading({"mismatched_keys": [("a", (1,), (2,))]}, "it")
     network = torch.nn.BatchNorm1d(2, device="meta")
     check_finite(network, "it")  # nothing is there
+
+
+def test_no_value_in_a_config_raises_anything_but_one_sentence(either, tmp_path):
+    rng = random.Random(20)
+    values = [0, -1, 10**6, 10**9, 10**30, 1.5, float("nan"), float("inf"), None, True, "x", [], {}, [[[]]]]
+    names = ("model_index.json", "restorer/config.json", "clip/config.json", "image_processor/preprocessor_config.json")
+    for number in range(40):
+        copy = Path(shutil.copytree(either, tmp_path / str(number)))
+        path = copy / names[number % len(names)]
+        content = json.loads(path.read_text())
+        inner = rng.choice([content, *(v for v in content.values() if isinstance(v, dict) and v)])
+        inner[rng.choice(list(inner))] = rng.choice(values)
+        path.write_text(json.dumps(content))
+        try:
+            pipe = TextIRPipeline.from_pretrained(copy)
+        except CheckpointError as error:
+            assert str(error).startswith(f"The checkpoint {copy} cannot be loaded: ") and str(error).endswith(".")
+        else:
+            pipe.set_progress_bar_config(disable=True)
+            assert pipe("a red flower", picture(), hole(), beta=0.5).images[0].size == picture().size

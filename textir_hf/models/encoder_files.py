@@ -80,8 +80,9 @@ def check_tokenizer(tokenizer, config: PretrainedConfig) -> None:
     words, places = text.get("vocab_size"), text.get("max_position_embeddings")
     if words is not None and not words // 2 < len(tokenizer) <= words:
         raise ValueError(f"its tokenizer has {len(tokenizer)} words, and its text tower {words}: they are no pair")
-    if places is not None and tokenizer.model_max_length > places:
-        raise ValueError(f"its tokenizer allows {tokenizer.model_max_length} tokens, and its text tower {places}")
+    longest = tokenizer.model_max_length
+    if places is not None and not (isinstance(longest, int) and 1 < longest <= places):
+        raise ValueError(f"its tokenizer allows {longest} tokens, and its text tower {places}")
 
 
 def _check_tokenizer_files(folder: Path) -> None:
@@ -97,6 +98,11 @@ def _check_processor(config: dict, image_size: int) -> None:
         values = size.values() if isinstance(size, dict) else [size]
         if any(value != image_size or isinstance(value, bool) for value in values):
             raise ValueError(f"its image processor must give images of {image_size} pixels, got {size}")
+    for name, low in (("image_mean", -1e3), ("image_std", 1e-3)):
+        values = config.get(name, [0.5] * 3)
+        if not isinstance(values, list) or len(values) != 3:
+            raise ValueError(f"{name} must be a list of three numbers, got {values!r}")
+        check_bounds({f"{name}[{i}]": v for i, v in enumerate(values)}, {f"{name}[{i}]": (low, 1e3) for i in range(3)})
 
 
 def _read(path: Path) -> dict:
