@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from pydoc import locate
 
@@ -168,6 +169,19 @@ def test_no_link_inside_the_repository_is_dead(page):
         path = page.parent / name if name else page
         assert path.exists(), target
         assert not anchor or anchor in _slugs(path), target
+
+
+@pytest.mark.parametrize(
+    "page", [*GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "docs/speed.md"], ids=lambda page: page.stem
+)
+def test_commands_and_flags_in_prose_exist(page):
+    text = page.read_text()
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"(?:`| {4})make ([a-z]+)", text)) <= set(targets)
+    for module in re.findall(r"python -m ((?:benchmarks|docs|model_cards|textir_hf|training)\b[.\w]*)", text):
+        assert find_spec(module), module
+    flags = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", re.sub(r"```.*?```", "", text, flags=re.S)))
+    assert {flag for flag in flags if f"`{flag}`" not in REFERENCE} == set()
 
 
 @cache
