@@ -108,6 +108,22 @@ def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_
         torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("default")  # of the compiler about itself
+def test_compiled_networks_make_the_same_steps(config, monkeypatch, tmp_path):
+    module_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: module_compile(self, backend="aot_eager"))
+    losses = []
+    for compiled in (False, True):
+        changes = {"adversarial_start": 0, "r1_every": 1, "noise": "batch", "output_dir": str(tmp_path / str(compiled))}
+        run = set_up(config(compile=compiled, **changes))
+        batches = run.batches()
+        losses.append([train_step(run, batches) for _ in range(2)])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2
+    for plain, compiled in zip(*losses, strict=True):
+        for name, value in plain.items():
+            torch.testing.assert_close(compiled[name], value)
+
+
 def test_the_learning_rate_rises_stays_and_falls(config):
     plain = config(learning_rate=0.5, max_train_steps=100)
     assert {learning_rate(plain, step) for step in range(100)} == {0.5}
