@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from textir_hf.imaging.masks import rim
 from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
-from textir_hf.models.encoder import EfficientNetLite0
+from textir_hf.models.towers import EfficientNetLite0
 from textir_hf.tasks import get_task
 from training.discriminator import Discriminator, build_discriminator
 from training.objective import Objective, clip_loss, discriminator_loss, generator_loss, r1_penalty
