@@ -1,3 +1,4 @@
+import io
 import random
 import struct
 import zlib
@@ -127,10 +128,13 @@ def hostile_files() -> dict[str, bytes]:
         chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, body)]
         return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
+    buffer = io.BytesIO()
+    picture().save(buffer, "TIFF", compression="tiff_lzw")
     return {
         "bomb": png(30000, 30000),
         "wide": png(2**31 - 1, 1),
         "cut": good[: len(good) // 2],
+        "torn tiff": buffer.getvalue()[:400],
         "text": b"no image",
         "nothing": b"",
         "noise": bytes(random.Random(0).randrange(256) for _ in range(500)),
