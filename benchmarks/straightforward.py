@@ -101,7 +101,7 @@ class StraightforwardGenerator(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, degraded: Tensor, clip_embedding: Tensor, strength, generator=None) -> SimpleNamespace:
+    def forward(self, degraded: Tensor, clip_embedding: Tensor, strength=None) -> SimpleNamespace:
         with torch.autocast(degraded.device.type, enabled=False):
             return SimpleNamespace(sample=straightforward(self.model, degraded, clip_embedding, strength))
 

@@ -1,15 +1,16 @@
-"""Speed of a training step, against straightforward blocks; time lost to data; gain of cached embeddings.
+"""Speed of a training step: images a second, waiting for data, waits for the device; on a GPU, time and memory.
 
     python -m benchmarks.training
 
-The pictures are drawn for the occasion, VGG16's weights are random and the dual encoder is the embedded one: speed does
+The images are drawn for the occasion, VGG16's weights are random and the dual encoder is the embedded one: speed does
 not depend on weights.
 """
 
 import argparse
 import tempfile
 import time
-from dataclasses import replace
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,106 +19,181 @@ from accelerate.state import AcceleratorState
 from datasets import disable_progress_bars
 from PIL import Image
 from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.straightforward import StraightforwardDiscriminator, StraightforwardGenerator
-from training.config import PRESETS, TrainingConfig
-from training.losses import VGGPerceptualLoss
-from training.train import Trainer
+from benchmarks.waits import WaitCounter
+from training.config import TrainingConfig
+from training.log import Log
+from training.loop import train_step
+from training.perceptual import VGGPerceptualLoss
+from training.presets import PRESETS
+from training.run import Run, set_up
+
+PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
+MINI = [name for name in PRESETS if name.startswith("textir-mini")]
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "V100": 125e12}  # dense half precision, FLOP/s
 
 
 def make_inputs(folder: Path, count: int) -> None:
-    """Smooth random pictures as JPEG, and a VGG16 file of random weights."""
-    (folder / "pictures").mkdir()
+    """Smooth random images as JPEG, masks, and a VGG16 file of random weights."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
     for i in range(count):
         small = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((256, 256), Image.BICUBIC).save(folder / "pictures" / f"{i}.jpg")
+        Image.fromarray(small).resize((512, 512), Image.Resampling.BICUBIC).save(folder / "images" / f"{i}.jpg")
+        blocks = Image.fromarray(small[..., 0] > 150)
+        blocks.resize((256, 256), Image.Resampling.NEAREST).save(folder / "masks" / f"{i}.png")
     channels, state = 3, {}
-    for index, width in zip(
-        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21), (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 3, strict=True
-    ):
+    widths = (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 3
+    indices = [layer for layer in VGGPerceptualLoss.LAYERS if layer != "M"]
+    for index, width in zip(indices, widths, strict=True):
         state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
         state[f"features.{index}.bias"] = torch.zeros(width)
         channels = width
-    assert len(state) == 2 * sum(layer != "M" for layer in VGGPerceptualLoss._LAYERS)
     save_file(state, folder / "vgg.safetensors")
 
 
-def trainer(config: TrainingConfig, folder: Path, **changes) -> Trainer:
-    """A trainer of its own on the pictures."""
+def start(config: TrainingConfig, folder: Path, **changes) -> Run:
+    """A run of its own on the images, in which all losses count."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    common = {"train_data_dir": str(folder / "pictures"), "split_column": None, "vgg": str(folder / "vgg.safetensors")}
-    common |= {"cache_dir": str(folder / "cache"), "clip": "textir-mini-clip", "lpips": None}
-    with tempfile.TemporaryDirectory(dir=folder) as output:
-        return Trainer(replace(config, **common | {"output_dir": output} | changes))
+    common = {
+        "dataset": [str(folder / "images")],
+        "masks": str(folder / "masks"),
+        "vgg": str(folder / "vgg.safetensors"),
+    }
+    common |= {"split_column": None, "cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
+    common |= {"clip_start": 0, "adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}
+    return set_up(config.replace(**common | changes))
 
 
-def step_seconds(made: Trainer, steps: int) -> tuple[float, dict[str, float]]:
-    """The shortest of so many steps, and the losses of the first."""
-    batches, best, first = made.batches(), float("inf"), None
-    for _ in range(steps):
-        start = time.perf_counter()
-        values = made.train_step(batches)
-        best, first = min(best, time.perf_counter() - start), first or values
-    return best, first
+def seconds_of(run: Run, steps: int) -> tuple[float, float]:
+    """Seconds of a step with losses read every ten, and the share of them that the loop waits for data."""
+    batches, log = run.batches(), Log(run.config, run.accelerator, 0)
+    for _ in range(3):  # starts the workers, and fills what is filled once
+        log.add(train_step(run, batches))
+    log.read(3, 0.0, [False])
+    batches.waited, begin = 0.0, time.perf_counter()
+    for step in range(4, steps + 4):
+        log.add(train_step(run, batches))
+        if step % 10 == 0 or step == steps + 3:
+            log.read(step, 0.0, [False])
+    total = time.perf_counter() - begin
+    return total / steps, batches.waited / total
 
 
-def full_width(folder: Path, size: int, steps: int) -> None:
-    """The step of the full-width inpainting preset, three ways."""
-    config = replace(PRESETS["inpainting-ffhq-256"], sample_size=size, train_batch_size=4, r1_every=2, noise=False)
-    seconds, losses = {}, {}
-    for name, precision in (("straightforward fp32", "no"), ("ours fp32", "no"), ("ours bf16", "bf16")):
-        made = trainer(config, folder, mixed_precision=precision)
-        if name.startswith("straightforward"):
-            made.generator = StraightforwardGenerator(made.generator.to(memory_format=torch.contiguous_format))
-            made.discriminator.to(memory_format=torch.contiguous_format)
-            made.discriminator = StraightforwardDiscriminator(made.discriminator)
-        seconds[name], losses[name] = step_seconds(made, steps)
-        del made
-    print(f"\n| step of inpainting-ffhq-256 at {size} px, batch 4 | s | times straightforward |\n|---|---|---|")
-    for name, value in seconds.items():
-        print(f"| {name} | {value:.2f} | {seconds['straightforward fp32'] / value:.2f}x |")
-    first, second = losses["straightforward fp32"], losses["ours fp32"]
-    worst = max(abs(first[n] - second[n]) / max(1, abs(first[n])) for n in first)
-    print(f"largest difference of a loss term, fp32: {worst:.1e}")
+def mini_presets(folder: Path, steps: int) -> None:
+    print("\n| step, bf16, two workers | batch | s | images/s | waiting for data |\n|---|---|---|---|---|")
+    for name in MINI:
+        run = start(PRESETS[name], folder, mixed_precision="bf16")
+        seconds, waiting = seconds_of(run, steps)
+        size = run.config.optimization.train_batch_size
+        print(f"| {name} | {size} | {seconds:.3f} | {size / seconds:.1f} | {100 * waiting:.2f} % |")
 
 
-def data_waiting(folder: Path, steps: int) -> None:
-    """The share of its time that the loop of a mini preset waits for data, with two workers."""
-    made = trainer(PRESETS["textir-mini-inpainting"], folder, mixed_precision="bf16", adversarial_start=0, clip_start=0)
-    batches = made.batches()
-    made.train_step(batches)  # starts the workers
-    made.waited, start = 0.0, time.perf_counter()
-    for _ in range(steps):
-        made.train_step(batches)
-    share = made.waited / (time.perf_counter() - start)
-    print(f"\nwaiting for data, textir-mini-inpainting, 2 workers, {steps} steps: {100 * share:.2f} % of the time")
+def waits(folder: Path) -> None:
+    """Where a step would wait for a GPU: counted on the CPU, and where there is a GPU by CUDA too."""
+    print("\n| step of 16 images, without logging | waits for the device | draws of random numbers |\n|---|---|---|")
+    for name in MINI:
+        run = start(PRESETS[name], folder, train_batch_size=16, swap_probability=0.3, dataloader_num_workers=0)
+        loader, log = run.batches(), Log(run.config, run.accelerator, 0)
+        batches = iter([next(loader) for _ in range(2)])
+        log.add(train_step(run, batches))
+        gpu = run.accelerator.device.type == "cuda"
+        with warnings.catch_warnings(record=True) as caught, WaitCounter() as counter:
+            if gpu:
+                torch.cuda.set_sync_debug_mode("warn")
+            log.add(train_step(run, batches))
+        if gpu:
+            torch.cuda.set_sync_debug_mode("default")
+        found = dict(Counter(counter.found)) or "none"
+        print(f"| {name} | {found}{f', by CUDA {len(caught)}' if gpu else ''} | {counter.drawn} |")
 
 
 def cached_embeddings(folder: Path, steps: int) -> None:
-    """The whole step of a mini preset with the targets' embeddings cached and not."""
+    """The step of a mini preset before its CLIP loss starts, with the targets' embeddings cached and not."""
     seconds = {}
     for cached in (False, True):
-        made = trainer(PRESETS["textir-mini-inpainting"], folder, mixed_precision="bf16", cache_embeddings=cached)
-        seconds[cached], _ = step_seconds(made, steps)
+        changes = {"clip_start": 10**6, "adversarial_start": 10**6, "cache_embeddings": cached}
+        run = start(PRESETS["textir-mini-inpainting"], folder, mixed_precision="bf16", **changes)
+        seconds[cached], _ = seconds_of(run, steps)
     print(
         f"\nstep of textir-mini-inpainting before its CLIP loss starts: {1e3 * seconds[False]:.0f} ms, with cached "
         f"embeddings {1e3 * seconds[True]:.0f} ms: {seconds[False] / seconds[True]:.2f}x"
     )
 
 
+def full_width(folder: Path, size: int, steps: int) -> None:
+    """The step of the full-width inpainting preset, three ways; the first one has R1."""
+    config = PRESETS["inpainting-ffhq-256"].replace(sample_size=size, train_batch_size=4, r1_every=2, noise="none")
+    seconds, losses = {}, {}
+    for name, precision in (("straightforward fp32", "no"), ("ours fp32", "no"), ("ours bf16", "bf16")):
+        run = start(config, folder, mixed_precision=precision)
+        if name.startswith("straightforward"):
+            networks = run.networks
+            plain = networks.generator.to(memory_format=torch.contiguous_format)
+            networks.generator = StraightforwardGenerator(plain)
+            plain = networks.discriminator.to(memory_format=torch.contiguous_format)
+            networks.discriminator = StraightforwardDiscriminator(plain)
+        batches, times, terms = run.batches(), [], []
+        for _ in range(steps):
+            begin = time.perf_counter()
+            terms.append(train_step(run, batches))
+            times.append(time.perf_counter() - begin)
+        seconds[name], losses[name] = min(times), terms[0]
+    print(f"\n| step of inpainting-ffhq-256 at {size} px, batch 4 | s | times straightforward |\n|---|---|---|")
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.2f} | {seconds['straightforward fp32'] / value:.2f}x |")
+    first, second = losses["straightforward fp32"], losses["ours fp32"]
+    worst = max((abs(first[n] - second[n]) / max(1, abs(first[n]))).item() for n in first)
+    print(f"largest difference of a loss term, fp32: {worst:.1e}")
+
+
+def on_a_gpu(folder: Path, steps: int) -> None:
+    """Step time, peak memory and share of the GPU's peak for the paper's presets."""
+    name = torch.cuda.get_device_name()
+    peak = next((value for key, value in PEAKS.items() if key in name), None)
+    print(f"\n| {name}, bf16 | batch | ms | images/s | waiting for data | peak memory (GiB) | share of peak |")
+    print("|---|---|---|---|---|---|---|")
+    for preset in PAPER:
+        for size in (16, 64):
+            changes = {"train_batch_size": size, "dataloader_num_workers": 12, "mixed_precision": "bf16"}
+            run = start(PRESETS[preset], folder, **changes)
+            torch.cuda.reset_peak_memory_stats()
+            seconds, waiting = seconds_of(run, steps)
+            memory = torch.cuda.max_memory_allocated() / 2**30
+            share = "unknown" if peak is None else f"{100 * _flops(run) / seconds / peak:.0f} %"
+            row = (f"{1e3 * seconds:.0f}", f"{size / seconds:.0f}", f"{100 * waiting:.1f} %", f"{memory:.1f}", share)
+            print(f"| {preset} | {size} | {' | '.join(row)} |")
+
+
+def _flops(run: Run) -> float:
+    """Operations of a step without R1, which one step in sixteen has."""
+    batches = run.batches()
+    run.progress.step = 1
+    with FlopCounterMode(display=False) as counter:
+        train_step(run, batches)
+    return counter.get_total_flops()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=256, help="of the full-width step, pixels")
-    parser.add_argument("--steps", type=int, default=2, help="full-width steps, of which the fastest counts")
+    parser.add_argument("--size", type=int, default=256, help="of the full-width step on the CPU, pixels")
+    parser.add_argument("--steps", type=int, default=20, help="of the short rows")
+    parser.add_argument("--full-width-steps", type=int, default=1, help="the fastest counts; 0 leaves the rows out")
     args = parser.parse_args()
     disable_progress_bars()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         make_inputs(Path(name), 64)
         print(f"{torch.get_num_threads()} threads")
-        data_waiting(Path(name), 12)
-        cached_embeddings(Path(name), 8)
-        full_width(Path(name), args.size, args.steps)
+        waits(Path(name))
+        mini_presets(Path(name), args.steps)
+        cached_embeddings(Path(name), args.steps)
+        if torch.cuda.is_available():
+            on_a_gpu(Path(name), 3 * args.steps)
+        elif args.full_width_steps:
+            full_width(Path(name), args.size, args.full_width_steps)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,15 @@ from PIL import Image
 from textir_hf.hub.data import open_rows, read_image, read_square
 
 
+def caption(number: int) -> str:
+    return f"{('a red', 'a blue', 'an old')[number % 3]} face {number}"
+
+
 def write_shard(path, numbers) -> str:
     """A WebDataset shard: an image `N.png` and a caption `N.txt` for each number."""
     with tarfile.open(path, "w") as tar:
         for n in numbers:
-            for suffix, content in (("png", encoded(picture(40, 30, seed=n))["bytes"]), ("txt", b"image %d" % n)):
+            for suffix, content in (("png", encoded(picture(40, 30, seed=n))["bytes"]), ("txt", caption(n).encode())):
                 entry = tarfile.TarInfo(f"{n:04d}.{suffix}")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
@@ -46,7 +50,7 @@ def test_shards_give_the_rows_of_all_files(tmp_path, streaming):
     shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
     for source in (shards, str(tmp_path / "*.tar")):
         rows = open_rows(source, image_columns=["png"], streaming=streaming)
-        assert [row["txt"] for row in rows] == [f"image {n}" for n in range(8)]
+        assert [row["txt"] for row in rows] == [caption(n) for n in range(8)]
     expected = np.asarray(picture(40, 30, seed=5))
     row = list(rows)[5]
     assert np.array_equal(np.asarray(read_image(row["png"])), expected)
@@ -93,8 +97,8 @@ def test_data_that_does_not_fit_is_refused(tmp_path, monkeypatch, source, option
     [
         (None, "row 3 is empty"),
         ({"bytes": None, "path": None}, "row 3 is empty"),
-        ({"bytes": b"no image", "path": "x.png"}, "row 3 is not an image"),
-        ({"bytes": None, "path": "/none.png"}, "/none.png is no file"),
+        ({"bytes": b"no image", "path": "x.png"}, "row 3 is no image of a known format"),
+        ({"bytes": None, "path": "/none.png"}, "row 3 is no file"),
         ({"bytes": None, "path": "file:///none.png"}, "row 3 cannot be read from file:///none.png"),
     ],
 )

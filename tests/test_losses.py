@@ -1,24 +1,22 @@
 import math
+import random
 
 import pytest
 import torch
 from conftest import SHARED
 from safetensors.torch import save_file
 from torch.nn import functional as F
-from training.losses import (
-    EncoderFeatureLoss,
-    VGGPerceptualLoss,
-    clip_loss,
-    discriminator_loss,
-    generator_loss,
-    r1_penalty,
-    rim,
-)
 
+from textir_hf.imaging.masks import rim
 from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.towers import EfficientNetLite0
-from training.discriminator import Discriminator
+from textir_hf.tasks import get_task
+from training.discriminator import Discriminator, build_discriminator
+from training.objective import Objective, clip_loss, discriminator_loss, generator_loss, r1_penalty
+from training.perceptual import EncoderFeatureLoss, VGGPerceptualLoss
+from training.run import set_up
+from training.samples import MaskSampler, collate
 
 
 def test_adversarial_losses_have_eq_6s_values():
@@ -47,12 +45,9 @@ def test_discriminator_gives_one_logit_an_image(size):
     assert len(model.blocks) == int(math.log2(size)) - 2
 
 
-def test_the_rim_of_a_hole_is_where_it_meets_what_is_known():
-    mask = torch.zeros(1, 1, 40, 40)
-    mask[..., 10:30, 20:] = 1  # it reaches the picture's edge, which is no border
-    weight = rim(mask)[0, 0]
-    assert (weight[mask[0, 0] == 0] == 0).all() and (weight[14:26, 24:] == 0).all()
-    assert weight[20, 20] > 0.8 and weight[20, 20] > weight[20, 22] > 0 and weight[10, 35] > 0.8
+def test_the_constructor_takes_the_runs_size_and_widths(config):
+    network = build_discriminator(config(sample_size=64, discriminator_channels=[4, 8]).network)
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 1) and network.first.weight.shape[0] == 4
 
 
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
@@ -109,10 +104,110 @@ def test_perceptual_loss_reads_conv4_3_before_its_relu(small_vgg):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
-def test_lpips_is_zero_for_itself_and_known_for_flat_pictures():
+def test_lpips_is_zero_for_itself_and_grows_with_the_difference():
     lpips = LPIPS(SHARED / "weights" / "lpips_alexnet.safetensors")
     images = torch.rand(2, 3, 64, 64)
     assert lpips(images, images).abs().max() < 1e-6
     blurred = F.avg_pool2d(images, 3, 1, 1)
     near, far = lpips(images, (images + 0.02).clamp(0, 1)), lpips(images, blurred)
     assert (near < far).all()
+
+
+def degraded(task, images: torch.Tensor) -> dict:
+    """What a task makes of images: tensors stacked, numbers as lists."""
+    masks = MaskSampler(images.shape[-1], [0.0, 0.0, 1.0], None)
+    return collate(
+        [{"damaged": [], **task.degrade(image[None], random.Random(i), masks)} for i, image in enumerate(images)]
+    )
+
+
+def test_the_rim_of_a_mask_is_where_it_meets_what_is_known():
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 10:30, 20:] = 1  # it reaches the image's edge, which is no border
+    weight = rim(mask)[0, 0]
+    assert (weight[mask[0, 0] == 0] == 0).all() and (weight[14:26, 24:] == 0).all()
+    assert weight[20, 20] > 0.8 and weight[20, 20] > weight[20, 22] > 0 and weight[10, 35] > 0.8
+
+
+def test_only_the_border_of_a_mask_is_kept_under_another_condition():
+    task, target = get_task("inpainting"), torch.rand(2, 3, 64, 64)
+    batch = degraded(task, target)
+    batch["mask"] = torch.zeros(2, 1, 64, 64)
+    batch["mask"][..., 16:48, 16:48] = 1
+    sample = target.clone()
+    sample[..., 24:40, 24:40] += 1.0
+    restored = task.restored(sample, target, batch)
+    assert (task.preserved_error(sample, restored, target, batch) == 0).all()
+    expected = torch.full((2,), 256 / 4096)
+    torch.testing.assert_close(task.reconstruction_error(sample, restored, target, batch), expected, rtol=1e-4, atol=0)
+    sample[..., 16:20, 16:48] += 1.0
+    restored = task.restored(sample, target, batch)
+    assert (task.preserved_error(sample, restored, target, batch) > 0.01).all()
+    sample[..., :16, :] += 1.0  # known pixels are the target's
+    assert torch.equal(task.restored(sample, target, batch), restored)
+
+
+def test_only_the_small_image_is_kept_under_another_condition():
+    task, target = get_task("super-resolution"), torch.rand(3, 3, 64, 64)
+    batch = degraded(task, target)
+    assert batch["factor"] == [round(64 * s) for s in batch["strength"].tolist()]
+    checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 - 0.5
+    error = task.preserved_error(target + checkers, target + checkers, target, batch)
+    assert (error < 0.01).all()
+    assert (task.reconstruction_error(target + checkers, target + checkers, target, batch) == 0.5).all()
+    torch.testing.assert_close(task.preserved_error(target, target + 0.1, target, batch), torch.full((3,), 0.1))
+
+
+def test_only_what_lies_around_an_object_is_kept_under_another_condition():
+    task, target = get_task("colorization"), torch.full((2, 3, 64, 64), 0.5)
+    target[:, 0, 16:48, 16:48] = 0.9
+    batch = degraded(task, target)
+    sample = batch["chroma"].clone()
+    sample[..., 20:44, 20:44] += 20
+    restored = task.restored(sample, target, batch)
+    assert (task.preserved_error(sample, restored, target, batch) < 1e-4).all()
+    expected = torch.full((2,), (0.2 - 0.05) * 576 / 4096)  # smooth L1 of 0.2 with beta 0.1
+    torch.testing.assert_close(task.reconstruction_error(sample, restored, target, batch), expected, rtol=1e-3, atol=0)
+    sample[..., :4, :] += 20
+    assert (task.preserved_error(sample, restored, target, batch) > 0.005).all()
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+def test_a_swapped_condition_is_judged_by_the_clip_and_adversarial_losses_alone(task, config):
+    run = set_up(config(task=task, swap_probability=1.0, lambda_features=0.1, train_batch_size=4))
+    batch = next(run.batches())
+    terms, target, restored = run.objective.generator_terms(run.networks.generator, None, batch, 0)
+    assert terms["features"] == 0
+    sample = restored if task != "colorization" else None
+    if sample is not None:
+        expected = run.maker.task.preserved_error(sample, restored, target, batch).mean()
+        torch.testing.assert_close(terms["l1"], expected)
+    assert terms["l1"] > 0
+    terms["clip"].backward()
+    assert run.networks.generator.style.weight.grad.abs().sum() > 0
+
+
+def test_swapped_conditions_are_the_next_images_or_a_sentences(config):
+    run = set_up(config(swap_probability=0.5, train_batch_size=4))
+    batch = next(run.batches()) | {
+        "swapped": torch.tensor([True, False, True, False]),
+        "sentence": torch.tensor([-1, 3, 2, -1]),
+    }
+    target = batch["target"].float() / 255
+    own = run.encoder.images(target)
+    mixed = run.objective._embedding(batch, target)
+    assert torch.equal(mixed, torch.stack([own[1], own[1], run.objective.sentences[2], own[3]]))
+
+
+def test_a_matched_loss_counts_its_share_of_the_batch():
+    images = torch.rand(4, 3, 8, 8)
+    restored, loss = images + torch.arange(4.0)[:, None, None, None], torch.nn.L1Loss()
+    values = [Objective._matched(loss, restored, images, m) for m in (None, torch.tensor([1, 3]), torch.tensor([]))]
+    torch.testing.assert_close(torch.stack(values), torch.tensor([1.5, 1.0, 0.0]))
+
+
+def test_the_total_weighs_the_terms_as_eq_8_and_r1_for_the_steps_without_it(config):
+    run = set_up(config(lambda_adversarial=0.5, lambda_clip=0.25, r1_weight=8.0, r1_every=4))
+    terms = {name: torch.tensor(1.0) for name in ("l1", "clip", "adversarial")}
+    assert run.objective.total(terms) == 1.0 + 0.25 + 0.5
+    assert run.objective.total({"discriminator": torch.tensor(1.0), "r1": torch.tensor(1.0)}) == 0.5 + 0.5 * 8 / 2 * 4

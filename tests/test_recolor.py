@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
-from training.recolor import recolor, surroundings
 
 from textir_hf.imaging import color
-from training.data import Degrader
+from textir_hf.tasks import get_task
+from training.config import DataConfig
+from training.recipes.recolor import recolor
+from training.samples import MaskSampler, SampleMaker
 
 
 def _disc_on_gray(lightness: float = 60.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,43 +21,45 @@ def _disc_on_gray(lightness: float = 60.0) -> tuple[torch.Tensor, torch.Tensor]:
 def test_surroundings_look_like_the_rim():
     lightness, chroma = torch.full((1, 1, 20, 20), 60.0), torch.zeros(1, 2, 20, 20)
     chroma[:, 0, 5:15, 5:15] = 50
-    weight = surroundings(lightness, chroma)
+    weight = color.surroundings(lightness, chroma)
     assert (weight[..., :5, :] == 1).all() and (weight[..., 5:15, 5:15] < 1e-4).all()
 
 
 @pytest.mark.parametrize("hue", [0.5, 2.5, 4.5])
 def test_the_object_alone_takes_the_color(hue):
     image, disc = _disc_on_gray()
-    other = recolor(image, 30.0, hue)
+    recolored = recolor(image, 30.0, hue)
     inside, outside = (torch.nn.functional.avg_pool2d(m, 7, 1, 3) == 1 for m in (disc, 1 - disc))
-    assert (other - image).abs()[outside.expand(1, 3, -1, -1)].max() < 1e-3
-    a, b = color.chroma(other)[0][:, inside[0, 0]].mean(1).tolist()
+    assert (recolored - image).abs()[outside.expand(1, 3, -1, -1)].max() < 1e-3
+    a, b = color.chroma(recolored)[0][:, inside[0, 0]].mean(1).tolist()
     assert math.hypot(a, b) == pytest.approx(30, abs=7)  # the soft edge has a part in the mean
     assert math.cos(math.atan2(b, a) - hue) > 0.98
-    lightness = color.lightness(other)
+    lightness = color.lightness(recolored)
     assert (lightness - color.lightness(image)).abs().max() < 0.5
 
 
 def test_bright_objects_take_less_color():
-    made = [recolor(_disc_on_gray(lightness)[0], 30.0, 2.0) for lightness in (60.0, 90.0)]
-    usual, bright = (color.chroma(m)[0, :, 32, 32].norm().item() for m in made)
+    images = [recolor(_disc_on_gray(lightness)[0], 30.0, 2.0) for lightness in (60.0, 90.0)]
+    usual, bright = (color.chroma(image)[0, :, 32, 32].norm().item() for image in images)
     assert bright < 0.7 * usual
 
 
-def test_a_picture_without_a_clear_object_stays_as_it_is():
-    image = torch.rand(1, 3, 64, 64)
-    flat = torch.full((1, 3, 64, 64), 0.5)
-    for picture in (image, flat):
-        assert recolor(picture, 30.0, 1.0) is picture
+def test_an_image_without_a_clear_object_stays_as_it_is():
+    for image in (torch.rand(1, 3, 64, 64), torch.full((1, 3, 64, 64), 0.5)):
+        assert recolor(image, 30.0, 1.0) is image
 
 
 def test_the_share_of_recolored_samples_is_the_one_asked_for():
     target = (_disc_on_gray()[0][0] * 255).round().to(torch.uint8)
-    plain, all_, some = (Degrader("colorization", 64, None, 0, recolor=p) for p in (0.0, 1.0, 0.4))
+    masks = MaskSampler(64, [0.0, 0.0, 1.0], None)
+    plain, always, sometimes = (
+        SampleMaker(get_task("colorization"), 64, masks, DataConfig(recolor_probability=share), 0, noise_dim=8)
+        for share in (0.0, 1.0, 0.4)
+    )
     flips = (target, target.flip(-1))
     changed = [
-        sum(not any(torch.equal(d(target, n)["target"], f) for f in flips) for n in range(60))
-        for d in (plain, all_, some)
+        sum(not any(torch.equal(make(target, n)["target"], f) for f in flips) for n in range(60))
+        for make in (plain, always, sometimes)
     ]
     assert changed[0] == 0 and changed[1] == 60 and 12 <= changed[2] <= 36
-    assert torch.equal(some(target, 7)["target"], some(target, 7)["target"])
+    assert torch.equal(sometimes(target, 7)["target"], sometimes(target, 7)["target"])

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import final_state
 from safetensors.torch import load_file
 
 from training.config import TrainingConfig
-from training.train import Trainer
+from training.loop import train
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -22,8 +23,9 @@ def command(fields: dict) -> list[str]:
     """The command line of these fields."""
     words = []
     for name, value in fields.items():
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{name}", *map(str, values)]
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words
 
 
@@ -31,7 +33,8 @@ def run_module(fields: dict, *launcher: str) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
     environment["PYTHONPATH"] = str(REPOSITORY)  # for the scripts among the tests
     words = [sys.executable, *(launcher or ["-m", "training.train"]), *command(fields)]
-    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, start_new_session=True, **pipes)
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -51,6 +54,14 @@ def assert_same(first, second) -> None:
     assert not different
 
 
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    """Waits until a file is there, or the process is not."""
+    for _ in range(600):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
     changes = {
@@ -60,14 +71,12 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
         "dataloader_num_workers": 2,
         "validation_steps": 100,
         "checkpoints_total_limit": 2,
+        "noise": "batch",
     }
     whole = run_module(fields | changes | {"output_dir": str(tmp_path / "whole")})
     killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
     process = run_module(killed)
-    for _ in range(600):  # until the checkpoint of step 4 is there, so in the midst of an epoch
-        if (tmp_path / "killed" / "checkpoint-4").exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    wait_for(tmp_path / "killed" / "checkpoint-4", process)  # in the midst of an epoch
     process.send_signal(signal.SIGKILL)
     out = process.communicate()[0].decode()
     found = sorted(p.name for p in (tmp_path / "killed").glob("checkpoint-*"))
@@ -87,13 +96,46 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
     assert len(list((tmp_path / "killed").glob("checkpoint-*"))) == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_saved_in_one_line(fields, tmp_path, number):
+    changes = {"max_train_steps": 100_000, "checkpointing_steps": 100_000, "validation_steps": 100_000}
+    run = tmp_path / "run"
+    process = run_module(fields | changes | {"dataloader_num_workers": 2, "log_steps": 1})
+    wait_for(run / "metrics.jsonl", process)
+    os.killpg(process.pid, number)  # as the terminal does, the loader's processes included
+    out = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 128 + number, out
+    (checkpoint,) = run.glob("checkpoint-*")
+    assert "Traceback" not in out and out.splitlines()[-1] == (
+        f"Interrupted. {checkpoint} is saved: give the same command with --resume-from-checkpoint latest."
+    )
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert checkpoint.name == f"checkpoint-{steps[-1]}" and not (run / "pipeline").exists()
+    more = {"resume_from_checkpoint": "latest", "max_train_steps": steps[-1] + 1}
+    finish(run_module(fields | changes | more))
+    assert (run / "pipeline" / "model_index.json").exists()
+
+
+def test_two_processes_end_on_one_step_when_one_gets_a_signal(fields, tmp_path):
+    changes = {"max_train_steps": 100_000, "checkpointing_steps": 100_000, "validation_steps": 100_000, "log_steps": 3}
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
+    process = run_module(fields | changes, *torchrun)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    workers = psutil.Process(process.pid).children()
+    workers[-1].send_signal(signal.SIGINT)
+    out = process.communicate(timeout=120)[0].decode()
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    assert int(checkpoint.name.split("-")[1]) % 3 == 0
+    assert out.count(f"Interrupted. {checkpoint} is saved") == 2
+
+
 def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_path):
     changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
     two = run_module(fields | changes | {"output_dir": str(tmp_path / "two")}, *torchrun)
     finish(two)
     for name, change in {"one": {"train_batch_size": 4}, "parts": {"gradient_accumulation_steps": 2}}.items():
-        Trainer(TrainingConfig(**fields | changes | change | {"output_dir": str(tmp_path / name)})).run()
+        train(TrainingConfig().replace(**fields | changes | change | {"output_dir": str(tmp_path / name)}))
     losses = {
         name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()[:2]]
         for name in ("one", "two", "parts")
@@ -119,7 +161,7 @@ def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fi
     launcher += ["--num_processes", "2", "--main_process_port", "0", "tests/launch_sharded.py"]
     pieces, again, one = (str(tmp_path / name) for name in ("pieces", "again", "one"))
     finish(run_module(fields | changes | {"output_dir": pieces, "gradient_accumulation_steps": 2}, *launcher))
-    Trainer(TrainingConfig(**fields | changes | {"output_dir": one, "train_batch_size": 8})).run()
+    train(TrainingConfig().replace(**fields | changes | {"output_dir": one, "train_batch_size": 8}))
     rows = [[json.loads(line) for line in Path(f, "metrics.jsonl").read_text().splitlines()] for f in (pieces, one)]
     for sharded, whole in zip(*rows, strict=True):
         for term in ("l1", "clip", "adversarial", "discriminator", "r1"):

@@ -111,7 +111,7 @@ class Batches:
             num_workers=config.data.dataloader_num_workers,
             collate_fn=collate,
             pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_ignore_signals,
         )
         self.iterator = iter(loader)
         self.waited, self.damaged = 0.0, set()
@@ -147,6 +147,7 @@ class Batches:
             )
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the loader's processes too; the run still needs them to end its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the loader's processes too; the run still needs them to end its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -112,6 +112,8 @@ def recenter(
     data = config.data
     if not data.domain_texts and not data.caption_column:
         return None
+    if isinstance(rows, IterableDataset):
+        rows = rows.skip(data.holdout)
     sample = _spread(rows, _MOST) if embeddings is None or not data.domain_texts else []
     sentences = _read_sentences(Path(data.domain_texts)) if data.domain_texts else captions(sample, data.caption_column)
     text = encoder.texts(sentences)

@@ -35,13 +35,13 @@ class VGGPerceptualLoss(nn.Module):
         path: safetensors file with torchvision's VGG16 convolutions as `features.N.weight` and `features.N.bias`.
     """
 
-    _LAYERS = (0, 2, "M", 5, 7, "M", 10, 12, 14, "M", 17, 19, 21)
+    LAYERS = (0, 2, "M", 5, 7, "M", 10, 12, 14, "M", 17, 19, 21)
 
     def __init__(self, path: str) -> None:
         super().__init__()
         state = load_file(path)
         self.convs = nn.ModuleList()
-        for index in (i for i in self._LAYERS if i != "M"):
+        for index in (i for i in self.LAYERS if i != "M"):
             weight, bias = state[f"features.{index}.weight"].float(), state[f"features.{index}.bias"].float()
             conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
             conv.weight.data, conv.bias.data = weight, bias
@@ -53,7 +53,7 @@ class VGGPerceptualLoss(nn.Module):
     def features(self, images: Tensor) -> Tensor:  # [N, 3, H, W] in [0, 1] -> [N, 512, H/8, W/8]
         x = (images - self.mean) / self.std
         convs = iter(self.convs)
-        for layer in self._LAYERS:
+        for layer in self.LAYERS:
             x = F.max_pool2d(F.relu(x), 2) if layer == "M" else next(convs)(x if layer in (0, 5, 10, 17) else F.relu(x))
         return x
 

@@ -130,5 +130,6 @@ def surroundings(lightness: Tensor, chroma: Tensor) -> Tensor:
 def outer_strip(images: Tensor) -> Tensor:
     """The pixels of the outer tenth on each side, `[N, C, H, W]` to `[N, C, P]`; corners come twice."""
     width = max(1, min(images.shape[-2:]) // 10)
-    ends = [*range(width), *range(-width, 0)]
-    return torch.cat([images[..., ends, :].flatten(2), images[..., ends].flatten(2)], 2)
+    rows = images[..., :width, :], images[..., -width:, :]
+    columns = images[..., :width], images[..., -width:]
+    return torch.cat([part.flatten(2) for part in (*rows, *columns)], 2)

@@ -1,0 +1,70 @@
+import sys
+
+import pytest
+import torch
+
+from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
+from training.loop import train
+from training.recipes import export as exporting
+from training.recipes import grow as growing
+from training.recipes.export import export
+from training.recipes.grow import grow
+
+
+def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path, monkeypatch):
+    folder, checkpoint = train(config(max_train_steps=1)), tmp_path / "exported" / "checkpoint"
+    for options in ([], ["--output-scale", "2"]):  # the second replaces the first
+        monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "run"), str(checkpoint), *options])
+        exporting.main()
+    assert [p.name for p in (tmp_path / "exported").iterdir()] == ["checkpoint"]
+    assert sorted(p.name for p in checkpoint.iterdir()) == ["model_index.json", "recentering", "restorer"]
+    assert not [p for p in checkpoint.rglob("*.json") if str(tmp_path) in p.read_text()]
+    parts = dict(zip(("clip", "tokenizer", "image_processor"), encoder, strict=True))
+    pipe = TextIRPipeline.from_pretrained(checkpoint, **parts)
+    trained = TextIRGenerator.from_pretrained(folder / "restorer")
+    assert (trained.config.output_scale, pipe.restorer.config.output_scale) == (1.0, 2.0)
+    torch.testing.assert_close(pipe.restorer.style.weight, trained.style.weight, atol=1e-2, rtol=1e-3)
+    assert TextRecentering.from_pretrained(folder / "recentering").config.embedding_dim == 32
+
+
+def test_several_runs_are_exported_as_the_mean_of_their_weights(config, tmp_path):
+    runs, checkpoint = [tmp_path / name for name in ("one", "two", "wider")], tmp_path / "checkpoint"
+    for i, run in enumerate(runs):
+        width = {"channels": [16, 16, 16]} if run.name == "wider" else {}
+        train(config(max_train_steps=1, output_dir=str(run), seed=i, **width))
+    export(runs[:2], checkpoint)
+    one, two, mean = (
+        TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
+        for folder in (runs[0] / "pipeline", runs[1] / "pipeline", checkpoint)
+    )
+    assert not torch.equal(one["style.weight"], two["style.weight"])
+    for name, value in mean.items():
+        torch.testing.assert_close(value.float(), (one[name] + two[name]) / 2, atol=1e-2, rtol=1e-3)
+    before = {p: p.read_bytes() for p in checkpoint.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match=r"wider.* differs from .*one.* in channels: only"):
+        export([runs[0], runs[2]], checkpoint)
+    assert before == {p: p.read_bytes() for p in checkpoint.rglob("*") if p.is_file()}
+
+
+def test_a_grown_network_starts_as_the_smaller_one_at_half_its_size(tmp_path, monkeypatch):
+    small = TextIRGenerator(sample_size=16, channels=(8, 12), in_channels=4, embedding_dim=8, style_dim=8)
+    small.save_pretrained(tmp_path / "small")
+    words = ["grow", str(tmp_path / "small"), str(tmp_path / "large"), "--width", "6"]
+    monkeypatch.setattr(sys, "argv", words)
+    growing.main()
+    large = TextIRGenerator.from_pretrained(tmp_path / "large")
+    assert tuple(large.config.channels) == (6, 8, 12) and large.config.sample_size == 32
+    assert not torch.equal(grow(small, 6).skips[0].weight, large.skips[0].weight)  # the new level's own
+    features = [torch.randn(1, 6, 32, 32), torch.randn(1, 8, 16, 16), torch.randn(1, 12, 8, 8)]
+    torch.testing.assert_close(large.encoder.down[1](features[1]), small.encoder.down[0](features[1]))
+    embedding = torch.nn.functional.normalize(torch.randn(1, 8), dim=1)
+    strength = torch.tensor([[0.3]])
+    for inner, outer in zip(small.fusion(strength), large.fusion(strength)[1:], strict=True):
+        torch.testing.assert_close(outer, inner)
+    images = {}
+    for name, network, seen in (("small", small, features[1:]), ("large", large, features)):
+        network.encoder.forward = lambda _, seen=seen: (seen, seen[-1])
+        network.levels[0].register_forward_hook(lambda *a, name=name: images.__setitem__(name, a[2][1]))
+        side = network.config.sample_size
+        network(torch.rand(1, 4, side, side), embedding, 0.3)
+    torch.testing.assert_close(images["large"], images["small"])

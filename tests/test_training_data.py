@@ -1,0 +1,294 @@
+import io
+import random
+import struct
+import zlib
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import encoded, picture
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
+from test_data import caption, write_shard
+
+from textir_hf.evaluation.data import load_masks
+from textir_hf.tasks import get_task
+from training.config import DataConfig
+from training.data import decode_rows, open_split, training_and_held_out
+from training.embeddings import _spread, cached_embeddings, recenter
+from training.loop import train_step
+from training.presets import PRESETS
+from training.run import set_up
+from training.samples import Images, MaskSampler, SampleMaker, StreamedImages, collate
+from training.streams import StreamedRows
+
+
+def maker(task: str = "super-resolution", size: int = 32, **changes) -> SampleMaker:
+    masks = MaskSampler(size, [0.0, 0.5, 0.5], None)
+    own = {k: changes.pop(k) for k in ("swap_probability", "sentences") if k in changes}
+    return SampleMaker(get_task(task), size, masks, DataConfig(**changes), 0, noise_dim=8, **own)
+
+
+def write_rows(path, contents: list[bytes]) -> str:
+    features = Features({"image": Image(), "text": List(Value("string")), "split": Value("string")})
+    rows = [{"image": {"bytes": c, "path": f"{i}.png"}, "text": ["a face"], "split": "train"} for i, c in contents]
+    Dataset.from_list(rows, features=features).to_parquet(path)
+    return str(path)
+
+
+def contents_of(items) -> list[bytes]:
+    return [item["image"]["bytes"] for item in items]
+
+
+def stream(config, position=None, process=0, processes=1, take=20):
+    rows = StreamedRows(open_split(config.data, "train"), config, process, processes, position)
+    return [item for batch in islice(rows, take) for item in batch]
+
+
+def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
+    streaming = config(streaming=True, shuffle_buffer=3, train_batch_size=1)
+    items = stream(streaming)
+    epochs = [contents_of(i for i in items if i["position"]["epoch"] == e) for e in range(2)]
+    assert [len(e) for e in epochs] == [8, 8] and set(epochs[0]) == set(epochs[1]) and len(set(epochs[0])) == 8
+    assert epochs[0] != epochs[1] and [i["number"] for i in items] == list(range(1, 21))
+    for stop in (1, 3, 4, 8, 9, 16):
+        rest = stream(streaming, items[stop - 1]["position"], take=4)
+        assert [(i["number"], i["image"]) for i in rest] == [(i["number"], i["image"]) for i in items[stop : stop + 4]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [(12,), (8, 8), (2, 5, 9), (1, 1, 1, 9)])
+@pytest.mark.parametrize("holdout", [0, 1, 4, 9])
+def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path, processes, sizes, holdout):
+    contents = [(n, encoded(picture(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
+    starts = np.cumsum([0, *sizes])
+    files = [write_rows(tmp_path / f"{i}.parquet", contents[a:b]) for i, (a, b) in enumerate(pairwise(starts))]
+    changes = {"dataset": files, "split_column": None, "holdout": holdout, "validation_images": 100}
+    streaming = config(streaming=True, shuffle_buffer=3, train_batch_size=1, **changes)
+    _, held_out = training_and_held_out(streaming)
+    assert contents_of(held_out) == [c for _, c in contents[:holdout]]
+    trained, numbers = [], []
+    for process in range(processes):
+        try:
+            items = stream(streaming, None, process, processes, take=30)
+        except ValueError as error:  # all of its files are held out
+            assert "holds no image for process" in str(error)
+            continue
+        first = [item for item in items if item["position"]["epoch"] == 0]
+        trained += contents_of(first)
+        numbers += [item["number"] for item in first]
+        assert set(contents_of(items)) == set(contents_of(first))
+    assert sorted(trained) == sorted(c for _, c in contents[holdout:])
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_validation_split_is_never_the_training_split(config, data, tmp_path, streaming):
+    both = config(validation_split="test", streaming=streaming)
+    rows, held_out = training_and_held_out(both)
+    assert len(list(rows)) == 8 and len(held_out) == 2
+    assert not set(contents_of(rows)) & set(contents_of(held_out))
+    with pytest.raises(ValueError, match='has no split "validation"'):
+        training_and_held_out(config(split_column=None, validation_split="validation", streaming=streaming))
+    for split, seeds in (("train", range(4)), ("validation", range(4, 6))):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for seed in seeds:
+            picture(40, 40, seed=seed).save(tmp_path / "images" / split / f"{seed}.png")
+    changes = {"dataset": [str(tmp_path / "images")], "split_column": None, "validation_split": "validation"}
+    rows, held_out = training_and_held_out(config(**changes, streaming=streaming))
+    names = [{row["image"]["path"].rsplit("/", 1)[-1] for row in part} for part in (rows, held_out)]
+    assert names == [{f"{n}.png" for n in range(4)}, {"4.png", "5.png"}]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_tar_shards_train(config, tmp_path, streaming):
+    shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
+    columns = {"image_column": "png", "caption_column": "txt", "split_column": None, "holdout": 2}
+    run = set_up(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
+    assert run.validation.captions == [caption(0), caption(1)]
+    batches = run.batches()
+    terms = train_step(run, batches)
+    assert torch.isfinite(torch.stack(list(terms.values()))).all()
+    changes = {"dataset": shards, "streaming": True, "shuffle_buffer": 3, "train_batch_size": 1}
+    shares = [stream(config(**columns, **changes), None, process, 2, take=8) for process in range(2)]
+    first = [{i["image"]["path"] for i in share if i["position"]["epoch"] == 0} for share in shares]
+    assert first == [{"0002.png", "0003.png"}, {f"000{n}.png" for n in range(4, 8)}]
+    rest = stream(config(**columns, **changes), shares[1][2]["position"], 1, 2, take=5)
+    assert contents_of(rest) == contents_of(shares[1][3:8])
+
+
+def hostile_files() -> dict[str, bytes]:
+    """Files that Pillow answers in various ways."""
+    good = encoded(picture())["bytes"]
+
+    def png(width: int, height: int) -> bytes:
+        header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        body = b"IDAT" + zlib.compress(bytes(64))
+        chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, body)]
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+    buffer = io.BytesIO()
+    picture().save(buffer, "TIFF", compression="tiff_lzw")
+    return {
+        "bomb": png(30000, 30000),
+        "wide": png(2**31 - 1, 1),
+        "cut": good[: len(good) // 2],
+        "torn tiff": buffer.getvalue()[:400],
+        "text": b"no image",
+        "nothing": b"",
+        "noise": bytes(random.Random(0).randrange(256) for _ in range(500)),
+        "mangled": good[:40] + bytes(60) + good[100:],
+    }
+
+
+@pytest.mark.parametrize("kind", hostile_files())
+def test_no_file_ends_a_run(kind, tmp_path):
+    contents = [(n, encoded(picture(40, 40, seed=n))["bytes"]) for n in range(4)] + [(4, hostile_files()[kind])]
+    path = write_rows(tmp_path / "rows.parquet", contents)
+    rows = open_split(DataConfig(dataset=[path]), "train")
+    images = Images(rows, "image", maker())
+    samples = [images[n] for n in range(5)]
+    assert [name for s in samples for name in s["damaged"]] == ["4.png"]
+    items = [{"image": row["image"], "number": n, "position": {}} for n, row in enumerate(rows)]
+    assert collate(StreamedImages(maker()).__getitems__(items))["damaged"] == ["4.png"] * 5
+    with pytest.raises(ValueError, match=r"No image of a batch can be decoded: 4.png"):
+        StreamedImages(maker()).__getitems__(items[4:])
+    with pytest.raises(ValueError, match=r"None of the 1 images can be decoded. Look at 4.png"):
+        Images(rows.select([4]), "image", maker())[0]
+
+
+def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, capsys):
+    good = [(n, encoded(picture(8, 8, seed=n % 8))["bytes"]) for n in range(120)]
+    for count, stops in ((1, False), (2, True)):
+        contents = [(n, b"no image" if 3 <= n < 3 + count else content) for n, content in good]
+        path = write_rows(tmp_path / f"{count}.parquet", contents)
+        changes = {"dataset": [path], "split_column": None, "caption_column": None}
+        batches = set_up(config(**changes, train_batch_size=20)).batches()
+        if stops:
+            with pytest.raises(ValueError, match=r"2 of 120 images are damaged, more than 1%: 3.png, 4.png"):
+                [next(batches) for _ in range(7)]
+        else:
+            assert all(len(next(batches)["target"]) == 20 for _ in range(7))
+            assert "damaged image 1 skipped: 3.png" in capsys.readouterr().err
+
+
+def test_a_cached_embedding_is_that_of_the_sample_and_is_used_again(config, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        picture(40, 40, seed=i).save(tmp_path / "images" / f"{i}.png")
+    (tmp_path / "texts.txt").write_text("a red flower\na smiling face\n")
+    changes = {"dataset": [str(tmp_path / "images")], "split_column": None, "caption_column": None, "holdout": 2}
+    cached = config(**changes, cache_embeddings=True, domain_texts=str(tmp_path / "texts.txt"))
+    run = set_up(cached)
+    assert len(run.rows) == 4 and len(run.validation.targets) == 2 and run.embeddings.shape == (2, 4, 32)
+    (file,) = (tmp_path / "cache" / "embeddings").iterdir()
+    stamp = file.stat().st_mtime_ns
+    again = cached_embeddings(run.encoder, "no", run.rows, cached)
+    assert torch.equal(again, run.embeddings) and file.stat().st_mtime_ns == stamp
+    batch = next(run.batches())
+    expected = run.encoder.images(batch["target"].float() / 255)
+    torch.testing.assert_close(batch["embedding"], expected, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        run.encoder.clip.logit_scale.add_(1.0)  # another encoder has another key
+    cached_embeddings(run.encoder, "no", run.rows, cached)
+    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
+
+
+def test_recentering_gain_spreads_the_texts(config):
+    plain, wide = (set_up(config(recentering_gain=g)).encoder.recentering.config.scale for g in (1.0, 1.5))
+    assert wide == pytest.approx(1.5 * plain)
+
+
+def test_recentering_looks_at_rows_from_all_over_the_data(config, monkeypatch):
+    run = set_up(config())
+    assert [row["image"]["bytes"] for row in _spread(run.rows, 4)] == [
+        run.rows[i]["image"]["bytes"] for i in (0, 2, 4, 7)
+    ]
+    run.encoder.recentering = None
+    sentences = recenter(run.encoder, run.rows, run.config, None)
+    images = torch.stack([image for _, image in decode_rows(list(run.rows), run.config)])
+    torch.testing.assert_close(
+        run.encoder.recentering.image_mean, run.encoder.images(images.float() / 255).mean(0), atol=1e-5, rtol=0
+    )
+    assert sentences.shape == (8, 32)
+    held_out = config(streaming=True, split_column=None, holdout=7)
+    run.encoder.recentering = None
+    recenter(run.encoder, open_split(held_out.data, "train"), held_out, None)  # 10 rows, 3 to train on
+    images = torch.stack([i for _, i in decode_rows(list(open_split(held_out.data, "train"))[7:], held_out)])
+    torch.testing.assert_close(
+        run.encoder.recentering.image_mean, run.encoder.images(images.float() / 255).mean(0), atol=1e-5, rtol=0
+    )
+    run.encoder.recentering = None
+    with pytest.raises(ValueError, match="2 sentences or more that differ"):
+        recenter(run.encoder, run.rows.select([0]), run.config, None)
+
+
+def test_crops_and_tints_follow_from_the_sample_alone():
+    target = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    plain, varied = maker(), maker(least_crop=0.5, color_jitter=0.3)
+    assert (plain.decoded_size, varied.decoded_size) == (32, 64)
+    samples = [varied(target, n)["target"] for n in range(64)]
+    assert all(s.shape == (3, 32, 32) and s.dtype == torch.uint8 for s in samples)
+    assert all(torch.equal(varied(target, n)["target"], samples[n]) for n in (3, 40))
+    assert len({s.numpy().tobytes() for s in samples}) > 32  # a quarter is only mirrored or not
+    small = target[:, ::2, ::2].contiguous()
+    given = plain(small, 5)
+    assert torch.equal(given["target"], small.flip(-1) if given["flip"] else small)
+
+
+def test_half_of_the_swaps_are_sentences_and_a_sample_decides_for_itself():
+    target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    swapping = maker(swap_probability=0.5, sentences=7)
+    batch = collate([{"damaged": [], **swapping(target, n)} for n in range(400)])
+    again = collate([{"damaged": [], **swapping(target, n)} for n in range(400)])
+    assert all(torch.equal(batch[k], again[k]) for k in ("swapped", "sentence", "matched", "condition_noise"))
+    assert 160 < batch["swapped"].sum() < 240 and 160 < (batch["sentence"] >= 0).sum() < 240
+    assert set(batch["sentence"].tolist()) == set(range(-1, 7))
+    assert batch["matched"].tolist() == [i for i, swapped in enumerate(batch["swapped"].tolist()) if not swapped]
+    assert "swapped" not in maker()(target, 0)
+
+
+@pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
+def test_masks_come_in_the_shares_that_are_asked_for(mix):
+    irregular = torch.zeros(1, 1, 32, 32)
+    irregular[..., :3, :5] = 1
+    irregular[..., 30, 30] = 1
+    sampler, rng = MaskSampler(32, list(mix), irregular if mix[0] else None), random.Random(0)
+    masks = [sampler(rng)[0, 0] for _ in range(400)]
+    assert all(m.shape == (32, 32) and set(m.unique().tolist()) <= {0.0, 1.0} and m.any() for m in masks)
+    kinds = {"irregular": 0, "strokes": 0, "box": 0}
+    for mask in masks:
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        full = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        kinds["irregular" if mask.sum() == 16 and not full else "box" if full else "strokes"] += 1
+    for count, share in zip(kinds.values(), mix, strict=True):
+        assert abs(count / 400 - share) < 0.08
+
+
+def test_the_papers_masks_are_all_irregular_and_must_be_given(config, tmp_path):
+    for name in ("inpainting-ffhq-256", "super-resolution-ffhq-512", "colorization-imagenet-256"):
+        assert PRESETS[name].data.mask_mix == [1.0, 0.0, 0.0]
+    preset = PRESETS["inpainting-ffhq-256"].replace(dataset=["x"], output_dir="y")
+    for unfit in (preset, config(mask_mix=[0.2, 0.3, 0.5])):
+        with pytest.raises(ValueError, match="from --masks, which is not given"):
+            unfit.check_inputs()
+    preset.replace(masks="z").check_inputs()
+    preset.replace(task="super-resolution").check_inputs()
+    PILImage.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    run = set_up(config(masks=str(tmp_path), mask_mix=[1.0, 0.0, 0.0]))
+    assert all(mask.sum() == 32 for mask in next(run.batches())["mask"])
+
+
+def test_masks_with_gray_levels_are_refused(tmp_path):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 255
+    PILImage.fromarray(mask).save(tmp_path / "a.png")
+    assert load_masks(tmp_path, "train", 16).sum() == 36
+    mask[0, 0] = 7
+    PILImage.fromarray(mask).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"b.png holds gray levels \(7 among others\)"):
+        load_masks(tmp_path, "train", 16)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no mask"):
+        load_masks(tmp_path / "empty", "train", 16)
