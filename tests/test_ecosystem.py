@@ -15,7 +15,7 @@ from torch.export import Dim, export
 from torch.nn import functional as F
 
 import textir_hf
-from textir_hf import TextIRPipeline, TextRecentering
+from textir_hf import TextIRPipeline, TextRecentering, auto_classes
 from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
 from textir_hf.tasks import embedded_checkpoints
 
