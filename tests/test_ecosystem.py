@@ -1,6 +1,7 @@
 """What users of diffusers, transformers and accelerate expect of any pipeline and model of theirs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -298,3 +299,11 @@ def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, messag
 def test_an_edits_region_is_called_region(pipeline):
     with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
         pipeline("inpainting").edit("a face", picture(), region=torch.ones(1, 36, 10))
+
+
+def test_the_source_distribution_holds_what_the_tests_import():
+    root = Path(__file__).parent.parent
+    code = "\n".join(path.read_text() for path in (root / "tests").glob("*.py"))
+    modules = set(re.findall(r"^(?:from|import) (\w+)", code, re.M)) - {"textir_hf"}
+    needed = {name for module in modules for name in (module, f"{module}.py") if (root / name).exists()} | {"tests"}
+    assert {"training", "app.py"} <= needed <= set((root / "MANIFEST.in").read_text().split())
