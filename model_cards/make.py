@@ -99,6 +99,7 @@ def _metadata(name: str, facts: Facts, tables: list[Table], sample: str | None) 
         "model_name": name,
         "license": "other",
         "license_name": "research-use-only",
+        "license_link": "LICENSE",
         "metrics": sorted({result.metric_type for result in results}),
         "eval_results": results,
     }

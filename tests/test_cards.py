@@ -52,6 +52,7 @@ def test_reports_are_of_the_weights_that_are_embedded(name):
 def test_cards_are_complete_and_their_metadata_is_valid(name):
     card, text = ModelCard.load(HERE / f"{name}.md"), (HERE / f"{name}.md").read_text()
     assert card.data.license == "other" and card.data.license_name == "research-use-only" and card.data.eval_results
+    assert card.data.license_link == "LICENSE" and (CHECKPOINTS / name / "LICENSE").is_file()
     for heading in ("What it does", "How to use it", "Training", "Measured", "Limits, bias and misuse", "Citation"):
         assert f"## {heading}" in text
     assert "None" not in text and "{" not in text.split("## Citation")[0]

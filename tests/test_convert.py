@@ -34,7 +34,7 @@ def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, caps
     assert digest in printed and f"for {task}, with" in printed
     assert digest in card and "no license" in card and get_task(task).usage in card
     assert ModelCard(card).data.to_dict() == {
-        "library_name": "diffusers",
+        "library_name": "textir-hf",
         "pipeline_tag": "image-to-image",
         "tags": ["textir", task],
     }

@@ -1,13 +1,19 @@
+from copy import deepcopy
+
 import pytest
 import torch
+import transformers
 from conftest import picture
+from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
+from transformers import AutoModel, AutoProcessor, BertConfig
 
-from textir_hf import MiniCLIPModel, TextRecentering
+from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextRecentering
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
-from textir_hf.models.towers import EfficientNetLite0
+from textir_hf.models.towers import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
@@ -80,13 +86,136 @@ def test_backbone_halves_the_size_five_times():
     ]
 
 
-def test_similarities_are_scaled_cosines(encoder):
-    clip, tokenizer, image_processor = encoder
+def pairs(encoder, **options):
+    """Two texts and three images as the model takes them."""
+    _, tokenizer, image_processor = encoder
     tokens = tokenizer(["a red flower", "a face"], padding=True, return_tensors="pt")
-    pixel_values = clip_pixel_values(torch.rand(3, 3, 32, 32), image_processor)
-    logits = clip(tokens["input_ids"], pixel_values, tokens["attention_mask"]).logits_per_image
-    assert logits.shape == (3, 2)
-    assert logits.abs().max() <= clip.logit_scale.exp() + 1e-4
+    return dict(tokens) | {"pixel_values": clip_pixel_values(torch.rand(3, 3, 32, 32), image_processor)} | options
+
+
+@torch.no_grad()
+def test_similarities_are_scaled_cosines(encoder):
+    clip = encoder[0]
+    inputs = pairs(encoder)
+    output = clip(**inputs)
+    assert output.logits_per_image.shape == (3, 2)
+    torch.testing.assert_close(output.logits_per_text, output.logits_per_image.T, rtol=0, atol=0)
+    cosines = F.cosine_similarity(output.image_embeds[:, None], output.text_embeds[None], dim=2)
+    torch.testing.assert_close(output.logits_per_image, cosines * clip.logit_scale.exp())
+    tokens = {name: inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    alone = clip.get_text_features(**tokens), clip.get_image_features(inputs["pixel_values"])
+    both = output.text_model_output, output.vision_model_output
+    assert all(torch.equal(a.pooler_output, b.pooler_output) for a, b in zip(alone, both, strict=True))
+
+
+@torch.no_grad()
+def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
+    theirs = pairs(openai_encoder, return_loss=True, output_hidden_states=True, output_attentions=True)
+    ours = pairs(encoder, return_loss=True, output_hidden_states=True, output_attentions=True)
+    for inputs in (theirs, ours):
+        inputs["pixel_values"] = inputs["pixel_values"][:2]  # a loss needs pairs
+    for clip in (encoder[0], openai_encoder[0]):
+        clip.set_attn_implementation("eager")  # the only one that has attentions
+    try:
+        expected, output = openai_encoder[0](**theirs), encoder[0](**ours)
+        as_tuple = encoder[0](**ours, return_dict=False)
+    finally:
+        for clip in (encoder[0], openai_encoder[0]):
+            clip.set_attn_implementation("sdpa")
+    assert type(output) is type(expected) and output.keys() == expected.keys()
+    assert output.text_model_output.keys() == expected.text_model_output.keys()
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[1], output.logits_per_image)
+    swapped = encoder[0](**ours | {"pixel_values": ours["pixel_values"].flip(0)})
+    assert swapped.loss != output.loss
+    for single, features in (("text", "input_ids"), ("image", "pixel_values")):
+        call = getattr(encoder[0], f"get_{single}_features")
+        assert call(ours[features]).hidden_states is None
+        assert len(call(ours[features], output_hidden_states=True).hidden_states) == (2 if single == "text" else 8)
+        assert isinstance(call(ours[features], return_dict=False), tuple)
+
+
+def test_config_options_set_the_defaults(encoder):
+    config = deepcopy(encoder[0].config)
+    config.output_hidden_states, config.return_dict = True, False
+    output = MiniCLIPModel(config).eval().get_image_features(torch.rand(1, 3, 32, 32))
+    assert len(output) == 3 and len(output[2]) == 8
+
+
+@torch.no_grad()
+def test_images_of_any_size_are_pooled_on_the_same_grid(encoder):
+    clip, images = encoder[0], torch.rand(1, 3, 64, 96)
+    assert clip.get_image_features(images, interpolate_pos_encoding=True).pooler_output.shape == (1, 32)
+    same = clip.get_image_features(images[..., :32, :32], interpolate_pos_encoding=True).pooler_output
+    assert torch.equal(same, clip.get_image_features(images[..., :32, :32]).pooler_output)
+
+
+def test_text_config_is_a_config_and_sizes_have_to_fit(encoder):
+    config = encoder[0].config
+    assert isinstance(config.text_config, BertConfig) and encoder[0].text_tower.bert.config is config.text_config
+    assert config.get_text_config().vocab_size == config.text_config.vocab_size
+    assert MiniCLIPConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
+    with pytest.raises(Exception, match="image_size must be a multiple of 32, got 100"):
+        MiniCLIPConfig(image_size=100)
+    with pytest.raises(Exception, match="hidden_size must be a multiple of num_heads 6, got 10"):
+        MiniCLIPConfig(hidden_size=10)
+
+
+def test_attention_equals_pytorchs(encoder):
+    ours, theirs = QueryAttention(16, 2, 0.1).eval(), nn.MultiheadAttention(16, 2, 0.1, batch_first=True).eval()
+    theirs.load_state_dict(ours.state_dict())
+    queries, places = torch.randn(3, 4, 16), torch.randn(3, 9, 16)
+    torch.testing.assert_close(ours(queries, places), theirs(queries, places, places)[0])
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+@torch.no_grad()
+def test_attention_implementation_can_be_chosen(encoder, kind, tmp_path):
+    clip, tokenizer, _ = encoder
+    clip.save_pretrained(tmp_path)
+    loaded = MiniCLIPModel.from_pretrained(tmp_path, attn_implementation=kind).eval()
+    assert loaded.config._attn_implementation == loaded.text_tower.bert.config._attn_implementation == kind
+    torch.testing.assert_close(embed_texts(loaded, tokenizer, ["a face"]), embed_texts(clip, tokenizer, ["a face"]))
+
+
+def test_every_weight_that_a_file_lacks_is_initialized(encoder, tmp_path):
+    config = encoder[0].config
+    reference = MiniCLIPModel(config).state_dict()
+    config.save_pretrained(tmp_path)
+    save_file({"logit_scale": torch.tensor(1.5)}, tmp_path / "model.safetensors", {"format": "pt"})
+    state = MiniCLIPModel.from_pretrained(tmp_path).state_dict()
+    assert state["logit_scale"] == 1.5 and state.keys() == reference.keys()
+    for name, value in state.items():
+        assert value.isfinite().all(), name
+        if name != "logit_scale":  # the same distribution as in a new model
+            assert (value.std() - reference[name].std()).abs() <= 0.3 * reference[name].std() + 0.02, name
+            assert (value.mean() - reference[name].mean()).abs() <= 4 * reference[name].std() / value.numel() ** 0.5, (
+                name
+            )
+
+
+def test_weights_of_other_sizes_are_initialized_if_asked(encoder, tmp_path):
+    clip = encoder[0]
+    clip.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="mismatch"):
+        MiniCLIPModel.from_pretrained(tmp_path, projection_dim=24)
+    loaded = MiniCLIPModel.from_pretrained(tmp_path, projection_dim=24, ignore_mismatched_sizes=True).eval()
+    output = loaded(**pairs(encoder))
+    assert output.text_embeds.shape == (2, 24) and output.logits_per_image.isfinite().all()
+    assert torch.equal(loaded.image_tower.queries, clip.image_tower.queries)
+
+
+@torch.no_grad()
+def test_auto_classes_and_zero_shot_classification(encoder, clip_folder):
+    """In this process; `test_auto_classes_need_only_the_package` imports nothing else."""
+    processor = AutoProcessor.from_pretrained(clip_folder)
+    model = AutoModel.from_pretrained(clip_folder).eval()
+    inputs = processor(text=["a face", "a red flower"], images=picture(), padding=True, return_tensors="pt")
+    logits = model(**inputs).logits_per_image
+    classifier = transformers.pipeline("zero-shot-image-classification", clip_folder)
+    answers = classifier(picture(), candidate_labels=["a face", "a red flower"], hypothesis_template="{}")
+    scores = {answer["label"]: answer["score"] for answer in answers}
+    expected = logits.softmax(1)[0].tolist()
+    assert scores == pytest.approx({"a face": expected[0], "a red flower": expected[1]}, abs=1e-4)
 
 
 def test_encoder_is_saved_and_loaded(encoder, tmp_path):

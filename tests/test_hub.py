@@ -18,7 +18,7 @@ from textir_hf.imaging.files import open_image
 from textir_hf.models.embedding import load_encoder
 from textir_hf.tasks import get_task
 
-CARD = "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
+CARD = "---\nlibrary_name: textir-hf\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 NAME = "me/textir-tiny"
 disable_progress_bars()
 pytestmark = [  # the client's and diffusers' own
@@ -96,6 +96,24 @@ def test_the_network_and_the_encoder_travel_alone_too(hub, pipeline, encoder, tm
     for first, second in ((restorer, again), (clip, other)):
         state = second.state_dict()
         assert all(torch.equal(v, state[k]) for k, v in first.state_dict().items())
+
+
+def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encoder, tmp_path):
+    pipe = pipeline("inpainting")
+    for part in encoder:
+        part.push_to_hub("me/encoder", token=TOKEN)
+    parts = TextIRPipeline(pipe.restorer, None, None, None, pipe.recentering, encoder="me/encoder")
+    parts.push_to_hub(NAME, token=TOKEN)
+    HfApi().create_tag(NAME, tag="v1", token=TOKEN)  # the encoder has no such tag
+    expected = restored(pipe)
+    assert np.array_equal(restored(load(tmp_path, revision="v1", token=TOKEN)), expected)
+    assert (tmp_path / "fresh" / "models--me--encoder").is_dir()
+    assert not list((tmp_path / "cache").rglob("model.safetensors"))
+    hub.requests.clear()
+    assert np.array_equal(restored(load(tmp_path, revision="v1", local_files_only=True)), expected)
+    assert not hub.requests
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(tmp_path, "empty", local_files_only=True)
 
 
 def test_a_variant_that_is_not_there_is_an_environment_error_too(pipeline, tmp_path):
@@ -282,7 +300,7 @@ def test_cards_share_one_form():
         {"How to use it": usage(task, "a/b", "now"), "": ""},
     )
     card = ModelCard(text)
-    assert card.data.tags == ["textir", "inpainting"] and card.data.library_name == "diffusers"
+    assert card.data.tags == ["textir", "inpainting"] and card.data.library_name == "textir-hf"
     assert card.data.license == "other" and text.count("---\n") == 2
     code = re.search(r"```python\n(.*?)```", text, re.S)[1]
     compile(code, "card", "exec")

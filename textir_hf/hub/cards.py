@@ -10,6 +10,10 @@ INVENTED = (
     "What the network puts where information is missing is invented, not recovered. A result shows no real person's "
     "face and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
 )
+_NOT_DIFFUSERS = (
+    "`pip install textir-hf` comes first. The pipeline is one of diffusers in all it does, but "
+    "`DiffusionPipeline.from_pretrained` does not load it: that takes classes of diffusers alone."
+)
 _CITATION = """```bibtex
 @article{bai2023textir,
   title   = {TextIR: A Simple Framework for Text-based Editable Image Restoration},
@@ -21,7 +25,10 @@ _CITATION = """```bibtex
 
 
 def usage(task: Task, checkpoint: str, comment: str = "") -> str:
-    """Markdown of a Python block that loads a checkpoint and restores an image.
+    """Markdown of a Python block that loads a checkpoint and restores an image, and what does not load it.
+
+    `DiffusionPipeline.from_pretrained` looks for the pipeline's class in diffusers itself, and for those of other
+    packages only in the repository's own code. So a card names another library than diffusers.
 
     Args:
         task: The checkpoint's.
@@ -30,7 +37,8 @@ def usage(task: Task, checkpoint: str, comment: str = "") -> str:
     """
     load = f'pipe = TextIRPipeline.from_pretrained("{checkpoint}"){f"  # {comment}" if comment else ""}'
     call = f"restored = {task.usage}.images[0]"
-    return f"```python\nfrom textir_hf import TextIRPipeline\n\n{load}\n{call}\n```"
+    code = f"```python\nfrom textir_hf import TextIRPipeline\n\n{load}\n{call}\n```"
+    return f"{code}\n\n{_NOT_DIFFUSERS}"
 
 
 def card_data(task: Task, **metadata) -> ModelCardData:
@@ -40,7 +48,7 @@ def card_data(task: Task, **metadata) -> ModelCardData:
         task: The checkpoint's.
         **metadata: Further fields of `ModelCardData`, or other values for those that every card has.
     """
-    common = {"library_name": "diffusers", "pipeline_tag": "image-to-image", "tags": ["textir", task.name]}
+    common = {"library_name": "textir-hf", "pipeline_tag": "image-to-image", "tags": ["textir", task.name]}
     return ModelCardData(**common | metadata)
 
 

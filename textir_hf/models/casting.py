@@ -3,28 +3,36 @@
 import re
 
 import torch
-from diffusers.hooks import HookRegistry
-from diffusers.hooks.layerwise_casting import LayerwiseCastingHook
+from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 
-class KernelCastingHook(LayerwiseCastingHook):
-    """Casts a layer's own `weight` and nothing else: not its bias, its noise strength, or the layer of its style."""
+class KernelCastingHook(ModelHook):
+    """Holds a layer's own `weight` in a small type, and gives each call a copy in the type that it computes in.
+
+    Nothing else is cast: not the bias, the noise strength, or the layer of the style. The copy is a differentiable
+    function of the weight, so the backward pass finds it where the forward pass left it.
+
+    Args:
+        storage_dtype: Of the weight.
+        compute_dtype: Of the copy; diffusers takes it for the network's type.
+        non_blocking: Cast without waiting for the device.
+    """
+
+    def __init__(self, storage_dtype: torch.dtype, compute_dtype: torch.dtype, non_blocking: bool) -> None:
+        self.storage_dtype, self.compute_dtype, self.non_blocking = storage_dtype, compute_dtype, non_blocking
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
-        return self._cast(module, self.storage_dtype)
-
-    def pre_forward(self, module: nn.Module, *args, **kwargs) -> tuple[tuple, dict]:
-        self._cast(module, self.compute_dtype)
-        return args, kwargs
-
-    def post_forward(self, module: nn.Module, output):
-        self._cast(module, self.storage_dtype)
-        return output
-
-    def _cast(self, module: nn.Module, dtype: torch.dtype) -> nn.Module:
-        module.weight.data = module.weight.data.to(dtype, non_blocking=self.non_blocking)
+        module.weight.data = module.weight.data.to(self.storage_dtype, non_blocking=self.non_blocking)
         return module
+
+    def new_forward(self, module: nn.Module, *args, **kwargs):
+        stored = module.weight
+        module._parameters["weight"] = stored.to(self.compute_dtype, non_blocking=self.non_blocking)
+        try:
+            return self.fn_ref.original_forward(*args, **kwargs)
+        finally:
+            module._parameters["weight"] = stored
 
 
 def cast_kernels(

@@ -101,7 +101,7 @@ class MiniCLIPModel(PreTrainedModel):
                 f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}. "
                 "Use the model's image processor, or set interpolate_pos_encoding."
             )
-        output = self.image_tower(pixel_values)
+        output = self.image_tower(pixel_values.to(self.dtype))
         if not (self.config.output_hidden_states if output_hidden_states is None else output_hidden_states):
             output.hidden_states = None
         return output

@@ -127,6 +127,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["DownConv2d", "StyleConv2d", "StyleLevel", "ToImage"]  # for device_map
 
     @register_to_config
     def __init__(

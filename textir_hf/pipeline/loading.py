@@ -73,18 +73,20 @@ def check_variant(folder: str, variant: str | None) -> None:
         raise ValueError(f'its weights are saved as the variant "{name}". Give variant="{name}".')
 
 
-def shared_encoder(index: dict, options: dict, dtype: torch.dtype) -> dict:
+def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, torch.dtype]) -> dict:
     """The encoder's parts, where `model_index.json` names an encoder in place of holding one and the caller gives none.
 
     Args:
         index: The content of `model_index.json`.
         options: Of `TextIRPipeline.from_pretrained`. Those for the download hold for the encoder's repository too, but
             for the revision, which is the checkpoint's.
-        dtype: Of the weights.
+        dtype: Of the weights, or by component as diffusers takes it.
     """
     own = any((index.get(part) or [None])[0] or options.get(part) for part in ENCODER_PARTS)
     if own or not index.get("encoder"):
         return {}
+    if isinstance(dtype, dict):
+        dtype = dtype.get("clip", dtype.get("default", torch.float32))
     download = {name: options[name] for name in (_DOWNLOADING & options.keys()) - {"revision"}}
     return dict(zip(ENCODER_PARTS, load_encoder(index["encoder"], dtype, **download), strict=True))
 

@@ -1,0 +1,310 @@
+"""What users of diffusers, transformers and accelerate expect of any pipeline and model of theirs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import accelerate
+import numpy as np
+import pytest
+import torch
+from conftest import hole, picture, tiny_generator
+from skimage import data
+from torch.export import Dim, export
+from torch.nn import functional as F
+
+import textir_hf
+from textir_hf import TextIRPipeline, TextRecentering, auto_classes
+from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
+from textir_hf.tasks import embedded_checkpoints
+
+KERNELS = (EqualizedConv2d, StyleConv2d, ToImage)
+_PACKAGE_FIRST = """
+import sys, textir_hf
+assert not {"torch", "transformers", "diffusers"} & set(sys.modules)
+from transformers import BertModel  # its import begins before the Auto classes' and ends after
+from transformers import AutoConfig, AutoModelForZeroShotImageClassification
+config = AutoConfig.from_pretrained(sys.argv[1])
+assert AutoModelForZeroShotImageClassification.from_config(config).__class__ is textir_hf.MiniCLIPModel
+"""
+
+
+def psnr(first, second) -> float:
+    return -10 * np.log10(np.square(np.asarray(first, float) - np.asarray(second, float)).mean() + 1e-20)
+
+
+def inputs(model, count=2, height=32, width=48):
+    degraded = torch.rand(count, model.config.in_channels, height, width)
+    return degraded, F.normalize(torch.randn(count, 32), dim=1)
+
+
+def test_auto_classes_need_only_the_package(clip_folder):
+    environment = os.environ | {"PYTHONPATH": str(Path(textir_hf.__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder], check=True, env=environment)
+
+
+def test_the_encoder_is_registered_at_once_where_transformers_is_there_already(monkeypatch):
+    finders = list(sys.meta_path)
+    monkeypatch.setattr(auto_classes, "_REGISTERING", "colorsys")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    auto_classes.register()
+    assert "colorsys" in sys.modules and sys.meta_path == finders
+
+
+def test_export_keeps_batch_height_and_width_free():
+    model = tiny_generator("super-resolution", channels=(4, 6))
+    batch, rows, columns = (Dim(name, min=1, max=64) for name in ("batch", "rows", "columns"))
+    shapes = {"degraded": {0: batch, 2: 2 * rows, 3: 2 * columns}, "clip_embedding": {0: batch}, "strength": {0: batch}}
+
+    def example(count, height, width):
+        values = (*inputs(model, count, height, width), torch.rand(count))
+        return dict(zip(shapes, values, strict=True)) | {"return_dict": False}
+
+    program = export(model, (), example(2, 8, 12), dynamic_shapes=shapes | {"return_dict": None}).module()
+    for size in ((1, 4, 18), (5, 16, 4)):
+        arguments = example(*size)
+        torch.testing.assert_close(program(**arguments)[0], model(**arguments)[0])
+
+
+@pytest.mark.parametrize("storage", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16])
+@torch.no_grad()
+def test_layerwise_casting_rounds_the_kernels_and_nothing_else(storage):
+    model, rounded = tiny_generator(), tiny_generator()
+    rounded.load_state_dict(model.state_dict())
+    for module in rounded.modules():
+        if isinstance(module, KERNELS):
+            module.weight.copy_(module.weight.to(storage).float())
+    arguments, size = inputs(model), model.get_memory_footprint()
+    assert not torch.equal(rounded(*arguments)[0], model(*arguments)[0])
+    model.enable_layerwise_casting(storage_dtype=storage)
+    for _ in range(2):
+        assert torch.equal(model(*arguments)[0], rounded(*arguments)[0])
+        kernels = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, KERNELS)}
+        assert {name for name, p in model.named_parameters() if p.dtype == storage} == kernels
+        assert {p.dtype for p in model.parameters()} == {storage, torch.float32}
+    assert model.dtype == torch.float32 and model.get_memory_footprint() < 0.8 * size
+
+
+@torch.no_grad()
+def test_layerwise_casting_computes_in_any_type_and_leaves_out_layers():
+    model, arguments = tiny_generator(), inputs(tiny_generator())
+    expected = model(*arguments)[0]
+    options = {"skip_modules_pattern": ("^encoder",), "skip_modules_classes": (ToImage,)}
+    model.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16, **options)
+    assert model.encoder.first.weight.dtype == model.first_image.weight.dtype == torch.float32
+    assert model.first.weight.dtype == torch.float8_e4m3fn
+    sample = model(*arguments)[0]
+    assert sample.dtype == torch.bfloat16 and (sample - expected).abs().mean() < 0.1 * expected.std()
+    with pytest.raises(ValueError, match="degraded must have sides"):  # an error leaves the layers as they were
+        model(arguments[0][..., :31], arguments[1])
+    with pytest.raises(RuntimeError):
+        model.first(torch.rand(1, 3, 4, 4), torch.rand(1, 8))
+    assert torch.equal(model(*arguments)[0], sample)
+    with pytest.raises(ValueError, match=r"two vectors, too little to cast\. Enable it for the restorer alone"):
+        TextRecentering(32).enable_layerwise_casting()
+
+
+def test_layerwise_casting_can_be_trained_through():
+    model, plain = tiny_generator(), tiny_generator()
+    plain.load_state_dict(model.state_dict())
+    model.enable_layerwise_casting(storage_dtype=torch.float16)
+    arguments = inputs(model)
+    for network in (model, plain):
+        network(*arguments)[0].square().mean().backward()
+    torch.testing.assert_close(model.style.weight.grad, plain.style.weight.grad, rtol=0.02, atol=1e-4)
+    assert model.first.weight.grad.dtype == torch.float16 and model.first.weight.grad.isfinite().all()
+
+
+def test_a_network_can_be_spread_over_devices(tmp_path):
+    model = tiny_generator()
+    arguments = inputs(model)
+    with torch.no_grad():
+        expected = model(*arguments)[0]
+    kinds = model._no_split_modules
+    assert set(kinds) <= {type(module).__name__ for module in model.modules()}
+    memory = {"cpu": model.get_memory_footprint() // 2, "disk": "1GB"}
+    devices = accelerate.infer_auto_device_map(model, max_memory=memory, no_split_module_classes=kinds)
+    assert set(devices.values()) == {"cpu", "disk"}
+    spread = accelerate.dispatch_model(model, devices, main_device="cpu", offload_dir=tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(spread(*arguments)[0], expected)
+
+
+@pytest.mark.parametrize("name", embedded_checkpoints())
+def test_half_precision_stays_within_40_db_and_gives_float32(name):
+    """With the embedded networks; the loss is that of rounding weights and features, not of styles."""
+    image = torch.from_numpy(data.astronaut()[10:138, 160:288].copy()).movedim(-1, 0)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        pipe = TextIRPipeline.from_pretrained(name, dtype=dtype)
+        pipe.set_progress_bar_config(disable=True)
+        assert pipe.restorer.dtype == pipe.clip.dtype == dtype
+        options = pipe.task.example(128) | {"generator": torch.Generator().manual_seed(0), "output_type": "pt"}
+        given = image[:, ::2, ::2] if "scale" in options else image
+        results.append(pipe("an old man", given, **options).images)
+        assert results[-1].dtype == torch.float32
+    full, bfloat16, float16 = results
+    assert 40 < psnr(bfloat16, full) < psnr(float16, full) < 100
+
+
+def test_half_precision_survives_large_styles():
+    """Styles of a trained network differ by orders of magnitude; float16 ends at 65504."""
+    model = tiny_generator()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, StyleConv2d):
+                module.affine.weight.mul_(300)
+        arguments = inputs(model)
+        expected = model(*arguments)[0]
+        sample = model.to(torch.float16)(*arguments)[0].float()
+    assert psnr(sample / expected.std(), expected / expected.std()) > 40
+
+
+@pytest.mark.parametrize("options", [{"dtype": {"restorer": torch.bfloat16, "default": torch.float16}}, {}])
+def test_types_can_be_given_by_component(options):
+    pipe = TextIRPipeline.from_pretrained(embedded_checkpoints()[0], **options)
+    expected = (torch.bfloat16, torch.float16) if options else (torch.float32, torch.float32)
+    assert (pipe.restorer.dtype, pipe.clip.dtype) == expected
+
+
+def test_components_make_the_pipeline_again(pipeline):
+    pipe = pipeline("super-resolution")
+    again = TextIRPipeline(**pipe.components)
+    again.set_progress_bar_config(disable=True)
+    first, second = (p("a face", picture(), scale=2, output_type="np").images for p in (pipe, again))
+    assert np.array_equal(first, second)
+
+
+def test_text_is_embedded_without_the_network_and_restored_without_the_encoder(pipeline, encoder):
+    pipe = pipeline("super-resolution")
+    embeds = TextIRPipeline(None, *encoder, pipe.recentering).encode_prompt(["a face", "a red flower"])
+    alone = TextIRPipeline(pipe.restorer, None, None, None)
+    alone.set_progress_bar_config(disable=True)
+    expected = pipe(["a face", "a red flower"], picture(), scale=2, output_type="np").images
+    assert np.array_equal(alone(None, picture(), scale=2, prompt_embeds=embeds, output_type="np").images, expected)
+
+
+@pytest.mark.parametrize("sharded", [{}, {"max_shard_size": "20KB"}])
+def test_a_folder_saved_as_a_variant_says_so(pipeline, sharded, tmp_path):
+    pipeline("inpainting").save_pretrained(tmp_path, variant="fp16", **sharded)
+    with pytest.raises(ValueError, match=r'its weights are saved as the variant "fp16"\. Give variant="fp16"\.'):
+        TextIRPipeline.from_pretrained(tmp_path)
+    TextIRPipeline.from_pretrained(tmp_path, variant="fp16")
+
+
+def test_weights_of_one_component_alone_as_a_variant_are_named(pipeline, tmp_path):
+    pipeline("inpainting").save_pretrained(tmp_path)
+    (weights,) = (tmp_path / "restorer").glob("*.safetensors")
+    weights.rename(weights.with_name("diffusion_pytorch_model.bf16.safetensors"))
+    with pytest.raises(ValueError, match='Give variant="bf16"'):
+        TextIRPipeline.from_pretrained(tmp_path)
+
+
+def test_callbacks_see_and_replace_the_networks_output(pipeline):
+    pipe, seen = pipeline("super-resolution"), []
+
+    def look(pipe, step, timestep, tensors):
+        seen.append(tensors)
+        return tensors
+
+    def blacken(pipe, step, timestep, tensors):
+        return {"sample": torch.zeros_like(tensors["sample"])}
+
+    def call(callback, **options):
+        return pipe("a face", picture(), scale=2, output_type="np", callback_on_step_end=callback, **options).images
+
+    expected = pipe("a face", picture(), scale=2, output_type="np").images
+    assert np.array_equal(call(look), expected) and [*seen[0]] == pipe._callback_tensor_inputs
+    assert seen[0]["sample"].shape == (1, 3, 72, 80)
+    assert np.array_equal(call(lambda *_: None), expected)
+    assert call(blacken).max() == 0
+    assert np.array_equal(call(look, callback_on_step_end_tensor_inputs=[]), expected) and seen[-1] == {}
+    with pytest.raises(ValueError, match=r"callback_on_step_end_tensor_inputs must be among \['sample'\], got \['la"):
+        call(look, callback_on_step_end_tensor_inputs=["latents"])
+
+
+def test_images_and_masks_come_in_every_shape_that_diffusers_takes(pipeline):
+    pipe, images, masks = pipeline("inpainting"), [picture(seed=s) for s in range(3)], [hole() for _ in range(3)]
+    masks[1] = masks[1].transpose(0).rotate(180)
+    arrays = np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255
+    tensors = torch.from_numpy(arrays).movedim(-1, 1)
+    flat = np.stack([np.asarray(mask) for mask in masks]).astype(np.float32) / 255
+    flat_tensors = torch.from_numpy(flat)
+    expected = pipe("a face", images, masks, output_type="np").images
+    pairs = [
+        (tensors, flat_tensors),  # [B, 3, H, W], [B, H, W]
+        (tensors, flat_tensors[:, None]),
+        (arrays, flat),
+        (arrays, flat[..., None]),
+        (list(tensors), list(flat_tensors[:, None])),
+        ([image[None] for image in tensors], [mask[None, None] for mask in flat_tensors]),
+        (tuple(arrays), [mask[None, ..., None] for mask in flat]),
+        ([tensors[:2], tensors[2:]], flat_tensors),
+    ]
+    for image, mask in pairs:
+        assert np.array_equal(pipe("a face", image, mask, output_type="np").images, expected)
+    one = pipe("a face", images[0], masks[0], output_type="np").images
+    colored = flat_tensors[:1].expand(3, -1, -1)  # one mask of three channels, since there is one image
+    for mask in (flat_tensors[0], flat[0], flat_tensors[:1], colored, flat[0][..., None].repeat(3, -1)):
+        assert np.array_equal(pipe("a face", images[0], mask, output_type="np").images, one)
+
+
+def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
+    pipe = pipeline("super-resolution")
+
+    def call(prompt=("a face", "a red flower"), **options):
+        sources = tuple(torch.Generator().manual_seed(s) for s in (1, 2))
+        options = {"strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
+        return pipe(prompt, picture(), scale=2, output_type="np", **options).images
+
+    expected = call()
+    assert np.array_equal(call([("a face",), ["a red flower"]]), expected)
+    assert np.array_equal(call(box=np.array([4, 4, 18, 18]), beta=np.float64(0.5)), expected)
+    assert np.array_equal(call(box=torch.tensor([4, 4, 18, 18]), beta=torch.tensor(0.5)), expected)
+    for strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
+        assert np.array_equal(call(strength=strength), expected)
+    assert np.array_equal(call(strength=np.float32(0.5)), call(strength=0.5))
+    settings = pipe("a face", picture(), scale=2, strength=np.full(3, 0.5), beta=np.float64(1)).images[0].info["textir"]
+    assert settings["strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_image": torch.rand(2, 36, 40)}, "image must be one or a list of 2, got 3|mask_image must .* 3, got 2"),
+        ({"mask_image": torch.ones(3, 36, 41)}, "mask_image must have the image's size 40x36, got 41x36"),
+        ({"mask_image": torch.ones(3, 2, 36, 40)}, r"mask_image must be \[H, W, 3\].* got \[2, 36, 40\]"),
+        ({"image": [torch.rand(3, 2, 36, 40)]}, r"image must be .* got \[2, 36, 40\]"),
+        ({"image": torch.rand(3, 3, 36, 40) * 2 - 1}, r"image must lie in \[0, 1\], got -"),
+        ({"generator": 5}, r"generator must be a torch.Generator or a list of them, got 5"),
+        ({"generator": [5, None, 5]}, r"generator must be a torch.Generator or a list of them, got 5"),
+        ({"beta": "1"}, "beta must be a number, got '1'"),
+        ({"strength": "1"}, "strength must be a number, got '1'"),
+        ({"strength": np.zeros(2)}, "strength must be a number or a list of 3, one a level, got 2"),
+        ({"box": np.zeros(3)}, r"box must be .*\(left, top, right, bottom\) in pixels, got \[0.0, 0.0, 0.0\]"),
+        ({"prompt": 5}, "prompt must be a sentence, a list of them, or a list of lists of them, got 5"),
+        ({"prompt": [5]}, r"prompt must be a sentence, .* got \[5\]"),
+        ({"prompt": None, "prompt_embeds": [[0.0] * 32]}, r"prompt_embeds must be a tensor \[N, 32\], got list"),
+        ({"output_type": "latent"}, 'output_type must be "pil", "np" or "pt", got \'latent\''),
+    ],
+)
+def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, message):
+    arguments = {"prompt": "a face", "image": torch.rand(3, 3, 36, 40), "mask_image": hole()} | options
+    with pytest.raises(ValueError, match=message):
+        pipeline("inpainting")(**arguments)
+
+
+def test_an_edits_region_is_called_region(pipeline):
+    with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
+        pipeline("inpainting").edit("a face", picture(), region=torch.ones(1, 36, 10))
+
+
+def test_the_source_distribution_holds_what_the_tests_import():
+    root = Path(__file__).parent.parent
+    code = "\n".join(path.read_text() for path in (root / "tests").glob("*.py"))
+    modules = set(re.findall(r"^(?:from|import) (\w+)", code, re.M)) - {"textir_hf"}
+    needed = {name for module in modules for name in (module, f"{module}.py") if (root / name).exists()}
+    needed |= {"tests", "app.py", "requirements.txt"}  # and what they open
+    assert {"training", "benchmarks"} <= needed <= set((root / "MANIFEST.in").read_text().split())

@@ -1,0 +1,100 @@
+import re
+import subprocess
+import sys
+
+import onnxruntime
+import pytest
+import torch
+from conftest import tiny_generator
+
+from textir_hf import TextIRPipeline, TextRecentering
+from textir_hf.hub import export
+from textir_hf.hub.export import export_onnx
+from textir_hf.models.embedding import clip_pixel_values, embed_images
+
+WITHOUT_PYTORCH = """
+import sys
+sys.modules |= dict.fromkeys(["torch", "transformers", "diffusers", "textir_hf"])
+exec(sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(encoder, tmp_path_factory):
+    """A pipeline, and the folder it was exported to."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("onnx")
+    recentering = TextRecentering(32, scale=1.5)
+    torch.nn.init.normal_(recentering.image_mean, std=0.1)
+    restorer = tiny_generator("super-resolution", channels=(4, 6))
+    pipe = TextIRPipeline(restorer, *encoder, recentering, prompt_templates=["a {}", "red {}"])
+    pipe.save_pretrained(folder / "checkpoint")
+    files = export_onnx(folder / "checkpoint", folder / "exported")
+    names = ["image_encoder.onnx", "prompt_encoder.onnx", "restorer.onnx", "settings.json", "tokenizer.json"]
+    assert sorted(path.name for path in files) == ["README.md", *names]
+    assert all(path.is_file() for path in files)
+    return TextIRPipeline.from_pretrained(folder / "checkpoint"), folder / "exported"
+
+
+def run(folder, name, **inputs):
+    session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
+    return torch.from_numpy(session.run(None, {key: value.numpy() for key, value in inputs.items()})[0])
+
+
+def prompt_embedding(pipe, folder, prompt):
+    sentences = [template.replace("{}", prompt) for template in pipe.config.prompt_templates or ["{}"]]
+    tokens = pipe.tokenizer(sentences, padding=True, return_tensors="pt")
+    return run(folder, "prompt_encoder", **{name: tokens[name] for name in ("input_ids", "attention_mask")})
+
+
+@torch.no_grad()
+def test_onnx_gives_the_pipelines_embeddings_and_images(exported):
+    pipe, folder = exported
+    for prompt in ("face", "smiling old person face"):
+        embedding = prompt_embedding(pipe, folder, prompt)
+        torch.testing.assert_close(embedding, pipe.encode_prompt(prompt), atol=1e-4, rtol=0)
+    images = torch.rand(2, 3, 40, 50)
+    pixel_values = clip_pixel_values(images, pipe.image_processor)
+    embeddings = run(folder, "image_encoder", pixel_values=pixel_values)
+    torch.testing.assert_close(embeddings, embed_images(pipe.clip, pipe.image_processor, images), atol=1e-4, rtol=0)
+    inputs = {"degraded": torch.rand(3, 3, 6, 10), "clip_embedding": embedding.expand(3, -1)}
+    inputs["strength"] = torch.tensor([0.1, 0.5, 0.9])
+    sample = pipe.restorer(**inputs).sample
+    torch.testing.assert_close(run(folder, "restorer", **inputs), sample, atol=1e-4 * sample.abs().max().item(), rtol=0)
+
+
+def test_openais_encoders_are_exported_too(openai_encoder, tmp_path):
+    pipe = TextIRPipeline(tiny_generator(), *openai_encoder)
+    export._export_prompt_encoder(pipe, tmp_path / "prompt_encoder.onnx")
+    embedding = prompt_embedding(pipe, tmp_path, "a face")
+    torch.testing.assert_close(embedding, pipe.encode_prompt("a face"), atol=1e-4, rtol=0)
+
+
+def test_the_guide_runs_without_pytorch(exported):
+    pipe, folder = exported
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{(1, pipe.restorer.config.out_channels, 32, 32)}\n"
+
+
+def test_results_of_another_network_are_noticed(tmp_path):
+    class Noisy(torch.nn.Module):
+        """No two runs agree."""
+
+        def forward(self, x):
+            return x + torch.rand(3)
+
+    with pytest.raises(ValueError, match=r"broken gives other results in ONNX Runtime, off by .* Report it\."):
+        export._export(Noisy(), [{"x": torch.zeros(2, 3)}], {"x": {0: "images"}}, "y", tmp_path / "broken.onnx")
+
+
+def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file"):
+        with pytest.raises(ValueError, match=r"The output .* exists already\. Choose another folder\."):
+            export_onnx("textir-mini-inpainting", output)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match=r'ONNX needs further packages .* Run pip install "textir-hf\[onnx\]"\.'):
+        export_onnx("textir-mini-inpainting", tmp_path / "new")
