@@ -54,7 +54,7 @@ def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: s
 def _read(path: Path, name: str) -> bytes:
     try:
         if not path.is_file():
-            raise ValueError(f"{name} is no file. Give the path of an image.")
+            raise ValueError(f"{path} is no file. Give the path of an image.")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
         return path.read_bytes()
