@@ -266,6 +266,15 @@ def test_masks_come_in_the_shares_that_are_asked_for(mix):
         assert abs(count / 400 - share) < 0.08
 
 
+def test_empty_masks_are_left_out():
+    irregular = torch.zeros(3, 1, 16, 16)
+    with pytest.raises(ValueError, match="No mask marks a pixel at 16x16"):
+        MaskSampler(16, [1.0, 0.0, 0.0], irregular)
+    irregular[1, 0, 5, 5] = 1
+    sampler, rng = MaskSampler(16, [1.0, 0.0, 0.0], irregular), random.Random(0)
+    assert all(sampler(rng).sum() == 1 for _ in range(20))
+
+
 def test_the_papers_masks_are_all_irregular_and_must_be_given(config, tmp_path):
     for name in ("inpainting-ffhq-256", "super-resolution-ffhq-512", "colorization-imagenet-256"):
         assert PRESETS[name].data.mask_mix == [1.0, 0.0, 0.0]

@@ -73,7 +73,7 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
         "checkpoints_total_limit": 2,
         "noise": "batch",
     }
-    whole = run_module(fields | changes | {"output_dir": str(tmp_path / "whole")})
+    unbroken = run_module(fields | changes | {"output_dir": str(tmp_path / "unbroken")})
     killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
     process = run_module(killed)
     wait_for(tmp_path / "killed" / "checkpoint-4", process)  # in the midst of an epoch
@@ -85,12 +85,12 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
     end = max(7, reached + 2)
     resumed = run_module(killed | {"max_train_steps": end, "resume_from_checkpoint": "latest"})
     finish(resumed)
-    finish(whole)
+    finish(unbroken)
     if end > 7:
-        longer = fields | changes | {"output_dir": str(tmp_path / "whole"), "resume_from_checkpoint": "checkpoint-6"}
+        longer = fields | changes | {"output_dir": str(tmp_path / "unbroken"), "resume_from_checkpoint": "checkpoint-6"}
         again = run_module(longer | {"max_train_steps": end})
         finish(again)
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert_same(tmp_path / "unbroken", tmp_path / "killed")
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, end + 1))
     assert len(list((tmp_path / "killed").glob("checkpoint-*"))) == 2
@@ -163,9 +163,9 @@ def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fi
     finish(run_module(fields | changes | {"output_dir": pieces, "gradient_accumulation_steps": 2}, *launcher))
     train(TrainingConfig().replace(**fields | changes | {"output_dir": one, "train_batch_size": 8}))
     rows = [[json.loads(line) for line in Path(f, "metrics.jsonl").read_text().splitlines()] for f in (pieces, one)]
-    for sharded, whole in zip(*rows, strict=True):
+    for sharded, unsharded in zip(*rows, strict=True):
         for term in ("l1", "clip", "adversarial", "discriminator", "r1"):
-            assert sharded.get(term) == pytest.approx(whole.get(term), abs=1e-4)
+            assert sharded.get(term) == pytest.approx(unsharded.get(term), abs=1e-4)
     states = [load_file(Path(f, "pipeline/restorer/diffusion_pytorch_model.safetensors")) for f in (pieces, one)]
     moved = torch.cat([(v - states[1][k]).abs().flatten() for k, v in states[0].items()])
     assert (moved > 1e-4).float().mean() < 0.01

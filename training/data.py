@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from textir_hf.hub.data import open_rows
+from training.checkpoint import Progress
 from training.config import DataConfig, TrainingConfig
 from training.samples import Images, SampleMaker, StreamedImages, collate, decode
 from training.streams import SampleNumbers, StreamedRows
@@ -55,7 +56,7 @@ def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDat
         rows = rows if data.streaming else rows.skip(data.holdout)
     if not data.streaming and len(rows) == 0:
         raise ValueError("The data holds no image to train on. Look at --train-split and --split-column.")
-    if isinstance(held_out, Dataset) and len(held_out) > count:  # spread over the whole split
+    if isinstance(held_out, Dataset) and len(held_out) > count:  # spread over all of the split
         held_out = held_out.select(np.linspace(0, len(held_out) - 1, count).astype(int))
     return rows, list(held_out.take(count))
 
@@ -92,7 +93,7 @@ class Batches:
         self,
         config: TrainingConfig,
         accelerator: Accelerator,
-        progress,
+        progress: Progress,
         rows: Dataset | IterableDataset,
         maker: SampleMaker,
         embeddings: Tensor | None,

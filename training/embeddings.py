@@ -18,7 +18,7 @@ from textir_hf.models.recentering import TextRecentering
 from training.config import TrainingConfig
 from training.data import decode_rows
 
-_MOST = 1000  # rows that stand for the whole data in the recentering
+_MOST = 1000  # rows that stand for all of them in the recentering
 _AT_ONCE = 64
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from training.config import TrainingConfig
 from training.interrupt import Interrupted, stop_on_signal
 from training.log import Log
-from training.networks import images_per_update, lazy_ratio, whole_parameters
+from training.networks import full_parameters, images_per_update, lazy_ratio
 from training.objective import TERMS
 from training.publish import push, write_pipeline
 from training.run import Run, set_up
@@ -87,7 +87,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts
     _update(run, adversarial)
-    networks.average.step(whole_parameters(networks.generator))
+    networks.average.step(full_parameters(networks.generator))
     run.progress.step += 1
     return sums
 

@@ -24,7 +24,7 @@ class Networks:
         discriminator: As the processes share it.
         optimizer: The generator's.
         discriminator_optimizer: The discriminator's.
-        average: Moving average of the generator's whole weights.
+        average: Moving average of the generator's weights, gathered from all processes.
         restorer: A generator of one piece that takes the averaged weights.
     """
 
@@ -63,7 +63,7 @@ def build_networks(config: TrainingConfig, accelerator: Accelerator, embedding_d
     betas = {"generator": (optimization.beta1, 0.99), "discriminator": (0.0, 0.99**ratio)}
     generator, optimizer = _prepare(generator, config, accelerator, betas["generator"])
     discriminator, other = _prepare(build_discriminator(network), config, accelerator, betas["discriminator"])
-    average = EMAModel(whole_parameters(generator), decay=average_decay(config, accelerator), foreach=True)
+    average = EMAModel(full_parameters(generator), decay=average_decay(config, accelerator), foreach=True)
     return Networks(generator, discriminator, optimizer, other, average, restorer)
 
 
@@ -115,8 +115,8 @@ def adopt(network: TextIRGenerator, other: TextIRGenerator) -> None:
             state[name].copy_(value)
 
 
-def whole_parameters(network: nn.Module) -> list[Tensor]:
-    """The parameters, each of one piece, in the network's order."""
+def full_parameters(network: nn.Module) -> list[Tensor]:
+    """The parameters in the network's order, each gathered from all processes."""
     return [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]
 
 

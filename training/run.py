@@ -72,7 +72,7 @@ def set_up(config: TrainingConfig) -> Run:
         embeddings = None
         if config.data.cache_embeddings:
             embeddings = cached_embeddings(encoder, accelerator.mixed_precision, rows, config)
-        sentences = recenter(encoder, rows, config, embeddings)
+    sentences = recenter(encoder, rows, config, embeddings)
 
     task, size, swaps = get_task(config.network.task), config.network.sample_size, config.objective.swap_probability
     irregular = load_masks(config.data.masks, "train", size) if config.data.masks else None

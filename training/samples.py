@@ -28,10 +28,17 @@ class MaskSampler:
     Args:
         size: Side of the masks, pixels.
         mix: Shares of irregular masks, which are turned and mirrored, brush strokes and boxes.
-        irregular: `[M, 1, S, S]` in {0, 1}; may be None where their share is 0.
+        irregular: `[M, 1, S, S]` in {0, 1}, of which empty ones are left out; may be None where their share is 0.
+
+    Raises:
+        ValueError: All irregular masks are empty.
     """
 
     def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
+        if irregular is not None:
+            irregular = irregular[irregular.flatten(1).any(1)]
+            if not len(irregular):
+                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is what is repainted.")
         self.size, self.mix, self.irregular = size, mix, irregular
 
     def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint

@@ -23,7 +23,7 @@ SHOWN = 8  # images in a grid
 
 
 class Validation:
-    """The same held-out images with the same damage each time.
+    """The same held-out images with the same degradation each time.
 
     The right condition is an image's caption, or its own embedding where there are no captions; the other one is the
     next image's. Figures are those of `textir evaluate`; where there is a mask, of the masked region alone.
