@@ -1,0 +1,454 @@
+// The image of a tab, with a mask painted over it. The mask is kept at the image's own size, as a list of operations
+// that undo takes back; the screen shows both through one transform, so they cannot part.
+const MAX_BYTES = 20e6, COLOR = "#e5177b", TOLERANCE = 32, LONGEST = 1024;
+let paints = props.paints;
+const find = (selector) => element.querySelector(selector);
+const all = (selector) => [...element.querySelectorAll(selector)];
+const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find("input[type=range]");
+const context = canvas.getContext("2d");
+const mask = document.createElement("canvas"), ink = mask.getContext("2d");
+let image = null, file = null, operations = [], undone = [], tool = "brush", view = { scale: 1, x: 0, y: 0 };
+let pointer = null, stroke = null, painted = 0;
+const touches = new Map();
+
+function say(text, alert = false) {
+  info.textContent = text;
+  info.classList.toggle("ti-alert", alert);
+}
+
+// ---- operations on the mask
+
+function dab(operation, from) {
+  ink.globalCompositeOperation = operation.erase ? "destination-out" : "source-over";
+  ink.strokeStyle = ink.fillStyle = COLOR;
+  ink.lineCap = ink.lineJoin = "round";
+  ink.lineWidth = operation.size;
+  const points = operation.points.slice(Math.max(0, from - 1));
+  ink.beginPath();
+  if (points.length === 1) ink.arc(points[0][0], points[0][1], operation.size / 2, 0, 7), ink.fill();
+  else points.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y))), ink.stroke();
+  ink.globalCompositeOperation = "source-over";
+}
+
+function spread(radius) {
+  const copy = document.createElement("canvas");
+  [copy.width, copy.height] = [mask.width, mask.height];
+  copy.getContext("2d").drawImage(mask, 0, 0);
+  for (let r = 1; r <= radius; r++)
+    for (let i = 0; i < 24; i++)
+      ink.drawImage(copy, r * Math.cos((i * Math.PI) / 12), r * Math.sin((i * Math.PI) / 12));
+}
+
+function invert() {
+  ink.globalCompositeOperation = "xor";
+  ink.fillStyle = COLOR;
+  ink.fillRect(0, 0, mask.width, mask.height);
+  ink.globalCompositeOperation = "source-over";
+}
+
+const KINDS = {
+  stroke: (o) => dab(o, 0),
+  box: ({ box: [left, top, right, bottom] }) => {
+    ink.fillStyle = COLOR;
+    ink.fillRect(left, top, right - left, bottom - top);
+  },
+  area: (o) => {
+    ink.imageSmoothingEnabled = false;
+    ink.drawImage(o.area, 0, 0, mask.width, mask.height);
+  },
+  clear: () => ink.clearRect(0, 0, mask.width, mask.height),
+  invert,
+  grow: () => spread(4),
+  shrink: () => (invert(), spread(4), invert()),
+};
+
+function repaint() {
+  ink.clearRect(0, 0, mask.width, mask.height);
+  operations.forEach((o) => KINDS[o.kind](o));
+  changed();
+}
+
+function apply(operation) {
+  if (!image || !paints) return;
+  operations.push(operation);
+  undone = [];
+  KINDS[operation.kind](operation);
+  changed();
+}
+
+function measure() {
+  const side = Math.min(1, 256 / Math.max(mask.width, mask.height));
+  const small = document.createElement("canvas");
+  small.width = Math.max(1, mask.width * side);
+  small.height = Math.max(1, mask.height * side);
+  const pen = small.getContext("2d");
+  pen.drawImage(mask, 0, 0, small.width, small.height);
+  const data = pen.getImageData(0, 0, small.width, small.height).data;
+  let count = 0;
+  for (let i = 3; i < data.length; i += 4) count += data[i] > 0;
+  return count / (small.width * small.height);
+}
+
+function changed() {
+  painted = operations.length ? measure() : 0;
+  if (image) {
+    const percent = painted > 0 && painted < 0.01 ? "under 1" : Math.round(painted * 100);
+    say(`${image.width} × ${image.height}` + (paints ? `, ${percent} % masked` : ""));
+  }
+  find("[data-do=undo]").disabled = !operations.length;
+  find("[data-do=redo]").disabled = !undone.length;
+  draw();
+}
+
+function selectArea(x, y) {
+  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+  const area = document.createElement("canvas");
+  const [width, height] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
+  [area.width, area.height] = [width, height];
+  const pen = area.getContext("2d");
+  pen.drawImage(image, 0, 0, width, height);
+  const pixels = pen.getImageData(0, 0, width, height), data = pixels.data;
+  const start = Math.min(height - 1, Math.floor(y * scale)) * width + Math.min(width - 1, Math.floor(x * scale));
+  const [r, g, b] = data.slice(4 * start, 4 * start + 3);
+  const seen = new Uint8Array(width * height), heap = [start];
+  seen[start] = 1;
+  while (heap.length) {
+    const i = heap.pop(), column = i % width;
+    for (const j of [column ? i - 1 : -1, column < width - 1 ? i + 1 : -1, i - width, i + width]) {
+      if (j < 0 || j >= seen.length || seen[j]) continue;
+      const away = Math.hypot(data[4 * j] - r, data[4 * j + 1] - g, data[4 * j + 2] - b);
+      if (away <= TOLERANCE) (seen[j] = 1), heap.push(j);
+    }
+  }
+  pen.clearRect(0, 0, width, height);
+  pen.fillStyle = COLOR;
+  for (let i = 0; i < seen.length; i++) if (seen[i]) pen.fillRect((i % width) - 1, Math.floor(i / width) - 1, 3, 3);
+  return area;
+}
+
+// ---- what is on the screen
+
+function draw() {
+  const ratio = window.devicePixelRatio || 1;
+  const [width, height] = [stage.clientWidth, stage.clientHeight];
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!image) return;
+  context.setTransform(view.scale * ratio, 0, 0, view.scale * ratio, view.x * ratio, view.y * ratio);
+  context.imageSmoothingEnabled = view.scale < 3;
+  context.drawImage(image, 0, 0);
+  if (!paints) return;
+  context.globalAlpha = 0.5;
+  context.drawImage(mask, 0, 0);
+  context.globalAlpha = 1;
+  if (!pointer || tool === "select") return;
+  for (const [color, width] of [["#000", 3], ["#fff", 1.5]]) {
+    context.beginPath();
+    context.strokeStyle = color;
+    context.lineWidth = width / view.scale;
+    context.arc(pointer[0], pointer[1], size.value / 2, 0, 7);
+    context.stroke();
+  }
+}
+
+function fit() {
+  if (!image) return draw();
+  const limit = Math.min(520, Math.round(window.innerHeight * 0.42));
+  stage.style.height = `${Math.max(160, Math.min(limit, (stage.clientWidth * image.height) / image.width))}px`;
+  const [width, height] = [stage.clientWidth, stage.clientHeight];
+  view.scale = Math.min(width / image.width, height / image.height);
+  view.x = (width - image.width * view.scale) / 2;
+  view.y = (height - image.height * view.scale) / 2;
+  draw();
+}
+
+function zoom(factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
+  const scale = Math.min(40, Math.max(0.02, view.scale * factor));
+  view.x = x - ((x - view.x) * scale) / view.scale;
+  view.y = y - ((y - view.y) * scale) / view.scale;
+  view.scale = scale;
+  draw();
+}
+
+function place(event) {
+  const box = canvas.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+}
+
+function inImage([x, y]) {
+  return [(x - view.x) / view.scale, (y - view.y) / view.scale];
+}
+
+// ---- images and masks from files
+
+function decode(url) {
+  return new Promise((done, failed) => {
+    const picture = new Image();
+    picture.crossOrigin = "anonymous";
+    picture.onload = () => done(picture);
+    picture.onerror = () => failed(new Error("This browser cannot show the file. Convert it to PNG or JPEG."));
+    picture.src = url;
+  });
+}
+
+async function show(given, boxes = []) {
+  try {
+    image = await decode(given.url);
+  } catch (error) {
+    return say(error.message, true);
+  }
+  file = { path: given.path, url: given.url, orig_name: given.orig_name, meta: { _type: "gradio.FileData" } };
+  [mask.width, mask.height] = [image.width, image.height];
+  [operations, undone] = [[], []];
+  size.max = Math.max(20, Math.round(Math.max(image.width, image.height) / 4));
+  size.value = Math.max(4, Math.round(Math.max(image.width, image.height) / 12));
+  element.classList.add("ti-filled");
+  props.value = { image: file };
+  fit();
+  boxes.forEach((box) => apply({ kind: "box", box }));
+  changed();
+}
+
+async function take(picked) {
+  if (!picked) return;
+  if (picked.size > MAX_BYTES) return say("The file has more than 20 MB. Make it smaller first.", true);
+  say("Uploading…");
+  try {
+    const local = URL.createObjectURL(picked);
+    await decode(local).finally(() => URL.revokeObjectURL(local));
+    share({ ...(await upload(picked)), orig_name: picked.name });
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+function share(given, boxes = []) {
+  window.textirImage = given;
+  window.dispatchEvent(new CustomEvent("textir-image", { detail: { given, boxes, from: props.name } }));
+}
+
+async function takeMask(picked) {
+  if (!picked || !image) return;
+  const url = URL.createObjectURL(picked);
+  try {
+    const given = await decode(url);
+    if (given.width !== image.width || given.height !== image.height)
+      return say(
+        `The mask must have the image's size ${image.width} × ${image.height}, got ${given.width} × ${given.height}.`,
+        true,
+      );
+    const area = document.createElement("canvas");
+    [area.width, area.height] = [given.width, given.height];
+    const pen = area.getContext("2d");
+    pen.drawImage(given, 0, 0);
+    const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
+    const rgb = [1, 3, 5].map((i) => parseInt(COLOR.slice(i, i + 2), 16));
+    for (let i = 0; i < data.length; i += 4) {
+      const white = ((data[i] + data[i + 1] + data[i + 2]) * data[i + 3]) / 255 >= 3 * 127.5;
+      data.set([...rgb, white ? 255 : 0], i);
+    }
+    pen.putImageData(pixels, 0, 0);
+    apply({ kind: "area", area });
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+function maskUrl() {
+  const sheet = document.createElement("canvas");
+  [sheet.width, sheet.height] = [mask.width, mask.height];
+  const pen = sheet.getContext("2d");
+  pen.drawImage(mask, 0, 0);
+  const pixels = pen.getImageData(0, 0, sheet.width, sheet.height), data = pixels.data;
+  for (let i = 0; i < data.length; i += 4) {
+    const value = data[i + 3] >= 128 ? 255 : 0;
+    data[i] = data[i + 1] = data[i + 2] = value;
+    data[i + 3] = 255;
+  }
+  pen.putImageData(pixels, 0, 0);
+  return sheet.toDataURL("image/png");
+}
+
+// ---- events
+
+const actions = {
+  undo: () => operations.length && (undone.push(operations.pop()), repaint()),
+  redo: () => undone.length && (operations.push(undone.pop()), repaint()),
+  clear: () => apply({ kind: "clear" }),
+  invert: () => apply({ kind: "invert" }),
+  grow: () => apply({ kind: "grow" }),
+  shrink: () => apply({ kind: "shrink" }),
+  load: () => find(".ti-mask-file").click(),
+  save: () => {
+    if (!image) return;
+    const link = document.createElement("a");
+    [link.href, link.download] = [maskUrl(), "mask.png"];
+    link.click();
+  },
+  in: () => zoom(1.25),
+  out: () => zoom(0.8),
+  fit,
+};
+
+function choose(name) {
+  tool = name;
+  all("[data-tool]").forEach((b) => b.setAttribute("aria-pressed", b.dataset.tool === name));
+  draw();
+}
+
+function resize(factor) {
+  size.value = Math.max(1, Math.round(size.value * factor + (factor > 1 ? 0.5 : -0.5)));
+  draw();
+}
+
+all("[data-do]").forEach((b) => b.addEventListener("click", () => actions[b.dataset.do]()));
+all("[data-tool]").forEach((b) => b.addEventListener("click", () => choose(b.dataset.tool)));
+find(".ti-file").addEventListener("change", (e) => (take(e.target.files[0]), (e.target.value = "")));
+find(".ti-mask-file").addEventListener("change", (e) => (takeMask(e.target.files[0]), (e.target.value = "")));
+stage.addEventListener("dragover", (e) => (e.preventDefault(), stage.classList.add("ti-over")));
+stage.addEventListener("dragleave", () => stage.classList.remove("ti-over"));
+stage.addEventListener("drop", (e) => {
+  e.preventDefault();
+  stage.classList.remove("ti-over");
+  take(e.dataTransfer.files[0]);
+});
+
+const visible = () => element.isConnected && element.offsetParent !== null;
+document.addEventListener("paste", (e) => {
+  const picked = [...(e.clipboardData?.files || [])].find((f) => f.type.startsWith("image/"));
+  if (picked && visible()) take(picked);
+});
+
+function begin(point) {
+  if (tool === "select") return apply({ kind: "area", area: selectArea(...point) });
+  stroke = { kind: "stroke", erase: tool === "eraser", size: +size.value, points: [point] };
+  dab(stroke, 0);
+  draw();
+}
+
+function extend(point) {
+  stroke.points.push(point);
+  dab(stroke, stroke.points.length - 1);
+  draw();
+}
+
+function end() {
+  if (!stroke) return;
+  operations.push(stroke);
+  [stroke, undone] = [null, []];
+  changed();
+}
+
+canvas.addEventListener("pointerdown", (e) => {
+  if (!image) return find(".ti-file").click();
+  canvas.setPointerCapture(e.pointerId);
+  touches.set(e.pointerId, place(e));
+  if (touches.size === 2 && stroke) (stroke = null), repaint();
+  const free = touches.size === 1 && paints && e.button === 0 && !e.shiftKey;
+  const point = inImage(place(e));
+  const within = point[0] >= 0 && point[1] >= 0 && point[0] < image.width && point[1] < image.height;
+  if (free && (within || tool !== "select")) begin(point);
+});
+
+canvas.addEventListener("pointermove", (e) => {
+  const now = place(e), before = touches.get(e.pointerId);
+  pointer = image && inImage(now);
+  if (before && !stroke && image) {
+    const others = [...touches.entries()].filter(([id]) => id !== e.pointerId);
+    if (others.length === 1) {
+      const still = others[0][1];
+      const spanned = (p) => Math.hypot(p[0] - still[0], p[1] - still[1]) || 1;
+      zoom(spanned(now) / spanned(before), still[0], still[1]);
+      view.x += (now[0] - before[0]) / 2;
+      view.y += (now[1] - before[1]) / 2;
+    } else if (!others.length && tool !== "select") {
+      view.x += now[0] - before[0];
+      view.y += now[1] - before[1];
+    }
+  }
+  if (before) touches.set(e.pointerId, now);
+  if (stroke) extend(pointer);
+  else draw();
+});
+for (const name of ["pointerup", "pointercancel"])
+  canvas.addEventListener(name, (e) => (touches.delete(e.pointerId), end()));
+canvas.addEventListener("pointerleave", () => stroke || ((pointer = null), draw()));
+canvas.addEventListener(
+  "wheel",
+  (e) => {
+    if (!image || !(e.ctrlKey || e.metaKey || document.activeElement === canvas)) return;
+    e.preventDefault();
+    zoom(Math.exp(-e.deltaY / 400), ...place(e));
+  },
+  { passive: false },
+);
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+canvas.addEventListener("keydown", (e) => {
+  if (!image || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (e.key in ARROWS) {
+    const step = Math.max(1, size.value / 4);
+    pointer = (pointer || [image.width / 2, image.height / 2]).map((v, i) => v + step * ARROWS[e.key][i]);
+    stroke ? extend(pointer) : draw();
+  } else if (e.key === " " && paints) {
+    pointer = pointer || [image.width / 2, image.height / 2];
+    if (!e.repeat) stroke ? end() : begin(pointer);
+  } else if (e.key === "+") zoom(1.25);
+  else if (e.key === "-") zoom(0.8);
+  else if (e.key === "0") fit();
+  else return;
+  e.preventDefault();
+});
+canvas.addEventListener("keyup", (e) => e.key === " " && end());
+canvas.addEventListener("blur", () => (end(), (pointer = null), draw()));
+
+const writing = (target) => target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
+document.addEventListener("keydown", (e) => {
+  if (!visible() || !paints || writing(e.target)) return;
+  const key = e.key.toLowerCase();
+  if ((e.ctrlKey || e.metaKey) && key === "z") e.shiftKey ? actions.redo() : actions.undo();
+  else if (e.ctrlKey || e.metaKey || e.altKey) return;
+  else if (key === "[") resize(0.8);
+  else if (key === "]") resize(1.25);
+  else if (key === "b") choose("brush");
+  else if (key === "e") choose("eraser");
+  else if (key === "s") choose("select");
+  else return;
+  e.preventDefault();
+});
+
+// ---- between tabs, and with the server
+
+let seen = null;
+window.addEventListener("textir-image", ({ detail }) => show(detail.given, detail.from === props.name ? detail.boxes : []));
+new ResizeObserver(() => fit()).observe(stage.parentElement);
+watch("value", () => {
+  const given = props.value;
+  if (!given || !given.number || given.number === seen) return;
+  seen = given.number;
+  if (given.image) share(given.image, given.boxes || []);
+  else (given.boxes || []).forEach((box) => apply({ kind: "box", box }));
+});
+window.textirEditors = window.textirEditors || {};
+window.textirEditors[props.name] = {
+  value: () => image && { image: file, mask: paints && operations.length ? maskUrl() : null },
+  paint: (wanted) => {
+    paints = wanted;
+    element.classList.toggle("ti-paints", paints);
+    changed();
+  },
+};
+element.classList.toggle("ti-paints", paints);
+const first = window.textirImage || props.value?.image;
+if (first) {
+  const own = !window.textirImage || window.textirImage.url === props.value?.image?.url;
+  window.textirImage = first;
+  show(first, own ? props.value?.boxes || [] : []);
+}
+changed();
