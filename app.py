@@ -27,13 +27,13 @@ SESSIONS = 64  # Gradio keeps a copy of the page for each
 def build() -> gr.Blocks:
     """The page."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as page:
+        gr.HTML(texts.INTRO, elem_classes="ti-head", apply_default_css=False)
         with gr.Row():
             left = gr.Column(scale=5, min_width=320)
             with gr.Column(scale=5, min_width=320):
                 first = examples.EXAMPLES[0]
                 results = results_view(numbered({"results": [first.shown], "columns": 0, "still": True}))
         with left:
-            gr.HTML(texts.INTRO, elem_classes="ti-head", apply_default_css=False)
             with gr.Tabs(elem_id="tabs") as tabs:
                 made = {task.command: TaskTab(task, results) for task in TASKS.values() if task.checkpoint}
                 made |= {"edit": EditTab(results), "compare": CompareTab(results)}
@@ -49,9 +49,10 @@ def build() -> gr.Blocks:
 def main() -> None:
     """Serves the page; the networks load behind its first paint."""
     page = build()
-    options = {"max_file_size": "20mb", "footer_links": ["api", "settings"], "run_history": False}
+    options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False}
     options |= {"state_session_capacity": SESSIONS, "mcp_server": find_spec("mcp") is not None}
-    page.launch(theme=theme(), css=read("page.css"), prevent_thread_lock=True, **options)
+    style = f"<style>{read('page.css')}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
+    page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
     storage.clean_up()
     networks.load_in_background()
     try:

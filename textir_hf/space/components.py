@@ -20,9 +20,8 @@ def read(name: str) -> str:
 def theme() -> gr.themes.Base:
     """Quiet grays, colors whose contrast reaches 4.5:1 in both themes, and fonts that every machine has."""
     fonts = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-    base = gr.themes.Default(
-        primary_hue="teal", neutral_hue="stone", font=fonts, font_mono=("ui-monospace", "monospace")
-    )
+    hues = {"primary_hue": "teal", "secondary_hue": "teal", "neutral_hue": "stone"}
+    base = gr.themes.Default(spacing_size="sm", font=fonts, font_mono=("ui-monospace", "monospace"), **hues)
     muted, muted_dark = "#57534e", "#d6d3d1"
     return base.set(
         block_label_text_color=muted,
@@ -94,7 +93,8 @@ def choices(label: str, names, elem_id: str) -> gr.HTML:
         elem_id: Of the element.
     """
     buttons = "".join(f'<button type="button" data-choice="{escape(c)}">{escape(c)}</button>' for c in names)
-    group = f'<div class="ti-chips" role="group" aria-label="{escape(label)}">{buttons}</div>'
+    title = f'<span class="ti-label">{escape(label)}</span>'
+    group = f'<div class="ti-chips" role="group" aria-label="{escape(label)}">{title}{buttons}</div>'
     return _custom(html_template=group, js_on_load=_CHOOSE, elem_id=elem_id)
 
 

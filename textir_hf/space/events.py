@@ -151,5 +151,5 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
     with gr.Accordion(texts.RESTORE, open=False, elem_classes="ti-settings"):
         dropped = gr.File(file_types=[".png"], type="filepath", label="PNG", elem_id="settings-file", height=120)
         said = status_line("settings-status")
-    dropped.upload(from_file, dropped, [tabs, *fields.values(), said], **PRIVATE)
-    page.load(from_link, None, [tabs, *fields.values()], **PRIVATE)
+    dropped.upload(from_file, dropped, [tabs, *fields.values(), said], show_progress="hidden", **PRIVATE)
+    page.load(from_link, None, [tabs, *fields.values()], show_progress="hidden", queue=False, **PRIVATE)

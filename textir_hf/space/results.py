@@ -10,6 +10,7 @@ from textir_hf.space import storage
 from textir_hf.tasks import TASKS
 
 _PLAIN = {"version", "model", "task", "prompt", "edit", "seed", "variant", "mask_sha256"}  # no arguments of the call
+_DEFAULTS = {"beta": 1, "feather": 0}
 _HIDDEN = {"version", "mask_sha256", "variant"}
 _FLAGS = {"box", "feather", "scale", "factor", "beta", "strength"}
 
@@ -67,7 +68,8 @@ def python_code(settings: dict) -> str:
     if "mask_sha256" in settings:
         arguments.append(f'{"region" if edit else "mask_image"}=Image.open("mask.png")')
     arguments += ["colors=True"] if edit == "colors" else []
-    arguments += [f"{k}={tuple(v) if k == 'box' else v!r}" for k, v in settings.items() if k not in _PLAIN]
+    given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
+    arguments += [f"{name}={tuple(value) if name == 'box' else value!r}" for name, value in given.items()]
     arguments.append(f"generator=torch.Generator().manual_seed({settings.get('seed', 0)})")
     call = ",\n    ".join(arguments)
     return (
@@ -88,7 +90,7 @@ def shell_command(settings: dict) -> str:
         words += ["--region" if edit else "--mask", "mask.png"]
     words += ["--colors"] if edit == "colors" else []
     for name in settings:
-        if name in _FLAGS:
+        if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
             several = name != "box" and isinstance(value, (list, tuple))
             values = value if several else [",".join(map(str, value)) if name == "box" else value]

@@ -1,5 +1,6 @@
 """The page's tabs: which fields each task has, and how they are wired to its action."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
@@ -20,9 +21,9 @@ _QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
 def _argument(name: str, tab: str) -> gr.components.Component | None:
     """The field of an argument that only some tasks take; None where the page has none for it."""
-    if name not in texts.ARGUMENTS:
+    if name not in texts.FIELDS:
         return None
-    label, info = texts.ARGUMENTS[name]
+    label, info = texts.FIELDS[name]
     options = {"label": label, "info": info, "elem_id": f"{tab}-{name}"}
     if name == "box":
         return gr.Checkbox(False, **options)
@@ -35,39 +36,45 @@ class _Tab:
 
     def __init__(self, name: str, paints: bool, value: dict | None, results: gr.HTML) -> None:
         self.name, self.results, self.fields = name, results, {}
-        gr.Markdown(texts.HELP.get(name, ""))
+        gr.Markdown(texts.HELP.get(name, ""), elem_classes="ti-help")
         self.editor = editor(name, paints, value)
 
-    def add_prompt(self, value: str = "") -> None:
+    def add_prompt(self, label: str, value: str = "") -> None:
+        """Sentence, button, suggestions and status."""
         options = {"placeholder": texts.PLACEHOLDER, "elem_id": f"{self.name}-prompt", "lines": 1, "max_lines": 3}
-        self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, **options)
-        suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
+        with gr.Row(elem_classes="ti-ask"):
+            self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, scale=4, **options)
+            self.add_button(label)
+        suggestions = choices("Suggestions", texts.SUGGESTIONS[self.name], f"{self.name}-suggestions")
         suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
+        self.status = status_line(f"{self.name}-status")
 
     def add_button(self, label: str) -> None:
-        with gr.Row():
-            self.button = gr.Button(
-                label, variant="primary", elem_id=f"{self.name}-run", elem_classes="ti-run", scale=4
-            )
-            self.cancel = gr.Button(texts.CANCEL, visible=False, elem_id=f"{self.name}-cancel", min_width=90, scale=1)
-        self.status = status_line(f"{self.name}-status")
+        """Run and cancel."""
+        options = {"min_width": 110, "scale": 1}
+        self.button = gr.Button(label, variant="primary", elem_id=f"{self.name}-run", elem_classes="ti-run", **options)
+        self.cancel = gr.Button(texts.CANCEL, visible=False, elem_id=f"{self.name}-cancel", **options)
 
     def add_guidance(self) -> None:
         """Text strength, generated features, seed and variants."""
-        self.beta = gr.Slider(0, settings.MAX_BETA, 1, step=0.05, label=texts.BETA, info=texts.BETA_INFO)
-        self.automatic = gr.Checkbox(True, label=texts.AUTOMATIC, info=texts.AUTOMATIC_INFO)
-        self.strength = gr.Slider(0, 1, 0.5, step=0.05, label=texts.STRENGTH, info=texts.STRENGTH_INFO)
+        self.beta = gr.Slider(0, settings.MAX_BETA, 1, step=0.05, **self._labels("beta"))
+        self.automatic = gr.Checkbox(True, **self._labels("automatic"))
+        self.strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("strength"))
         self.add_seed()
-        self.variants = gr.Slider(1, 4, 1, step=1, label=texts.VARIANTS, info=texts.VARIANTS_INFO)
+        self.variants = gr.Slider(1, settings.MAX_VARIANTS, 1, step=1, **self._labels("variants"))
         names = ("beta", "automatic", "strength", "variants")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
         with gr.Row():
-            options = {"precision": 0, "minimum": 0, "maximum": settings.MAX_SEED, "elem_id": f"{self.name}-seed"}
-            self.seed = self.fields["seed"] = gr.Number(0, label=texts.SEED, info=texts.SEED_INFO, **options)
+            bounds = {"precision": 0, "minimum": 0, "maximum": settings.MAX_SEED}
+            self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
             dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
         dice.click(events.dice, None, self.seed, **_QUIET)
+
+    def _labels(self, name: str) -> dict:
+        label, info = texts.FIELDS[name]
+        return {"label": label, "info": info, "elem_id": f"{self.name}-{name}"}
 
     def guidance(self) -> list:
         """The fields of `_guidance`, in its order."""
@@ -106,15 +113,17 @@ class TaskTab(_Tab):
             first = {"image": items[0].shown["before"], "boxes": items[0].boxes} if items else None
             paints = "mask_image" in (*task.requires, *task.accepts)
             super().__init__(task.command, paints, first, results)
-            self.add_prompt(items[0].prompt if items else "")
+            if paints:
+                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts")
+            self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
+            if paints:
+                parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
             known = {}
             for name in _SHOWN_AT_ONCE:
                 if name in (*task.requires, *task.accepts):
                     known[name] = _argument(name, task.command)
-            self.add_button(task.command.capitalize())
-            if paints:
-                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts")
-                parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
+            if items:
+                gallery = example_gallery(items, f"{task.command}-examples")
             with gr.Accordion(
                 texts.SETTINGS, open=False, elem_id=f"{task.command}-settings", elem_classes="ti-settings"
             ):
@@ -122,13 +131,12 @@ class TaskTab(_Tab):
                     if name not in _SHOWN_AT_ONCE and (box := _argument(name, task.command)):
                         known[name] = box
                 self.add_guidance()
-                names, about = networks.offered()[task.name], {"label": texts.CHECKPOINT, "info": texts.CHECKPOINT_INFO}
-                self.checkpoint = gr.Dropdown(names, value=names[0], **about)
+                names = networks.offered()[task.name]
+                self.checkpoint = gr.Dropdown(names, value=names[0], **self._labels("checkpoint"))
             self.fields |= known
             if items:
-                gallery, names = example_gallery(items, f"{task.command}-examples"), list(known)
                 outputs = [self.editor, results, self.prompt, *known.values()]
-                gallery.select(events.example_picker(items, names), None, outputs, **_QUIET)
+                gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
 
         def act(canvas, *values):
             guidance, checkpoint, arguments = (
@@ -147,11 +155,10 @@ class _DegradingTab(_Tab):
 
     def add_degradation(self) -> None:
         kinds = [(texts.DEGRADATIONS[name], name) for name in DEGRADATIONS]
-        options = {"label": texts.DEGRADATION, "info": texts.DEGRADATION_INFO, "elem_id": f"{self.name}-degradation"}
-        self.degradation = self.fields["degradation"] = gr.Radio(kinds, value="factor", **options)
-        options = {"label": texts.FACTOR, "info": texts.FACTOR_INFO, "elem_id": f"{self.name}-factor"}
-        self.factor = self.fields["factor"] = gr.Slider(MIN_FACTOR, MAX_FACTOR, 8, step=1, **options)
-        confine = gr.Checkbox(False, label=texts.CONFINE, info=texts.CONFINE_INFO, elem_id=f"{self.name}-confine")
+        self.degradation = self.fields["degradation"] = gr.Radio(kinds, value="factor", **self._labels("degradation"))
+        factors = (MIN_FACTOR, MAX_FACTOR, 8)
+        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, **self._labels("factor"))
+        confine = gr.Checkbox(False, **self._labels("confine"))
         paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
         self.degradation.change(
@@ -169,8 +176,7 @@ class EditTab(_DegradingTab):
         with gr.Tab("Edit", id="edit"):
             super().__init__("edit", False, None, results)
             self.add_degradation()
-            self.add_prompt()
-            self.add_button("Edit")
+            self.add_prompt("Edit")
             with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
                 self.add_guidance()
 
@@ -188,11 +194,11 @@ class CompareTab(_DegradingTab):
         with gr.Tab("Compare", id="compare"):
             super().__init__("compare", False, None, results)
             self.add_degradation()
-            options = {"label": texts.COMPARE_PROMPTS, "info": texts.COMPARE_PROMPTS_INFO, "lines": 3}
-            prompts = gr.Textbox(texts.COMPARE_EXAMPLE, elem_id="compare-prompts", **options)
-            options = {"label": texts.COMPARE_BETAS, "info": texts.COMPARE_BETAS_INFO}
-            betas = gr.Textbox("0 0.5 1", elem_id="compare-betas", **options)
-            self.add_button("Compare")
+            prompts = gr.Textbox(texts.COMPARE_EXAMPLE, lines=3, **self._labels("prompts"))
+            betas = gr.Textbox("0 0.5 1", **self._labels("betas"))
+            with gr.Row():
+                self.add_button("Compare")
+            self.status = status_line("compare-status")
             with gr.Accordion(texts.SETTINGS, open=False, elem_classes="ti-settings"):
                 self.add_seed()
 
@@ -221,13 +227,12 @@ class BatchTab(_Tab):
         able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
         with gr.Tab("Batch", id="batch"):
             self.name, self.editor, self.fields = "batch", None, {}
-            gr.Markdown(texts.HELP["batch"])
+            gr.Markdown(texts.HELP["batch"], elem_classes="ti-help")
             files = gr.File(file_count="multiple", label=texts.BATCH_FILES, elem_id="batch-files", height=160)
             kinds = [(t.command.capitalize(), t.name) for t in able]
             task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
             scale = _argument("scale", "batch")
-            self.add_prompt()
-            self.add_button("Run")
+            self.add_prompt("Run")
             ready = gr.File(label=texts.BATCH_ZIP, elem_id="batch-zip", interactive=False, visible=False)
 
         def takes_scale(name):
@@ -254,5 +259,6 @@ def about() -> str:
     """What the page is, how programs use it, and the cards of the embedded checkpoints without metadata and images."""
     names = [task.checkpoint for task in TASKS.values() if task.checkpoint]
     cards = [ModelCard.load(_CHECKPOINTS / name / "README.md").text.strip() for name in names]
-    lines = "\n\n".join([texts.ABOUT, texts.SHORTCUTS, texts.API, *cards]).splitlines()
+    mcp = [texts.MCP] if find_spec("mcp") else []
+    lines = "\n\n".join([texts.ABOUT, texts.SHORTCUTS, texts.API, *mcp, *cards]).splitlines()
     return "\n".join(line for line in lines if not line.startswith("!["))

@@ -10,6 +10,7 @@ SUGGESTIONS = {
     "upscale": ("a smiling woman", "a man with black hair", "a woman with blond hair", "an old man"),
     "colorize": ("a red cup of coffee", "a yellow flower", "a blue dress", "an orange cat"),
     "edit": ("a smiling woman", "an old man with gray hair", "a red cup of coffee"),
+    "batch": ("a smiling woman", "a man with black hair", "a red cup of coffee"),
 }
 HELP = {
     "inpaint": "Paint over what shall change; everything else stays as it is, pixel by pixel.",
@@ -20,42 +21,34 @@ HELP = {
     "batch": "Restore several images with one sentence, and get a ZIP.",
 }
 PARTS = "Mask a part of the face"
-BETA = "Text strength (beta)"
-BETA_INFO = "1 follows the sentence alone, 0 the image alone; more exaggerates."
-AUTOMATIC = "Let the network weigh the image's features"
-AUTOMATIC_INFO = "Otherwise the next slider does (s of the paper)."
-STRENGTH = "Generated features (s)"
-STRENGTH_INFO = "0 keeps to the image's features, 1 to generated ones."
-SEED = "Seed"
-SEED_INFO = "The same seed gives the same result."
-DICE = "Another seed"
-VARIANTS = "Variants"
-VARIANTS_INFO = "Several results side by side; they differ in seed, or in text strength where seeds change nothing."
-CHECKPOINT = "Checkpoint"
-CHECKPOINT_INFO = "The network that does the work."
-ARGUMENTS = {  # label and help of the arguments that only some tasks take
+FIELDS = {  # label and help
+    "beta": ("Text strength (beta)", "1 follows the sentence alone, 0 the image alone; more exaggerates."),
+    "automatic": ("Let the network weigh the image's features", "Otherwise the next slider does (s of the paper)."),
+    "strength": ("Generated features (s)", "0 keeps to the image's features, 1 to generated ones."),
+    "seed": ("Seed", "The same seed gives the same result."),
+    "variants": (
+        "Variants",
+        "Several results side by side; they differ in seed, or in text strength where seeds change nothing.",
+    ),
+    "checkpoint": ("Checkpoint", "The network that does the work."),
     "scale": ("Scale", "How many times larger the result is."),
     "feather": ("Feather", "Pixels inside the mask over which old content turns into new."),
     "box": ("Largest face only", "For a face in a photo: the network looks at the face alone."),
+    "degradation": ("Degrade", "What is taken away from the image before it is restored."),
+    "factor": ("Resolution to lose", "How many times the image is shrunk."),
+    "confine": ("Change a painted region only", "Everything outside stays as it is, pixel by pixel."),
+    "prompts": ("Sentences", "One a line: a row of the grid for each."),
+    "betas": ("Text strengths (beta)", "Numbers like 0 0.5 1: a column of the grid for each."),
 }
-DEGRADATION = "Degrade"
-DEGRADATION_INFO = "What is taken away from the image before it is restored."
+DICE = "Another seed"
 DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
-FACTOR = "Resolution to lose"
-FACTOR_INFO = "How many times the image is shrunk."
-CONFINE = "Change a painted region only"
-CONFINE_INFO = "Everything outside stays as it is, pixel by pixel."
-COMPARE_PROMPTS = "Sentences"
-COMPARE_PROMPTS_INFO = "One a line: a row of the grid for each."
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
-COMPARE_BETAS = "Text strengths (beta)"
-COMPARE_BETAS_INFO = "Numbers like 0 0.5 1: a column of the grid for each."
 BATCH_FILES = "Images"
 BATCH_TASK = "Task"
 BATCH_ZIP = "Results as a ZIP"
 SETTINGS = "Settings"
 RESTORE = "Restore the settings of a downloaded PNG: drop it here"
-EXAMPLES = "Examples: before and after"
+EXAMPLES = "Examples"
 CANCEL = "Cancel"
 CANCELLED = "Cancelled."
 STRENGTH_CAPTION = "text strength {0:g}"
@@ -78,11 +71,11 @@ NOT_NUMBERS = "Text strengths must be numbers like 0 0.5 1, got {0}."
 MANY = "A grid has 1 to {0} images, this one would have {1}."
 FILES = "A batch has 1 to {0} images, this one has {1}."
 FAILED = "The run failed on the server, and its operator can see why. Try another image, or a smaller one."
-SHORTCUTS = """### Keys
+SHORTCUTS = """## Keys
 `[` and `]` change the brush, `B`, `E` and `S` choose brush, eraser and selection, `Ctrl+Z` undoes, `Ctrl+Enter` runs,
 and holding `C` shows the original. With the image focused, arrows move the brush, `Space` paints, `+`, `-` and `0` zoom;
 the wheel zooms too, and dragging with `Shift` or two fingers moves the image."""
-API = """### From a program
+API = """## From a program
 Each task is an endpoint, `/inpaint`, `/upscale` and `/colorize`, and so are `/edit` and `/compare`; "Use via API" at the
 foot of the page lists their arguments. In Python, with this page's address as `URL`:
 ```python
@@ -100,7 +93,7 @@ DATA='{"image": {"path": "'$FILE'", "meta": {"_type": "gradio.FileData"}}, "prom
 ID=$(curl -s $URL/gradio_api/call/v2/upscale --json "$DATA" | cut -d'"' -f4)
 curl -s -N $URL/gradio_api/call/v2/upscale/$ID
 ```"""
-MCP = """### From an agent
+MCP = """## From an agent
 The endpoints are tools of an MCP server at `/gradio_api/mcp/`. Images are given as data URLs (`data:image/png;base64,...`)."""
 ABOUT = """TextIR (Bai et al., 2023) joins an encoder and a style-based generator by weighted skips; a CLIP embedding of
 your sentence steers it. [Paper](https://arxiv.org/abs/2302.14736). Images stay on this server for an hour at most, and

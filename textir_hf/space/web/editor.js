@@ -85,7 +85,7 @@ function measure() {
   pen.drawImage(mask, 0, 0, small.width, small.height);
   const data = pen.getImageData(0, 0, small.width, small.height).data;
   let count = 0;
-  for (let i = 3; i < data.length; i += 4) count += data[i] > 0;
+  for (let i = 3; i < data.length; i += 4) count += data[i] >= 128;
   return count / (small.width * small.height);
 }
 
@@ -157,7 +157,7 @@ function draw() {
 
 function fit() {
   if (!image) return draw();
-  const limit = Math.min(520, Math.round(window.innerHeight * 0.42));
+  const limit = Math.min(520, Math.round(window.innerHeight * 0.4));
   stage.style.height = `${Math.max(160, Math.min(limit, (stage.clientWidth * image.height) / image.width))}px`;
   const [width, height] = [stage.clientWidth, stage.clientHeight];
   view.scale = Math.min(width / image.width, height / image.height);

@@ -129,6 +129,7 @@ function takeValue(first) {
   [run, seen] = [given, given.number];
   show(0);
   remember();
+  if (first) find("details").open = window.innerWidth >= NARROW;
   if (first || given.still || window.innerWidth >= NARROW) return;
   document.querySelectorAll(".ti-settings button.open, .ti-settings .label-wrap.open").forEach((b) => b.click());
   setTimeout(() => element.scrollIntoView({ behavior: "smooth", block: "start" }), 150);
