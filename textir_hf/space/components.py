@@ -84,16 +84,17 @@ element.addEventListener('click', (event) => {
 """
 
 
-def choices(label: str, names, elem_id: str) -> gr.HTML:
+def choices(label: str, names, elem_id: str, labeled: bool = False) -> gr.HTML:
     """A row of small buttons; each triggers `select` with its text.
 
     Args:
         label: What they are for.
         names: Their texts.
         elem_id: Of the element.
+        labeled: Show the label, rather than leave it to screen readers.
     """
     buttons = "".join(f'<button type="button" data-choice="{escape(c)}">{escape(c)}</button>' for c in names)
-    title = f'<span class="ti-label">{escape(label)}</span>'
+    title = f'<span class="ti-label">{escape(label)}</span>' if labeled else ""
     group = f'<div class="ti-chips" role="group" aria-label="{escape(label)}">{title}{buttons}</div>'
     return _custom(html_template=group, js_on_load=_CHOOSE, elem_id=elem_id)
 

@@ -15,6 +15,7 @@ from textir_hf.tasks.base import DEGRADATIONS
 from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
 
 _CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
+_OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
 _SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
 _QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
@@ -28,7 +29,7 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
     if name == "box":
         return gr.Checkbox(False, **options)
     low, high = settings.RANGES[name]
-    return gr.Slider(low, high, 4 if name == "scale" else low, step=1, **options)
+    return gr.Slider(low, high, _OPENING[name], step=1, **options)
 
 
 class _Tab:
@@ -114,7 +115,7 @@ class TaskTab(_Tab):
             paints = "mask_image" in (*task.requires, *task.accepts)
             super().__init__(task.command, paints, first, results)
             if paints:
-                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts")
+                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts", labeled=True)
             self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
             if paints:
                 parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
