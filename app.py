@@ -16,7 +16,7 @@ storage.open_folder()  # before Gradio reads where its files go
 import gradio as gr  # noqa: E402
 
 from textir_hf.space import endpoints, events, examples, networks, progress, texts  # noqa: E402
-from textir_hf.space.components import no_addresses, numbered, read, results_view, theme  # noqa: E402
+from textir_hf.space.components import no_addresses, numbered, read, results_view, status_line, theme  # noqa: E402
 from textir_hf.space.tabs import BatchTab, CompareTab, EditTab, TaskTab, about  # noqa: E402
 from textir_hf.tasks import TASKS  # noqa: E402
 
@@ -28,6 +28,8 @@ def build() -> gr.Blocks:
     """The page."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as page:
         gr.HTML(texts.INTRO, elem_classes="ti-head", apply_default_css=False)
+        loading = status_line("loading")
+        page.load(events.readiness, None, loading, show_progress="hidden", concurrency_limit=None, **events.PRIVATE)
         with gr.Row():
             left = gr.Column(scale=5, min_width=320)
             with gr.Column(scale=5, min_width=320):

@@ -81,6 +81,14 @@ def cancelled() -> tuple:
     return status(texts.CANCELLED), gr.Button(visible=False)
 
 
+def readiness() -> Iterator[str]:
+    """Says that the networks are loading, until they are loaded."""
+    if not networks.READY.is_set():
+        yield status(texts.LOADING)
+        networks.READY.wait()
+    yield ""
+
+
 def shown(outcome: actions.Outcome) -> tuple[dict, str]:
     """The value of the results' component, and what the visitor should know."""
     value = {"results": outcome.results, "columns": outcome.columns, "grid": outcome.grid}

@@ -29,6 +29,7 @@ def open_folder() -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
@@ -77,7 +78,7 @@ def given_file(file: dict | str | None, missing: str) -> Path:
 def remove_old(now: float | None = None) -> None:
     """Deletes files that are older than an hour."""
     limit = (time.time() if now is None else now) - KEEP_SECONDS
-    for path in folder().rglob("*"):
+    for path in list(folder().rglob("*")):
         if path.is_file() and path.stat().st_ctime < limit and "assets" not in path.parts:
             path.unlink(missing_ok=True)
             if not any(path.parent.iterdir()) and path.parent != folder():
@@ -85,7 +86,7 @@ def remove_old(now: float | None = None) -> None:
 
 
 def clean_up() -> None:
-    """Deletes files by age from now on, and all of them when the server ends, by a signal too."""
+    """Deletes files by age from now on, and ends the server in order at a signal, so that all of them go."""
 
     def sweep() -> None:
         while True:
@@ -95,7 +96,6 @@ def clean_up() -> None:
     def end(*_) -> None:
         raise SystemExit(0)
 
-    atexit.register(shutil.rmtree, folder(), ignore_errors=True)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     threading.Thread(target=sweep, daemon=True).start()

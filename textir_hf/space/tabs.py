@@ -46,7 +46,7 @@ class _Tab:
         with gr.Row(elem_classes="ti-ask"):
             self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, scale=4, **options)
             self.add_button(label)
-        suggestions = choices("Suggestions", texts.SUGGESTIONS[self.name], f"{self.name}-suggestions")
+        suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
         suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
         self.status = status_line(f"{self.name}-status")
 

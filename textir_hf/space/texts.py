@@ -2,7 +2,7 @@
 
 TITLE = "TextIR"
 INTRO = "<h1>TextIR</h1><p>Describe what an image should show: repaint a region, upscale, colorize, or edit it.</p>"
-LOADING = "<p>The networks are loading; a run waits for them.</p>"
+LOADING = "The networks are loading; a run waits for them."
 PROMPT = "What should the result show?"
 PLACEHOLDER = "a smiling woman with black hair"
 SUGGESTIONS = {
