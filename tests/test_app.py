@@ -207,7 +207,7 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path):
     # outside the stroke, a line of some thickness through the middle, every pixel is as it was
     assert rows.min() > 60 and rows.max() < 180 and columns.min() > 60 and columns.max() < 240
     settings = read_settings(made)
-    assert settings["prompt"] == ["a smiling woman"] and settings["seed"] == 0 and settings["task"] == "inpainting"
+    assert settings["prompt"] == "a smiling woman" and settings["seed"] == 0 and settings["task"] == "inpainting"
 
     # the printed program makes the very same image again
     open_image(photo).save(tmp_path / "image.png")
@@ -315,7 +315,7 @@ def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):
     page.wait_for_function("document.querySelector('#upscale-prompt textarea').value == 'a smiling woman'")
     page.wait_for_function("document.querySelector('#upscale-editor .ti-info').textContent == '32 × 32'")
     assert page.input_value("#upscale-scale input[type=number]") == "8"
-    assert read_settings(downloaded(page, tmp_path))["prompt"] == ["a smiling woman"]
+    assert read_settings(downloaded(page, tmp_path))["prompt"] == "a smiling woman"
     run(page, "upscale")
     again = downloaded(page, tmp_path)
     assert again.size == (256, 256)
@@ -354,7 +354,7 @@ def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
     assert len(set(tops)) == 2 and tops[:3] == [tops[0]] * 3  # a row for each sentence
     cells[5].click()
     page.wait_for_function("document.querySelector('#results dl').textContent.includes('blue cup')")
-    assert read_settings(downloaded(page, tmp_path))["prompt"] == ["a blue cup of coffee"]
+    assert read_settings(downloaded(page, tmp_path))["prompt"] == "a blue cup of coffee"
     assert downloaded(page, tmp_path, ".tr-grid").width > 4 * 256
     page.fill("#compare-betas textarea", "0 x")
     page.click("#compare-run")
@@ -637,13 +637,13 @@ def test_other_files_and_addresses_are_refused(server):
 @pytest.mark.parametrize(
     ("endpoint", "changes", "match"),
     [
-        ("upscale", {"scale": "large"}, "scale must be a number in 2..64, got 'large'"),
+        ("upscale", {"scale": "large"}, "scale must be a number, got 'large'"),
         ("upscale", {"scale": None}, "scale must be a number"),
         ("upscale", {"scale": 64, "prompt": ["a"]}, "prompt must be a text, got list"),
         ("upscale", {"seed": 0.5}, "seed must be a whole number, got 0.5"),
-        ("upscale", {"variants": 400}, "variants must be a number in 1..4, got 400"),
-        ("upscale", {"box": "face"}, "box must be true or false, got 'face'"),
-        ("upscale", {"strength": {}}, "strength must be a number in 0..1"),
+        ("upscale", {"variants": 400}, "variants must lie in 1..4, got 400"),
+        ("upscale", {"faces": "face"}, "faces must be one of auto, largest, none, got 'face'"),
+        ("upscale", {"strength": {}}, "strength must be a number, got {}"),
         ("upscale", {"checkpoint": "/etc"}, "must be one of textir-mini-super-resolution, got '/etc'"),
         ("upscale", {"image": 5}, texts.NO_IMAGE),
         ("inpaint", {"mask_image": 5}, texts.NO_IMAGE),

@@ -1,5 +1,6 @@
 """What the page does, without a browser."""
 
+import asyncio
 import base64
 import inspect
 import io
@@ -28,7 +29,6 @@ from textir_hf.space import (
     masks,
     networks,
     progress,
-    results,
     storage,
     tabs,
     texts,
@@ -101,12 +101,12 @@ def test_inpainting_changes_what_is_masked_and_nothing_else():
     original, made, mask = np.asarray(picture(48, 40)), array(result), np.asarray(box()) > 0
     assert (made[~mask] == original[~mask]).all() and (made[mask] != original[mask]).any()
     stored = read_settings(open_image(result["after"]["path"]))
-    assert stored["seed"] == 3 and stored["prompt"] == ["a face"] and result["caption"] == "seed 3"
+    assert stored["seed"] == 3 and stored["prompt"] == "a face" and result["caption"] == "seed 3"
     assert (array(restored(seed=3).results[0]) == made).all()
 
 
 def test_the_other_tasks_work_on_files():
-    (result,) = restored(UPSCALE, photo(24, 20), unpainted, arguments={"scale": 3, "box": False}).results
+    (result,) = restored(UPSCALE, photo(24, 20), unpainted, arguments={"scale": 3, "faces": "none"}).results
     assert (result["width"], result["height"]) == (72, 60) and result["settings"]["scale"] == "3"
     (result,) = restored(COLORIZE, mask=unpainted).results
     assert open_image(result["before"]["path"]).mode == "L" and np.ptp(array(result), 2).max() > 0
@@ -157,7 +157,7 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
     assert actions.batch(UPSCALE, [bad], guidance(), {"scale": 2})[0] is None
 
 
-@pytest.mark.filterwarnings("ignore:The prompt")
+@pytest.mark.filterwarnings("ignore:The text has")
 def test_a_long_sentence_is_noted():
     assert "only its first" in restored(prompt="a face " * 30).notes[0] and not restored().notes
 
@@ -185,14 +185,14 @@ def fake() -> storage.Path:
         (lambda: guidance("a" * 2000), "has 2000 characters. Say it in at most 500"),
         (lambda: guidance(5), "prompt must be a text, got int"),
         (lambda: guidance(beta="1"), "beta must be a number"),
-        (lambda: guidance(beta=float("nan")), "beta must be a number"),
+        (lambda: guidance(beta=float("nan")), "beta must be a finite number, got nan"),
         (lambda: guidance(seed=0.5), "seed must be a whole number"),
-        (lambda: guidance(strength=2), "strength must be a number in 0..1, got 2"),
+        (lambda: guidance(strength=2), "strength must lie in 0..1, got 2"),
         (lambda: restored(checkpoint="/etc"), "one of textir-mini-inpainting, got '/etc'"),
         (lambda: restored(checkpoint=UPSCALE.checkpoint), "one of textir-mini-inpainting, got"),
         (lambda: restored(arguments={"scale": 4}), "scale cannot be used to inpaint"),
-        (lambda: restored(arguments={"box": "face"}), "box must be true or false"),
-        (lambda: restored(arguments={"box": True}), "No upright frontal face was found"),
+        (lambda: restored(arguments={"faces": "face"}), "one of auto, largest, none, got 'face'"),
+        (lambda: restored(arguments={"faces": "auto"}), "faces cannot be used with this checkpoint"),
         (lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": None}), "scale must be a number"),
         (lambda: restored(UPSCALE, photo(400, 400), arguments={"scale": 64}), "655 megapixels. At most 16"),
         (lambda: restored(COLORIZE, fake()), "The image is not an image"),
@@ -201,7 +201,7 @@ def fake() -> storage.Path:
             "one of region, factor, colors, got 'sound'",
         ),
         (lambda: actions.edit("region", photo(), unpainted, guidance(), 4), texts.NO_MASK),
-        (lambda: actions.edit("factor", photo(), unpainted, guidance(), 400), "factor must be a number in 2..64"),
+        (lambda: actions.edit("factor", photo(), unpainted, guidance(), 400), "must lie in 2..64, got 400"),
         (lambda: actions.compare("colors", photo(), unpainted, ["a"] * 5, [0] * 5, 0, 8), "would have 25"),
         (lambda: actions.compare("colors", photo(), unpainted, ["a", ""], [1], 0, 8), texts.NO_PROMPT),
         (lambda: actions.batch(COLORIZE, [], guidance(), {}), "1 to 50 images, this one has 0"),
@@ -211,7 +211,6 @@ def fake() -> storage.Path:
         (lambda: storage.given_file({"path": "http://127.0.0.1/x.png"}, texts.NO_IMAGE), "The file is not there"),
         (lambda: tabs._axes("a", "0 x"), "got 0 x"),
         (lambda: tabs._axes(5, "0"), "must be texts"),
-        (lambda: fields.check_flag("box", 1), "box must be true or false, got '1'"),
         (lambda: fields.read({"prompt": "a"}), texts.NO_SETTINGS),
         (lambda: fields.read({"task": "inpainting", "edit": "sound"}), "edit must be one of"),
     ],
@@ -241,6 +240,7 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
             continue
         assert known.pop("tab") in {"edit", *(t.command for t in TASKS.values())}
         assert isinstance(known.pop("prompt"), str) and known.pop("degradation", "colors") in DEGRADATIONS
+        assert known.pop("faces", "auto") in fields.FACES
         for name, value in known.items():
             low, high = fields.RANGES[name]
             assert not isinstance(value, bool) and low <= value <= high
@@ -248,12 +248,25 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
 
 def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
     stored = read_settings(open_image(restored(seed=9, beta=0.5).results[0]["after"]["path"]))
-    assert fields.read(stored) == {"tab": "inpaint", "prompt": "a face", "seed": 9, "beta": 0.5, "feather": 0}
+    assert fields.read(stored) == {
+        "tab": "inpaint",
+        "prompt": "a face",
+        "seed": 9,
+        "beta": 0.5,
+        "feather": 0,
+        "faces": "none",
+    }
     query = {"task": "super-resolution", "prompt": "a face", "edit": "factor", "factor": "8", "other": "x"}
-    assert fields.from_query(query) == {"tab": "edit", "prompt": "a face", "degradation": "factor", "factor": 8}
+    assert fields.from_query(query) == {
+        "tab": "edit",
+        "prompt": "a face",
+        "degradation": "factor",
+        "factor": 8,
+        "faces": "none",
+    }
     assert fields.from_query({"__theme": "dark"}) == {}
     for bad in ("x", "[8]", "1e999", "true"):
-        with pytest.raises(ValueError, match="factor must be a number"):
+        with pytest.raises(ValueError, match="factor must be a"):
             fields.from_query(query | {"factor": bad})
 
 
@@ -359,9 +372,9 @@ def test_endpoints_say_what_their_task_takes():
 
 def test_endpoints_restore_edit_and_compare():
     image, mask = {"path": str(photo())}, {"path": str(photo(image=box()))}
-    (made,) = endpoints.for_task(INPAINT)(image, mask, "a face", seed=2)
+    (made,) = endpoints.for_task(INPAINT)(image, mask, "a face", faces="none", seed=2)
     assert read_settings(open_image(made["path"]))["seed"] == 2
-    (made,) = endpoints.for_edit()(image, "a face", "region", mask)
+    (made,) = endpoints.for_edit()(image, "a face", "region", mask, faces="none")
     assert read_settings(open_image(made["path"]))["edit"] == "region"
     assert open_image(endpoints.for_compare()(image, ["a face"], [1.0], "colors")["path"]).width > 512
 
@@ -373,12 +386,17 @@ class Denoising(Colorization):
     checkpoint = "textir-mini-denoising"
 
 
+async def build_page() -> gr.Blocks:
+    """Within a loop, or Gradio would leave some of its own unclosed."""
+    return app.build()
+
+
 def test_a_fourth_task_gets_a_tab_and_an_endpoint(monkeypatch):
     networks.offered.cache_clear()
     monkeypatch.setitem(TASKS, "denoising", Denoising())
     monkeypatch.setattr(app, "about", lambda: "")
     try:
-        page = app.build()
+        page = asyncio.run(build_page())
     finally:
         networks.offered.cache_clear()
     labels = [b.label for b in page.blocks.values() if isinstance(b, gr.Tab)]
@@ -439,9 +457,7 @@ def test_examples_match_their_inputs():
         image = open_image(example.input)
         assert (np.asarray(examples.draw_input(example)) == np.asarray(image)).all()
         stored = read_settings(open_image(example.output))
-        assert stored["prompt"] == [example.prompt] and stored["model"] == TASKS[example.task].checkpoint
-        assert examples.restored(example).size == (256, 256)
-        assert results.python_code(stored).startswith("import torch")
+        assert stored["prompt"] == example.prompt and stored["model"] == TASKS[example.task].checkpoint
 
 
 def test_json_of_a_result_goes_to_the_browser():

@@ -107,7 +107,9 @@ def restore(task: Task, path: Path, read_mask: MaskReader, guidance: Guidance, c
     return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
 
 
-def edit(degradation: str, path: Path, read_mask: MaskReader, guidance: Guidance, factor: float) -> Outcome:
+def edit(
+    degradation: str, path: Path, read_mask: MaskReader, guidance: Guidance, factor: float, faces: str = "none"
+) -> Outcome:
     """Takes something away from a good image and restores it; with a mask, nothing outside it changes.
 
     Args:
@@ -116,11 +118,12 @@ def edit(degradation: str, path: Path, read_mask: MaskReader, guidance: Guidance
         read_mask: Gives the region; None where the whole image may change.
         guidance: What the result shall show.
         factor: How much resolution to take away.
+        faces: Which faces are restored in a frame of their own, one of `settings.FACES`.
 
     Raises:
         ValueError: Something is missing or out of range.
     """
-    pipe, _, call = _editor(degradation, path, read_mask, factor)
+    pipe, _, call = _editor(degradation, path, read_mask, factor, faces)
     return _run(call, pipe, guidance, results.as_file(path), "edit")
 
 
@@ -132,6 +135,7 @@ def compare(
     betas: Sequence[float],
     seed: int,
     factor: float,
+    faces: str = "none",
 ) -> Outcome:
     """Edits an image for every prompt and every text strength, a row for each prompt.
 
@@ -143,6 +147,7 @@ def compare(
         betas: Text strengths.
         seed: For every result.
         factor: How much resolution to take away.
+        faces: Which faces are restored in a frame of their own, one of `settings.FACES`.
 
     Raises:
         ValueError: Something is missing or out of range, or there are too many cells.
@@ -151,7 +156,7 @@ def compare(
     if not 1 <= count <= MAX_CELLS:
         raise ValueError(texts.MANY.format(MAX_CELLS, count))
     cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
-    _, image, call = _editor(degradation, path, read_mask, factor)
+    _, image, call = _editor(degradation, path, read_mask, factor, faces)
     outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
     for line in cells:
         rows.append([("original", image)])
@@ -208,7 +213,7 @@ def check_arguments(task: Task, arguments: dict) -> dict:
 
     Args:
         task: The task.
-        arguments: Numbers by name; `box` is whether to look at the largest face alone.
+        arguments: By name; numbers, and `faces` as one of `settings.FACES`.
 
     Raises:
         ValueError: One is of another type, out of range, or not of this task.
@@ -217,22 +222,35 @@ def check_arguments(task: Task, arguments: dict) -> dict:
     for name, value in arguments.items():
         if name not in (*task.requires, *task.accepts):
             raise ValueError(f"{name} cannot be used to {task.command}.")
-        if name == "box":
-            if settings.check_flag(name, value):
-                checked[name] = "face"
+        if name == "faces":
+            checked |= _faces(value)
         elif name in task.requires or value:
             checked[name] = settings.check_number(name, value)
     return checked
 
 
-def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float):
-    task = next((t for t in TASKS.values() if t.degradation == degradation), None)
-    if task is None:
-        raise ValueError(f"degradation must be one of {', '.join(DEGRADATIONS)}, got {str(degradation)[:80]!r}.")
+def editing_task(degradation: str) -> Task:
+    """The task whose networks bring back what was taken away.
+
+    Raises:
+        ValueError: There is none.
+    """
+    settings.check_choice("degradation", degradation, DEGRADATIONS)
+    return next(task for task in TASKS.values() if task.degradation == degradation)
+
+
+def _faces(choice: object) -> dict:
+    return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
+
+
+def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: str):
+    task = editing_task(degradation)
     pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
     region = read_mask(image.size)
     given = {"region": region, "factor": factor, "colors": True}
     arguments = {degradation: given[degradation], "region": region}
+    if "faces" in task.edit_accepts:
+        arguments |= _faces(faces)
     if degradation == "factor":
         arguments["factor"] = settings.check_number("factor", factor)
     if degradation == "region":

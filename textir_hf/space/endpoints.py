@@ -11,7 +11,7 @@ from typing import Literal
 import gradio as gr
 from gradio import FileData
 
-from textir_hf.space import actions, masks, networks, storage, texts
+from textir_hf.space import actions, masks, networks, settings, storage, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -21,7 +21,7 @@ _ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the p
     "mask_image": (FileData, _REQUIRED, "An uploaded file of the image's size: white is repainted."),
     "prompt": (str, _REQUIRED, "What the result should show, a sentence."),
     "scale": (float, 4.0, "How many times larger the result is, 2 to 64."),
-    "box": (bool, False, "Look at the largest face only."),
+    "faces": (Literal[settings.FACES], "auto", "Faces to restore, each in a frame of its own."),
     "feather": (float, 0.0, "Pixels inside the mask over which old content turns into new."),
     "beta": (float, 1.0, "Text strength: 1 follows the sentence alone, 0 the image alone, more exaggerates."),
     "strength": (float | None, None, "Generated against given features, 0 to 1; left out, the network decides."),
@@ -82,9 +82,9 @@ def for_edit() -> Callable:
     rows = {"image": _ARGUMENTS["image"], "prompt": _ARGUMENTS["prompt"]} | _degrading()
     rows |= {name: _ARGUMENTS[name] for name in _GUIDANCE}
 
-    def function(image, prompt, degradation=DEGRADATIONS[1], mask=None, factor=8.0, *guidance):
-        guidance = actions.Guidance(prompt, *guidance)
-        return _files(actions.edit(degradation, _path(image), _mask_reader(mask), guidance, factor))
+    def function(image, prompt, degradation=DEGRADATIONS[1], mask=None, factor=8.0, faces="auto", *guidance, **more):
+        guidance = actions.Guidance(prompt, *guidance, **more)
+        return _files(actions.edit(degradation, _path(image), _mask_reader(mask), guidance, factor, faces))
 
     return _typed(one_sentence(function), "edit", "Takes something away from a good image and restores it.", rows)
 
@@ -98,11 +98,12 @@ def for_compare() -> Callable:
     }
     rows |= _degrading() | {"seed": _ARGUMENTS["seed"]}
 
-    def function(image, prompts, betas=(0.0, 0.5, 1.0), degradation=DEGRADATIONS[1], mask=None, factor=8.0, seed=0):
+    def function(image, prompts, betas=None, degradation="factor", mask=None, factor=8.0, faces="auto", seed=0):
+        betas = [0.0, 0.5, 1.0] if betas is None else betas
         for name, values in (("prompts", prompts), ("betas", betas)):
             if not isinstance(values, list):
                 raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
-        return actions.compare(degradation, _path(image), _mask_reader(mask), prompts, betas, seed, factor).grid
+        return actions.compare(degradation, _path(image), _mask_reader(mask), prompts, betas, seed, factor, faces).grid
 
     text = "Draws a labeled grid of edits of one image, over sentences and text strengths."
     return _typed(one_sentence(function), "compare", text, rows, FileData)
@@ -113,6 +114,7 @@ def _degrading() -> dict:
         "degradation": (Literal[DEGRADATIONS], DEGRADATIONS[1], "What is taken away."),
         "mask": (FileData | None, None, "Nothing outside its white changes; needed for a region."),
         "factor": (float, 8.0, "How many times to lose resolution, 2 to 64."),
+        "faces": _ARGUMENTS["faces"],
     }
 
 

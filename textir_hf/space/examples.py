@@ -20,7 +20,7 @@ SAMPLES = Path(__file__).parent / "samples"
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
-_SOFT = {"feather": 12}
+_SOFT = {"feather": 12, "faces": "auto"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Example:
 
     @property
     def name(self) -> str:
+        """Of its result's file."""
         return f"{TASKS[self.task].command}-{self.label.lower().replace(' ', '-').replace(',', '')}"
 
     @property
@@ -79,15 +80,16 @@ class Example:
         return results.describe(image, paths[1], results.as_file(paths[0]), self.label)
 
 
+_INPAINT, _UPSCALE, _COLORIZE = "inpainting", "super-resolution", "colorization"
 EXAMPLES = (
-    Example("inpainting", "Black hair", "astronaut", "a man with black hair", _UPPER, arguments=_SOFT),
-    Example("inpainting", "Bangs", "astronaut", "a woman with bangs", _UPPER, arguments=_SOFT),
-    Example("inpainting", "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
-    Example("super-resolution", "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4}),
-    Example("super-resolution", "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8}),
-    Example("colorization", "A red cup", "coffee", "a red cup of coffee"),
-    Example("colorization", "A blue cup", "coffee", "a blue cup of coffee"),
-    Example("colorization", "An orange cat", "chelsea", "an orange cat"),
+    Example(_INPAINT, "Black hair", "astronaut", "a man with black hair", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "Bangs", "astronaut", "a woman with bangs", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
+    Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4, "faces": "auto"}),
+    Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8, "faces": "auto"}),
+    Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
+    Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
+    Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),
 )
 
 

@@ -9,10 +9,10 @@ from textir_hf.imaging.files import SETTINGS, save_image
 from textir_hf.space import storage
 from textir_hf.tasks import TASKS
 
-_PLAIN = {"version", "model", "task", "prompt", "edit", "seed", "variant", "mask_sha256"}  # no arguments of the call
+_HIDDEN = {"version", "mask_sha256", "variant", "faces_found"}  # not shown
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
-_HIDDEN = {"version", "mask_sha256", "variant"}
-_FLAGS = {"box", "feather", "scale", "factor", "beta", "strength"}
+_FLAGS = {"faces", "feather", "scale", "factor", "beta", "strength"}
 
 
 def as_file(path: str | Path, name: str | None = None) -> dict:
@@ -69,7 +69,7 @@ def python_code(settings: dict) -> str:
         arguments.append(f'{"region" if edit else "mask_image"}=Image.open("mask.png")')
     arguments += ["colors=True"] if edit == "colors" else []
     given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
-    arguments += [f"{name}={tuple(value) if name == 'box' else value!r}" for name, value in given.items()]
+    arguments += [f"{name}={value!r}" for name, value in given.items()]
     arguments.append(f"generator=torch.Generator().manual_seed({settings.get('seed', 0)})")
     call = ",\n    ".join(arguments)
     return (
@@ -92,8 +92,7 @@ def shell_command(settings: dict) -> str:
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
-            several = name != "box" and isinstance(value, (list, tuple))
-            values = value if several else [",".join(map(str, value)) if name == "box" else value]
-            words += [f"--{name}", *map(str, values)]
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words += [f"--{name}", *([",".join(map(str, values))] if name == "faces" else map(str, values))]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)

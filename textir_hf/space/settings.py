@@ -1,6 +1,7 @@
 """What a result was made with, read from a PNG or a link in the types and ranges of the page's fields."""
 
 import json
+from collections.abc import Sequence
 from numbers import Real
 
 from textir_hf.checks import check_range
@@ -19,6 +20,7 @@ RANGES = {
     "feather": (0, MAX_FEATHER),
     "variants": (1, MAX_VARIANTS),
 }
+FACES = ("auto", "largest", "none")  # which faces are restored in a frame of their own
 WHOLE = ("seed", "variants")  # numbers without a fraction
 
 
@@ -48,14 +50,14 @@ def check_number(name: str, value: object) -> float:
     return int(value) if name in WHOLE else value
 
 
-def check_flag(name: str, value: object) -> bool:
-    """A yes or no.
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """One of several words.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: It is none of them.
     """
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {str(value)[:80]!r}.")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {str(value)[:80]!r}.")
     return value
 
 
@@ -66,7 +68,7 @@ def read(stored: dict) -> dict:
         stored: As a result's PNG holds them.
 
     Returns:
-        `tab`, and some of `prompt`, `degradation` and the numbers of `RANGES`.
+        `tab`, and some of `prompt`, `degradation`, `faces` and the numbers of `RANGES`.
 
     Raises:
         ValueError: One has another type, or is out of range.
@@ -79,9 +81,9 @@ def read(stored: dict) -> dict:
         prompt = prompt[0]
     known = {"tab": TASKS[task].command, "prompt": check_text("prompt", prompt)}
     if "edit" in stored:
-        if stored["edit"] not in DEGRADATIONS:
-            raise ValueError(f"edit must be one of {', '.join(DEGRADATIONS)}, got {str(stored['edit'])[:80]!r}.")
-        known |= {"tab": "edit", "degradation": stored["edit"]}
+        known |= {"tab": "edit", "degradation": check_choice("edit", stored["edit"], DEGRADATIONS)}
+    if "faces" in TASKS[task].accepts:
+        known["faces"] = check_choice("faces", stored.get("faces", "none"), FACES)
     return known | {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
 
 
@@ -99,6 +101,6 @@ def from_query(query: dict[str, str]) -> dict:
             except ValueError:
                 number = value[:80]
             stored[name] = number if isinstance(number, Real) else value[:80]
-        elif name in ("task", "prompt", "edit"):
+        elif name in ("task", "prompt", "edit", "faces"):
             stored[name] = value
     return read(stored) if "task" in stored else {}

@@ -26,8 +26,9 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
         return None
     label, info = texts.FIELDS[name]
     options = {"label": label, "info": info, "elem_id": f"{tab}-{name}"}
-    if name == "box":
-        return gr.Checkbox(False, **options)
+    if name == "faces":
+        kinds = [(texts.FACES[choice], choice) for choice in settings.FACES]
+        return gr.Dropdown(kinds, value=kinds[0][1], **options)
     low, high = settings.RANGES[name]
     return gr.Slider(low, high, _OPENING[name], step=1, **options)
 
@@ -162,12 +163,17 @@ class _DegradingTab(_Tab):
         confine = gr.Checkbox(False, **self._labels("confine"))
         paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
-        self.degradation.change(
-            lambda kind: (gr.Slider(visible=kind == "factor"), gr.Checkbox(visible=kind != "region")),
-            self.degradation,
-            [self.factor, confine],
-            **_QUIET,
-        )
+        self.faces = self.fields["faces"] = _argument("faces", self.name)
+
+        def applying(kind):
+            faces = "faces" in actions.editing_task(kind).edit_accepts
+            return (
+                gr.Slider(visible=kind == "factor"),
+                gr.Checkbox(visible=kind != "region"),
+                gr.Dropdown(visible=faces),
+            )
+
+        self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **_QUIET)
 
 
 class EditTab(_DegradingTab):
@@ -181,11 +187,11 @@ class EditTab(_DegradingTab):
             with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
                 self.add_guidance()
 
-        def act(canvas, degradation, factor, *values):
+        def act(canvas, degradation, factor, faces, *values):
             path, mask = events.image_of(canvas), events.mask_of(canvas)
-            return actions.edit(degradation, path, mask, _guidance(*values), factor)
+            return actions.edit(degradation, path, mask, _guidance(*values), factor, faces)
 
-        self.run(act, [self.degradation, self.factor, *self.guidance()])
+        self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
 
 
 class CompareTab(_DegradingTab):
@@ -203,11 +209,11 @@ class CompareTab(_DegradingTab):
             with gr.Accordion(texts.SETTINGS, open=False, elem_classes="ti-settings"):
                 self.add_seed()
 
-        def act(canvas, degradation, factor, lines, strengths, seed):
+        def act(canvas, degradation, factor, faces, lines, strengths, seed):
             path, mask = events.image_of(canvas), events.mask_of(canvas)
-            return actions.compare(degradation, path, mask, *_axes(lines, strengths), seed, factor)
+            return actions.compare(degradation, path, mask, *_axes(lines, strengths), seed, factor, faces)
 
-        self.run(act, [self.degradation, self.factor, prompts, betas, self.seed])
+        self.run(act, [self.degradation, self.factor, self.faces, prompts, betas, self.seed])
 
 
 def _axes(lines: object, strengths: object) -> tuple[list[str], list[float]]:
@@ -245,7 +251,9 @@ class BatchTab(_Tab):
             if not isinstance(paths, list) or name not in [t.name for t in able]:
                 raise ValueError(texts.NO_IMAGE)
             given = [storage.given_file(path, texts.NO_IMAGE) for path in paths]
-            arguments = {"scale": scale} if "scale" in TASKS[name].requires else {}
+            given_arguments = {"scale": scale, "faces": "auto"}
+            known = (*TASKS[name].requires, *TASKS[name].accepts)
+            arguments = {n: value for n, value in given_arguments.items() if n in known}
             return len(given), *actions.batch(TASKS[name], given, actions.Guidance(prompt), arguments)
 
         def finish(outcome):

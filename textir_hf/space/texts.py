@@ -33,7 +33,7 @@ FIELDS = {  # label and help
     "checkpoint": ("Checkpoint", "The network that does the work."),
     "scale": ("Scale", "How many times larger the result is."),
     "feather": ("Feather", "Pixels inside the mask over which old content turns into new."),
-    "box": ("Largest face only", "For a face in a photo: the network looks at the face alone."),
+    "faces": ("Faces", "Each is restored upright, in a frame of its own."),
     "degradation": ("Degrade", "What is taken away from the image before it is restored."),
     "factor": ("Resolution to lose", "How many times the image is shrunk."),
     "confine": ("Change a painted region only", "Everything outside stays as it is, pixel by pixel."),
@@ -41,6 +41,7 @@ FIELDS = {  # label and help
     "betas": ("Text strengths (beta)", "Numbers like 0 0.5 1: a column of the grid for each."),
 }
 DICE = "Another seed"
+FACES = {"auto": "Every face; the whole image if there is none", "largest": "The largest face", "none": "No faces"}
 DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"
