@@ -26,7 +26,7 @@ from textir_hf.space import examples, texts
 REPOSITORY = Path(__file__).parent.parent
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-WAIT = 15_000
+WAIT = 60_000
 TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
 INK = np.array((229, 23, 123)) / 2  # the mask's color at half weight
 
@@ -309,6 +309,22 @@ def test_editor_tools(page, tmp_path):
 
 
 @needs_browser
+def test_a_face_is_chosen_by_its_number_or_a_click(page, tmp_path):
+    page.click("#inpaint-editor [data-tool=face]")
+    info = "document.querySelector('#inpaint-editor .ti-info').textContent"
+    page.wait_for_function(f"{info}.startsWith('Faces found: 1.')")
+    page.focus("#inpaint-editor canvas")
+    page.keyboard.press("1")
+    assert page.inner_text("#inpaint-editor .ti-info").endswith("% masked, face 1")
+    run(page, "inpaint")
+    assert read_settings(downloaded(page, tmp_path))["faces"] == [1]
+    page.click("#inpaint-editor canvas")  # its middle lies in the face
+    assert page.inner_text("#inpaint-editor .ti-info").endswith("% masked")
+    run(page, "inpaint")
+    assert read_settings(downloaded(page, tmp_path))["faces"] == "auto"
+
+
+@needs_browser
 def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):
     to_tab(page, "Upscale")
     page.click("#upscale-examples button >> nth=1")
@@ -389,7 +405,7 @@ def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
     assert len(page.query_selector_all("progress")) == 1
     assert "Infinity" not in page.inner_text("body") and "/0" not in page.inner_text("body")
     page.click("#upscale-cancel")
-    page.wait_for_function(f"document.querySelector('#upscale-status').textContent.trim() == '{texts.CANCELLED}'")
+    page.wait_for_function(f"document.querySelector('#upscale-status').innerText.trim() == '{texts.CANCELLED}'")
     page.wait_for_selector("#upscale-cancel", state="hidden")
     page.wait_for_timeout(1500)
     assert address_of_result(page) == before

@@ -34,6 +34,7 @@ from textir_hf.space import (
     texts,
 )
 from textir_hf.space import settings as fields
+from textir_hf.space.batch import batch
 from textir_hf.tasks import TASKS, Colorization, get_task
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -149,12 +150,12 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
         photo(name="a.png"),
         photo(name="large.png", image=Image.new("RGB", (2001, 2001))),
     ]
-    archive, failed = actions.batch(UPSCALE, paths, guidance(), {"scale": 2})
+    archive, failed = batch(UPSCALE, paths, guidance(), {"scale": 2})
     with zipfile.ZipFile(archive["path"]) as file:
         assert file.namelist() == ["a.png", "a-3.png"]
         assert open_image(file.read("a.png")).size == (96, 80)
     assert [line.split(":")[0] for line in failed] == ["bad.png", "large.png"] and "megapixels" in failed[1]
-    assert actions.batch(UPSCALE, [bad], guidance(), {"scale": 2})[0] is None
+    assert batch(UPSCALE, [bad], guidance(), {"scale": 2})[0] is None
 
 
 @pytest.mark.filterwarnings("ignore:The text has")
@@ -204,7 +205,7 @@ def fake() -> storage.Path:
         (lambda: actions.edit("factor", photo(), unpainted, guidance(), 400), "must lie in 2..64, got 400"),
         (lambda: actions.compare("colors", photo(), unpainted, ["a"] * 5, [0] * 5, 0, 8), "would have 25"),
         (lambda: actions.compare("colors", photo(), unpainted, ["a", ""], [1], 0, 8), texts.NO_PROMPT),
-        (lambda: actions.batch(COLORIZE, [], guidance(), {}), "1 to 50 images, this one has 0"),
+        (lambda: batch(COLORIZE, [], guidance(), {}), "1 to 50 images, this one has 0"),
         (lambda: storage.given_file(None, texts.NO_IMAGE), texts.NO_IMAGE),
         (lambda: storage.given_file({"path": "/etc/passwd"}, texts.NO_IMAGE), "The file is not there"),
         (lambda: storage.given_file({"path": "a\0b"}, texts.NO_IMAGE), "The file is not there"),

@@ -1,6 +1,5 @@
 """What the page's buttons and its endpoints do: from files, sentences and numbers to results with their settings."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,12 +9,13 @@ from PIL import Image
 
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.grid import draw_grid
-from textir_hf.space import networks, progress, results, settings, storage, texts
+from textir_hf.space import networks, progress, results, settings, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
-MAX_PIXELS, MAX_RESULT, MAX_CELLS, MAX_FILES = 24_000_000, 16_000_000, 24, 50
+MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
+Faces = str | list[int]
 MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
 
 
@@ -102,13 +102,18 @@ def restore(task: Task, path: Path, read_mask: MaskReader, guidance: Guidance, c
     pipe, image = networks.load(checkpoint, task.name), read_image(path)
     if "mask_image" in (*task.requires, *task.accepts):
         arguments["mask_image"] = _needed(read_mask(image.size))
-    _check_size(task, image, arguments)
+    check_size(image, arguments)
     before = _before(task, image, path)
     return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
 
 
 def edit(
-    degradation: str, path: Path, read_mask: MaskReader, guidance: Guidance, factor: float, faces: str = "none"
+    degradation: str,
+    path: Path,
+    read_mask: MaskReader,
+    guidance: Guidance,
+    factor: float,
+    faces: Faces = "none",
 ) -> Outcome:
     """Takes something away from a good image and restores it; with a mask, nothing outside it changes.
 
@@ -118,7 +123,7 @@ def edit(
         read_mask: Gives the region; None where the whole image may change.
         guidance: What the result shall show.
         factor: How much resolution to take away.
-        faces: Which faces are restored in a frame of their own, one of `settings.FACES`.
+        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
 
     Raises:
         ValueError: Something is missing or out of range.
@@ -135,7 +140,7 @@ def compare(
     betas: Sequence[float],
     seed: int,
     factor: float,
-    faces: str = "none",
+    faces: Faces = "none",
 ) -> Outcome:
     """Edits an image for every prompt and every text strength, a row for each prompt.
 
@@ -147,7 +152,7 @@ def compare(
         betas: Text strengths.
         seed: For every result.
         factor: How much resolution to take away.
-        faces: Which faces are restored in a frame of their own, one of `settings.FACES`.
+        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
 
     Raises:
         ValueError: Something is missing or out of range, or there are too many cells.
@@ -162,7 +167,7 @@ def compare(
         rows.append([("original", image)])
         for guidance in line:
             progress.current().next_image(len(outcome.results), count)
-            result = _one(call, guidance, guidance.beta, seed)
+            result = restore_one(call, guidance, guidance.beta, seed)
             caption = f"“{guidance.prompt}”, {texts.STRENGTH_CAPTION.format(guidance.beta)}"
             outcome.results.append(results.describe(result, results.save(result, "textir-compare"), before, caption))
             rows[-1].append((caption, result))
@@ -170,50 +175,12 @@ def compare(
     return outcome
 
 
-def batch(task: Task, paths: Sequence[Path], guidance: Guidance, arguments: dict) -> tuple[dict | None, list[str]]:
-    """Restores several files with the same settings.
-
-    Args:
-        task: What is done; one that needs no mask.
-        paths: The files.
-        guidance: What the results shall show.
-        arguments: Of the task.
-
-    Returns:
-        The file of a ZIP with the results, if there are any, and a line for each file that failed.
-
-    Raises:
-        ValueError: There are too many files, or an argument is wrong.
-    """
-    if not 1 <= len(paths) <= MAX_FILES:
-        raise ValueError(texts.FILES.format(MAX_FILES, len(paths)))
-    arguments, failed, names = check_arguments(task, arguments), [], set()
-    pipe = networks.load(networks.offered()[task.name][0])
-    archive = storage.new_path(f"textir-{task.command}.zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        for i, path in enumerate(paths):
-            progress.current().next_image(i, len(paths))
-            try:
-                image = read_image(path)
-                _check_size(task, image, arguments)
-                result = _one(partial(pipe, image=image, **arguments), guidance, guidance.beta, guidance.seed)
-            except ValueError as error:
-                failed.append(f"{path.name}: {error}")
-                continue
-            name = path.stem if path.stem not in names else f"{path.stem}-{i + 1}"
-            names.add(name)
-            saved = results.save(result, name)
-            file.write(saved, saved.name)
-            saved.unlink()
-    return (results.as_file(archive) if names else None), failed
-
-
 def check_arguments(task: Task, arguments: dict) -> dict:
     """The arguments of a task's call that are neither image, mask nor guidance.
 
     Args:
         task: The task.
-        arguments: By name; numbers, and `faces` as one of `settings.FACES`.
+        arguments: By name; numbers, and `faces` as one of `settings.FACES` or a list of numbers.
 
     Raises:
         ValueError: One is of another type, out of range, or not of this task.
@@ -240,10 +207,12 @@ def editing_task(degradation: str) -> Task:
 
 
 def _faces(choice: object) -> dict:
+    if isinstance(choice, list) and choice and all(type(number) is int for number in choice):
+        return {"faces": choice}
     return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 
-def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: str):
+def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: Faces):
     task = editing_task(degradation)
     pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
     region = read_mask(image.size)
@@ -264,7 +233,12 @@ def _needed(mask: Image.Image | None) -> Image.Image:
     return mask
 
 
-def _check_size(task: Task, image: Image.Image, arguments: dict) -> None:
+def check_size(image: Image.Image, arguments: dict) -> None:
+    """Checks that a result is not too large.
+
+    Raises:
+        ValueError: It would be.
+    """
     scale = arguments.get("scale", 1)
     pixels = image.width * scale * image.height * scale
     if pixels > MAX_RESULT and scale > 1:
@@ -283,13 +257,14 @@ def _run(call: Callable, pipe, guidance: Guidance, before: dict, name: str) -> O
     variants = guidance.each(networks.learned_noise(pipe))
     for i, (caption, beta, seed) in enumerate(variants):
         progress.current().next_image(i, len(variants))
-        result = _one(call, guidance, beta, seed)
+        result = restore_one(call, guidance, beta, seed)
         path = results.save(result, f"textir-{name}")
         outcome.results.append(results.describe(result, path, before, caption))
     return outcome
 
 
-def _one(call: Callable, guidance: Guidance, beta: float, seed: int) -> Image.Image:
+def restore_one(call: Callable, guidance: Guidance, beta: float, seed: int) -> Image.Image:
+    """One result of a pipeline's call, whose image and own arguments are bound."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)

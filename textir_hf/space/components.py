@@ -54,16 +54,19 @@ def _custom(value=None, **options) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, padding=False, **options)
 
 
-def editor(name: str, paints: bool, value: dict | None = None) -> gr.HTML:
+def editor(name: str, paints: bool, faces: bool, value: dict | None = None) -> gr.HTML:
     """An image with a mask painted over it.
 
     Args:
         name: Of the tab.
         paints: Whether a mask is painted.
+        faces: Whether faces can be chosen; then `faces` is triggered to find them.
         value: What it opens with: an image and boxes to mask.
     """
-    web = {"html_template": read("editor.html"), "js_on_load": read("editor.js")}
-    return _custom(value, elem_id=f"{name}-editor", elem_classes="ti-editor", name=name, paints=paints, **web)
+    web = {"html_template": read("editor.html"), "js_on_load": read("mask.js") + read("editor.js")}
+    return _custom(
+        value, elem_id=f"{name}-editor", elem_classes="ti-editor", name=name, paints=paints, faces=faces, **web
+    )
 
 
 def results_view(value: dict | None = None) -> gr.HTML:

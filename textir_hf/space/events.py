@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import gradio as gr
+import numpy as np
 
 from textir_hf.imaging.files import read_settings
 from textir_hf.space import actions, examples, masks, networks, progress, settings, storage, texts
@@ -36,6 +37,11 @@ def image_of(canvas: object) -> storage.Path:
 def mask_of(canvas: dict) -> actions.MaskReader:
     """Reads the mask that is painted in an editor."""
     return lambda size: masks.decode(canvas.get("mask"), size)
+
+
+def faces_of(canvas: dict, choice: object) -> object:
+    """The numbers of the faces that were clicked in an editor, or else what the field holds."""
+    return canvas.get("faces") or choice
 
 
 def streamed(function: Callable, finish: Callable) -> Callable:
@@ -127,6 +133,18 @@ def mask_part(canvas: dict, event: gr.EventData) -> tuple:
     except ValueError as error:
         return gr.skip(), status(str(error), alert=True)
     return numbered({"image": None, "boxes": [box]}), ""
+
+
+def find_faces(canvas: dict) -> tuple:
+    """The boxes of the faces in an editor's image, for the visitor to choose from; editor and status."""
+    from textir_hf.pipeline.faces import find_faces as find
+
+    try:
+        image = actions.read_image(image_of(canvas))
+    except ValueError as error:
+        return gr.skip(), status(str(error), alert=True)
+    boxes = [face.box for face in find(np.asarray(image.convert("RGB")))]
+    return numbered({"image": None, "boxes": [], "faces": boxes, "note": texts.FACES_FOUND.format(len(boxes))}), ""
 
 
 def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:

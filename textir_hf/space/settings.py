@@ -82,7 +82,7 @@ def read(stored: dict) -> dict:
     known = {"tab": TASKS[task].command, "prompt": check_text("prompt", prompt)}
     if "edit" in stored:
         known |= {"tab": "edit", "degradation": check_choice("edit", stored["edit"], DEGRADATIONS)}
-    if "faces" in TASKS[task].accepts:
+    if "faces" in TASKS[task].accepts and not isinstance(stored.get("faces"), list):  # faces that were clicked
         known["faces"] = check_choice("faces", stored.get("faces", "none"), FACES)
     return known | {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
 

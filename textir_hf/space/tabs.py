@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 import textir_hf
 from textir_hf.space import actions, events, examples, networks, settings, storage, texts
+from textir_hf.space.batch import batch
 from textir_hf.space.components import choices, editor, example_gallery, status_line
 from textir_hf.space.masks import PARTS
 from textir_hf.tasks import TASKS, Task
@@ -33,13 +34,18 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
     return gr.Slider(low, high, _OPENING[name], step=1, **options)
 
 
+def _opening(example: examples.Example) -> dict:
+    """An example's image, as the value of an editor."""
+    return {"image": example.shown["before"], "boxes": []}
+
+
 class _Tab:
     """What the tabs that restore one image share: editor, sentence, button, status and settings."""
 
-    def __init__(self, name: str, paints: bool, value: dict | None, results: gr.HTML) -> None:
+    def __init__(self, name: str, paints: bool, faces: bool, value: dict | None, results: gr.HTML) -> None:
         self.name, self.results, self.fields = name, results, {}
         gr.Markdown(texts.HELP.get(name, ""), elem_classes="ti-help")
-        self.editor = editor(name, paints, value)
+        self.editor = editor(name, paints, faces, value)
 
     def add_prompt(self, label: str, value: str = "") -> None:
         """Sentence, button, suggestions and status."""
@@ -56,6 +62,10 @@ class _Tab:
         options = {"min_width": 110, "scale": 1}
         self.button = gr.Button(label, variant="primary", elem_id=f"{self.name}-run", elem_classes="ti-run", **options)
         self.cancel = gr.Button(texts.CANCEL, visible=False, elem_id=f"{self.name}-cancel", **options)
+
+    def let_faces_be_found(self) -> None:
+        """Lets the editor's button find the faces that a visitor can choose."""
+        self.editor.faces(events.find_faces, self.editor, [self.editor, self.status], **_QUIET)
 
     def add_guidance(self) -> None:
         """Text strength, generated features, seed and variants."""
@@ -112,14 +122,16 @@ class TaskTab(_Tab):
     def __init__(self, task: Task, results: gr.HTML) -> None:
         items = examples.of(task.name)
         with gr.Tab(task.command.capitalize(), id=task.command):
-            first = {"image": items[0].shown["before"], "boxes": items[0].boxes} if items else None
+            first = _opening(items[0]) | {"boxes": items[0].boxes} if items else None
             paints = "mask_image" in (*task.requires, *task.accepts)
-            super().__init__(task.command, paints, first, results)
+            super().__init__(task.command, paints, "faces" in task.accepts, first, results)
             if paints:
                 parts = choices(texts.PARTS, PARTS, f"{task.command}-parts", labeled=True)
             self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
             if paints:
                 parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
+            if "faces" in task.accepts:
+                self.let_faces_be_found()
             known = {}
             for name in _SHOWN_AT_ONCE:
                 if name in (*task.requires, *task.accepts):
@@ -141,13 +153,11 @@ class TaskTab(_Tab):
                 gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
 
         def act(canvas, *values):
-            guidance, checkpoint, arguments = (
-                _guidance(*values[:6]),
-                values[6],
-                dict(zip(known, values[7:], strict=True)),
-            )
-            path = events.image_of(canvas)
-            return actions.restore(task, path, events.mask_of(canvas), guidance, checkpoint, arguments)
+            path, mask, guidance = events.image_of(canvas), events.mask_of(canvas), _guidance(*values[:6])
+            arguments = dict(zip(known, values[7:], strict=True))
+            if "faces" in known:
+                arguments["faces"] = events.faces_of(canvas, arguments["faces"])
+            return actions.restore(task, path, mask, guidance, values[6], arguments)
 
         self.run(act, [*self.guidance(), self.checkpoint, *known.values()])
 
@@ -155,15 +165,18 @@ class TaskTab(_Tab):
 class _DegradingTab(_Tab):
     """What edits and comparisons share: what is taken away, and where."""
 
-    def add_degradation(self) -> None:
+    def add_degradation(self, kind: str) -> None:
+        """What is taken away, with the fields that apply to `kind` shown."""
         kinds = [(texts.DEGRADATIONS[name], name) for name in DEGRADATIONS]
-        self.degradation = self.fields["degradation"] = gr.Radio(kinds, value="factor", **self._labels("degradation"))
+        self.degradation = self.fields["degradation"] = gr.Radio(kinds, value=kind, **self._labels("degradation"))
         factors = (MIN_FACTOR, MAX_FACTOR, 8)
-        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, **self._labels("factor"))
+        labels = self._labels("factor")
+        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, visible=kind == "factor", **labels)
         confine = gr.Checkbox(False, **self._labels("confine"))
         paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
         self.faces = self.fields["faces"] = _argument("faces", self.name)
+        self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
 
         def applying(kind):
             faces = "faces" in actions.editing_task(kind).edit_accepts
@@ -181,14 +194,16 @@ class EditTab(_DegradingTab):
 
     def __init__(self, results: gr.HTML) -> None:
         with gr.Tab("Edit", id="edit"):
-            super().__init__("edit", False, None, results)
-            self.add_degradation()
-            self.add_prompt("Edit")
+            super().__init__("edit", False, True, _opening(examples.EXAMPLES[0]), results)
+            self.add_degradation("factor")
+            self.add_prompt("Edit", examples.EXAMPLES[0].prompt)
+            self.let_faces_be_found()
             with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
                 self.add_guidance()
 
         def act(canvas, degradation, factor, faces, *values):
             path, mask = events.image_of(canvas), events.mask_of(canvas)
+            faces = events.faces_of(canvas, faces)
             return actions.edit(degradation, path, mask, _guidance(*values), factor, faces)
 
         self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
@@ -199,8 +214,9 @@ class CompareTab(_DegradingTab):
 
     def __init__(self, results: gr.HTML) -> None:
         with gr.Tab("Compare", id="compare"):
-            super().__init__("compare", False, None, results)
-            self.add_degradation()
+            example = examples.of(actions.editing_task("colors").name)[0]
+            super().__init__("compare", False, False, _opening(example), results)
+            self.add_degradation("colors")
             prompts = gr.Textbox(texts.COMPARE_EXAMPLE, lines=3, **self._labels("prompts"))
             betas = gr.Textbox("0 0.5 1", **self._labels("betas"))
             with gr.Row():
@@ -254,7 +270,7 @@ class BatchTab(_Tab):
             given_arguments = {"scale": scale, "faces": "auto"}
             known = (*TASKS[name].requires, *TASKS[name].accepts)
             arguments = {n: value for n, value in given_arguments.items() if n in known}
-            return len(given), *actions.batch(TASKS[name], given, actions.Guidance(prompt), arguments)
+            return len(given), *batch(TASKS[name], given, actions.Guidance(prompt), arguments)
 
         def finish(outcome):
             total, archive, failed = outcome

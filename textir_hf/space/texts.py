@@ -41,6 +41,7 @@ FIELDS = {  # label and help
     "betas": ("Text strengths (beta)", "Numbers like 0 0.5 1: a column of the grid for each."),
 }
 DICE = "Another seed"
+FACES_FOUND = "Faces found: {0}. A click or its number chooses one."
 FACES = {"auto": "Every face; the whole image if there is none", "largest": "The largest face", "none": "No faces"}
 DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
@@ -73,7 +74,7 @@ MANY = "A grid has 1 to {0} images, this one would have {1}."
 FILES = "A batch has 1 to {0} images, this one has {1}."
 FAILED = "The run failed on the server, and its operator can see why. Try another image, or a smaller one."
 SHORTCUTS = """## Keys
-`[` and `]` change the brush, `B`, `E` and `S` choose brush, eraser and selection, `Ctrl+Z` undoes, `Ctrl+Enter` runs,
+`[` and `]` change the brush, `B`, `E` and `S` choose brush, eraser and selection, `F` finds faces, `Ctrl+Z` undoes, `Ctrl+Enter` runs,
 and holding `C` shows the original. With the image focused, arrows move the brush, `Space` paints, `+`, `-` and `0` zoom;
 the wheel zooms too, and dragging with `Shift` or two fingers moves the image."""
 API = """## From a program

@@ -1,129 +1,30 @@
-// The image of a tab, with a mask painted over it. The mask is kept at the image's own size, as a list of operations
-// that undo takes back; the screen shows both through one transform, so they cannot part.
-const MAX_BYTES = 20e6, COLOR = "#e5177b", TOLERANCE = 32, LONGEST = 1024;
+// The image of a tab, with a mask painted over it. The screen shows both through one transform, so they cannot part.
+const MAX_BYTES = 20e6;
 let paints = props.paints;
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find("input[type=range]");
 const context = canvas.getContext("2d");
-const mask = document.createElement("canvas"), ink = mask.getContext("2d");
-let image = null, file = null, operations = [], undone = [], tool = "brush", view = { scale: 1, x: 0, y: 0 };
-let pointer = null, stroke = null, painted = 0;
+let image = null, file = null, tool = "brush", view = { scale: 1, x: 0, y: 0 };
+let pointer = null, stroke = null;
 const touches = new Map();
+let faces = null, chosen = new Set(); // boxes, and numbers from 1
 
 function say(text, alert = false) {
   info.textContent = text;
   info.classList.toggle("ti-alert", alert);
 }
 
-// ---- operations on the mask
-
-function dab(operation, from) {
-  ink.globalCompositeOperation = operation.erase ? "destination-out" : "source-over";
-  ink.strokeStyle = ink.fillStyle = COLOR;
-  ink.lineCap = ink.lineJoin = "round";
-  ink.lineWidth = operation.size;
-  const points = operation.points.slice(Math.max(0, from - 1));
-  ink.beginPath();
-  if (points.length === 1) ink.arc(points[0][0], points[0][1], operation.size / 2, 0, 7), ink.fill();
-  else points.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y))), ink.stroke();
-  ink.globalCompositeOperation = "source-over";
-}
-
-function spread(radius) {
-  const copy = document.createElement("canvas");
-  [copy.width, copy.height] = [mask.width, mask.height];
-  copy.getContext("2d").drawImage(mask, 0, 0);
-  for (let r = 1; r <= radius; r++)
-    for (let i = 0; i < 24; i++)
-      ink.drawImage(copy, r * Math.cos((i * Math.PI) / 12), r * Math.sin((i * Math.PI) / 12));
-}
-
-function invert() {
-  ink.globalCompositeOperation = "xor";
-  ink.fillStyle = COLOR;
-  ink.fillRect(0, 0, mask.width, mask.height);
-  ink.globalCompositeOperation = "source-over";
-}
-
-const KINDS = {
-  stroke: (o) => dab(o, 0),
-  box: ({ box: [left, top, right, bottom] }) => {
-    ink.fillStyle = COLOR;
-    ink.fillRect(left, top, right - left, bottom - top);
-  },
-  area: (o) => {
-    ink.imageSmoothingEnabled = false;
-    ink.drawImage(o.area, 0, 0, mask.width, mask.height);
-  },
-  clear: () => ink.clearRect(0, 0, mask.width, mask.height),
-  invert,
-  grow: () => spread(4),
-  shrink: () => (invert(), spread(4), invert()),
-};
-
-function repaint() {
-  ink.clearRect(0, 0, mask.width, mask.height);
-  operations.forEach((o) => KINDS[o.kind](o));
-  changed();
-}
-
-function apply(operation) {
-  if (!image || !paints) return;
-  operations.push(operation);
-  undone = [];
-  KINDS[operation.kind](operation);
-  changed();
-}
-
-function measure() {
-  const side = Math.min(1, 256 / Math.max(mask.width, mask.height));
-  const small = document.createElement("canvas");
-  small.width = Math.max(1, mask.width * side);
-  small.height = Math.max(1, mask.height * side);
-  const pen = small.getContext("2d");
-  pen.drawImage(mask, 0, 0, small.width, small.height);
-  const data = pen.getImageData(0, 0, small.width, small.height).data;
-  let count = 0;
-  for (let i = 3; i < data.length; i += 4) count += data[i] >= 128;
-  return count / (small.width * small.height);
-}
-
 function changed() {
-  painted = operations.length ? measure() : 0;
+  const painted = operations.length ? measure() : 0;
   if (image) {
     const percent = painted > 0 && painted < 0.01 ? "under 1" : Math.round(painted * 100);
-    say(`${image.width} × ${image.height}` + (paints ? `, ${percent} % masked` : ""));
+    const numbers = chosen.size ? `, face ${[...chosen].sort().join(" and ")}` : "";
+    say(`${image.width} × ${image.height}` + (paints ? `, ${percent} % masked` : "") + numbers);
   }
   find("[data-do=undo]").disabled = !operations.length;
   find("[data-do=redo]").disabled = !undone.length;
   draw();
-}
-
-function selectArea(x, y) {
-  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
-  const area = document.createElement("canvas");
-  const [width, height] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
-  [area.width, area.height] = [width, height];
-  const pen = area.getContext("2d");
-  pen.drawImage(image, 0, 0, width, height);
-  const pixels = pen.getImageData(0, 0, width, height), data = pixels.data;
-  const start = Math.min(height - 1, Math.floor(y * scale)) * width + Math.min(width - 1, Math.floor(x * scale));
-  const [r, g, b] = data.slice(4 * start, 4 * start + 3);
-  const seen = new Uint8Array(width * height), heap = [start];
-  seen[start] = 1;
-  while (heap.length) {
-    const i = heap.pop(), column = i % width;
-    for (const j of [column ? i - 1 : -1, column < width - 1 ? i + 1 : -1, i - width, i + width]) {
-      if (j < 0 || j >= seen.length || seen[j]) continue;
-      const away = Math.hypot(data[4 * j] - r, data[4 * j + 1] - g, data[4 * j + 2] - b);
-      if (away <= TOLERANCE) (seen[j] = 1), heap.push(j);
-    }
-  }
-  pen.clearRect(0, 0, width, height);
-  pen.fillStyle = COLOR;
-  for (let i = 0; i < seen.length; i++) if (seen[i]) pen.fillRect((i % width) - 1, Math.floor(i / width) - 1, 3, 3);
-  return area;
 }
 
 // ---- what is on the screen
@@ -141,11 +42,13 @@ function draw() {
   context.setTransform(view.scale * ratio, 0, 0, view.scale * ratio, view.x * ratio, view.y * ratio);
   context.imageSmoothingEnabled = view.scale < 3;
   context.drawImage(image, 0, 0);
-  if (!paints) return;
-  context.globalAlpha = 0.5;
-  context.drawImage(mask, 0, 0);
-  context.globalAlpha = 1;
-  if (!pointer || tool === "select") return;
+  if (paints) {
+    context.globalAlpha = 0.5;
+    context.drawImage(mask, 0, 0);
+    context.globalAlpha = 1;
+  }
+  if (faces && (tool === "face" || chosen.size)) faces.forEach(outline);
+  if (!paints || !pointer || tool === "select" || tool === "face") return;
   for (const [color, width] of [["#000", 3], ["#fff", 1.5]]) {
     context.beginPath();
     context.strokeStyle = color;
@@ -155,9 +58,32 @@ function draw() {
   }
 }
 
+function outline([left, top, right, bottom], i) {
+  const unit = 1 / view.scale, own = chosen.has(i + 1);
+  for (const [color, width] of [["#000", 5], [own ? "#ffd60a" : "#fff", own ? 3.5 : 2]]) {
+    [context.strokeStyle, context.lineWidth] = [color, width * unit];
+    context.strokeRect(left, top, right - left, bottom - top);
+  }
+  context.fillStyle = "#000";
+  context.fillRect(left, top, 20 * unit, 20 * unit);
+  context.fillStyle = own ? "#ffd60a" : "#fff";
+  context.font = `bold ${14 * unit}px sans-serif`;
+  context.fillText(i + 1, left + 5 * unit, top + 15 * unit);
+}
+
+function chooseFace(number) {
+  if (!faces || number < 1 || number > faces.length) return;
+  chosen.delete(number) || chosen.add(number);
+  changed();
+}
+
+function faceAt([x, y]) {
+  return 1 + faces.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
+}
+
 function fit() {
   if (!image) return draw();
-  const limit = Math.min(520, Math.round(window.innerHeight * 0.4));
+  const limit = Math.min(520, Math.round(window.innerHeight * 0.38));
   stage.style.height = `${Math.max(160, Math.min(limit, (stage.clientWidth * image.height) / image.width))}px`;
   const [width, height] = [stage.clientWidth, stage.clientHeight];
   view.scale = Math.min(width / image.width, height / image.height);
@@ -204,6 +130,7 @@ async function show(given, boxes = []) {
   file = { path: given.path, url: given.url, orig_name: given.orig_name, meta: { _type: "gradio.FileData" } };
   [mask.width, mask.height] = [image.width, image.height];
   [operations, undone] = [[], []];
+  [faces, chosen] = [null, new Set()];
   size.max = Math.max(20, Math.round(Math.max(image.width, image.height) / 4));
   size.value = Math.max(4, Math.round(Math.max(image.width, image.height) / 12));
   element.classList.add("ti-filled");
@@ -226,53 +153,9 @@ async function take(picked) {
   }
 }
 
-function share(given, boxes = []) {
+function share(given) {
   window.textirImage = given;
-  window.dispatchEvent(new CustomEvent("textir-image", { detail: { given, boxes, from: props.name } }));
-}
-
-async function takeMask(picked) {
-  if (!picked || !image) return;
-  const url = URL.createObjectURL(picked);
-  try {
-    const given = await decode(url);
-    if (given.width !== image.width || given.height !== image.height)
-      return say(
-        `The mask must have the image's size ${image.width} × ${image.height}, got ${given.width} × ${given.height}.`,
-        true,
-      );
-    const area = document.createElement("canvas");
-    [area.width, area.height] = [given.width, given.height];
-    const pen = area.getContext("2d");
-    pen.drawImage(given, 0, 0);
-    const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
-    const rgb = [1, 3, 5].map((i) => parseInt(COLOR.slice(i, i + 2), 16));
-    for (let i = 0; i < data.length; i += 4) {
-      const white = ((data[i] + data[i + 1] + data[i + 2]) * data[i + 3]) / 255 >= 3 * 127.5;
-      data.set([...rgb, white ? 255 : 0], i);
-    }
-    pen.putImageData(pixels, 0, 0);
-    apply({ kind: "area", area });
-  } catch (error) {
-    say(error.message, true);
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-}
-
-function maskUrl() {
-  const sheet = document.createElement("canvas");
-  [sheet.width, sheet.height] = [mask.width, mask.height];
-  const pen = sheet.getContext("2d");
-  pen.drawImage(mask, 0, 0);
-  const pixels = pen.getImageData(0, 0, sheet.width, sheet.height), data = pixels.data;
-  for (let i = 0; i < data.length; i += 4) {
-    const value = data[i + 3] >= 128 ? 255 : 0;
-    data[i] = data[i + 1] = data[i + 2] = value;
-    data[i + 3] = 255;
-  }
-  pen.putImageData(pixels, 0, 0);
-  return sheet.toDataURL("image/png");
+  window.dispatchEvent(new CustomEvent("textir-image", { detail: given }));
 }
 
 // ---- events
@@ -299,6 +182,7 @@ const actions = {
 function choose(name) {
   tool = name;
   all("[data-tool]").forEach((b) => b.setAttribute("aria-pressed", b.dataset.tool === name));
+  if (name === "face" && image && !faces) say("Looking for faces…"), trigger("faces");
   draw();
 }
 
@@ -326,6 +210,7 @@ document.addEventListener("paste", (e) => {
 });
 
 function begin(point) {
+  if (tool === "face") return faces && chooseFace(faceAt(point));
   if (tool === "select") return apply({ kind: "area", area: selectArea(...point) });
   stroke = { kind: "stroke", erase: tool === "eraser", size: +size.value, points: [point] };
   dab(stroke, 0);
@@ -350,10 +235,10 @@ canvas.addEventListener("pointerdown", (e) => {
   canvas.setPointerCapture(e.pointerId);
   touches.set(e.pointerId, place(e));
   if (touches.size === 2 && stroke) (stroke = null), repaint();
-  const free = touches.size === 1 && paints && e.button === 0 && !e.shiftKey;
+  const free = touches.size === 1 && (paints || tool === "face") && e.button === 0 && !e.shiftKey;
   const point = inImage(place(e));
   const within = point[0] >= 0 && point[1] >= 0 && point[0] < image.width && point[1] < image.height;
-  if (free && (within || tool !== "select")) begin(point);
+  if (free && (within || tool === "brush" || tool === "eraser")) begin(point);
 });
 
 canvas.addEventListener("pointermove", (e) => {
@@ -367,7 +252,7 @@ canvas.addEventListener("pointermove", (e) => {
       zoom(spanned(now) / spanned(before), still[0], still[1]);
       view.x += (now[0] - before[0]) / 2;
       view.y += (now[1] - before[1]) / 2;
-    } else if (!others.length && tool !== "select") {
+    } else if (!others.length && tool !== "select" && tool !== "face") {
       view.x += now[0] - before[0];
       view.y += now[1] - before[1];
     }
@@ -399,7 +284,8 @@ canvas.addEventListener("keydown", (e) => {
   } else if (e.key === " " && paints) {
     pointer = pointer || [image.width / 2, image.height / 2];
     if (!e.repeat) stroke ? end() : begin(pointer);
-  } else if (e.key === "+") zoom(1.25);
+  } else if (e.key >= "1" && e.key <= "9" && tool === "face") chooseFace(+e.key);
+  else if (e.key === "+") zoom(1.25);
   else if (e.key === "-") zoom(0.8);
   else if (e.key === "0") fit();
   else return;
@@ -419,6 +305,7 @@ document.addEventListener("keydown", (e) => {
   else if (key === "b") choose("brush");
   else if (key === "e") choose("eraser");
   else if (key === "s") choose("select");
+  else if (key === "f" && props.faces) choose("face");
   else return;
   e.preventDefault();
 });
@@ -426,18 +313,19 @@ document.addEventListener("keydown", (e) => {
 // ---- between tabs, and with the server
 
 let seen = null;
-window.addEventListener("textir-image", ({ detail }) => show(detail.given, detail.from === props.name ? detail.boxes : []));
+window.addEventListener("textir-image", ({ detail }) => show(detail));
 new ResizeObserver(() => fit()).observe(stage.parentElement);
 watch("value", () => {
   const given = props.value;
   if (!given || !given.number || given.number === seen) return;
   seen = given.number;
-  if (given.image) share(given.image, given.boxes || []);
-  else (given.boxes || []).forEach((box) => apply({ kind: "box", box }));
+  if (given.faces) (faces = given.faces), changed(), say(given.note);
+  else if (given.image) show(given.image, given.boxes);
+  else given.boxes.forEach((box) => apply({ kind: "box", box }));
 });
 window.textirEditors = window.textirEditors || {};
 window.textirEditors[props.name] = {
-  value: () => image && { image: file, mask: paints && operations.length ? maskUrl() : null },
+  value: () => image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() },
   paint: (wanted) => {
     paints = wanted;
     element.classList.toggle("ti-paints", paints);
@@ -445,10 +333,7 @@ window.textirEditors[props.name] = {
   },
 };
 element.classList.toggle("ti-paints", paints);
-const first = window.textirImage || props.value?.image;
-if (first) {
-  const own = !window.textirImage || window.textirImage.url === props.value?.image?.url;
-  window.textirImage = first;
-  show(first, own ? props.value?.boxes || [] : []);
-}
+find(".ti-faces").hidden = !props.faces;
+if (window.textirImage) show(window.textirImage);
+else if (props.value?.image) show(props.value.image, props.value.boxes);
 changed();

@@ -99,7 +99,7 @@ const actions = {
   use: () => {
     const { path, url, orig_name } = result().after;
     window.textirImage = { path, url, orig_name };
-    window.dispatchEvent(new CustomEvent("textir-image", { detail: { given: window.textirImage, boxes: [], from: "" } }));
+    window.dispatchEvent(new CustomEvent("textir-image", { detail: window.textirImage }));
   },
   link: (button) => copy(link(), button),
   python: (button) => copy(result().python, button),
