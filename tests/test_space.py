@@ -110,7 +110,8 @@ def test_the_other_tasks_work_on_files():
     (result,) = restored(UPSCALE, photo(24, 20), unpainted, arguments={"scale": 3, "faces": "none"}).results
     assert (result["width"], result["height"]) == (72, 60) and result["settings"]["scale"] == "3"
     (result,) = restored(COLORIZE, mask=unpainted).results
-    assert Image.open(result["before"]["path"]).mode == "L" and np.ptp(array(result), 2).max() > 0
+    with Image.open(result["before"]["path"]) as before:
+        assert before.mode == "L" and np.ptp(array(result), 2).max() > 0
 
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS)

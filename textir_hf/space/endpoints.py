@@ -139,6 +139,6 @@ def register(concurrency: dict) -> None:
     """Adds the endpoints to the page that is being built."""
     for task in TASKS.values():
         if task.name in networks.offered():
-            gr.api(for_task(task), api_name=task.command, **concurrency)
-    gr.api(for_edit(), api_name="edit", **concurrency)
-    gr.api(for_compare(), api_name="compare", **concurrency)
+            gr.api(networks.gpu(for_task(task)), api_name=task.command, **concurrency)
+    gr.api(networks.gpu(for_edit()), api_name="edit", **concurrency)
+    gr.api(networks.gpu(for_compare()), api_name="compare", **concurrency)

@@ -16,15 +16,6 @@ QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
 PRIVATE = {"api_visibility": "private"}
 
 
-def gpu(function: Callable) -> Callable:
-    """Runs a function with a GPU where the page is served with ZeroGPU."""
-    try:
-        from spaces import GPU
-    except ImportError:
-        return function
-    return GPU(function)
-
-
 def image_of(canvas: object) -> storage.Path:
     """The file in an editor.
 
@@ -79,7 +70,7 @@ def streamed(function: Callable, finish: Callable) -> Callable:
         finally:
             work.close()
 
-    return gpu(stream)
+    return networks.gpu(stream)
 
 
 def cancelled() -> tuple:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 
 from textir_hf.space import progress, texts
@@ -55,6 +56,15 @@ def load(name: str, task: str | None = None):
         raise ValueError(f"The checkpoint must be one of {', '.join(names)}, got {str(name)[:80]!r}.")
     with _LOADING:
         return _loaded(name)
+
+
+def gpu(function: Callable) -> Callable:
+    """Runs a function with a GPU where the page is served with ZeroGPU."""
+    try:
+        from spaces import GPU
+    except ImportError:
+        return function
+    return GPU(function)
 
 
 def learned_noise(pipe) -> bool:
