@@ -21,7 +21,7 @@ from textir_hf.space.tabs import BatchTab, CompareTab, EditTab, TaskTab, about  
 from textir_hf.tasks import TASKS  # noqa: E402
 
 QUEUE = 200
-SESSIONS = 64  # Gradio keeps a copy of the page for each
+SESSIONS = 32  # Gradio keeps a copy of the page for each
 
 
 def build() -> gr.Blocks:

@@ -63,7 +63,8 @@ def editor(name: str, paints: bool, faces: bool, value: dict | None = None) -> g
         faces: Whether faces can be chosen; then `faces` is triggered to find them.
         value: What it opens with: an image and boxes to mask.
     """
-    web = {"html_template": read("editor.html"), "js_on_load": read("mask.js") + read("editor.js")}
+    script = "".join(read(f"{part}.js") for part in ("mask", "view", "editor"))
+    web = {"html_template": read("editor.html"), "js_on_load": script}
     return _custom(
         value, elem_id=f"{name}-editor", elem_classes="ti-editor", name=name, paints=paints, faces=faces, **web
     )

@@ -11,20 +11,20 @@ function split(percent) {
 
 const result = () => run.results[chosen];
 
-function thumbnail(made, pressed, choose) {
+function thumbnail(made, caption, pressed, choose) {
   const button = document.createElement("button"), image = document.createElement("img");
   button.type = "button";
   button.setAttribute("aria-pressed", pressed);
   [image.src, image.alt] = [made.after.url, ""];
   const text = document.createElement("span");
-  text.textContent = made.caption;
+  text.textContent = caption;
   button.append(image, text);
   button.addEventListener("click", choose);
   return button;
 }
 
-function fill(list, results, isPressed, choose) {
-  list.replaceChildren(...results.map((made, i) => thumbnail(made, isPressed(i), () => choose(i))));
+function fill(list, results, captionOf, isPressed, choose) {
+  list.replaceChildren(...results.map((made, i) => thumbnail(made, captionOf(made), isPressed(i), () => choose(i))));
 }
 
 function layOut() {
@@ -57,7 +57,7 @@ function show(number) {
   const strip = find(".tr-strip");
   strip.hidden = run.results.length < 2;
   strip.style.gridTemplateColumns = run.columns ? `repeat(${run.columns}, minmax(0, 1fr))` : "";
-  fill(strip, run.results, (i) => i === chosen, show);
+  fill(strip, run.results, (made) => made.caption, (i) => i === chosen, show);
   const rows = Object.entries(made.settings).flatMap(([name, value]) => {
     const [term, definition] = [document.createElement("dt"), document.createElement("dd")];
     [term.textContent, definition.textContent] = [name, value];
@@ -70,7 +70,7 @@ function show(number) {
 function remember() {
   past = [...run.results, ...past.filter((p) => !run.results.some((r) => r.after.path === p.after.path))].slice(0, KEPT);
   find(".tr-past").hidden = past.length < 2;
-  fill(find(".tr-history"), past, () => false, (i) => {
+  fill(find(".tr-history"), past, (made) => made.settings.prompt || made.caption, () => false, (i) => {
     run = { results: [past[i]], columns: 0, grid: null };
     show(0);
   });
