@@ -1,294 +1,277 @@
-"""What the page's buttons do: plain functions from what a visitor gave to what is shown, for `app.py` to wire up."""
+"""What the page's buttons and its endpoints do: from files, sentences and numbers to results with their settings."""
 
-import json
-import os
-import random
-import threading
-from functools import lru_cache, wraps
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
-import gradio as gr
-import numpy as np
-import torch
-from huggingface_hub import ModelCard
 from PIL import Image
 
-from textir_hf import TextIRPipeline, sweep
-from textir_hf.imaging.files import SETTINGS, open_image, read_settings
-from textir_hf.models.embedding import CHECKPOINTS
-from textir_hf.space import examples, masks, texts
-from textir_hf.tasks import embedded_checkpoints
+from textir_hf.imaging.files import open_image
+from textir_hf.imaging.grid import draw_grid
+from textir_hf.space import networks, progress, results, settings, texts
+from textir_hf.tasks import TASKS, Task
+from textir_hf.tasks.base import DEGRADATIONS
 
-try:
-    from spaces import GPU  # ZeroGPU
-except ImportError:
-
-    def GPU(function):
-        return function
+MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
+_STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
+Faces = str | list[int]
+MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
 
 
-MAX_PIXELS, MAX_RESULT, MAX_PROMPT, MAX_CELLS, KEPT = 24e6, 16e6, 500, 24, 12
-LEAST_NOISE = 0.05  # below, variants cannot be told apart
-LOCK = threading.Lock()
+@dataclass(frozen=True)
+class Guidance:
+    """What a result shall show, checked.
+
+    Args:
+        prompt: A sentence; empty where `beta` is 0.
+        beta: Share of the text.
+        strength: s of Eq. 4; None leaves it to the network.
+        seed: Of the first result.
+        variants: Number of results.
+
+    Raises:
+        ValueError: One is of another type, out of range, or missing.
+    """
+
+    prompt: str
+    beta: float = 1.0
+    strength: float | None = None
+    seed: int = 0
+    variants: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
+        for name in ("beta", "seed", "variants", *([] if self.strength is None else ["strength"])):
+            object.__setattr__(self, name, settings.check_number(name, getattr(self, name)))
+        if not self.prompt and self.beta != 0:
+            raise ValueError(texts.NO_PROMPT)
+
+    def each(self, by_seed: bool) -> list[tuple[str, float, int]]:
+        """Caption, beta and seed of every variant; they differ in their seed, or in beta where seeds do nothing."""
+        if by_seed or self.variants == 1:
+            return [(f"seed {self.seed + i}", self.beta, self.seed + i) for i in range(self.variants)]
+        betas = [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
+        return [(texts.STRENGTH_CAPTION.format(beta), beta, self.seed) for beta in betas]
 
 
-@lru_cache(maxsize=8)
-def _loaded(name: str) -> TextIRPipeline:
-    pipe = TextIRPipeline.from_pretrained(name)
-    return pipe.to("cuda") if torch.cuda.is_available() else pipe
+@dataclass
+class Outcome:
+    """What a run made.
+
+    Args:
+        results: As `results.describe` gives them.
+        notes: Sentences that the visitor should know.
+        columns: Of a grid of results; 0 for variants of one.
+        grid: The file of the drawn grid.
+    """
+
+    results: list[dict]
+    notes: list[str] = field(default_factory=list)
+    columns: int = 0
+    grid: dict | None = None
 
 
-def load(name: str) -> TextIRPipeline:
-    """A checkpoint that is offered, loaded once for all visitors."""
-    if name not in [n for names in offered().values() for n in names]:
-        raise ValueError(f"The checkpoint must be one of those on offer, got {name}.")
-    with LOCK:
-        return _loaded(name)
+def read_image(path: Path) -> Image.Image:
+    """An uploaded file as an image.
+
+    Raises:
+        ValueError: It cannot be read, or is too large.
+    """
+    return open_image(path, MAX_PIXELS, "The image")
 
 
-@lru_cache
-def offered() -> dict[str, list[str]]:
-    """Names of the checkpoints by task: the embedded ones, and the operator's TEXTIR_CHECKPOINTS (ids or folders)."""
-    names = {name.removeprefix("textir-mini-"): [name] for name in embedded_checkpoints()}
-    for name in os.environ.get("TEXTIR_CHECKPOINTS", "").replace(",", " ").split():
-        names[_loaded(name).restorer.config.task].append(name)
-    return names
+def restore(task: Task, path: Path, read_mask: MaskReader, guidance: Guidance, checkpoint: str, arguments: dict):
+    """Restores an image.
+
+    Args:
+        task: What is done.
+        path: The image's file.
+        read_mask: Gives the mask.
+        guidance: What the result shall show.
+        checkpoint: One of those on offer for the task.
+        arguments: Of the task; see `check_arguments`.
+
+    Returns:
+        An `Outcome`.
+
+    Raises:
+        ValueError: Something is missing or out of range.
+    """
+    arguments = check_arguments(task, arguments)
+    pipe, image = networks.load(checkpoint, task.name), read_image(path)
+    if "mask_image" in (*task.requires, *task.accepts):
+        arguments["mask_image"] = _needed(read_mask(image.size))
+    check_size(image, arguments)
+    before = _before(task, image, path)
+    return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
 
 
-def said_plainly(function):
-    """What a visitor can put right is shown as one sentence."""
-
-    @wraps(function)
-    def wrapped(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return wrapped
-
-
-def check_prompt(prompt: str | None, beta: float, pipe: TextIRPipeline) -> str | None:
-    """The sentence, if it can be read."""
-    prompt = " ".join((prompt or "").split())
-    if not prompt and beta != 0:
-        raise ValueError(texts.NO_PROMPT)
-    if len(prompt) > MAX_PROMPT:
-        raise ValueError(texts.LONG_PROMPT.format(len(prompt), MAX_PROMPT))
-    limit = pipe.tokenizer.model_max_length
-    if len(pipe.tokenizer(prompt, verbose=False)["input_ids"]) > limit:
-        gr.Warning(texts.CUT_PROMPT.format(limit * 2 // 3))
-    return prompt or None
-
-
-def read_image(path: str | None) -> Image.Image:
-    """An uploaded file as a picture."""
-    if path is None:
-        raise ValueError(texts.NO_IMAGE)
-    try:
-        return open_image(path, int(MAX_PIXELS))
-    except ValueError as error:  # without the server's own path
-        raise ValueError(str(error).replace(str(path), "The file")) from error
-
-
-def read_editor(editor: dict | None, mask_file: str | None, invert: bool, grow: float):
-    """ImageInput and mask of an editor, a mask file and the mask's settings."""
-    if not editor or editor["background"] is None or editor["background"].getbbox() is None:
-        raise ValueError(texts.NO_IMAGE)
-    image = editor["background"]
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(texts.LARGE.format(image.width * image.height / 1e6, MAX_PIXELS / 1e6))
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-        image = image.convert("RGB")
-    file = None if mask_file is None else read_image(mask_file)
-    if file is not None and file.size != image.size:
-        raise ValueError(texts.MASK_SIZE.format(*image.size, *file.size))
-    return image, masks.combine(masks.painted(editor["layers"], image.size), file, invert, grow)
-
-
-def check_mask(mask: np.ndarray) -> Image.Image:
-    """A mask with something to fill and something to go by."""
-    if not mask.any():
-        raise ValueError(texts.NO_MASK)
-    if mask.all():
-        raise ValueError(texts.ALL_MASKED)
-    return Image.fromarray(mask)
-
-
-def restore(call, pipe: TextIRPipeline, before: Image.Image, seed: float, variants: int):
-    """Runs `call(generator=)` for every variant; returns the slider's pair and the gallery."""
-    noise = (abs(v.item()) for n, v in pipe.restorer.named_parameters() if n.endswith("noise_strength"))
-    learnt = max(noise) >= LEAST_NOISE
-    if variants > 1 and not learnt:
-        gr.Info(texts.SAME)
-    results = []
-    for i in range(int(variants) if learnt else 1):
-        image = call(generator=torch.Generator().manual_seed(int(seed) + i)).images[0]
-        image.info[SETTINGS] = json.dumps(image.info[SETTINGS], ensure_ascii=False)
-        results.append((image, f"seed {int(seed) + i}"))
-    shown = results[0][0].convert("RGB")
-    return (before.convert("RGB").resize(shown.size, Image.BICUBIC), shown), results
-
-
-def options_of(prompt, beta, own, strength, pipe) -> dict:
-    """What all tasks take."""
-    return {"prompt": check_prompt(prompt, beta, pipe), "beta": beta, "strength": None if own else strength}
-
-
-@GPU
-@said_plainly
-def fill(
-    editor, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[0],
-    mask_file=None, invert=False, grow=0, feather=0, face=False, progress=gr.Progress(track_tqdm=True),
-):  # fmt: skip
-    """Fills what is masked."""
-    image, mask = read_editor(editor, mask_file, invert, grow)
-    mask, pipe = check_mask(mask), load(checkpoint)
-    options = options_of(prompt, beta, own, strength, pipe) | {"feather": feather, "box": "face" if face else None}
-    return restore(
-        lambda generator: pipe(image=image, mask_image=mask, generator=generator, **options),
-        pipe,
-        image,
-        seed,
-        variants,
-    )
-
-
-@GPU
-@said_plainly
-def enlarge(
-    image, prompt, scale=4, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[1],
-    face=False, progress=gr.Progress(track_tqdm=True),
-):  # fmt: skip
-    """Enlarges a picture."""
-    image, pipe = read_image(image), load(checkpoint)
-    if image.width * image.height * scale**2 > MAX_RESULT:
-        raise ValueError(texts.LARGE.format(image.width * image.height * scale**2 / 1e6, MAX_RESULT / 1e6))
-    options = options_of(prompt, beta, own, strength, pipe) | {"scale": scale, "box": "face" if face else None}
-    return restore(lambda generator: pipe(image=image, generator=generator, **options), pipe, image, seed, variants)
-
-
-@GPU
-@said_plainly
-def color(
-    image, prompt, beta=1, own=True, strength=0.5, seed=0, variants=1, checkpoint=embedded_checkpoints()[2],
-    progress=gr.Progress(track_tqdm=True),
-):  # fmt: skip
-    """Gives color; the colors that a picture has are taken away first."""
-    image, pipe = read_image(image), load(checkpoint)
-    options = options_of(prompt, beta, own, strength, pipe)
-    before = image.convert("L")
-    return restore(lambda generator: pipe(image=image, generator=generator, **options), pipe, before, seed, variants)
-
-
-@GPU
-@said_plainly
 def edit(
-    editor, prompt, degradation=texts.DEGRADATIONS[0], factor=8, beta=1, own=True, strength=0.5, seed=0, variants=1,
-    progress=gr.Progress(track_tqdm=True),
-):  # fmt: skip
-    """Takes something away from a good picture and restores it; outside a painted region it stays as it was."""
-    image, mask = read_editor(editor, None, False, 0)
-    number = texts.DEGRADATIONS.index(degradation)
-    pipe = load(embedded_checkpoints()[number])
-    options = options_of(prompt, beta, own, strength, pipe)
-    if number == 0 or mask.any():
-        options["region"] = check_mask(mask)
-    options |= {"factor": factor} if number == 1 else {"colors": number == 2}
-    return restore(
-        lambda generator: pipe.edit(image=image, generator=generator, **options), pipe, image, seed, variants
-    )
+    degradation: str,
+    path: Path,
+    read_mask: MaskReader,
+    guidance: Guidance,
+    factor: float,
+    faces: Faces = "none",
+) -> Outcome:
+    """Takes something away from a good image and restores it; with a mask, nothing outside it changes.
+
+    Args:
+        degradation: One of `DEGRADATIONS`.
+        path: The image's file.
+        read_mask: Gives the region; None where the whole image may change.
+        guidance: What the result shall show.
+        factor: How much resolution to take away.
+        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
+
+    Raises:
+        ValueError: Something is missing or out of range.
+    """
+    pipe, _, call = _editor(degradation, path, read_mask, factor, faces)
+    return _run(call, pipe, guidance, results.as_file(path), "edit")
 
 
-@GPU
-@said_plainly
-def draw_sweep(image, prompts, betas, degradation, factor, progress=gr.Progress(track_tqdm=True)):
-    """A grid over sentences and betas."""
-    image, lines = read_image(image), [" ".join(line.split()) for line in (prompts or "").splitlines() if line.strip()]
-    number = texts.DEGRADATIONS.index(degradation)
-    pipe = load(embedded_checkpoints()[number])
-    try:
-        values = [float(v) for v in betas.replace(",", " ").split()]
-    except ValueError as error:
-        raise ValueError(texts.NOT_NUMBERS.format(betas)) from error
-    lines = [check_prompt(line, 1, pipe) for line in lines or [""]]
-    if len(lines) * len(values) > MAX_CELLS:
-        raise ValueError(texts.MANY.format(MAX_CELLS, len(lines) * len(values)))
-    image.thumbnail((512, 512))
-    return sweep(pipe, image, lines, values, factors=(factor if number == 1 else None,))
+def compare(
+    degradation: str,
+    path: Path,
+    read_mask: MaskReader,
+    prompts: Sequence[str],
+    betas: Sequence[float],
+    seed: int,
+    factor: float,
+    faces: Faces = "none",
+) -> Outcome:
+    """Edits an image for every prompt and every text strength, a row for each prompt.
+
+    Args:
+        degradation: One of `DEGRADATIONS`.
+        path: The image's file.
+        read_mask: Gives the region; None where the whole image may change.
+        prompts: Sentences.
+        betas: Text strengths.
+        seed: For every result.
+        factor: How much resolution to take away.
+        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
+
+    Raises:
+        ValueError: Something is missing or out of range, or there are too many cells.
+    """
+    count = len(prompts) * len(betas)
+    if not 1 <= count <= MAX_CELLS:
+        raise ValueError(texts.MANY.format(MAX_CELLS, count))
+    cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
+    _, image, call = _editor(degradation, path, read_mask, factor, faces)
+    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
+    for line in cells:
+        rows.append([("original", image)])
+        for guidance in line:
+            progress.current().next_image(len(outcome.results), count)
+            result = restore_one(call, guidance, guidance.beta, seed)
+            caption = f"“{guidance.prompt}”, {texts.STRENGTH_CAPTION.format(guidance.beta)}"
+            outcome.results.append(results.describe(result, results.save(result, "textir-compare"), before, caption))
+            rows[-1].append((caption, result))
+    outcome.grid = results.as_file(results.save(draw_grid(rows, 256), "textir-grid"))
+    return outcome
 
 
-def dice() -> int:
-    """Another seed."""
-    return random.randrange(2**31)
+def check_arguments(task: Task, arguments: dict) -> dict:
+    """The arguments of a task's call that are neither image, mask nor guidance.
+
+    Args:
+        task: The task.
+        arguments: By name; numbers, and `faces` as one of `settings.FACES` or a list of numbers.
+
+    Raises:
+        ValueError: One is of another type, out of range, or not of this task.
+    """
+    checked = {}
+    for name, value in arguments.items():
+        if name not in (*task.requires, *task.accepts):
+            raise ValueError(f"{name} cannot be used to {task.command}.")
+        if name == "faces":
+            checked |= _faces(value)
+        elif name in task.requires or value:
+            checked[name] = settings.check_number(name, value)
+    return checked
 
 
-def _editor(image: Image.Image, mask: np.ndarray) -> dict:
-    layer = masks.as_layer(mask)
-    composite = Image.alpha_composite(image.convert("RGBA"), layer)
-    return {"background": image, "layers": [layer], "composite": composite}
+def editing_task(degradation: str) -> Task:
+    """The task whose networks bring back what was taken away.
+
+    Raises:
+        ValueError: There is none.
+    """
+    settings.check_choice("degradation", degradation, DEGRADATIONS)
+    return next(task for task in TASKS.values() if task.degradation == degradation)
 
 
-@said_plainly
-def mask_part(editor, part: str) -> dict:
-    """Adds a box over a part of the face to what is painted."""
-    image, mask = read_editor(editor, None, False, 0)
-    return _editor(image, mask | masks.face_part(image, part))
+def _faces(choice: object) -> dict:
+    if isinstance(choice, list) and choice and all(type(number) is int for number in choice):
+        return {"faces": choice}
+    return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 
-@said_plainly
-def show_mask(editor, mask_file=None, invert=False, grow=0) -> Image.Image:
-    """The mask as it will be used."""
-    return check_mask(read_editor(editor, mask_file, invert, grow)[1])
+def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: Faces):
+    task = editing_task(degradation)
+    pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
+    region = read_mask(image.size)
+    given = {"region": region, "factor": factor, "colors": True}
+    arguments = {degradation: given[degradation], "region": region}
+    if "faces" in task.edit_accepts:
+        arguments |= _faces(faces)
+    if degradation == "factor":
+        arguments["factor"] = settings.check_number("factor", factor)
+    if degradation == "region":
+        _needed(region)
+    return pipe, image, partial(pipe.edit, image=image, **arguments)
 
 
-def fill_example(label: str) -> tuple[dict, str]:
-    """Editor and sentence of an example."""
-    image, mask, prompt = examples.fill_example(label)
-    return _editor(image, mask), prompt
+def _needed(mask: Image.Image | None) -> Image.Image:
+    if mask is None or not mask.getextrema()[1]:
+        raise ValueError(texts.NO_MASK)
+    return mask
 
 
-def enlarge_example(label: str) -> tuple[Image.Image, str, int]:
-    """ImageInput, sentence and scale of an example."""
-    side, scale, prompt = examples.ENLARGE[label]
-    return examples.portrait(side), prompt, scale
+def check_size(image: Image.Image, arguments: dict) -> None:
+    """Checks that a result is not too large.
+
+    Raises:
+        ValueError: It would be.
+    """
+    scale = arguments.get("scale", 1)
+    pixels = image.width * scale * image.height * scale
+    if pixels > MAX_RESULT and scale > 1:
+        raise ValueError(texts.LARGE.format(pixels / 1e6, MAX_RESULT / 1e6))
 
 
-def color_example(label: str) -> tuple[Image.Image, str]:
-    """ImageInput and sentence of an example."""
-    name, prompt = examples.COLOR[label]
-    return examples.gray(name), prompt
+def _before(task: Task, image: Image.Image, path: Path) -> dict:
+    """What the network sees of the image, for the comparison: the very file, or its gray version."""
+    if task.in_channels != 1:
+        return results.as_file(path)
+    return results.as_file(results.save(image.convert("L"), "gray"))
 
 
-def remember(gallery, history) -> tuple[str, list, int]:
-    """After a restoration: the file to download, the visit's results, and which is chosen."""
-    return gallery[0][0], [*gallery, *(history or [])][:KEPT], 0
+def _run(call: Callable, pipe, guidance: Guidance, before: dict, name: str) -> Outcome:
+    outcome = Outcome([], _notes(guidance.prompt, pipe))
+    variants = guidance.each(networks.learned_noise(pipe))
+    for i, (caption, beta, seed) in enumerate(variants):
+        progress.current().next_image(i, len(variants))
+        result = restore_one(call, guidance, beta, seed)
+        path = results.save(result, f"textir-{name}")
+        outcome.results.append(results.describe(result, path, before, caption))
+    return outcome
 
 
-@said_plainly
-def chosen_path(gallery, index: int) -> str:
-    """The file of the chosen result."""
-    if not gallery:
-        raise ValueError(texts.NO_RESULT)
-    return gallery[min(index, len(gallery) - 1)][0]
+def restore_one(call: Callable, guidance: Guidance, beta: float, seed: int) -> Image.Image:
+    """One result of a pipeline's call, whose image and own arguments are bound."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return call(guidance.prompt or None, beta=beta, strength=guidance.strength, generator=generator).images[0]
 
 
-def as_editor(gallery, index: int) -> dict:
-    """The chosen result as an editor's picture, nothing painted."""
-    image = Image.open(chosen_path(gallery, index))
-    return {"background": image, "layers": [], "composite": image}
-
-
-@said_plainly
-def settings_of(path: str | None) -> dict:
-    """The settings that made a downloaded PNG."""
-    settings = read_settings(read_image(path)) if path else {}
-    if path and not settings:
-        raise ValueError(texts.NO_SETTINGS)
-    return settings
-
-
-def about() -> str:
-    """The cards of the embedded checkpoints, without their metadata and pictures."""
-    cards = [ModelCard.load(CHECKPOINTS / name / "README.md").text.strip() for name in embedded_checkpoints()]
-    lines = "\n\n".join([texts.ABOUT, *cards]).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("!["))
+def _notes(prompt: str, pipe) -> list[str]:
+    limit = pipe.tokenizer.model_max_length
+    cut = len(pipe.tokenizer(prompt, verbose=False)["input_ids"]) > limit
+    return [texts.CUT_PROMPT.format(limit * 2 // 3)] if cut else []

@@ -1,53 +1,134 @@
-"""Pictures to try the page with: photos from scikit-image that may be shown."""
+"""Examples to open the page with: photos from scikit-image that may be shown, with their results made beforehand.
 
-from functools import lru_cache
+python -m textir_hf.space.examples    # makes `samples/` anew, when an embedded checkpoint has changed
+"""
 
-import numpy as np
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
 from PIL import Image
-from skimage import data
 
-from textir_hf.space.masks import face_part
+from textir_hf.imaging.files import open_image, read_settings, save_image
+from textir_hf.imaging.geometry import Box
+from textir_hf.space import networks, results, storage
+from textir_hf.tasks import TASKS
 
+SAMPLES = Path(__file__).parent / "samples"
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
+_SIDE = 256
+_MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
+_SOFT = {"feather": 12, "faces": "auto"}
 
 
-@lru_cache
-def portrait(side: int = 256) -> Image.Image:
-    """The astronaut's face, in a square."""
-    return Image.fromarray(data.astronaut()).crop(_FACE).resize((side, side), Image.LANCZOS)
+@dataclass(frozen=True)
+class Example:
+    """A task, an image, what is done to it, and the result.
+
+    Args:
+        task: The task's name.
+        label: What a visitor reads.
+        photo: Name of a photo in `skimage.data`.
+        prompt: What the result shows.
+        box: What is masked, if anything is.
+        side: Side of the input, pixels.
+        arguments: Of the task's call.
+    """
+
+    task: str
+    label: str
+    photo: str
+    prompt: str
+    box: Box | None = None
+    side: int = _SIDE
+    arguments: dict = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its result's file."""
+        return f"{TASKS[self.task].command}-{self.label.lower().replace(' ', '-').replace(',', '')}"
+
+    @property
+    def input(self) -> Path:
+        gray = "-gray" if TASKS[self.task].in_channels == 1 else ""
+        return SAMPLES / f"input-{self.photo}-{self.side}{gray}.png"
+
+    @property
+    def output(self) -> Path:
+        return SAMPLES / f"{self.name}.png"
+
+    @property
+    def boxes(self) -> list[Box]:
+        return [self.box] if self.box else []
+
+    def mask(self) -> Image.Image:
+        """White in the box."""
+        mask = Image.new("L", (self.side, self.side))
+        mask.paste(255, self.box)
+        return mask
+
+    @cached_property
+    def shown(self) -> dict:
+        """The result as the page shows it, from copies that Gradio may serve."""
+        assets = storage.folder() / "assets"
+        assets.mkdir(exist_ok=True)
+        paths = [Path(shutil.copy(path, assets)) for path in (self.input, self.output)]
+        image = open_image(paths[1])
+        image.info["textir"] = read_settings(image)
+        return results.describe(image, paths[1], results.as_file(paths[0]), self.label)
 
 
-def gray(name: str, side: int = 400) -> Image.Image:
-    """A photo of scikit-image without its colors, at most `side` pixels wide."""
-    photo = Image.fromarray(np.asarray(getattr(data, name)())).convert("L").convert("RGB")
-    photo.thumbnail((side, side))
-    return photo
+_INPAINT, _UPSCALE, _COLORIZE = "inpainting", "super-resolution", "colorization"
+EXAMPLES = (
+    Example(_INPAINT, "Black hair", "astronaut", "a man with black hair", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "Bangs", "astronaut", "a woman with bangs", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
+    Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4, "faces": "auto"}),
+    Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8, "faces": "auto"}),
+    Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
+    Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
+    Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),
+)
 
 
-# label: part of the portrait to fill, sentence
-FILL = {
-    "A smile": ("Mouth", "a smiling woman"),
-    "A serious look": ("Mouth", "a serious woman"),
-    "Bangs": ("Upper half", "a woman with bangs"),
-    "Black hair": ("Upper half", "a man with black hair"),
-}
-# label: side of the small picture, times, sentence
-ENLARGE = {
-    "32 pixels, 8x": (32, 8, "a smiling woman"),
-    "16 pixels, 16x, blond": (16, 16, "a woman with blond hair"),
-    "16 pixels, 16x, man": (16, 16, "a man with black hair"),
-}
-# label: photo, sentence
-COLOR = {
-    "A red cup": ("coffee", "a red cup of coffee"),
-    "A blue cup": ("coffee", "a blue cup of coffee"),
-    "An orange cat": ("chelsea", "an orange cat"),
-    "A rocket at sunset": ("rocket", "a rocket at sunset"),
-}
+def of(task: str) -> list[Example]:
+    """The examples of a task."""
+    return [example for example in EXAMPLES if example.task == task]
 
 
-def fill_example(label: str) -> tuple[Image.Image, np.ndarray, str]:
-    """ImageInput, mask and sentence."""
-    part, prompt = FILL[label]
-    image = portrait()
-    return image, face_part(image, part), prompt
+def draw_input(example: Example) -> Image.Image:
+    """The image that an example starts from: a square of its photo, without colors where they are to be made."""
+    from skimage import data
+
+    photo = Image.fromarray(getattr(data, example.photo)())
+    side = min(photo.size)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    photo = photo.crop(_FACE if example.photo == "astronaut" else (left, top, left + side, top + side))
+    photo = photo.resize((example.side, example.side), Image.Resampling.LANCZOS)
+    return photo.convert("L") if TASKS[example.task].in_channels == 1 else photo
+
+
+def restored(example: Example) -> Image.Image:
+    """An example's result, with its settings."""
+    import torch
+
+    pipe = networks.load(TASKS[example.task].checkpoint)
+    arguments = example.arguments | ({"mask_image": example.mask()} if example.box else {})
+    generator = torch.Generator().manual_seed(0)
+    return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
+
+
+def make() -> Iterator[Path]:
+    """Writes input and result of every example."""
+    SAMPLES.mkdir(exist_ok=True)
+    for example in EXAMPLES:
+        save_image(draw_input(example), example.input)
+        save_image(restored(example), example.output)
+        yield example.output
+
+
+if __name__ == "__main__":
+    for path in make():
+        print(path.name)

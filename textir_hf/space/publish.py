@@ -21,13 +21,13 @@ sdk_version: {version}
 app_file: app.py
 {models}license: other
 license_name: research-use-only
-short_description: Fill, enlarge and color pictures as a sentence says
+short_description: Inpaint, upscale and colorize as a sentence says
 ---
 
 # TextIR
 
-Fill, enlarge and color damaged pictures as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small
-networks inside. The page's "About" has their cards. The training pictures allow research use only, not commercial use.
+Inpaint, upscale and colorize images as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small networks
+inside. The page's "About" has their cards. The training images allow research use only, not commercial use.
 """
 
 

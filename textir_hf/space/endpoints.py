@@ -1,0 +1,144 @@
+"""The page's functions for programs: a typed, documented endpoint for each task, and for edits and comparisons.
+
+Gradio reads signature and docstring for its API page and for MCP tools. Files come as uploads; addresses are refused.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Literal
+
+import gradio as gr
+from gradio import FileData
+
+from textir_hf.space import actions, masks, networks, settings, storage, texts
+from textir_hf.tasks import TASKS, Task
+from textir_hf.tasks.base import DEGRADATIONS
+
+_REQUIRED = inspect.Parameter.empty
+_ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the pipeline's call
+    "image": (FileData, _REQUIRED, "The image, an uploaded file."),
+    "mask_image": (FileData, _REQUIRED, "An uploaded file of the image's size: white is repainted."),
+    "prompt": (str, _REQUIRED, "What the result should show, a sentence."),
+    "scale": (float, 4.0, "How many times larger the result is, 2 to 64."),
+    "faces": (Literal[settings.FACES], "auto", "Faces to restore, each in a frame of its own."),
+    "feather": (float, 0.0, "Pixels inside the mask over which old content turns into new."),
+    "beta": (float, 1.0, "Text strength: 1 follows the sentence alone, 0 the image alone, more exaggerates."),
+    "strength": (float | None, None, "Generated against given features, 0 to 1; left out, the network decides."),
+    "seed": (int, 0, "Of the fine noise: the same seed gives the same result."),
+    "variants": (int, 1, "Number of results, 1 to 4."),
+}
+_GUIDANCE = ("beta", "strength", "seed", "variants")
+
+
+def one_sentence(function: Callable) -> Callable:
+    """What the caller can put right is answered in a sentence, and what nobody foresaw as well."""
+
+    @wraps(function)
+    def wrapped(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            raise gr.Error(texts.FAILED) from error
+
+    return wrapped
+
+
+def _files(outcome: actions.Outcome) -> list[dict]:
+    return [result["after"] for result in outcome.results]
+
+
+def _path(file) -> "storage.Path":
+    return storage.given_file(file, texts.NO_IMAGE)
+
+
+def _mask_reader(file) -> actions.MaskReader:
+    return lambda size: None if file is None else masks.read(_path(file), size)
+
+
+def for_task(task: Task) -> Callable:
+    """The endpoint of a task, with the arguments that the task takes."""
+    own = [n for n in (*task.requires, *task.accepts) if n in _ARGUMENTS]
+    numbers = [n for n in own if n != "mask_image"]
+    names = ["image", *(["mask_image"] if "mask_image" in own else []), "prompt", *numbers, *_GUIDANCE]
+    checkpoints = tuple(networks.offered()[task.name])
+    rows = {name: _ARGUMENTS[name] for name in names}
+    rows["checkpoint"] = (Literal[checkpoints], checkpoints[0], "The network's checkpoint.")
+
+    def function(*args, **kwargs):
+        given = {n: row[1] for n, row in rows.items()} | dict(zip(rows, args, strict=False)) | kwargs
+        guidance = actions.Guidance(given["prompt"], *(given[n] for n in _GUIDANCE))
+        mask = _mask_reader(given.get("mask_image"))
+        arguments = {n: given[n] for n in numbers}
+        return _files(actions.restore(task, _path(given["image"]), mask, guidance, given["checkpoint"], arguments))
+
+    return _typed(one_sentence(function), task.command, f"TextIR can {task.summary} as a sentence says.", rows)
+
+
+def for_edit() -> Callable:
+    """The endpoint that takes something away from a good image and restores it."""
+    rows = {"image": _ARGUMENTS["image"], "prompt": _ARGUMENTS["prompt"]} | _degrading()
+    rows |= {name: _ARGUMENTS[name] for name in _GUIDANCE}
+
+    def function(image, prompt, degradation=DEGRADATIONS[1], mask=None, factor=8.0, faces="auto", *guidance, **more):
+        guidance = actions.Guidance(prompt, *guidance, **more)
+        return _files(actions.edit(degradation, _path(image), _mask_reader(mask), guidance, factor, faces))
+
+    return _typed(one_sentence(function), "edit", "Takes something away from a good image and restores it.", rows)
+
+
+def for_compare() -> Callable:
+    """The endpoint that edits an image under several sentences and text strengths."""
+    rows = {
+        "image": _ARGUMENTS["image"],
+        "prompts": (list[str], _REQUIRED, "Sentences, a row of the grid for each."),
+        "betas": (list[float], [0.0, 0.5, 1.0], "Text strengths, a column for each."),
+    }
+    rows |= _degrading() | {"seed": _ARGUMENTS["seed"]}
+
+    def function(image, prompts, betas=None, degradation="factor", mask=None, factor=8.0, faces="auto", seed=0):
+        betas = [0.0, 0.5, 1.0] if betas is None else betas
+        for name, values in (("prompts", prompts), ("betas", betas)):
+            if not isinstance(values, list):
+                raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
+        return actions.compare(degradation, _path(image), _mask_reader(mask), prompts, betas, seed, factor, faces).grid
+
+    text = "Draws a labeled grid of edits of one image, over sentences and text strengths."
+    return _typed(one_sentence(function), "compare", text, rows, FileData)
+
+
+def _degrading() -> dict:
+    return {
+        "degradation": (Literal[DEGRADATIONS], DEGRADATIONS[1], "What is taken away."),
+        "mask": (FileData | None, None, "Nothing outside its white changes; needed for a region."),
+        "factor": (float, 8.0, "How many times to lose resolution, 2 to 64."),
+        "faces": _ARGUMENTS["faces"],
+    }
+
+
+def _typed(function: Callable, name: str, summary: str, rows: dict, returned=list[FileData]) -> Callable:
+    """Gives a function the name, signature and docstring that Gradio shows."""
+
+    @wraps(function)
+    def typed(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(n, kind, default=d, annotation=a) for n, (a, d, _) in rows.items()]
+    typed.__signature__ = inspect.Signature(parameters, return_annotation=returned)
+    typed.__annotations__ = {n: a for n, (a, *_) in rows.items()} | {"return": returned}
+    typed.__name__ = typed.__qualname__ = name
+    lines = [f"    {n}: {meaning}" for n, (_, _, meaning) in rows.items()]
+    typed.__doc__ = f"{summary}\n\nArgs:\n" + "\n".join(lines) + "\n\nReturns:\n    PNG files with their settings."
+    return typed
+
+
+def register(concurrency: dict) -> None:
+    """Adds the endpoints to the page that is being built."""
+    for task in TASKS.values():
+        if task.name in networks.offered():
+            gr.api(networks.gpu(for_task(task)), api_name=task.command, **concurrency)
+    gr.api(networks.gpu(for_edit()), api_name="edit", **concurrency)
+    gr.api(networks.gpu(for_compare()), api_name="compare", **concurrency)

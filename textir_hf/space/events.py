@@ -1,0 +1,172 @@
+"""From what the page's components hold to actions and back."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import gradio as gr
+import numpy as np
+
+from textir_hf.imaging.files import read_settings
+from textir_hf.space import actions, examples, masks, networks, progress, settings, storage, texts
+from textir_hf.space.components import numbered, status, status_line
+
+QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
+PRIVATE = {"api_visibility": "private"}
+
+
+def image_of(canvas: object) -> storage.Path:
+    """The file in an editor.
+
+    Raises:
+        ValueError: There is none.
+    """
+    return storage.given_file(canvas.get("image") if isinstance(canvas, dict) else None, texts.NO_IMAGE)
+
+
+def mask_of(canvas: dict) -> actions.MaskReader:
+    """Reads the mask that is painted in an editor."""
+    return lambda size: masks.decode(canvas.get("mask"), size)
+
+
+def faces_of(canvas: dict, choice: object) -> object:
+    """The numbers of the faces that were clicked in an editor, or else what the field holds."""
+    return canvas.get("faces") or choice
+
+
+def streamed(function: Callable, finish: Callable) -> Callable:
+    """An event that shows how far it is, can be cancelled, and says what is wrong in a sentence.
+
+    Args:
+        function: The work; its return value goes to `finish`.
+        finish: Gives the value of the result's component and a sentence.
+
+    Returns:
+        A generator over the values of result, status and cancel button.
+    """
+
+    def stream(*inputs) -> Iterator[tuple]:
+        begun, idle = time.monotonic(), gr.Button(visible=False)
+        work = progress.watched(partial(function, *inputs))
+        try:
+            while True:
+                try:
+                    at = next(work)
+                except StopIteration as end:
+                    value, sentence = finish(end.value)
+                    done = texts.DONE.format(time.monotonic() - begun)
+                    yield value, status(f"{done} {sentence}".strip()), idle
+                    return
+                text = at.message() if networks.READY.is_set() else texts.LOADING
+                yield gr.skip(), status(text, at.share()), gr.Button(visible=True)
+        except ValueError as error:
+            yield gr.skip(), status(str(error), alert=True), idle
+        except gr.Error:
+            raise
+        except Exception as error:
+            yield gr.skip(), status(texts.FAILED, alert=True), idle
+            raise gr.Error(texts.FAILED) from error
+        finally:
+            work.close()
+
+    return networks.gpu(stream)
+
+
+def cancelled() -> tuple:
+    """Status and cancel button after a cancelled run."""
+    return status(texts.CANCELLED), gr.Button(visible=False)
+
+
+def readiness() -> Iterator[str]:
+    """Says that the networks are loading, until they are loaded."""
+    if not networks.READY.is_set():
+        yield status(texts.LOADING)
+        networks.READY.wait()
+    yield ""
+
+
+def shown(outcome: actions.Outcome) -> tuple[dict, str]:
+    """The value of the results' component, and what the visitor should know."""
+    value = {"results": outcome.results, "columns": outcome.columns, "grid": outcome.grid}
+    return numbered(value), " ".join(outcome.notes)
+
+
+def dice() -> int:
+    """Another seed."""
+    return random.randrange(2**31)
+
+
+def choice_of(event: gr.EventData) -> str:
+    """The text of a small button that was pressed."""
+    return settings.check_text("The suggestion", event.choice)
+
+
+def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
+    """Fills a tab with an example: editor, results, prompt, and the arguments in `names`."""
+
+    def pick(event: gr.EventData) -> list:
+        choice = str(event.choice)
+        if not choice.isdigit() or int(choice) >= len(items):
+            return [gr.skip()] * (3 + len(names))
+        item = items[int(choice)]
+        canvas = numbered({"image": item.shown["before"], "boxes": item.boxes})
+        made = numbered({"results": [item.shown], "columns": 0, "grid": None})
+        return [canvas, made, item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
+
+    return pick
+
+
+def mask_part(canvas: dict, event: gr.EventData) -> tuple:
+    """Adds a box over a part of the face to what is painted; editor and status."""
+    try:
+        box = masks.face_part(actions.read_image(image_of(canvas)), event.choice)
+    except ValueError as error:
+        return gr.skip(), status(str(error), alert=True)
+    return numbered({"image": None, "boxes": [box]}), ""
+
+
+def find_faces(canvas: dict) -> tuple:
+    """The boxes of the faces in an editor's image, for the visitor to choose from; editor and status."""
+    from textir_hf.pipeline.faces import find_faces as find
+
+    try:
+        image = actions.read_image(image_of(canvas))
+    except ValueError as error:
+        return gr.skip(), status(str(error), alert=True)
+    boxes = [face.box for face in find(np.asarray(image.convert("RGB")))]
+    return numbered({"image": None, "boxes": [], "faces": boxes, "note": texts.FACES_FOUND.format(len(boxes))}), ""
+
+
+def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
+    """Lets a dropped PNG, or a link, fill the fields of its tab."""
+    fields = {f"{name}.{field}": box for name, tab in made.items() for field, box in tab.fields.items()}
+
+    def values(known: dict) -> list:
+        selected = gr.Tabs(selected=known["tab"]) if known.get("tab") in made else gr.skip()
+        found = {f"{known.get('tab')}.{name}": value for name, value in known.items() if name != "tab"}
+        if "strength" in known:
+            found[f"{known['tab']}.automatic"] = False
+        return [selected, *(found.get(name, gr.skip()) for name in fields)]
+
+    def from_file(path) -> list:
+        try:
+            stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
+            if not stored:
+                raise ValueError(texts.NO_SETTINGS)
+            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK)]
+        except ValueError as error:
+            return [*values({}), status(str(error), alert=True)]
+
+    def from_link(request: gr.Request) -> list:
+        try:
+            return values(settings.from_query(dict(request.query_params)))
+        except ValueError as error:
+            gr.Warning(str(error))
+            return values({})
+
+    with gr.Accordion(texts.RESTORE, open=False, elem_classes="ti-settings"):
+        dropped = gr.File(file_types=[".png"], type="filepath", label="PNG", elem_id="settings-file", height=120)
+        said = status_line("settings-status")
+    dropped.upload(from_file, dropped, [tabs, *fields.values(), said], show_progress="hidden", **PRIVATE)
+    page.load(from_link, None, [tabs, *fields.values()], show_progress="hidden", queue=False, **PRIVATE)

@@ -1,0 +1,89 @@
+"""The checkpoints on offer: each is loaded once for all visitors, behind the page's first paint."""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+
+from textir_hf.space import progress, texts
+from textir_hf.tasks import TASKS
+
+VARIABLE = "TEXTIR_CHECKPOINTS"
+LEAST_NOISE = 0.05  # of a network's noise strengths; below, the results of two seeds look alike
+READY = threading.Event()
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str):
+    import torch
+
+    from textir_hf.pipeline.pipeline import TextIRPipeline
+
+    pipe = TextIRPipeline.from_pretrained(name)
+    pipe.progress_bar = progress.bar
+    return pipe.to("cuda") if torch.cuda.is_available() else pipe
+
+
+@lru_cache
+def offered() -> dict[str, list[str]]:
+    """Names of the checkpoints by task: the embedded ones, and those of the operator (ids on the Hub, or folders).
+
+    Raises:
+        ValueError: One of the operator's cannot be loaded.
+    """
+    names = {task.name: [task.checkpoint] if task.checkpoint else [] for task in TASKS.values()}
+    for name in os.environ.get(VARIABLE, "").replace(",", " ").split():
+        try:
+            names[_loaded(name).task.name].append(name)
+        except ValueError as error:
+            raise ValueError(f"{VARIABLE} names {name}. {error}") from error
+    return {task: checkpoints for task, checkpoints in names.items() if checkpoints}
+
+
+def load(name: str, task: str | None = None):
+    """A checkpoint that is offered, as a pipeline.
+
+    Args:
+        name: The checkpoint's.
+        task: The task that it must have, if any.
+
+    Raises:
+        ValueError: It is not offered.
+    """
+    names = [n for kind, checkpoints in offered().items() if task in (None, kind) for n in checkpoints]
+    if name not in names:
+        raise ValueError(f"The checkpoint must be one of {', '.join(names)}, got {str(name)[:80]!r}.")
+    with _LOADING:
+        return _loaded(name)
+
+
+def gpu(function: Callable) -> Callable:
+    """Runs a function with a GPU where the page is served with ZeroGPU."""
+    try:
+        from spaces import GPU
+    except ImportError:
+        return function
+    return GPU(function)
+
+
+def learned_noise(pipe) -> bool:
+    """Whether two seeds give results that can be told apart."""
+    strengths = (abs(v.item()) for n, v in pipe.restorer.named_parameters() if n.endswith("noise_strength"))
+    return max(strengths, default=0) >= LEAST_NOISE
+
+
+def load_all() -> None:
+    """Loads every checkpoint and runs it once, since the first run of a network is slow."""
+    from PIL import Image
+
+    for task, names in offered().items():
+        for name in names:
+            pipe, example = load(name), TASKS[task].example(64)
+            pipe("a", Image.new("RGB", (64, 64), "gray"), **example)
+    READY.set()
+
+
+def load_in_background() -> None:
+    """Starts `load_all` beside the server."""
+    threading.Thread(target=load_all, name=texts.TITLE, daemon=True).start()

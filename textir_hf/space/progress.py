@@ -1,0 +1,109 @@
+"""How far a run is, for the page to show, and a way to stop it."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import ContextVar
+from weakref import WeakSet
+
+_RUNNING: WeakSet["Progress"] = WeakSet()
+_CURRENT: ContextVar["Progress | None"] = ContextVar("progress", default=None)
+
+
+class Stopped(Exception):
+    """The visitor has cancelled the run, or left."""
+
+
+class Progress:
+    """Counts the network's runs for one image, and the images.
+
+    It stands in for the progress bar of a pipeline, so a run can be stopped wherever a bar would move.
+    """
+
+    def __init__(self) -> None:
+        self.image, self.images, self.done, self.total = 0, 1, 0, 0
+        self.stopped, self._begun = False, time.monotonic()
+
+    def next_image(self, number: int, count: int) -> None:
+        """Says that image `number`, from 0, of `count` begins."""
+        self.image, self.images, self.done, self.total = number, count, 0, 0
+        self._check()
+
+    def update(self, count: int = 1) -> None:
+        """Says that the network has run `count` times."""
+        self.done += count
+        self._check()
+
+    @property
+    def n(self) -> int:
+        return self.done
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self.stopped:
+            raise Stopped
+
+    def share(self) -> float:
+        """What is done, in 0..1."""
+        return min(1.0, (self.image + self.done / max(self.total, 1)) / self.images)
+
+    def message(self) -> str:
+        """Image, tile and seconds left, as far as they are known."""
+        parts = [f"Image {self.image + 1} of {self.images}"] if self.images > 1 else []
+        if self.total > 1:
+            parts.append(f"tile {min(self.done + 1, self.total)} of {self.total}")
+        share, seconds = self.share(), time.monotonic() - self._begun
+        if share > 0 and seconds > 1:
+            parts.append(f"about {max(1, round(seconds * (1 - share) / share))} s left")
+        text = ", ".join(parts) or "Working"
+        return text[0].upper() + text[1:]
+
+
+def stop_all() -> None:
+    """Stops every run at its next tile."""
+    for progress in list(_RUNNING):
+        progress.stopped = True
+
+
+def current() -> Progress:
+    """The progress of the run that this is called from; one that nobody sees where there is none."""
+    return _CURRENT.get() or Progress()
+
+
+def bar(iterable=None, total: int | None = None) -> Progress:
+    """Takes the place of a pipeline's `progress_bar`."""
+    progress = current()
+    progress.done, progress.total = 0, total or 0
+    return progress
+
+
+def watched(work: Callable, interval: float = 0.4) -> Iterator[Progress]:
+    """Runs `work()` in a thread, yields its progress now and then, and returns what it returns.
+
+    When the generator is closed, the run stops at its next tile.
+
+    Args:
+        work: What to do.
+        interval: Seconds between two looks.
+    """
+    progress = Progress()
+    _RUNNING.add(progress)
+
+    def run():
+        _CURRENT.set(progress)
+        return work()
+
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(run)
+    try:
+        while not wait([future], interval).done:
+            yield progress
+        return future.result()
+    finally:
+        progress.stopped = True
+        pool.shutdown(wait=False)

@@ -1,0 +1,98 @@
+"""From a restored image to what the page shows beside it: its file, its settings, and the code that makes it again."""
+
+import shlex
+from pathlib import Path
+
+from PIL import Image
+
+from textir_hf.imaging.files import SETTINGS, save_image
+from textir_hf.space import storage
+from textir_hf.tasks import TASKS
+
+_HIDDEN = {"version", "mask_sha256", "variant", "faces_found"}  # not shown
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
+_DEFAULTS = {"beta": 1, "feather": 0}
+_FLAGS = {"faces", "feather", "scale", "factor", "beta", "strength"}
+
+
+def as_file(path: str | Path, name: str | None = None) -> dict:
+    """A file as Gradio's browser side and its clients know it."""
+    return {"path": str(path), "orig_name": name or Path(path).name, "meta": {"_type": "gradio.FileData"}}
+
+
+def save(image: Image.Image, name: str) -> Path:
+    """Writes a result as a PNG with its settings."""
+    path = storage.new_path(f"{name}.png")
+    save_image(image, path)
+    return path
+
+
+def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict:
+    """All that the page shows of a result.
+
+    Args:
+        image: The result, with its settings.
+        path: Its file.
+        before: The file of the image that it was made from.
+        caption: What distinguishes it from those beside it.
+    """
+    settings = image.info[SETTINGS]
+    return {
+        "before": before,
+        "after": as_file(path),
+        "caption": caption,
+        "width": image.width,
+        "height": image.height,
+        "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0},
+        "python": python_code(settings),
+        "command": shell_command(settings),
+    }
+
+
+def _shown(value) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_shown(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _prompt(settings: dict):
+    prompt = settings.get("prompt")
+    return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
+
+
+def python_code(settings: dict) -> str:
+    """A program that makes the result again from `image.png` and, where there was a mask, `mask.png`."""
+    prompt, edit = _prompt(settings), settings.get("edit")
+    arguments = [] if prompt is None else [repr(prompt)]
+    arguments.append('image=Image.open("image.png")')
+    if "mask_sha256" in settings:
+        arguments.append(f'{"region" if edit else "mask_image"}=Image.open("mask.png")')
+    arguments += ["colors=True"] if edit == "colors" else []
+    given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
+    arguments += [f"{name}={value!r}" for name, value in given.items()]
+    arguments.append(f"generator=torch.Generator().manual_seed({settings.get('seed', 0)})")
+    call = ",\n    ".join(arguments)
+    return (
+        "import torch\nfrom PIL import Image\nfrom textir_hf import TextIRPipeline\n\n"
+        f'pipe = TextIRPipeline.from_pretrained("{settings["model"]}")\n'
+        f"result = pipe{'.edit' if edit else ''}(\n    {call},\n).images[0]\n"
+        'result.save("result.png")'
+    )
+
+
+def shell_command(settings: dict) -> str:
+    """The same as a command of the shell."""
+    prompt, edit = _prompt(settings), settings.get("edit")
+    words = ["textir", "edit" if edit else TASKS[settings["task"]].command, "image.png"]
+    for sentence in [prompt] if isinstance(prompt, str) else prompt or []:
+        words += ["--prompt", sentence]
+    if "mask_sha256" in settings:
+        words += ["--region" if edit else "--mask", "mask.png"]
+    words += ["--colors"] if edit == "colors" else []
+    for name in settings:
+        if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
+            value = settings[name]
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words += [f"--{name}", *([",".join(map(str, values))] if name == "faces" else map(str, values))]
+    words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
+    return shlex.join(words)

@@ -1,0 +1,289 @@
+"""The page's tabs: which fields each task has, and how they are wired to its action."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import gradio as gr
+from huggingface_hub import ModelCard
+
+import textir_hf
+from textir_hf.space import actions, events, examples, networks, settings, storage, texts
+from textir_hf.space.batch import batch
+from textir_hf.space.components import choices, editor, example_gallery, status_line
+from textir_hf.space.masks import PARTS
+from textir_hf.tasks import TASKS, Task
+from textir_hf.tasks.base import DEGRADATIONS
+from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
+
+_CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
+_OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
+_SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
+_QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
+
+
+def _argument(name: str, tab: str) -> gr.components.Component | None:
+    """The field of an argument that only some tasks take; None where the page has none for it."""
+    if name not in texts.FIELDS:
+        return None
+    label, info = texts.FIELDS[name]
+    options = {"label": label, "info": info, "elem_id": f"{tab}-{name}"}
+    if name == "faces":
+        kinds = [(texts.FACES[choice], choice) for choice in settings.FACES]
+        return gr.Dropdown(kinds, value=kinds[0][1], **options)
+    low, high = settings.RANGES[name]
+    return gr.Slider(low, high, _OPENING[name], step=1, **options)
+
+
+def _opening(example: examples.Example) -> dict:
+    """An example's image, as the value of an editor."""
+    return {"image": example.shown["before"], "boxes": []}
+
+
+class _Tab:
+    """What the tabs that restore one image share: editor, sentence, button, status and settings."""
+
+    def __init__(self, name: str, paints: bool, faces: bool, value: dict | None, results: gr.HTML) -> None:
+        self.name, self.results, self.fields = name, results, {}
+        gr.Markdown(texts.HELP.get(name, ""), elem_classes="ti-help")
+        self.editor = editor(name, paints, faces, value)
+
+    def add_prompt(self, label: str, value: str = "") -> None:
+        """Sentence, button, suggestions and status."""
+        options = {"placeholder": texts.PLACEHOLDER, "elem_id": f"{self.name}-prompt", "lines": 1, "max_lines": 3}
+        with gr.Row(elem_classes="ti-ask"):
+            self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, scale=4, **options)
+            self.add_button(label)
+        suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
+        suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
+        self.status = status_line(f"{self.name}-status")
+
+    def add_button(self, label: str) -> None:
+        """Run and cancel."""
+        options = {"min_width": 110, "scale": 1}
+        self.button = gr.Button(label, variant="primary", elem_id=f"{self.name}-run", elem_classes="ti-run", **options)
+        self.cancel = gr.Button(texts.CANCEL, visible=False, elem_id=f"{self.name}-cancel", **options)
+
+    def let_faces_be_found(self) -> None:
+        """Lets the editor's button find the faces that a visitor can choose."""
+        self.editor.faces(events.find_faces, self.editor, [self.editor, self.status], **_QUIET)
+
+    def add_guidance(self) -> None:
+        """Text strength, generated features, seed and variants."""
+        self.beta = gr.Slider(0, settings.MAX_BETA, 1, step=0.05, **self._labels("beta"))
+        self.automatic = gr.Checkbox(True, **self._labels("automatic"))
+        self.strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("strength"))
+        self.add_seed()
+        self.variants = gr.Slider(1, settings.MAX_VARIANTS, 1, step=1, **self._labels("variants"))
+        names = ("beta", "automatic", "strength", "variants")
+        self.fields |= {name: getattr(self, name) for name in names}
+
+    def add_seed(self) -> None:
+        with gr.Row():
+            bounds = {"precision": 0, "minimum": 0, "maximum": settings.MAX_SEED}
+            self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
+            dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
+        dice.click(events.dice, None, self.seed, **_QUIET)
+
+    def _labels(self, name: str) -> dict:
+        label, info = texts.FIELDS[name]
+        return {"label": label, "info": info, "elem_id": f"{self.name}-{name}"}
+
+    def guidance(self) -> list:
+        """The fields of `_guidance`, in its order."""
+        return [self.prompt, self.beta, self.automatic, self.strength, self.seed, self.variants]
+
+    def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
+        """Lets the button run a function of the editor's value and `inputs`."""
+        output = self.results if output is None else output
+        editors = [self.editor] if self.editor else []
+        take = f"async (canvas, ...rest) => [textirEditors['{self.name}'].value(), ...rest]" if editors else None
+        event = self.button.click(
+            events.streamed(function, finish),
+            [*editors, *inputs],
+            [output, self.status, self.cancel],
+            js=take,
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **events.QUEUED,
+            **events.PRIVATE,
+        )
+        self.cancel.click(
+            events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
+        )
+
+
+def _guidance(prompt, beta, automatic, strength, seed, variants) -> actions.Guidance:
+    return actions.Guidance(prompt, beta, None if automatic else strength, seed, variants)
+
+
+class TaskTab(_Tab):
+    """The tab of a task, with the arguments that the task takes."""
+
+    def __init__(self, task: Task, results: gr.HTML) -> None:
+        items = examples.of(task.name)
+        with gr.Tab(task.command.capitalize(), id=task.command):
+            first = _opening(items[0]) | {"boxes": items[0].boxes} if items else None
+            paints = "mask_image" in (*task.requires, *task.accepts)
+            super().__init__(task.command, paints, "faces" in task.accepts, first, results)
+            if paints:
+                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts", labeled=True)
+            self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
+            if paints:
+                parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
+            if "faces" in task.accepts:
+                self.let_faces_be_found()
+            known = {}
+            for name in _SHOWN_AT_ONCE:
+                if name in (*task.requires, *task.accepts):
+                    known[name] = _argument(name, task.command)
+            if items:
+                gallery = example_gallery(items, f"{task.command}-examples")
+            with gr.Accordion(
+                texts.SETTINGS, open=False, elem_id=f"{task.command}-settings", elem_classes="ti-settings"
+            ):
+                for name in (*task.requires, *task.accepts):
+                    if name not in _SHOWN_AT_ONCE and (box := _argument(name, task.command)):
+                        known[name] = box
+                self.add_guidance()
+                names = networks.offered()[task.name]
+                self.checkpoint = gr.Dropdown(names, value=names[0], **self._labels("checkpoint"))
+            self.fields |= known
+            if items:
+                outputs = [self.editor, results, self.prompt, *known.values()]
+                gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
+
+        def act(canvas, *values):
+            path, mask, guidance = events.image_of(canvas), events.mask_of(canvas), _guidance(*values[:6])
+            arguments = dict(zip(known, values[7:], strict=True))
+            if "faces" in known:
+                arguments["faces"] = events.faces_of(canvas, arguments["faces"])
+            return actions.restore(task, path, mask, guidance, values[6], arguments)
+
+        self.run(act, [*self.guidance(), self.checkpoint, *known.values()])
+
+
+class _DegradingTab(_Tab):
+    """What edits and comparisons share: what is taken away, and where."""
+
+    def add_degradation(self, kind: str) -> None:
+        """What is taken away, with the fields that apply to `kind` shown."""
+        kinds = [(texts.DEGRADATIONS[name], name) for name in DEGRADATIONS]
+        self.degradation = self.fields["degradation"] = gr.Radio(kinds, value=kind, **self._labels("degradation"))
+        factors = (MIN_FACTOR, MAX_FACTOR, 8)
+        labels = self._labels("factor")
+        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, visible=kind == "factor", **labels)
+        confine = gr.Checkbox(False, **self._labels("confine"))
+        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
+        gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
+        self.faces = self.fields["faces"] = _argument("faces", self.name)
+        self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
+
+        def applying(kind):
+            faces = "faces" in actions.editing_task(kind).edit_accepts
+            return (
+                gr.Slider(visible=kind == "factor"),
+                gr.Checkbox(visible=kind != "region"),
+                gr.Dropdown(visible=faces),
+            )
+
+        self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **_QUIET)
+
+
+class EditTab(_DegradingTab):
+    """Takes something away from a good image and restores it."""
+
+    def __init__(self, results: gr.HTML) -> None:
+        with gr.Tab("Edit", id="edit"):
+            super().__init__("edit", False, True, _opening(examples.EXAMPLES[0]), results)
+            self.add_degradation("factor")
+            self.add_prompt("Edit", examples.EXAMPLES[0].prompt)
+            self.let_faces_be_found()
+            with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
+                self.add_guidance()
+
+        def act(canvas, degradation, factor, faces, *values):
+            path, mask = events.image_of(canvas), events.mask_of(canvas)
+            faces = events.faces_of(canvas, faces)
+            return actions.edit(degradation, path, mask, _guidance(*values), factor, faces)
+
+        self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
+
+
+class CompareTab(_DegradingTab):
+    """Edits one image under several sentences and text strengths."""
+
+    def __init__(self, results: gr.HTML) -> None:
+        with gr.Tab("Compare", id="compare"):
+            example = examples.of(actions.editing_task("colors").name)[0]
+            super().__init__("compare", False, False, _opening(example), results)
+            self.add_degradation("colors")
+            prompts = gr.Textbox(texts.COMPARE_EXAMPLE, lines=3, **self._labels("prompts"))
+            betas = gr.Textbox("0 0.5 1", **self._labels("betas"))
+            with gr.Row():
+                self.add_button("Compare")
+            self.status = status_line("compare-status")
+            with gr.Accordion(texts.SETTINGS, open=False, elem_classes="ti-settings"):
+                self.add_seed()
+
+        def act(canvas, degradation, factor, faces, lines, strengths, seed):
+            path, mask = events.image_of(canvas), events.mask_of(canvas)
+            return actions.compare(degradation, path, mask, *_axes(lines, strengths), seed, factor, faces)
+
+        self.run(act, [self.degradation, self.factor, self.faces, prompts, betas, self.seed])
+
+
+def _axes(lines: object, strengths: object) -> tuple[list[str], list[float]]:
+    """Sentences and text strengths, as they are written in the fields."""
+    if not isinstance(lines, str) or not isinstance(strengths, str):
+        raise ValueError("prompts and betas must be texts.")
+    try:
+        betas = [float(word) for word in strengths.replace(",", " ").split()]
+    except ValueError as error:
+        raise ValueError(texts.NOT_NUMBERS.format(strengths[:80])) from error
+    return [line for line in lines.splitlines() if line.strip()] or [""], betas
+
+
+class BatchTab(_Tab):
+    """Several files with one sentence, for tasks that need no mask."""
+
+    def __init__(self) -> None:
+        able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
+        with gr.Tab("Batch", id="batch"):
+            self.name, self.editor, self.fields = "batch", None, {}
+            gr.Markdown(texts.HELP["batch"], elem_classes="ti-help")
+            files = gr.File(file_count="multiple", label=texts.BATCH_FILES, elem_id="batch-files", height=160)
+            kinds = [(t.command.capitalize(), t.name) for t in able]
+            task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
+            scale = _argument("scale", "batch")
+            self.add_prompt("Run")
+            ready = gr.File(label=texts.BATCH_ZIP, elem_id="batch-zip", interactive=False, visible=False)
+
+        def takes_scale(name):
+            return gr.Slider(visible="scale" in TASKS[name].requires)
+
+        task.change(takes_scale, task, scale, **_QUIET)
+
+        def act(paths, name, scale, prompt):
+            if not isinstance(paths, list) or name not in [t.name for t in able]:
+                raise ValueError(texts.NO_IMAGE)
+            given = [storage.given_file(path, texts.NO_IMAGE) for path in paths]
+            given_arguments = {"scale": scale, "faces": "auto"}
+            known = (*TASKS[name].requires, *TASKS[name].accepts)
+            arguments = {n: value for n, value in given_arguments.items() if n in known}
+            return len(given), *batch(TASKS[name], given, actions.Guidance(prompt), arguments)
+
+        def finish(outcome):
+            total, archive, failed = outcome
+            value = gr.File(archive["path"] if archive else None, visible=archive is not None)
+            return value, " ".join([texts.BATCH_DONE.format(total - len(failed), total), *failed])
+
+        self.run(act, [files, task, scale, self.prompt], finish, ready)
+
+
+def about() -> str:
+    """What the page is, how programs use it, and the cards of the embedded checkpoints without metadata and images."""
+    names = [task.checkpoint for task in TASKS.values() if task.checkpoint]
+    cards = [ModelCard.load(_CHECKPOINTS / name / "README.md").text.strip() for name in names]
+    mcp = [texts.MCP] if find_spec("mcp") else []
+    lines = "\n\n".join([texts.ABOUT, texts.SHORTCUTS, texts.API, *mcp, *cards]).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("!["))
