@@ -605,7 +605,8 @@ def flat(color) -> bytes:
 
 
 def upscaled(address: str, color) -> np.ndarray | str:
-    made = called(address, "upscale", {"image": sent(address, flat(color)), "prompt": "a face", "scale": 2, "faces": "none"})
+    inputs = {"image": sent(address, flat(color)), "prompt": "a face", "scale": 2, "faces": "none"}
+    made = called(address, "upscale", inputs)
     return made if isinstance(made, str) else np.asarray(made)
 
 

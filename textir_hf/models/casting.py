@@ -1,6 +1,7 @@
 """Layerwise casting: kernels that lie in a small type between the calls of their layers."""
 
 import re
+from typing import Any
 
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
@@ -22,11 +23,11 @@ class KernelCastingHook(ModelHook):
     def __init__(self, storage_dtype: torch.dtype, compute_dtype: torch.dtype, non_blocking: bool) -> None:
         self.storage_dtype, self.compute_dtype, self.non_blocking = storage_dtype, compute_dtype, non_blocking
 
-    def initialize_hook(self, module: nn.Module) -> nn.Module:
+    def initialize_hook(self, module: Any) -> nn.Module:
         module.weight.data = module.weight.data.to(self.storage_dtype, non_blocking=self.non_blocking)
         return module
 
-    def new_forward(self, module: nn.Module, *args, **kwargs):
+    def new_forward(self, module: Any, *args, **kwargs):
         stored = module.weight
         module._parameters["weight"] = stored.to(self.compute_dtype, non_blocking=self.non_blocking)
         try:
