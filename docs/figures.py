@@ -36,12 +36,13 @@ def cup() -> Image.Image:
 
 
 def group_photo() -> Image.Image:
-    """Two portraits beside each other, 480x320."""
+    """Two portraits beside each other, 640x320."""
     with cbook.get_sample_data("grace_hopper.jpg") as file:
-        hopper = open_image(file.read()).crop((100, 10, 406, 418)).resize((240, 320), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (480, 320))
-    canvas.paste(Image.fromarray(data.astronaut()).crop((103, 0, 343, 320)), (0, 0))
-    canvas.paste(hopper, (240, 0))
+        hopper = open_image(file.read()).crop((90, 30, 430, 370)).resize((320, 320), Image.Resampling.LANCZOS)
+    portrait = Image.fromarray(data.astronaut()).crop((113, 10, 333, 230)).resize((320, 320), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (640, 320))
+    canvas.paste(portrait, (0, 0))
+    canvas.paste(hopper, (320, 0))
     return canvas
 
 
