@@ -728,4 +728,4 @@ def test_a_wrong_path_among_the_checkpoints_is_named(tmp_path):
     _, process, log = start(tmp_path / "files", TEXTIR_CHECKPOINTS=str(tmp_path / "nothing"))
     assert process.wait(120) == 1
     last = log.read_text().strip().splitlines()[-1]
-    assert last.startswith(f"TEXTIR_CHECKPOINTS names {tmp_path / 'nothing'}.") and "Traceback" not in log.read_text()
+    assert last.startswith(f"TEXTIR_CHECKPOINTS names {tmp_path / 'nothing'}: ") and "Traceback" not in log.read_text()

@@ -442,9 +442,9 @@ def test_a_wrong_checkpoint_of_the_operator_is_named(monkeypatch):
     monkeypatch.setattr(networks, "_loaded", missing)
     networks.offered.cache_clear()
     try:
-        for name, match in (("/no/thing", "must be one of"), ("me/colors", "There is none")):
+        for name, match in (("/no/thing", "expected one of"), ("me/colors", "There is none")):
             monkeypatch.setenv("TEXTIR_CHECKPOINTS", name)
-            with pytest.raises(ValueError, match=rf"TEXTIR_CHECKPOINTS names {name}\. .*{match}"):
+            with pytest.raises(ValueError, match=f"TEXTIR_CHECKPOINTS names {name}: {match}"):
                 networks.offered()
     finally:
         networks.offered.cache_clear()

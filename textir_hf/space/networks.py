@@ -39,7 +39,7 @@ def offered() -> dict[str, list[str]]:
             checkpoint_folder(name)  # says what is wrong before anything heavy is loaded
             names[_loaded(name).task.name].append(name)
         except ValueError as error:
-            raise ValueError(f"{VARIABLE} names {name}. {error}") from error
+            raise ValueError(f"{VARIABLE} names {name}: {error}") from error
     return {task: checkpoints for task, checkpoints in names.items() if checkpoints}
 
 
