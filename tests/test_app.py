@@ -214,9 +214,7 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path, monkeypatch):
     page.click("#inpaint-editor .ti-more summary")
     downloaded(page, tmp_path, "#inpaint-editor [data-do=save]")
     code = page.inner_text("#results pre")
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    )
+    exec(code, {})
     assert (np.asarray(open_image(tmp_path / "result.png")) == result).all()
 
     # the line moves by keys, and the whole original shows while C is held
@@ -605,8 +603,9 @@ def flat(color) -> bytes:
 
 
 def upscaled(address: str, color) -> np.ndarray | str:
-    inputs = {"image": sent(address, flat(color)), "prompt": "a face", "scale": 2, "faces": "none"}
-    made = called(address, "upscale", inputs)
+    made = called(
+        address, "upscale", {"image": sent(address, flat(color)), "prompt": "a face", "scale": 2, "faces": "none"}
+    )
     return made if isinstance(made, str) else np.asarray(made)
 
 
@@ -729,4 +728,4 @@ def test_a_wrong_path_among_the_checkpoints_is_named(tmp_path):
     _, process, log = start(tmp_path / "files", TEXTIR_CHECKPOINTS=str(tmp_path / "nothing"))
     assert process.wait(120) == 1
     last = log.read_text().strip().splitlines()[-1]
-    assert last.startswith(f"TEXTIR_CHECKPOINTS names {tmp_path / 'nothing'}.") and "Traceback" not in log.read_text()
+    assert last.startswith(f"TEXTIR_CHECKPOINTS names {tmp_path / 'nothing'}: ") and "Traceback" not in log.read_text()

@@ -439,12 +439,13 @@ def test_a_wrong_checkpoint_of_the_operator_is_named(monkeypatch):
     def missing(name):
         raise ValueError("There is none.")
 
-    monkeypatch.setenv("TEXTIR_CHECKPOINTS", "/nothing")
     monkeypatch.setattr(networks, "_loaded", missing)
     networks.offered.cache_clear()
     try:
-        with pytest.raises(ValueError, match=r"TEXTIR_CHECKPOINTS names /nothing\. There is none"):
-            networks.offered()
+        for name, match in (("/no/thing", "expected one of"), ("me/colors", "There is none")):
+            monkeypatch.setenv("TEXTIR_CHECKPOINTS", name)
+            with pytest.raises(ValueError, match=f"TEXTIR_CHECKPOINTS names {name}: {match}"):
+                networks.offered()
     finally:
         networks.offered.cache_clear()
 

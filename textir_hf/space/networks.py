@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 
+from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.space import progress, texts
 from textir_hf.tasks import TASKS
 
@@ -35,9 +36,10 @@ def offered() -> dict[str, list[str]]:
     names = {task.name: [task.checkpoint] if task.checkpoint else [] for task in TASKS.values()}
     for name in os.environ.get(VARIABLE, "").replace(",", " ").split():
         try:
+            checkpoint_folder(name)  # says what is wrong before anything heavy is loaded
             names[_loaded(name).task.name].append(name)
         except ValueError as error:
-            raise ValueError(f"{VARIABLE} names {name}. {error}") from error
+            raise ValueError(f"{VARIABLE} names {name}: {error}") from error
     return {task: checkpoints for task, checkpoints in names.items() if checkpoints}
 
 
