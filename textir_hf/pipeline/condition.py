@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from textir_hf.imaging.faces import Frame, warp_to_frame
 from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.models.embedding import embed_images, embed_texts
-from textir_hf.pipeline.prepare import Prepared, Prompt, check_sentences
+from textir_hf.pipeline.arguments import Prompt, check_sentences
+from textir_hf.pipeline.prepare import Prepared
 
 
 def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> Tensor:

@@ -1,5 +1,6 @@
 """The third step: restored pixels to images with their alpha, color profile and settings."""
 
+from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
@@ -11,6 +12,7 @@ from textir_hf._version import __version__
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import resize, to_array, to_tensor
+from textir_hf.pipeline.arguments import seeds_of
 from textir_hf.pipeline.prepare import Prepared
 from textir_hf.tasks import Task
 
@@ -49,6 +51,12 @@ def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, va
     if seed is not None:
         settings |= {"seed": seed, "variant": variant}
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
+
+
+def all_settings(owners: Sequence[Prepared], task: Task, model: str, generator, variants: int) -> list[dict]:
+    """The settings of all results; `owners` has what was asked for each of them."""
+    seeds = enumerate(zip(owners, seeds_of(generator, len(owners)), strict=True))
+    return [settings_of(prepared, task, model, seed, i % variants) for i, (prepared, seed) in seeds]
 
 
 def to_output(

@@ -18,7 +18,7 @@ from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
-from textir_hf.pipeline import condition, finish, loading, prepare
+from textir_hf.pipeline import arguments, condition, finish, loading, prepare
 from textir_hf.pipeline.folder import check_folder, check_options
 from textir_hf.pipeline.run import Run, forward, run_all, step_callback
 from textir_hf.tasks import Task, get_task
@@ -40,10 +40,8 @@ class TextIRPipeline(DiffusionPipeline):
         tokenizer: The encoder's tokenizer.
         image_processor: The encoder's image processor.
         recentering: Moves text embeddings to where the network's image embeddings lie; None leaves them.
-        encoder: Where the dual encoder comes from when the checkpoint's folder holds none: "textir-mini-clip", or a
-            CLIP model's name on the Hub. Many checkpoints can share one so.
-        prompt_templates: Sentences with "{}" for the prompt, over which every prompt's embedding is averaged unless the
-            call gives others.
+        encoder: The dual encoder's name where the checkpoint's folder holds none, so that many checkpoints share one.
+        prompt_templates: Sentences with "{}" for the prompt, over which embeddings are averaged by default.
     """
 
     model_cpu_offload_seq = "clip->recentering->restorer"
@@ -116,7 +114,7 @@ class TextIRPipeline(DiffusionPipeline):
         Args:
             save_directory: The folder.
             safe_serialization: As in diffusers, without effect: no pickle is ever written.
-            **kwargs: As in `DiffusionPipeline.save_pretrained`: `variant`, `max_shard_size`, `push_to_hub`.
+            **kwargs: As in diffusers: `variant`, `max_shard_size`, `push_to_hub`.
         """
         super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
 
@@ -150,9 +148,9 @@ class TextIRPipeline(DiffusionPipeline):
         callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("sample",),
     ) -> ImagePipelineOutput | tuple:
-        """Restores images. One prompt goes with every image, and one image with every prompt.
+        """Restores images of any size. One prompt goes with every image, and one image with every prompt.
 
-        Images have any size and shape. Inpainting looks at each masked region with its surroundings, at the trained
+        Inpainting looks at each masked region with its surroundings, at the trained
         size, and pastes the result at full size. Super-resolution works in overlapping tiles. Colorization makes the
         colors at the trained size and joins them with the image's own full-size lightness.
 
@@ -202,7 +200,8 @@ class TextIRPipeline(DiffusionPipeline):
         if image is None:
             raise ValueError("image must be given: the image to restore.")
         own = {"scale": scale, "feather": feather, "tile": tile}
-        options = self._options(beta, strength, templates, box, faces, face_prompts, own)
+        shared = (beta, strength, templates, box, faces, face_prompts)
+        options = prepare.to_options(self.restorer.config, *shared, own, None, self.max_pixels)
         self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **own)
         images = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
         callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
@@ -232,23 +231,21 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Edits good images by degrading them first and restoring them towards the prompt (Sec. 4.5).
 
-        What is taken away is what the checkpoint can give back: an inpainting checkpoint repaints `region`, one for
-        super-resolution loses resolution by `factor`, one for colorization loses its `colors`. The reference that
-        `beta` mixes in is the original. Arguments that are not listed are those of the call.
+        An inpainting checkpoint repaints `region`, one for super-resolution loses resolution by `factor`, one for
+        colorization loses `colors`. `beta` mixes in the original. Arguments not listed are those of the call.
 
         Args:
             prompt: What the result should show.
             image: The image or images.
-            region: Of the image's size: where to edit, white. Outside it, or outside a `box`, the original comes back
-                bit for bit.
+            region: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
             factor: How many times to shrink before restoring, 2 to 64.
             colors: Take the colors away.
 
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        own = {"factor": factor, "feather": feather}
-        options = self._options(beta, strength, templates, box, faces, face_prompts, own, self.task.degradation)
+        own, shared = {"factor": factor, "feather": feather}, (beta, strength, templates, box, faces, face_prompts)
+        options = prepare.to_options(self.restorer.config, *shared, own, self.task.degradation, self.max_pixels)
         self.task.check_edit(region=region, colors=colors, box=options.box, faces=options.faces, **own)
         images = {"image": image, "region": region}
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
@@ -268,36 +265,17 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        return torch.cat([condition.encode_prompt(self, p, templates) for p in prepare.prompt_list(prompt)])
-
-    def _options(
-        self, beta, strength, templates, box, faces, face_prompts, own: dict, edit: str | None = None
-    ) -> prepare.Options:
-        if box is not None and faces is not None:
-            raise ValueError("box and faces cannot both be given.")
-        if face_prompts is not None and faces is None:
-            raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
-        config = self.restorer.config
-        beta, strength, box = prepare.plain(beta), prepare.plain(strength), prepare.plain(box)
-        strength = prepare.check_strength(strength, len(config.channels), config.strength_source)
-        face_prompts = None if face_prompts is None else tuple(prepare.prompt_list(face_prompts))
-        return prepare.Options(beta, strength, templates, box, faces, face_prompts, own, edit, self.max_pixels)
+        return torch.cat([condition.encode_prompt(self, p, templates) for p in arguments.prompt_list(prompt)])
 
     def _restore(
         self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
         config, task, device = self.restorer.config, self.task, self._execution_device
-        prepare.check_running(variants, batch_size, output_type)
-        if prompt is None and embeds is None and options.face_prompts:
-            prompt = [[sentence for sentences in options.face_prompts for sentence in sentences]]
-        lists = prepare.image_lists(**images)
-        lists["prompt"] = prepare.check_prompts(prompt, embeds, options.beta, config.embedding_dim)
-        lists["prompt_embeds"] = [None] if embeds is None else list(embeds)
-        rows = prepare.broadcast(**lists)
-        prepared = [prepare.prepare(task, config.face_template, options, **row) for row in rows]
+        arguments.check_running(variants, batch_size, output_type)
+        prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
-        generators = prepare.result_generators(generator, len(prepared), variants)
+        generators = arguments.result_generators(generator, len(prepared), variants)
         conditions = condition.Conditions(self, options.templates, options.beta)
 
         def runs() -> Iterator[Run]:
@@ -313,11 +291,8 @@ class TextIRPipeline(DiffusionPipeline):
             restored = run_all(runs(), partial(self._run_network, device, bar, count(), callback), batch_size)
             rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
         self.maybe_free_model_hooks()
-        name, seeds = Path(str(self.name_or_path or "")).name, prepare.seeds_of(generator, len(owners))
-        settings = [
-            finish.settings_of(p, task, name, seed, i % variants)
-            for i, (p, seed) in enumerate(zip(owners, seeds, strict=True))
-        ]
+        model = Path(str(self.name_or_path or "")).name
+        settings = finish.all_settings(owners, task, model, generator, variants)
         output = finish.to_output(rasters, output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
 

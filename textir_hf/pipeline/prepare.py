@@ -1,23 +1,26 @@
 """The first step: what the caller gave becomes one validated request for each image."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from textir_hf.checks import check_beta, check_range
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.raster import Raster, fill_transparent, to_mask, to_raster
+from textir_hf.pipeline.arguments import (
+    Prompt,
+    broadcast,
+    check_prompts,
+    check_strength,
+    image_lists,
+    plain,
+    prompt_list,
+)
 from textir_hf.pipeline.faces import frames_of
 from textir_hf.tasks import Task
 from textir_hf.tasks.base import Request
-
-OUTPUT_TYPES = ("pil", "np", "pt")
-Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,135 +69,6 @@ class Prepared:
     prompt_embeds: Tensor | None
     reference: Raster | None
     settings: dict
-
-
-def image_lists(image, **others) -> dict[str, list]:
-    """Lists of images and of masks; tensors and arrays with a leading batch dimension are taken apart, also in a list.
-
-    Args:
-        image: The image or images.
-        **others: By name: `reference_image`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the last two
-            holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks if there
-            are as many images.
-    """
-    images = _batches_apart(image)
-    lists = {"image": images}
-    for name, value in others.items():
-        masks = name in ("mask_image", "region") and _is_batch_of_masks(value, len(images))
-        lists[name] = list(value) if masks else _batches_apart(value)
-    return lists
-
-
-def _batches_apart(images) -> list:
-    parts = images if isinstance(images, (list, tuple)) else [images]
-    return [image for part in parts for image in (part if getattr(part, "ndim", 0) == 4 else [part])]
-
-
-def _is_batch_of_masks(masks, images: int) -> bool:
-    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3:
-        return False
-    channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
-    return channels not in (1, 3, 4) or masks.shape[0] == images > 1
-
-
-def plain(value):
-    """Numbers of an array or a tensor as Python's; anything else as it is."""
-    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
-
-
-def broadcast(**lists: list) -> list[dict]:
-    """Lists of one element are repeated to the length of the longest; one dict for each position.
-
-    Raises:
-        ValueError: A list has another length.
-    """
-    count = max(len(values) for values in lists.values())
-    for name, values in lists.items():
-        if len(values) not in (1, count):
-            raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
-    return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
-
-
-def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
-    """The prompts as tuples of sentences.
-
-    Args:
-        prompt: A sentence, a list of them, or a list of lists whose sentences are averaged.
-        prompt_embeds: `[N, D]` in place of prompts, or None.
-        beta: Share of the text; without any, no prompt is needed.
-        width: D.
-
-    Raises:
-        ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
-    """
-    check_beta(beta)
-    if prompt is not None and prompt_embeds is not None:
-        raise ValueError("prompt and prompt_embeds cannot both be given.")
-    if prompt_embeds is not None:
-        if not isinstance(prompt_embeds, Tensor):
-            raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {type(prompt_embeds).__name__}.")
-        if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
-            raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
-        return [None] * len(prompt_embeds)
-    prompts = prompt_list(prompt)
-    if beta != 0:
-        for sentences in prompts:
-            check_sentences(sentences)
-    return prompts
-
-
-def check_running(variants: int, batch_size: int | None, output_type: str) -> None:
-    """Checks what says how many results are made and how they are given back.
-
-    Raises:
-        ValueError: A number is below 1, or `output_type` is none of `OUTPUT_TYPES`.
-    """
-    if variants < 1 or (batch_size is not None and batch_size < 1):
-        raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
-    if output_type not in OUTPUT_TYPES:
-        raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
-
-
-def prompt_list(prompt) -> list[Prompt | None]:
-    """Prompts as tuples of sentences.
-
-    Raises:
-        ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
-    """
-    prompts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
-    for single in prompts:
-        if not (single is None or isinstance(single, (str, list, tuple))):
-            raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {prompt!r}.")
-    return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
-
-
-def check_sentences(sentences: Prompt | None) -> Prompt:
-    """The sentences, if there are any and none is empty.
-
-    Raises:
-        ValueError: There is none, or one is empty.
-    """
-    if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
-        raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
-    return sentences
-
-
-def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:
-    """s of Eq. 4 as the caller gives it: one number, or one for each of the network's levels.
-
-    Raises:
-        ValueError: It has another length, lies outside 0..1, or the network takes none.
-    """
-    if strength is None:
-        return None
-    if source == "embedding":
-        raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-    several = isinstance(strength, (list, tuple))
-    if several and len(strength) != levels:
-        raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
-    for value in strength if several else (strength,):
-        check_range("strength", value, 0, 1)
-    return tuple(strength) if several else strength
 
 
 def prepare(
@@ -253,42 +127,46 @@ def _words(prompt: Prompt | None) -> str | list[str] | None:
     return None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
 
 
-def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator | None]]:
-    """A random generator for every variant of every image.
-
-    Each result draws its own seed, all images from copies of the given generator, so a result does not depend on what
-    else is restored beside it.
+def to_options(
+    config, beta, strength, templates, box, faces, face_prompts, arguments: dict, edit: str | None, max_pixels: int
+) -> Options:
+    """Checks what a call says for all its images.
 
     Args:
-        generator: One for all, a list with one a result, or None.
-        count: Images.
-        variants: Results for each image.
+        config: Of the network.
+        beta: As for `Options`, and so are the others.
 
     Raises:
-        ValueError: It is no generator, or a list has another length.
+        ValueError: Two exclude each other, or one is out of range.
     """
-    if generator is None:
-        return [[None] * variants for _ in range(count)]
-    for single in generator if isinstance(generator, (list, tuple)) else [generator]:
-        if not isinstance(single, torch.Generator):
-            raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
-    if not isinstance(generator, (list, tuple)):
-        copies = [generator.clone_state() for _ in range(count - 1)]
-        return [[_derive(source) for _ in range(variants)] for source in (generator, *copies)]
-    if len(generator) != count * variants:
-        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}.")
-    return [[_derive(g) for g in generator[i * variants : (i + 1) * variants]] for i in range(count)]
+    if box is not None and faces is not None:
+        raise ValueError("box and faces cannot both be given.")
+    if face_prompts is not None and faces is None:
+        raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
+    strength = check_strength(plain(strength), len(config.channels), config.strength_source)
+    face_prompts = None if face_prompts is None else tuple(prompt_list(face_prompts))
+    return Options(plain(beta), strength, templates, plain(box), faces, face_prompts, arguments, edit, max_pixels)
 
 
-def _derive(source: torch.Generator) -> torch.Generator:
-    seed = int(torch.randint(2**63 - 1, (), generator=source, device=source.device))
-    return torch.Generator(source.device).manual_seed(seed)
+def prepare_all(
+    task: Task, config, options: Options, images: dict, prompt, prompt_embeds: Tensor | None
+) -> list[Prepared]:
+    """Prepares every image of a call, before any work is done.
 
+    Args:
+        task: The checkpoint's.
+        config: Of its network.
+        options: What the call says for all its images.
+        images: What the caller gave as `image`, `mask_image`, `region` and `reference_image`.
+        prompt: The prompt or prompts, or None.
+        prompt_embeds: `[N, D]` in place of prompts, or None.
 
-def seeds_of(generator, results: int) -> Sequence[int | None]:
-    """The seed of the caller's generator for each result, for the settings."""
-    if generator is None:
-        return [None] * results
-    if isinstance(generator, (list, tuple)):
-        return [g.initial_seed() for g in generator]
-    return [generator.initial_seed()] * results
+    Raises:
+        ValueError: Something is missing, or does not fit.
+    """
+    if prompt is None and prompt_embeds is None and options.face_prompts:
+        prompt = [[sentence for sentences in options.face_prompts for sentence in sentences]]
+    lists = image_lists(**images)
+    lists["prompt"] = check_prompts(prompt, prompt_embeds, options.beta, config.embedding_dim)
+    lists["prompt_embeds"] = [None] if prompt_embeds is None else list(prompt_embeds)
+    return [prepare(task, config.face_template, options, **row) for row in broadcast(**lists)]
