@@ -51,7 +51,7 @@ def build() -> gr.Blocks:
 def main() -> None:
     """Serves the page; the networks load behind its first paint."""
     page = build()
-    options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False}
+    options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False, "ssr_mode": False}
     options |= {"state_session_capacity": SESSIONS, "mcp_server": find_spec("mcp") is not None}
     style = f"<style>{read('page.css')}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)

@@ -62,8 +62,6 @@ def streamed(function: Callable, finish: Callable) -> Callable:
                 yield gr.skip(), status(text, at.share()), gr.Button(visible=True)
         except ValueError as error:
             yield gr.skip(), status(str(error), alert=True), idle
-        except gr.Error:
-            raise
         except Exception as error:
             yield gr.skip(), status(texts.FAILED, alert=True), idle
             raise gr.Error(texts.FAILED) from error

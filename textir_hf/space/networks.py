@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
+
 from textir_hf.hub.paths import checkpoint_folder
 from textir_hf.space import progress, texts
 from textir_hf.tasks import TASKS
@@ -79,11 +81,16 @@ def load_all() -> None:
     """Loads every checkpoint and runs it once, since the first run of a network is slow."""
     from PIL import Image
 
-    for task, names in offered().items():
-        for name in names:
-            pipe, example = load(name), TASKS[task].example(64)
-            pipe("a", Image.new("RGB", (64, 64), "gray"), **example)
-    READY.set()
+    from textir_hf.pipeline.faces import find_faces
+
+    image = Image.new("RGB", (64, 64), "gray")
+    try:
+        for task, names in offered().items():
+            for name in names:
+                load(name)("a", image, **TASKS[task].example(64))
+        find_faces(np.asarray(image))
+    finally:
+        READY.set()  # where one cannot be loaded, its runs say why
 
 
 def load_in_background() -> None:
