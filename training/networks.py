@@ -63,7 +63,8 @@ def build_networks(config: TrainingConfig, accelerator: Accelerator, embedding_d
     betas = {"generator": (optimization.beta1, 0.99), "discriminator": (0.0, 0.99**ratio)}
     generator, optimizer = _prepare(generator, config, accelerator, betas["generator"])
     discriminator, other = _prepare(build_discriminator(network), config, accelerator, betas["discriminator"])
-    average = EMAModel(full_parameters(generator), decay=average_decay(config, accelerator), foreach=True)
+    at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
+    average = EMAModel(full_parameters(generator), decay=average_decay(config, accelerator), foreach=at_once)
     return Networks(generator, discriminator, optimizer, other, average, restorer)
 
 
