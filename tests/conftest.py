@@ -96,13 +96,13 @@ def pipeline(encoder):
     return make
 
 
-def picture(width: int = 40, height: int = 36, seed: int = 0) -> Image.Image:
-    """A smooth random picture."""
+def make_image(width: int = 40, height: int = 36, seed: int = 0) -> Image.Image:
+    """A smooth random image."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.BICUBIC)
 
 
-def hole(width: int = 40, height: int = 36) -> Image.Image:
+def make_mask(width: int = 40, height: int = 36) -> Image.Image:
     """A mask with a white box in the middle."""
     mask = Image.new("L", (width, height))
     mask.paste(255, (width // 4, height // 4, width // 2, height // 2))
@@ -123,17 +123,17 @@ def encoded(image: Image.Image) -> dict:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """Eight training and two test pictures as a parquet file."""
+    """Eight training and two test images as a parquet file."""
     rows = [
         {
-            "image": encoded(picture(48, 40, seed=i)),
+            "image": encoded(make_image(48, 40, seed=i)),
             "text": ["a red flower", "a face"][:: 1 if i % 2 else -1],
             "split": "test" if i > 7 else "train",
         }
         for i in range(10)
     ]
     features = Features({"image": ImageFeature(), "text": List(Value("string")), "split": Value("string")})
-    path = tmp_path_factory.mktemp("data") / "pictures.parquet"
+    path = tmp_path_factory.mktemp("data") / "images.parquet"
     Dataset.from_list(rows, features=features).to_parquet(path)
     return str(path)
 
@@ -209,7 +209,7 @@ def lpips_file(tmp_path_factory):
 def test_sets(tmp_path_factory):
     """A folder with tiny test sets under the names that the presets read: three test images and a training one each."""
     folder = tmp_path_factory.mktemp("sets")
-    images = [picture(64, 64, seed=i) for i in range(4)]
+    images = [make_image(64, 64, seed=i) for i in range(4)]
     for name in (protocols.FACES, protocols.FLOWERS, protocols.CLOTHING):
         write_test_set(folder / name, images)
     write_test_set(folder / protocols.SCENES, images, ["a red flower", "a face"])

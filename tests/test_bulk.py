@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from datasets import disable_progress_bars, load_dataset
 
 from textir_hf import TextIRPipeline
@@ -28,7 +28,7 @@ def folder(pipeline, tmp_path):
     (tmp_path / "images").mkdir()
     lines = []
     for i in range(10):
-        picture(24 if i % 2 else 40, 36, seed=i).save(tmp_path / "images" / f"{i}.png")
+        make_image(24 if i % 2 else 40, 36, seed=i).save(tmp_path / "images" / f"{i}.png")
         lines.append(json.dumps({"file_name": f"{i}.png", "text": "a red flower" if i % 3 else "a face"}))
     (tmp_path / "images" / "metadata.jsonl").write_text("\n".join(lines))
     return tmp_path
@@ -69,7 +69,7 @@ def test_two_processes_killed_and_started_again_do_each_image_once(folder):
     assert sorted(rows) == list(range(10))
     for number, row in rows.items():
         prompt = "a red flower" if number % 3 else "a face"
-        expected = pipe(prompt, picture(24 if number % 2 else 40, 36, seed=number)).images[0]
+        expected = pipe(prompt, make_image(24 if number % 2 else 40, 36, seed=number)).images[0]
         assert row["prompt"] == prompt and json.loads(row["settings"])["prompt"] == prompt
         assert np.array_equal(to_raster(row["image"]).rgb, to_raster(expected).rgb)
 
@@ -82,7 +82,7 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert sorted(results(folder)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     with (folder / "out" / "failed-0.jsonl").open("a") as file:
         file.write('{"row": ')  # as a killed process leaves it
-    picture().save(folder / "images" / "3.png")
+    make_image().save(folder / "images" / "3.png")
     assert main(arguments(folder)) == 1 and capsys.readouterr().err == ""
     assert 3 not in results(folder)
     (folder / "out" / "part-000000000.parquet").unlink()
@@ -93,7 +93,7 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
 
 
 def test_a_stopped_run_writes_what_it_has(folder):
-    picture(900, 700).save(folder / "images" / "10.png")
+    make_image(900, 700).save(folder / "images" / "10.png")
     for i in range(11, 80):  # large enough to be stopped among them
         shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
     (folder / "images" / "metadata.jsonl").unlink()
@@ -126,16 +126,19 @@ def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
 def test_masks_come_from_a_column(folder, pipeline, capsys):
     from datasets import Dataset, Features, Image, List, Value
 
-    rows = [{"image": picture(seed=i), "mask": hole() if i else None, "text": ["a face", "a flower"]} for i in range(3)]
+    rows = [
+        {"image": make_image(seed=i), "mask": make_mask() if i else None, "text": ["a face", "a flower"]}
+        for i in range(3)
+    ]
     features = Features({"image": Image(), "mask": Image(), "text": List(Value("string"))})
     Dataset.from_list(rows, features=features).to_parquet(folder / "rows.parquet")
     pipeline("inpainting").save_pretrained(folder / "inpainting")
     change = ["--task", "inpainting", "--mask-column", "mask", "--dataset", folder / "rows.parquet"]
     assert main(arguments(folder, *change, "--checkpoint", folder / "inpainting")) == 1
     assert capsys.readouterr().err == "textir: row 0: The mask is empty.\n"
-    found, outside = results(folder), np.asarray(hole()) < 128
+    found, outside = results(folder), np.asarray(make_mask()) < 128
     assert sorted(found) == [1, 2] and found[1]["prompt"] == "a face / a flower"
-    assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(picture(seed=1))[outside])
+    assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(make_image(seed=1))[outside])
 
 
 @pytest.mark.parametrize(

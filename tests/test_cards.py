@@ -3,7 +3,7 @@ import re
 
 import pytest
 import yaml
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
@@ -67,7 +67,7 @@ def test_cards_are_complete_and_their_metadata_is_valid(name):
 @pytest.mark.parametrize("name", FACTS)
 def test_the_code_of_a_card_runs(name):
     code = re.search(r"```python\n(.*?)```", make_card(name), re.DOTALL).group(1)
-    names = {"image": picture(40, 40), "mask": hole(40, 40)}
+    names = {"image": make_image(40, 40), "mask": make_mask(40, 40)}
     exec(code, names)
     if FACTS[name].task:
         assert names["restored"].width == 40 * (8 if "scale=8" in code else 1)

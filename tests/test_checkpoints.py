@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, hole, picture, tiny_generator
+from conftest import WORDS, make_image, make_mask, tiny_generator
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizerFast
 
@@ -337,7 +337,7 @@ def test_weights_that_lead_to_no_number_give_no_image(folder):
     weights(folder / RESTORER, lambda s: [value.fill_(1e30) for value in s.values()])
     pipe = TextIRPipeline.from_pretrained(folder)
     with pytest.raises(ValueError, match=r"output in torch\.float32 is NaN or infinite"):
-        pipe("a red flower", picture(), hole())
+        pipe("a red flower", make_image(), make_mask())
     with pytest.raises(ValueError, match="NaN or infinite"):
         check_folder(folder)
 
@@ -347,7 +347,7 @@ def test_two_loads_restore_the_same_image(folder):
     for _ in range(2):
         pipe = TextIRPipeline.from_pretrained(folder)
         pipe.set_progress_bar_config(disable=True)
-        results.append(np.asarray(pipe("a red flower", picture(), hole()).images[0]))
+        results.append(np.asarray(pipe("a red flower", make_image(), make_mask()).images[0]))
     assert np.array_equal(*results)
 
 
@@ -378,4 +378,4 @@ def test_no_value_in_a_config_raises_anything_but_one_sentence(either, tmp_path)
             assert str(error).startswith(f"The checkpoint {copy} cannot be loaded: ") and str(error).endswith(".")
         else:
             pipe.set_progress_bar_config(disable=True)
-            assert pipe("a red flower", picture(), hole(), beta=0.5).images[0].size == picture().size
+            assert pipe("a red flower", make_image(), make_mask(), beta=0.5).images[0].size == make_image().size

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture, tiny_generator
+from conftest import make_image, make_mask, tiny_generator
 from PIL import Image
 from skimage import data
 from test_tasks import Denoising
@@ -48,8 +48,8 @@ def folder(checkpoints, tmp_path, monkeypatch):
     for name in ("images", "masks", "empty"):
         (tmp_path / name).mkdir()
     for i in range(3):
-        picture(seed=i).save(tmp_path / "images" / f"{i}.png")
-        hole().save(tmp_path / "masks" / f"{i}.png")
+        make_image(seed=i).save(tmp_path / "images" / f"{i}.png")
+        make_mask().save(tmp_path / "masks" / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -79,8 +79,8 @@ def test_each_task_has_a_command_that_writes_its_result(folder, capsys):
     assert run("upscale", "--scale", 4, output="large.png") == 0
     assert run("colorize", output="color.webp") == 0
     assert open_image("large.png").size == (160, 144) and open_image("color.webp").size == (40, 36)
-    outside = np.asarray(hole()) < 128
-    assert np.array_equal(pixels("filled.png")[outside], np.asarray(picture())[outside])
+    outside = np.asarray(make_mask()) < 128
+    assert np.array_equal(pixels("filled.png")[outside], np.asarray(make_image())[outside])
     assert capsys.readouterr().out.split() == ["filled.png", "large.png", "color.webp"]
 
 
@@ -128,7 +128,7 @@ def test_edits_and_sweeps_write_their_result(folder, capsys):
 def test_metadata_is_carried_over_unless_it_shall_not(folder):
     exif = Image.Exif()
     exif[306], exif[274] = "2024:01:01 10:00:00", 6  # date, orientation
-    picture(36, 40).save("photo.jpg", exif=exif, dpi=(300, 300))
+    make_image(36, 40).save("photo.jpg", exif=exif, dpi=(300, 300))
     for output in ("with.png", "with.jpg", "without.png", "without.jpg"):
         rest = ["--no-metadata"] if "without" in output else []
         assert run("colorize", "--beta", 0.5, *rest, image="photo.jpg", output=output) == 0
@@ -154,7 +154,7 @@ def test_an_unknown_scale_is_offered_and_never_used(folder, capsys):
 def test_whatever_happens_to_one_image_of_a_folder_the_others_are_done(folder, capsys):
     Path("images/broken.jpg").write_text("no image")
     Path("images/notes.txt").write_text("no image, and not named like one")
-    hole(10, 10).save("masks/2.png")
+    make_mask(10, 10).save("masks/2.png")
     assert run("inpaint", "--mask", "masks", image="images", output="new/results") == 1
     assert sorted(p.name for p in Path("new/results").iterdir()) == ["0.png", "1.png"]
     out, err = capsys.readouterr()
@@ -168,7 +168,7 @@ def test_folders_are_walked_through(folder, capsys):
     deep.mkdir(parents=True)
     (folder / "images" / ".hidden").mkdir()
     for place in (deep / "a.jp2", deep / "b.avif", "images/0.jpg", "images/._0.jpg", "images/.hidden/c.png"):
-        picture(seed=9).save(place)
+        make_image(seed=9).save(place)
     assert run("inpaint", "--mask", "masks/0.png", image="images", output="flat") == 0
     names = ["0.jpg.png", "0.png.png", "1.png", "2.png"]
     assert sorted(p.name for p in Path("flat").iterdir()) == names
@@ -179,7 +179,7 @@ def test_folders_are_walked_through(folder, capsys):
     assert capsys.readouterr().out.endswith("6 of 6 images restored to images/results\n" * 2)
     masks = Path("masks/more/deep")
     masks.mkdir(parents=True)
-    hole().save(masks / "a.png")
+    make_mask().save(masks / "a.png")
     assert run("inpaint", "--mask", "masks", "--recursive", image="images/more", output="new") == 1
     assert run("colorize", image="images/more", output="new") == 2
     assert "holds no image" in (err := capsys.readouterr().err) and "Its subfolders do: give --recursive" in err
@@ -188,7 +188,7 @@ def test_folders_are_walked_through(folder, capsys):
 def test_images_of_a_folder_share_runs_of_the_network(folder):
     for size in (1, 2):
         assert run("colorize", "--batch-size", size, "--seed", 3, image="images", output=f"by{size}") == 0
-    picture(44, 36).save("images/1.png")
+    make_image(44, 36).save("images/1.png")
     Path("images/2.png").write_bytes(b"broken")
     assert run("colorize", "--batch-size", 3, "--seed", 3, image="images", output="by3") == 1
     for i in range(3):
@@ -287,7 +287,7 @@ def awkward(folder):
     Path("text.png").write_text("no image")
     Path("images.png").mkdir()
     Path("link.png").symlink_to("images/0.png")
-    hole(8, 8).save("small.png")
+    make_mask(8, 8).save("small.png")
     Image.new("L", (40, 36)).save("black.png")
     Image.new("RGBA", (40, 36)).save("clear.png")
     Image.new("RGB", (16_400, 8)).save("wide.png")
@@ -361,7 +361,7 @@ def shell(*arguments, **options) -> subprocess.CompletedProcess:
 
 
 def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
-    picture(900, 700).save("images/3.png")
+    make_image(900, 700).save("images/3.png")
     for i in range(4, 25):  # large enough to be stopped among them
         shutil.copy("images/3.png", f"images/{i}.png")
     command = [sys.executable, "-m", "textir_hf", *words("colorize", image="images", output="results")]

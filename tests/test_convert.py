@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, hole, picture
+from conftest import SHARED, make_image, make_mask
 from huggingface_hub import ModelCard
 from transformers import CLIPConfig, CLIPModel
 
@@ -16,7 +16,7 @@ from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.tasks import get_task
 
 needs_fixtures = pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
-TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 4}, "colorization": {}}
+TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 4}, "colorization": {}}
 
 
 def fixture(task: str):
@@ -48,7 +48,7 @@ def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, caps
     )
     pipe.set_progress_bar_config(disable=True)
     results = [
-        pipe("a cat", picture(), output_type="np", **TASKS[task], **o).images[0] for o in ({}, {"templates": ["{}"]})
+        pipe("a cat", make_image(), output_type="np", **TASKS[task], **o).images[0] for o in ({}, {"templates": ["{}"]})
     ]
     assert results[0].shape[:2] == ((144, 160) if task == "super-resolution" else (36, 40))
     averaged = pipe.encode_prompt([[t.replace("{}", "a cat") for t in IMAGENET_TEMPLATES]], ["{}"])
@@ -56,7 +56,7 @@ def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, caps
     if task != "super-resolution":
         assert not np.array_equal(*results)
         with pytest.raises(ValueError, match="takes no strength"):
-            pipe("a cat", picture(), strength=0.5, **TASKS[task])
+            pipe("a cat", make_image(), strength=0.5, **TASKS[task])
 
 
 @needs_fixtures

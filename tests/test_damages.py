@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import picture, write_test_set
+from conftest import make_image, write_test_set
 
 from textir_hf.evaluation import baselines, effects, protocols
 from textir_hf.evaluation.conditions import OURS
@@ -149,7 +149,7 @@ def test_named_colors_are_found_in_the_middle_and_not_on_the_border(measures, mo
 
 
 def test_baselines_leave_what_is_known():
-    target = np.asarray(picture(32, 32))
+    target = np.asarray(make_image(32, 32))
     mask = np.zeros((32, 32), bool)
     mask[4:12, 6:20] = True
     flat = np.full((32, 32, 3), 70, np.uint8)
@@ -176,9 +176,9 @@ def test_masks_that_are_missing_or_of_no_fitting_size_are_refused(test_sets):
 
 def test_sets_without_test_images_or_captions_are_refused(test_sets, tmp_path):
     arguments = (16, None, "image", "text", "test")
-    write_test_set(tmp_path / protocols.FACES, [picture()])
+    write_test_set(tmp_path / protocols.FACES, [make_image()])
     with pytest.raises(ValueError, match=r'faces_synthetic_256.parquet holds no image of the split "test"'):
         open_test_set(PRESETS["textir-mini-super-resolution"], str(tmp_path), *arguments)
-    write_test_set(tmp_path / "bare.parquet", [picture()] * 2, [" "])
+    write_test_set(tmp_path / "bare.parquet", [make_image()] * 2, [" "])
     with pytest.raises(ValueError, match=r"Image 0 of .*bare.parquet has no caption, which this protocol needs"):
         open_test_set(PRESETS["table-3"], str(tmp_path / "bare.parquet"), *arguments)

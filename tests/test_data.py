@@ -3,7 +3,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
+from conftest import encoded, make_image
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
@@ -19,7 +19,10 @@ def write_shard(path, numbers) -> str:
     """A WebDataset shard: an image `N.png` and a caption `N.txt` for each number."""
     with tarfile.open(path, "w") as tar:
         for n in numbers:
-            for suffix, content in (("png", encoded(picture(40, 30, seed=n))["bytes"]), ("txt", caption(n).encode())):
+            for suffix, content in (
+                ("png", encoded(make_image(40, 30, seed=n))["bytes"]),
+                ("txt", caption(n).encode()),
+            ):
                 entry = tarfile.TarInfo(f"{n:04d}.{suffix}")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
@@ -27,7 +30,7 @@ def write_shard(path, numbers) -> str:
 
 
 def write_parquet(path, splits) -> str:
-    rows = [{"image": encoded(picture(40, 30, seed=n)), "part": split, "n": n} for n, split in enumerate(splits)]
+    rows = [{"image": encoded(make_image(40, 30, seed=n)), "part": split, "n": n} for n, split in enumerate(splits)]
     features = Features({"image": ImageFeature(), "part": Value("string"), "n": Value("int64")})
     Dataset.from_list(rows, features=features).to_parquet(path)
     return str(path)
@@ -38,7 +41,7 @@ def test_a_folder_gives_its_images_and_its_splits(tmp_path, streaming):
     for split, count in (("train", 3), ("validation", 2)):
         (tmp_path / split).mkdir()
         for i in range(count):
-            picture(seed=i).save(tmp_path / split / f"{i}.png")
+            make_image(seed=i).save(tmp_path / split / f"{i}.png")
     counts = [len(list(open_rows(tmp_path, split, streaming=streaming))) for split in ("train", "validation")]
     assert counts == [3, 2]
     row = next(iter(open_rows(tmp_path, streaming=streaming)))
@@ -51,7 +54,7 @@ def test_shards_give_the_rows_of_all_files(tmp_path, streaming):
     for source in (shards, str(tmp_path / "*.tar")):
         rows = open_rows(source, image_columns=["png"], streaming=streaming)
         assert [row["txt"] for row in rows] == [caption(n) for n in range(8)]
-    expected = np.asarray(picture(40, 30, seed=5))
+    expected = np.asarray(make_image(40, 30, seed=5))
     row = list(rows)[5]
     assert np.array_equal(np.asarray(read_image(row["png"])), expected)
     if streaming:

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import make_image
 from PIL import Image, ImageOps
 
 from textir_hf.imaging import containers, decode
@@ -126,7 +126,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 
 def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
-    rng, kinds, image = random.Random(20), list(FORMATS), picture(48, 40)
+    rng, kinds, image = random.Random(20), list(FORMATS), make_image(48, 40)
     tagged = {"icc_profile": icc(b"RGB ", 1.8), "exif": exif(ORIENTATION, BAD_RATIONAL), "dpi": (300, 300)}
     plain = {kind: encode(image, kind) for kind in kinds}
     rich = {kind: encode(image, kind, **tagged) for kind in ("png", "jpeg", "webp")}
@@ -149,16 +149,16 @@ def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_known_by_its_content(kind, tmp_path):
-    (tmp_path / "image.txt").write_bytes(encode(picture(), kind))
+    (tmp_path / "image.txt").write_bytes(encode(make_image(), kind))
     image = open_image(tmp_path / "image.txt")
-    error = np.abs(np.asarray(image).astype(int) - np.asarray(picture()))
+    error = np.abs(np.asarray(image).astype(int) - np.asarray(make_image()))
     assert image.mode == "RGB" and image.size == (40, 36)
     assert error.max() == 0 if kind in EXACT else error.mean() < 12
 
 
 @pytest.mark.parametrize("name", ["EPS", "PPM", "TGA", "ICO", "PCX", "SGI", "PDF", "DDS", "IM"])
 def test_other_formats_are_refused_under_any_name(name, tmp_path):
-    picture().save(tmp_path / "other", name)
+    make_image().save(tmp_path / "other", name)
     (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
     with pytest.raises(ValueError, match=r"image\.png is no image of a known format"):
         open_image(tmp_path / "image.png")
@@ -204,7 +204,7 @@ def test_what_is_no_readable_file_is_said(tmp_path, monkeypatch):
             open_image(path)
     with pytest.raises(ValueError, match="cannot be read: file name too long"):
         open_image(tmp_path / ("a" * 300 + ".png"))
-    (tmp_path / "image.png").write_bytes(encode(picture()))
+    (tmp_path / "image.png").write_bytes(encode(make_image()))
     monkeypatch.setattr(decode, "MAX_BYTES", 1_000)
     with pytest.raises(ValueError, match="more than 0 MB"):
         open_image(tmp_path / "image.png")
@@ -220,7 +220,7 @@ def test_giant_sizes_are_refused_on_the_header(size):
 
 def test_files_of_endless_parts_are_refused(monkeypatch):
     monkeypatch.setattr(containers, "MAX_PARTS", 1000)
-    image, note = picture(), chunk(b"tEXt", b"a\0b")
+    image, note = make_image(), chunk(b"tEXt", b"a\0b")
     assert open_image(png(0, 8, (2, 1), b"\0ab", note * 500)).size == (2, 1)
     with pytest.raises(ValueError, match="has more than 1000 chunks"):
         open_image(png(0, 8, (2, 1), b"\0ab", note * 1000))
@@ -228,13 +228,13 @@ def test_files_of_endless_parts_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="has more than 1000 chunks"):
         open_image(content[:2] + b"\xff\xfe\0\2" * 1000 + content[2:])
     with pytest.raises(ValueError, match="has more than 1000 strips"):
-        open_image(encode(picture(4, 1200), "lzw", tiffinfo={278: 1}))
+        open_image(encode(make_image(4, 1200), "lzw", tiffinfo={278: 1}))
     with pytest.raises(ValueError, match=r"Too much memory used in text chunks|MAX_TEXT"):
         open_image(png(0, 8, (2, 1), b"\0ab", chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))))
 
 
 def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
-    content = encode(picture(), "progressive")
+    content = encode(make_image(), "progressive")
     scan = content[content.rindex(b"\xff\xda") : -2]
     monkeypatch.setattr(containers, "MAX_SCAN_PIXELS", 40 * 36 * 40)
     assert open_image(content[:-2] + 20 * scan + content[-2:]).size == (40, 36)
@@ -247,10 +247,10 @@ def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
 )
 def test_several_pages_are_counted_and_refused(kind, unit):
     for count, number in ((2, "2"), (5, "5")):
-        others = [picture(seed=s) for s in range(1, count)]
+        others = [make_image(seed=s) for s in range(1, count)]
         with pytest.raises(ValueError, match=f"has {number} {unit}, and one image is expected"):
-            open_image(encode(picture(), kind, save_all=True, append_images=others))
-    assert open_image(encode(picture(), kind, save_all=True)).size == (40, 36)
+            open_image(encode(make_image(), kind, save_all=True, append_images=others))
+    assert open_image(encode(make_image(), kind, save_all=True)).size == (40, 36)
 
 
 def test_counting_pages_ends():
@@ -261,13 +261,15 @@ def test_counting_pages_ends():
 
 
 def test_the_first_frame_of_an_mpo_is_the_photo():
-    image = np.asarray(open_image(encode(picture(), "mpo"))).astype(int)
-    assert np.abs(image - np.asarray(picture())).mean() < 5 < np.abs(image[:, ::-1] - np.asarray(picture())).mean()
+    image = np.asarray(open_image(encode(make_image(), "mpo"))).astype(int)
+    assert (
+        np.abs(image - np.asarray(make_image())).mean() < 5 < np.abs(image[:, ::-1] - np.asarray(make_image())).mean()
+    )
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
 def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
-    content = encode(picture(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
+    content = encode(make_image(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
     assert open_image(content).size == (64, 64)
     with pytest.raises(ValueError, match="holds 4 of its 8 strips"):
         open_image(change(content, 257, 128))
@@ -294,7 +296,7 @@ def test_a_tiff_of_planes_and_of_tiles_needs_all_of_them():
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])
 def test_tiffs_whose_damages_go_unnoticed_are_refused(compression):
-    image = picture() if compression == "lzma" else picture().convert("1")
+    image = make_image() if compression == "lzma" else make_image().convert("1")
     with pytest.raises(ValueError, match=r"is a TIFF of compression .* Save it with LZW"):
         open_image(encode(image, "tiff", compression=compression))
 
@@ -304,7 +306,7 @@ def test_tiffs_whose_damages_go_unnoticed_are_refused(compression):
 def test_every_orientation_is_turned_upright_and_said_no_more(kind, orientation):
     tags = Image.Exif()
     tags[0x0112], tags[0x010F] = orientation, "camera"
-    content = encode(picture(), kind, exif=tags)
+    content = encode(make_image(), kind, exif=tags)
     image = open_image(content)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     assert np.array_equal(np.asarray(image), np.asarray(expected.convert("RGB")))
@@ -314,18 +316,18 @@ def test_every_orientation_is_turned_upright_and_said_no_more(kind, orientation)
 
 
 def test_broken_exif_is_left_out_with_a_warning_and_its_orientation_kept():
-    content = encode(picture(), "jpeg", exif=exif(ORIENTATION, BAD_RATIONAL))
+    content = encode(make_image(), "jpeg", exif=exif(ORIENTATION, BAD_RATIONAL))
     with pytest.warns(UserWarning, match=r"photo\.jpg has damaged EXIF data"):
         image = open_image(content, name="photo.jpg")
     assert image.size == (36, 40) and "exif" not in image.info
     with pytest.warns(UserWarning, match="damaged EXIF data"):
-        image = open_image(encode(picture(), "jpeg", exif=b"Exif\0\0garbage"))
+        image = open_image(encode(make_image(), "jpeg", exif=b"Exif\0\0garbage"))
     assert image.size == (40, 36) and "exif" not in image.info
 
 
 def test_resolution_is_kept_where_it_is_one():
-    assert open_image(encode(picture(), "jpeg", dpi=(300, 200))).info["dpi"] == (300, 200)
-    flat = picture()
+    assert open_image(encode(make_image(), "jpeg", dpi=(300, 200))).info["dpi"] == (300, 200)
+    flat = make_image()
     flat.info["dpi"] = (float("nan"), 0)
     assert "dpi" not in to_srgb(flat).info
 
@@ -355,14 +357,14 @@ def test_a_profile_is_what_it_does_and_not_its_name():
     ],
 )
 def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, message):
-    image = picture().convert(mode)
+    image = make_image().convert(mode)
     with pytest.warns(UserWarning, match=rf"file 7 has a color profile that ({message})\. It was ignored"):
         result = open_image(encode(image, icc_profile=profile), name="file 7")
     assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
 
 
 def test_a_profile_of_which_a_part_is_missing_is_ignored_with_a_warning():
-    content = encode(picture(), "jpeg", icc_profile=icc(b"RGB ", 1.0))
+    content = encode(make_image(), "jpeg", icc_profile=icc(b"RGB ", 1.0))
     place = content.index(b"ICC_PROFILE\0") + 13
     with pytest.warns(UserWarning, match="color profile that is cut short"):
         open_image(content[:place] + b"\2" + content[place + 1 :])
@@ -370,7 +372,7 @@ def test_a_profile_of_which_a_part_is_missing_is_ignored_with_a_warning():
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1"])
 def test_profiles_are_converted_in_every_mode(mode):
-    image = picture().convert("LA" if mode == "LA" else mode)
+    image = make_image().convert("LA" if mode == "LA" else mode)
     gray = mode in ("L", "LA", "1")
     kind = "tiff" if mode == "CMYK" else "png"
     if mode == "CMYK":

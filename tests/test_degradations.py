@@ -9,7 +9,7 @@ from textir_hf.imaging import color, masks, resample
 from textir_hf.tasks.super_resolution import FACTORS
 
 
-def test_mask_out_zeroes_the_hole_and_appends_the_mask():
+def test_mask_out_zeroes_the_masked_region_and_appends_the_mask():
     images, mask = torch.rand(2, 3, 4, 4) + 0.1, torch.zeros(2, 1, 4, 4)
     mask[..., :2] = 1
     degraded = masks.mask_out(images, mask)

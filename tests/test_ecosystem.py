@@ -10,7 +10,7 @@ import accelerate
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture, tiny_generator
+from conftest import make_image, make_mask, tiny_generator
 from skimage import data
 from torch.export import Dim, export
 from torch.nn import functional as F
@@ -173,7 +173,7 @@ def test_components_make_the_pipeline_again(pipeline):
     pipe = pipeline("super-resolution")
     again = TextIRPipeline(**pipe.components)
     again.set_progress_bar_config(disable=True)
-    first, second = (p("a face", picture(), scale=2, output_type="np").images for p in (pipe, again))
+    first, second = (p("a face", make_image(), scale=2, output_type="np").images for p in (pipe, again))
     assert np.array_equal(first, second)
 
 
@@ -182,8 +182,8 @@ def test_text_is_embedded_without_the_network_and_restored_without_the_encoder(p
     embeds = TextIRPipeline(None, *encoder, pipe.recentering).encode_prompt(["a face", "a red flower"])
     alone = TextIRPipeline(pipe.restorer, None, None, None)
     alone.set_progress_bar_config(disable=True)
-    expected = pipe(["a face", "a red flower"], picture(), scale=2, output_type="np").images
-    assert np.array_equal(alone(None, picture(), scale=2, prompt_embeds=embeds, output_type="np").images, expected)
+    expected = pipe(["a face", "a red flower"], make_image(), scale=2, output_type="np").images
+    assert np.array_equal(alone(None, make_image(), scale=2, prompt_embeds=embeds, output_type="np").images, expected)
 
 
 @pytest.mark.parametrize("sharded", [{}, {"max_shard_size": "20KB"}])
@@ -213,9 +213,9 @@ def test_callbacks_see_and_replace_the_networks_output(pipeline):
         return {"sample": torch.zeros_like(tensors["sample"])}
 
     def call(callback, **options):
-        return pipe("a face", picture(), scale=2, output_type="np", callback_on_step_end=callback, **options).images
+        return pipe("a face", make_image(), scale=2, output_type="np", callback_on_step_end=callback, **options).images
 
-    expected = pipe("a face", picture(), scale=2, output_type="np").images
+    expected = pipe("a face", make_image(), scale=2, output_type="np").images
     assert np.array_equal(call(look), expected) and [*seen[0]] == pipe._callback_tensor_inputs
     assert seen[0]["sample"].shape == (1, 3, 72, 80)
     assert np.array_equal(call(lambda *_: None), expected)
@@ -226,7 +226,11 @@ def test_callbacks_see_and_replace_the_networks_output(pipeline):
 
 
 def test_images_and_masks_come_in_every_shape_that_diffusers_takes(pipeline):
-    pipe, images, masks = pipeline("inpainting"), [picture(seed=s) for s in range(3)], [hole() for _ in range(3)]
+    pipe, images, masks = (
+        pipeline("inpainting"),
+        [make_image(seed=s) for s in range(3)],
+        [make_mask() for _ in range(3)],
+    )
     masks[1] = masks[1].transpose(0).rotate(180)
     arrays = np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255
     tensors = torch.from_numpy(arrays).movedim(-1, 1)
@@ -257,7 +261,7 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
     def call(prompt=("a face", "a red flower"), **options):
         sources = tuple(torch.Generator().manual_seed(s) for s in (1, 2))
         options = {"strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
-        return pipe(prompt, picture(), scale=2, output_type="np", **options).images
+        return pipe(prompt, make_image(), scale=2, output_type="np", **options).images
 
     expected = call()
     assert np.array_equal(call([("a face",), ["a red flower"]]), expected)
@@ -266,7 +270,9 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
     for strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
         assert np.array_equal(call(strength=strength), expected)
     assert np.array_equal(call(strength=np.float32(0.5)), call(strength=0.5))
-    settings = pipe("a face", picture(), scale=2, strength=np.full(3, 0.5), beta=np.float64(1)).images[0].info["textir"]
+    settings = (
+        pipe("a face", make_image(), scale=2, strength=np.full(3, 0.5), beta=np.float64(1)).images[0].info["textir"]
+    )
     assert settings["strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
 
 
@@ -291,14 +297,14 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
     ],
 )
 def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, message):
-    arguments = {"prompt": "a face", "image": torch.rand(3, 3, 36, 40), "mask_image": hole()} | options
+    arguments = {"prompt": "a face", "image": torch.rand(3, 3, 36, 40), "mask_image": make_mask()} | options
     with pytest.raises(ValueError, match=message):
         pipeline("inpainting")(**arguments)
 
 
 def test_an_edits_region_is_called_region(pipeline):
     with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
-        pipeline("inpainting").edit("a face", picture(), region=torch.ones(1, 36, 10))
+        pipeline("inpainting").edit("a face", make_image(), region=torch.ones(1, 36, 10))
 
 
 def test_the_source_distribution_holds_what_the_tests_import():

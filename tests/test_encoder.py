@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 import transformers
-from conftest import picture
+from conftest import make_image
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -46,7 +46,7 @@ def test_long_text_is_cut_with_a_warning(encoder):
 
 def test_pixel_values_equal_the_processors(encoder):
     _, _, image_processor = encoder
-    image = picture(80, 64)
+    image = make_image(80, 64)
     expected = image_processor(image, return_tensors="pt")["pixel_values"]
     actual = clip_pixel_values(to_tensor(to_raster(image).rgb), image_processor)
     assert actual.shape == expected.shape == (1, 3, 32, 32)
@@ -67,7 +67,7 @@ def test_wrong_image_size_is_refused(encoder):
 
 def test_position_matters_to_the_image_tower(encoder):
     clip, _, image_processor = encoder
-    image = to_tensor(to_raster(picture()).rgb)
+    image = to_tensor(to_raster(make_image()).rgb)
     difference = embed_images(clip, image_processor, image) - embed_images(clip, image_processor, image.flip(-1))
     assert difference.abs().max() > 1e-5
 
@@ -209,10 +209,10 @@ def test_auto_classes_and_zero_shot_classification(encoder, clip_folder):
     """In this process; `test_auto_classes_need_only_the_package` imports nothing else."""
     processor = AutoProcessor.from_pretrained(clip_folder)
     model = AutoModel.from_pretrained(clip_folder).eval()
-    inputs = processor(text=["a face", "a red flower"], images=picture(), padding=True, return_tensors="pt")
+    inputs = processor(text=["a face", "a red flower"], images=make_image(), padding=True, return_tensors="pt")
     logits = model(**inputs).logits_per_image
     classifier = transformers.pipeline("zero-shot-image-classification", clip_folder)
-    answers = classifier(picture(), candidate_labels=["a face", "a red flower"], hypothesis_template="{}")
+    answers = classifier(make_image(), candidate_labels=["a face", "a red flower"], hypothesis_template="{}")
     scores = {answer["label"]: answer["score"] for answer in answers}
     expected = logits.softmax(1)[0].tolist()
     assert scores == pytest.approx({"a face": expected[0], "a red flower": expected[1]}, abs=1e-4)

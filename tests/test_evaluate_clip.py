@@ -53,7 +53,7 @@ def test_retrieval_counts_the_captions_whose_image_comes_first():
     assert rows["text to image R@1"][0].mean == 75.0 and rows["text to image R@5"][0].mean == 100.0
 
 
-def test_colors_say_on_how_many_pictures_they_were_measured():
+def test_colors_say_on_how_many_images_they_were_measured():
     labels = np.zeros((20, len(captions.OBJECT_LABELS)), int)
     labels[:, : len(captions.COLORS)] = np.where(np.arange(20)[:, None] % 10 == np.arange(10)[None], 1, -1)
     images = F.normalize(torch.from_numpy(labels).float()[:, :10] + 1, dim=1)

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook
@@ -225,9 +225,9 @@ def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):
 
 def test_settings_say_what_was_found(pipeline):
     pipe = pipeline("super-resolution", face_template=PORTRAIT)
-    none = pipe("a face", picture(), scale=2, faces="auto").images[0]
+    none = pipe("a face", make_image(), scale=2, faces="auto").images[0]
     assert none.info["textir"]["faces"] == "auto" and none.info["textir"]["faces_found"] == 0
-    assert none.tobytes() == pipe("a face", picture(), scale=2).images[0].tobytes()
+    assert none.tobytes() == pipe("a face", make_image(), scale=2).images[0].tobytes()
 
 
 def test_edits_restore_the_faces_alone(pipeline):

@@ -95,7 +95,7 @@ def test_gradients_reach_every_parameter_but_silent_noise():
     assert missing == {n for n, _ in model.named_parameters() if "noise_strength" in n}
 
 
-def test_save_and_load_give_the_same_picture(tmp_path):
+def test_save_and_load_give_the_same_image(tmp_path):
     model = tiny_generator("super-resolution")
     model.save_pretrained(tmp_path)
     assert [p.name for p in tmp_path.glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from PIL import Image
 
 from textir_hf import estimate_scale, sweep
@@ -10,7 +10,7 @@ from textir_hf.imaging.resample import lose_resolution, to_array, to_tensor
 
 
 def rows_of(grid, first, cell=40, height=36):
-    """The pictures of every row whose leftmost one is `first`."""
+    """The images of every row whose leftmost one is `first`."""
     array = np.asarray(grid)
     found = [y for y in range(len(array) - height) if np.array_equal(array[y : y + height, 6 : 6 + cell], first)]
     steps = range(6, array.shape[1] - cell, cell + 6)
@@ -18,7 +18,7 @@ def rows_of(grid, first, cell=40, height=36):
 
 
 def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
-    pipe, image = pipeline("super-resolution"), picture()
+    pipe, image = pipeline("super-resolution"), make_image()
     grid = sweep(pipe, image, ["a red flower", "a face"], betas=(0, 0.5, 1), factors=(4,), cell=40)
     rows = rows_of(grid, np.asarray(image))
     assert len(rows) == 2
@@ -29,7 +29,7 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
 
 
 def test_factors_and_strengths_make_a_grid_too(pipeline):
-    pipe, image = pipeline("super-resolution"), picture()
+    pipe, image = pipeline("super-resolution"), make_image()
     grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), strengths=(None, 0.9), cell=40)
     rows = rows_of(grid, np.asarray(image))
     assert len(rows) == 2
@@ -38,11 +38,11 @@ def test_factors_and_strengths_make_a_grid_too(pipeline):
 
 
 def test_every_task_can_be_swept(pipeline):
-    for task, options in (("inpainting", {"region": hole()}), ("colorization", {})):
-        grid = sweep(pipeline(task), picture(), ["a red flower", "a face"], **options)
+    for task, options in (("inpainting", {"region": make_mask()}), ("colorization", {})):
+        grid = sweep(pipeline(task), make_image(), ["a red flower", "a face"], **options)
         assert isinstance(grid, Image.Image) and grid.width > 3 * 160
     with pytest.raises(ValueError, match="beta needs at least one value"):
-        sweep(pipeline("colorization"), picture(), ["a face"], betas=())
+        sweep(pipeline("colorization"), make_image(), ["a face"], betas=())
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])
@@ -55,18 +55,18 @@ def test_the_factor_of_an_enlarged_photo_is_found(factor):
     assert guess.factor == factor and guess.confidence >= 0.5
 
 
-def test_a_plain_picture_gives_no_confidence():
+def test_a_plain_image_gives_no_confidence():
     assert estimate_scale(Image.new("RGB", (64, 64), "gray")).confidence == 0
 
 
 def test_a_sweep_shows_one_bar_and_leaves_the_pipeline_its_own(pipeline, capsys):
     pipe = pipeline("super-resolution")
     pipe.set_progress_bar_config(desc="mine", delay=0)
-    sweep(pipe, picture(), ["a face"], betas=(0, 1), factors=(4,), cell=40)
+    sweep(pipe, make_image(), ["a face"], betas=(0, 1), factors=(4,), cell=40)
     said = capsys.readouterr().err
     assert "2/2" in said and set(re.findall(r"\d/(\d+)", said)) == {"2"} and "mine" in said
     with pytest.raises(ValueError, match="strength"):
-        sweep(pipe, picture(), ["a face"], strengths=(7.0,), factors=(4,))
+        sweep(pipe, make_image(), ["a face"], strengths=(7.0,), factors=(4,))
     capsys.readouterr()
-    pipe.edit("a face", picture(), factor=4)
+    pipe.edit("a face", make_image(), factor=4)
     assert "mine" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""What the pipeline promises for every picture, tried on random sizes, masks, modes and types."""
+"""What the pipeline promises for every image, tried on random sizes, masks, modes and types."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -44,7 +44,7 @@ def random_mask(width: int, height: int, seed: int) -> Image.Image:
 @tried
 @given(sides, sides, seeds, st.sampled_from(["RGB", "L", "RGBA", "LA", "P", "1", "CMYK"]), st.sampled_from([0, 3]))
 def test_unmasked_pixels_are_the_inputs(pipeline, width, height, seed, mode, feather):
-    image, mask = picture(width, height, seed), random_mask(width, height, seed)
+    image, mask = make_image(width, height, seed), random_mask(width, height, seed)
     if mode in ("RGBA", "LA"):
         image.putalpha(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)))
     image = image.convert(mode)
@@ -59,7 +59,7 @@ def test_unmasked_pixels_are_the_inputs(pipeline, width, height, seed, mode, fea
 @tried
 @given(sides, sides, seeds, st.floats(0.2, 4))
 def test_colorization_keeps_the_lightness(pipeline, width, height, seed, gain):
-    image = picture(width, height, seed)
+    image = make_image(width, height, seed)
     result = call(pipeline("colorization", output_scale=50 * gain), image).images[0]
     wanted, got = (lightness(to_tensor(to_raster(i).rgb)) for i in (image, result))
     assert (wanted - got).abs().max() <= 0.5 / 255 * 100
@@ -68,9 +68,9 @@ def test_colorization_keeps_the_lightness(pipeline, width, height, seed, gain):
 @pytest.mark.parametrize("task", TASKS)
 @tried
 @given(sides, sides, seeds)
-def test_a_seed_is_a_picture_alone_and_in_a_batch(pipeline, task, width, height, seed):
+def test_a_seed_is_a_image_alone_and_in_a_batch(pipeline, task, width, height, seed):
     pipe = noisy(pipeline(task))
-    images = [picture(width, height, seed), picture(height, width, seed + 1)]
+    images = [make_image(width, height, seed), make_image(height, width, seed + 1)]
     masks = [random_mask(*i.size, seed) for i in images]
 
     def source():
@@ -89,7 +89,7 @@ def test_a_seed_is_a_picture_alone_and_in_a_batch(pipeline, task, width, height,
 @tried
 @given(sides, sides, seeds)
 def test_types_in_and_out_agree(pipeline, task, width, height, seed):
-    pipe, image, mask = pipeline(task), picture(width, height, seed), random_mask(width, height, seed)
+    pipe, image, mask = pipeline(task), make_image(width, height, seed), random_mask(width, height, seed)
     array, hole_array = np.asarray(image), np.asarray(mask)
     tensor, hole_tensor = torch.tensor(array).movedim(-1, 0), torch.tensor(hole_array)[None]
     expected = np.asarray(call(pipe, image, mask).images[0])
@@ -109,7 +109,7 @@ def test_types_in_and_out_agree(pipeline, task, width, height, seed):
 @tried
 @given(st.integers(5, 16), st.integers(5, 16), seeds)
 def test_one_tile_is_no_tile(pipeline, width, height, seed):
-    pipe, image = noisy(pipeline("super-resolution")), picture(width, height, seed)
+    pipe, image = noisy(pipeline("super-resolution")), make_image(width, height, seed)
     results = [
         np.asarray(call(pipe, image, tile=tile, generator=torch.Generator().manual_seed(seed)).images[0])
         for tile in (None, 32, 64)
@@ -118,19 +118,21 @@ def test_one_tile_is_no_tile(pipeline, width, height, seed):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_seed_is_a_picture_across_save_and_load(pipeline, task, tmp_path):
+def test_a_seed_is_a_image_across_save_and_load(pipeline, task, tmp_path):
     pipe = noisy(pipeline(task))
     pipe.save_pretrained(tmp_path)
     loaded = TextIRPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    results = [call(p, picture(), hole(), generator=torch.Generator().manual_seed(3)).images[0] for p in (pipe, loaded)]
+    results = [
+        call(p, make_image(), make_mask(), generator=torch.Generator().manual_seed(3)).images[0] for p in (pipe, loaded)
+    ]
     assert results[0].tobytes() == results[1].tobytes()
 
 
 @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
 @pytest.mark.parametrize("name", ["textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization"])
 def test_bfloat16_is_close_to_float32(name, device):
-    image, mask = picture(128, 128), hole(128, 128)
+    image, mask = make_image(128, 128), make_mask(128, 128)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         pipe = TextIRPipeline.from_pretrained(name, dtype=dtype).to(device)

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, hole, picture
+from conftest import SHARED, make_image, make_mask
 from hub_server import TOKEN, Hub
 from huggingface_hub import HfApi, ModelCard, constants, hf_api, snapshot_download
 from huggingface_hub.utils import disable_progress_bars
@@ -58,7 +58,7 @@ def load(tmp_path, cache="fresh", **kwargs) -> TextIRPipeline:
 
 
 def restored(pipe) -> np.ndarray:
-    return np.asarray(pipe("a red flower", picture(), hole()).images[0])
+    return np.asarray(pipe("a red flower", make_image(), make_mask()).images[0])
 
 
 def test_a_published_pipeline_comes_back_and_restores_the_same_image(hub, folder, tmp_path, capsys):
@@ -267,7 +267,7 @@ def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
         TextIRPipeline.from_pretrained(folder)
 
 
-def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
+def test_the_wmasked_region_snapshot_is_what_was_pushed(hub, folder, tmp_path):
     publish(folder, NAME)
     copy = snapshot_download(NAME, cache_dir=tmp_path / "snap")
     for path in (p for p in folder.rglob("*") if p.is_file()):
@@ -319,8 +319,8 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     name = {"inpaint": "inpainting", "upscale": "super-resolution", "colorize": "colorization"}[task]
     source = SHARED / "fixtures" / f"official_{name.replace('-', '_')}_128.pth"
     assert main(["convert", str(source), "-o", str(tmp_path / "made")]) == 0
-    picture().save(tmp_path / "in.png")
-    hole().save(tmp_path / "mask.png")
+    make_image().save(tmp_path / "in.png")
+    make_mask().save(tmp_path / "mask.png")
     options = {"inpaint": ["--mask", str(tmp_path / "mask.png")], "upscale": ["--scale", "4"]}.get(task, [])
     words = [task, str(tmp_path / "in.png"), "--prompt", "a cat", "--checkpoint", str(tmp_path / "made"), *options]
     assert main([*words, "-o", str(tmp_path / "out.png")]) == 0, capsys.readouterr().err
@@ -328,7 +328,7 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     assert any("openai/clip-vit-base-patch32/resolve" in request for request in hub.requests)
 
 
-def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
+def test_a_space_is_assembled_and_pushed_wmasked_region(hub, capsys, tmp_path):
     assert main(["publish-space", "--repo", "me/textir", "--dry-run"]) == 0
     listed = capsys.readouterr().out
     assert "dry run" in listed and not hub.repositories

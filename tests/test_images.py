@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from PIL import Image, ImageCms, ImageFilter
 
 from textir_hf.imaging.files import open_image, read_settings, save_image
@@ -15,8 +15,8 @@ from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.pipeline.finish import to_output
 
 
-def test_every_kind_of_picture_becomes_the_same_rgb():
-    image = picture()
+def test_every_kind_of_image_becomes_the_same_rgb():
+    image = make_image()
     array = np.asarray(image)
     tensor = torch.from_numpy(array.copy()).movedim(-1, 0).float() / 255
     for kind in (image, array, array / 255, tensor, image.convert("RGBA")):
@@ -26,7 +26,7 @@ def test_every_kind_of_picture_becomes_the_same_rgb():
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LA"])
 def test_other_modes_become_rgb(mode):
-    rgb = to_raster(picture().convert("LA" if mode == "LA" else mode)).rgb
+    rgb = to_raster(make_image().convert("LA" if mode == "LA" else mode)).rgb
     assert rgb.shape == (36, 40, 3) and rgb.dtype == np.uint8
 
 
@@ -40,7 +40,7 @@ def test_other_modes_become_rgb(mode):
         (np.full((4, 4, 3), np.nan), r"in \[0, 1\]"),
     ],
 )
-def test_unfit_pictures_are_refused(value, message):
+def test_unfit_images_are_refused(value, message):
     with pytest.raises(ValueError, match=message):
         to_raster(value)
 
@@ -54,7 +54,7 @@ def test_sixteen_bits_are_rounded_to_eight(dtype):
 
 
 def test_transparency_is_told_apart_and_opaque_alpha_dropped():
-    rgba = np.dstack([np.asarray(picture()), np.full((36, 40), 255, np.uint8)])
+    rgba = np.dstack([np.asarray(make_image()), np.full((36, 40), 255, np.uint8)])
     assert to_raster(rgba).alpha is None
     rgba[3:5, 2, 3] = 7
     raster = to_raster(Image.fromarray(rgba))
@@ -72,32 +72,32 @@ def test_color_profiles_are_converted_to_srgb_and_kept(tmp_path):
     lab.save(tmp_path / "lab.tif", icc_profile=linear.tobytes())
     gray = np.asarray(open_image(tmp_path / "lab.tif"))
     assert gray.shape == (8, 8, 3) and np.ptp(gray) <= 3 and 110 < gray.mean() < 128  # L 50 is 119 in sRGB
-    picture().save(tmp_path / "srgb.png", icc_profile=srgb_profile())
+    make_image().save(tmp_path / "srgb.png", icc_profile=srgb_profile())
     raster = to_raster(open_image(tmp_path / "srgb.png"))
-    assert np.array_equal(raster.rgb, np.asarray(picture())) and raster.profile == srgb_profile()
+    assert np.array_equal(raster.rgb, np.asarray(make_image())) and raster.profile == srgb_profile()
     (image,) = to_output([raster], "pil")
     for name in ("out.png", "out.jpg", "out.webp"):
         save_image(image, tmp_path / name)
         assert open_image(tmp_path / name).info["icc_profile"] == srgb_profile()
-    picture().save(tmp_path / "bad.png", icc_profile=b"no profile")
+    make_image().save(tmp_path / "bad.png", icc_profile=b"no profile")
     with pytest.warns(UserWarning, match=r"bad\.png has a color profile that is cut short"):
-        assert np.array_equal(to_raster(open_image(tmp_path / "bad.png")).rgb, np.asarray(picture()))
+        assert np.array_equal(to_raster(open_image(tmp_path / "bad.png")).rgb, np.asarray(make_image()))
 
 
 def test_settings_travel_in_png_alone_and_can_be_left_out(tmp_path):
-    image = picture()
+    image = make_image()
     image.info["textir"] = {"prompt": "ein lächelndes Gesicht 🙂", "beta": 0.5}
     for name, settings, expected in (("a.png", True, image.info["textir"]), ("b.png", False, {}), ("c.jpg", True, {})):
         save_image(image, tmp_path / name, settings)
         assert read_settings(open_image(tmp_path / name)) == expected
-    other = picture()
+    other = make_image()
     other.info["textir"] = "{broken"
     assert read_settings(other) == {}
 
 
-def test_a_path_is_no_picture():
+def test_a_path_is_no_image():
     with pytest.raises(TypeError, match="got str"):
-        to_raster("picture.png")
+        to_raster("image.png")
 
 
 def test_mask_is_true_from_half_white_on():
@@ -114,7 +114,7 @@ def test_a_blurred_mask_is_one_and_a_photo_is_none():
     buffer = io.BytesIO()
     box.save(buffer, "JPEG", quality=40)
     assert np.array_equal(to_mask(open_image(buffer.getvalue()), (64, 64)), np.asarray(box) > 0)
-    for photo in (picture(), picture().convert("L"), Image.new("L", (40, 36), 140)):
+    for photo in (make_image(), make_image().convert("L"), Image.new("L", (40, 36), 140)):
         with pytest.raises(ValueError, match=r"region must be white .*so it looks like a photo.*black and white"):
             to_mask(photo, (36, 40), "region")
 
@@ -123,7 +123,7 @@ def test_a_masked_region_in_the_alpha_channel_is_that_region():
     region = np.zeros((36, 40), bool)
     region[10:20, 5:15] = True
     alpha = Image.fromarray(np.where(region, 0, 255).astype(np.uint8))
-    for content in (picture(), Image.new("RGB", (40, 36))):  # the image itself, or all black
+    for content in (make_image(), Image.new("RGB", (40, 36))):  # the image itself, or all black
         image = content.copy()
         image.putalpha(alpha)
         assert np.array_equal(to_mask(image, (36, 40)), region)
@@ -137,7 +137,7 @@ def test_a_masked_region_in_the_alpha_channel_is_that_region():
 
 
 def test_transparent_pixels_take_the_nearest_color():
-    rgb = np.asarray(picture()).copy()
+    rgb = np.asarray(make_image()).copy()
     alpha = np.full((36, 40), 255, np.uint8)
     alpha[:, :10], alpha[30, 30], alpha[0, 12] = 0, 0, 3
     filled = fill_transparent(Raster(rgb, alpha)).rgb
@@ -151,7 +151,7 @@ def test_transparent_pixels_take_the_nearest_color():
 
 def test_unfit_masks_are_refused():
     with pytest.raises(ValueError, match="40x36, got 36x40"):
-        to_mask(hole(36, 40), (36, 40))
+        to_mask(make_mask(36, 40), (36, 40))
     painted = Image.new("RGBA", (40, 36), (255, 255, 255, 0))  # white everywhere, but seen in one place only
     painted.paste((255, 255, 255, 255), (3, 4, 10, 8))
     assert to_mask(painted, (36, 40)).sum() == 28
@@ -162,7 +162,7 @@ def test_unfit_masks_are_refused():
 def test_files_are_turned_upright_each_time(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture().save(tmp_path / "turned.jpg", exif=exif)
+    make_image().save(tmp_path / "turned.jpg", exif=exif)
     assert open_image(tmp_path / "turned.jpg").size == (36, 40)
     with Image.open(tmp_path / "turned.jpg") as image:
         assert to_raster(image).size == to_raster(image).size == (40, 36) and image.size == (40, 36)
@@ -170,7 +170,7 @@ def test_files_are_turned_upright_each_time(tmp_path):
 
 
 def test_an_image_that_is_read_late_and_broken_is_named(tmp_path):
-    picture(400, 400).save(tmp_path / "cut.png")
+    make_image(400, 400).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
     with (
         Image.open(tmp_path / "cut.png") as image,
@@ -180,8 +180,8 @@ def test_an_image_that_is_read_late_and_broken_is_named(tmp_path):
 
 
 def test_unreadable_files_are_refused(tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
-    picture(400, 400).save(tmp_path / "whole.png")
+    (tmp_path / "text.png").write_text("no image")
+    make_image(400, 400).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
     for name, message in (
         ("missing.png", "is no file"),
@@ -201,29 +201,29 @@ def test_large_and_animated_files_are_refused_before_decoding(tmp_path):
     (tmp_path / "huge.png").write_bytes(huge)
     with pytest.raises(ValueError, match="200000x200000 pixels, more than 100 million"):
         open_image(tmp_path / "huge.png")
-    picture().save(tmp_path / "small.png")
+    make_image().save(tmp_path / "small.png")
     with pytest.raises(ValueError, match=r"more than 0\.001 million"):
         open_image(tmp_path / "small.png", max_pixels=1000)
-    frames = [picture(seed=s) for s in range(3)]
+    frames = [make_image(seed=s) for s in range(3)]
     for name in ("moving.gif", "moving.webp", "moving.png"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         with pytest.raises(ValueError, match="has 3 frames, and one image is expected"):
             open_image(tmp_path / name)
 
 
-def test_saving_replaces_whole_and_leaves_nothing_behind(tmp_path):
+def test_saving_replaces_wmasked_region_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
-    save_image(picture(), path)
-    assert open_image(path).tobytes() == picture().tobytes()
+    save_image(make_image(), path)
+    assert open_image(path).tobytes() == make_image().tobytes()
     with pytest.raises(ValueError, match="cannot hold the image: cannot write mode"):
-        save_image(picture().convert("CMYK"), path)
-    assert open_image(path).tobytes() == picture().tobytes()
+        save_image(make_image().convert("CMYK"), path)
+    assert open_image(path).tobytes() == make_image().tobytes()
     with pytest.raises(ValueError, match="must end in one of"):
-        save_image(picture(), tmp_path / "out.gif2")
+        save_image(make_image(), tmp_path / "out.gif2")
     with pytest.raises(ValueError, match="does not exist"):
-        save_image(picture(), tmp_path / "no" / "out.png")
-    clear = picture().convert("RGBA")
+        save_image(make_image(), tmp_path / "no" / "out.png")
+    clear = make_image().convert("RGBA")
     clear.putalpha(100)
     with pytest.raises(ValueError, match="would lose the image's transparency"):
         save_image(clear, tmp_path / "out.jpg")
@@ -231,7 +231,7 @@ def test_saving_replaces_whole_and_leaves_nothing_behind(tmp_path):
 
 
 def test_output_types_agree():
-    arrays = [np.asarray(picture(seed=s)) for s in range(2)]
+    arrays = [np.asarray(make_image(seed=s)) for s in range(2)]
     images, floats, tensors = (to_output([Raster(a) for a in arrays], t) for t in ("pil", "np", "pt"))
     assert floats.shape == (2, 36, 40, 3) and tensors.shape == (2, 3, 36, 40)
     for i in range(2):

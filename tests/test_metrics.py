@@ -9,7 +9,7 @@ import evaluate
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, picture
+from conftest import SHARED, make_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.linalg import sqrtm
@@ -31,7 +31,7 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 def pair(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    target = np.asarray(picture(48, 40, seed))
+    target = np.asarray(make_image(48, 40, seed))
     noise = np.random.default_rng(seed).normal(0, 12, target.shape)
     return (target + noise).clip(0, 255).astype(np.uint8), target
 
@@ -277,6 +277,6 @@ def test_masked_scores_of_embeddings_see_the_region():
     of_region = score.compute(predictions=[image], references=["a red flower"], masks=[mask])["clip_score"]
     assert of_region != score.compute(predictions=[image], references=["a red flower"])["clip_score"]
     distance = metrics.load("frechet_distance")
-    several = [np.asarray(picture(64, 64, i)) for i in range(3)]
+    several = [np.asarray(make_image(64, 64, i)) for i in range(3)]
     assert distance.compute(predictions=several, references=several, masks=[mask] * 3)["frechet_distance"] < 1e-6
     assert functional.MASK_SHARES[0] == (0.0, 0.1)

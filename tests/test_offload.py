@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from diffusers.hooks import apply_group_offloading
 
 CPU = torch.device("cpu")
@@ -61,9 +61,9 @@ def test_offloaded_pipelines_give_the_same_images(pipeline, parts, kind, request
             torch.nn.init.constant_(module.noise_strength, 0.5)
 
     def call(beta):
-        images, prompts = [picture(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
+        images, prompts = [make_image(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
         generator = torch.Generator().manual_seed(5)
-        return pipe(prompts, images, hole(), beta=beta, generator=generator, output_type="np").images
+        return pipe(prompts, images, make_mask(), beta=beta, generator=generator, output_type="np").images
 
     expected, embeddings = [call(beta) for beta in (1, 0, 0.5)], pipe.encode_prompt(["a face", "a red flower"])
     offload(pipe, kind, tmp_path)
@@ -84,11 +84,11 @@ def test_recentering_is_offloaded_with_the_rest(pipeline, tmp_path):
 
 def test_the_pipelines_own_methods_hook_every_network(pipeline):
     pipe = pipeline("super-resolution")
-    expected = pipe("a face", picture(), scale=2, output_type="np").images
+    expected = pipe("a face", make_image(), scale=2, output_type="np").images
     pipe.enable_model_cpu_offload(device="cpu")
     assert all(hasattr(network, "_hf_hook") for network in (pipe.clip, pipe.recentering, pipe.restorer))
     for _ in range(2):  # a call puts the hooks on anew
-        assert np.array_equal(pipe("a face", picture(), scale=2, output_type="np").images, expected)
+        assert np.array_equal(pipe("a face", make_image(), scale=2, output_type="np").images, expected)
     pipe.remove_all_hooks()
     pipe.enable_group_offload(CPU, offload_type="leaf_level")
-    assert np.array_equal(pipe("a face", picture(), scale=2, output_type="np").images, expected)
+    assert np.array_equal(pipe("a face", make_image(), scale=2, output_type="np").images, expected)

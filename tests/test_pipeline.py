@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture, tiny_generator
+from conftest import make_image, make_mask, tiny_generator
 from PIL import Image
 from skimage import data
 
@@ -13,12 +13,12 @@ from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.tasks import embedded_checkpoints
 
-TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
+TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 36), (32, 32), (33, 47), (90, 70)])
 def test_pixels_outside_the_mask_come_back_bit_for_bit(pipeline, width, height):
-    image, mask = picture(width, height), hole(width, height)
+    image, mask = make_image(width, height), make_mask(width, height)
     result = pipeline("inpainting")("a face", image, mask).images[0]
     outside = np.asarray(mask) < 128
     assert np.array_equal(np.asarray(result)[outside], np.asarray(image)[outside])
@@ -26,25 +26,25 @@ def test_pixels_outside_the_mask_come_back_bit_for_bit(pipeline, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 36), (90, 70)])
-def test_old_content_of_the_hole_never_shows(pipeline, width, height):
-    mask = hole(width, height)
-    other = picture(width, height)
+def test_old_content_of_the_masked_region_never_shows(pipeline, width, height):
+    mask = make_mask(width, height)
+    other = make_image(width, height)
     other.paste((255, 0, 255), None, mask)
     pipe = pipeline("inpainting")
-    first, second = (np.asarray(pipe("a face", i, mask).images[0]) for i in (picture(width, height), other))
+    first, second = (np.asarray(pipe("a face", i, mask).images[0]) for i in (make_image(width, height), other))
     inside = np.asarray(mask) > 127
     assert np.array_equal(first[inside], second[inside])
 
 
 @pytest.mark.parametrize("scale", [2, 3, 2.5])
 def test_super_resolution_gives_the_asked_size(pipeline, scale):
-    result = pipeline("super-resolution")("a face", picture(13, 9), scale=scale).images[0]
+    result = pipeline("super-resolution")("a face", make_image(13, 9), scale=scale).images[0]
     assert result.size == (round(13 * scale), round(9 * scale))
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 36), (90, 70)])
 def test_colorization_keeps_the_lightness(pipeline, width, height):
-    image = picture(width, height)
+    image = make_image(width, height)
     pipe = pipeline("colorization", output_scale=2.0)
     result = pipe("a red flower", image).images[0]
     wanted, got = (lightness(to_tensor(to_raster(i).rgb)) for i in (image, result))
@@ -59,7 +59,7 @@ def test_batches_equal_singles_and_seeds_repeat(pipeline, task):
     for module in pipe.restorer.modules():
         if hasattr(module, "noise_strength"):
             torch.nn.init.constant_(module.noise_strength, 0.5)
-    images, prompts = [picture(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
+    images, prompts = [make_image(seed=s) for s in range(2)], ["a red flower", "a smiling face"]
 
     def call(prompt, image, generator=None):
         return pipe(prompt, image, generator=generator, output_type="np", **TASKS[task]).images
@@ -73,25 +73,26 @@ def test_batches_equal_singles_and_seeds_repeat(pipeline, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_one_picture_goes_with_several_prompts(pipeline, task):
+def test_one_image_goes_with_several_prompts(pipeline, task):
     pipe = pipeline(task)
-    results = pipe(["a red flower", "a smiling old person"], picture(), output_type="np", **TASKS[task]).images
+    results = pipe(["a red flower", "a smiling old person"], make_image(), output_type="np", **TASKS[task]).images
     assert len(results) == 2 and not np.array_equal(*results)
     assert np.array_equal(
-        results[1], pipe("a smiling old person", picture(), output_type="np", **TASKS[task]).images[0]
+        results[1], pipe("a smiling old person", make_image(), output_type="np", **TASKS[task]).images[0]
     )
 
 
-def test_picture_kinds_and_return_types_agree(pipeline):
+def test_image_kinds_and_return_types_agree(pipeline):
     pipe = pipeline("super-resolution")
-    array = np.asarray(picture())
+    array = np.asarray(make_image())
     tensor = torch.from_numpy(array.copy()).movedim(-1, 0)[None].float() / 255
-    results = [pipe("a face", i, scale=2, output_type="np").images for i in (picture(), array[None], tensor)]
+    results = [pipe("a face", i, scale=2, output_type="np").images for i in (make_image(), array[None], tensor)]
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
-    (images,) = pipe("a face", picture(), scale=2, return_dict=False)
+    (images,) = pipe("a face", make_image(), scale=2, return_dict=False)
     assert np.array_equal(np.asarray(images[0]) / np.float32(255), results[0][0])
     assert torch.equal(
-        pipe("a face", picture(), scale=2, output_type="pt").images[0].movedim(0, -1), torch.from_numpy(results[0][0])
+        pipe("a face", make_image(), scale=2, output_type="pt").images[0].movedim(0, -1),
+        torch.from_numpy(results[0][0]),
     )
 
 
@@ -99,25 +100,25 @@ def test_beta_mixes_text_and_reference(pipeline):
     pipe = pipeline("super-resolution")
 
     def call(beta, prompt="a red flower", reference=None):
-        return pipe(prompt, picture(), reference_image=reference, beta=beta, scale=2, output_type="np").images[0]
+        return pipe(prompt, make_image(), reference_image=reference, beta=beta, scale=2, output_type="np").images[0]
 
-    other = picture(seed=7)
+    other = make_image(seed=7)
     assert np.array_equal(call(1, reference=other), call(1))
     assert np.array_equal(call(0, None, other), call(0, "a smiling face", other))
     assert not np.array_equal(call(0, None, other), call(0, None))
-    assert np.array_equal(call(0, None, picture()), call(0, None))
+    assert np.array_equal(call(0, None, make_image()), call(0, None))
     assert not np.array_equal(call(0.5), call(1)) and not np.array_equal(call(0.5), call(0))
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_save_and_load_give_the_same_picture(pipeline, task, tmp_path):
+def test_save_and_load_give_the_same_image(pipeline, task, tmp_path):
     pipe = pipeline(task)
     pipe.save_pretrained(tmp_path)
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
     loaded = TextIRPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     assert isinstance(loaded.restorer, TextIRGenerator)
-    first, second = (p("a red flower", picture(), **TASKS[task], output_type="np").images for p in (pipe, loaded))
+    first, second = (p("a red flower", make_image(), **TASKS[task], output_type="np").images for p in (pipe, loaded))
     assert np.array_equal(first, second)
 
 
@@ -139,15 +140,15 @@ def test_openai_clip_takes_the_embedded_encoders_place(pipeline, openai_encoder,
     loaded = TextIRPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     assert loaded.recentering is None and type(loaded.clip).__name__ == "CLIPModel"
-    results = [p("a red face", picture(), hole(), output_type="np").images for p in (pipe, loaded)]
+    results = [p("a red face", make_image(), make_mask(), output_type="np").images for p in (pipe, loaded)]
     assert np.array_equal(*results)
-    assert not np.array_equal(results[0], pipe("a blue flower", picture(), hole(), output_type="np").images)
+    assert not np.array_equal(results[0], pipe("a blue flower", make_image(), make_mask(), output_type="np").images)
 
 
 def test_half_precision_is_close(pipeline):
     pipe = pipeline("super-resolution")
-    full = pipe("a face", picture(), scale=2, output_type="np").images
-    half = pipe.to(torch.bfloat16)("a face", picture(), scale=2, output_type="np").images
+    full = pipe("a face", make_image(), scale=2, output_type="np").images
+    half = pipe.to(torch.bfloat16)("a face", make_image(), scale=2, output_type="np").images
     assert np.abs(full - half).mean() < 0.02
 
 
@@ -157,8 +158,8 @@ def test_embedded_checkpoints_restore(name):
     pipe.set_progress_bar_config(disable=True)
     task = name.removeprefix("textir-mini-")
     assert pipe.restorer.config.task == task and pipe.restorer.dtype == pipe.clip.dtype == torch.float32
-    arguments = TASKS[task] | ({"mask_image": hole(64, 64)} if task == "inpainting" else {})
-    first, second = pipe(["a young woman", "an old man"], picture(64, 64), **arguments, output_type="np").images
+    arguments = TASKS[task] | ({"mask_image": make_mask(64, 64)} if task == "inpainting" else {})
+    first, second = pipe(["a young woman", "an old man"], make_image(64, 64), **arguments, output_type="np").images
     assert np.abs(first - second).max() > 2 / 255
 
 
@@ -167,8 +168,8 @@ def test_embedded_checkpoints_restore(name):
     [
         ("inpainting", {"image": None}, "image must be given"),
         ("inpainting", {"mask_image": None}, "mask_image must be given"),
-        ("colorization", {"mask_image": hole()}, "mask_image cannot be used"),
-        ("inpainting", {"mask_image": hole(10, 10)}, "mask_image must have the image's size 40x36, got 10x10"),
+        ("colorization", {"mask_image": make_mask()}, "mask_image cannot be used"),
+        ("inpainting", {"mask_image": make_mask(10, 10)}, "mask_image must have the image's size 40x36, got 10x10"),
         ("super-resolution", {"scale": None}, "scale must be given"),
         ("colorization", {"scale": 2}, "scale cannot be used"),
         ("super-resolution", {"scale": 1}, r"scale must lie in 2..64, got 1"),
@@ -177,12 +178,12 @@ def test_embedded_checkpoints_restore(name):
         ("colorization", {"prompt": None}, "prompt must not be empty"),
         ("colorization", {"prompt": ["a face", ""]}, "prompt must not be empty"),
         ("colorization", {"output_type": "jpg"}, 'output_type must be "pil"'),
-        ("colorization", {"prompt": ["a"] * 3, "image": [picture()] * 2}, "image must be one or a list of 3, got 2"),
+        ("colorization", {"prompt": ["a"] * 3, "image": [make_image()] * 2}, "image must be one or a list of 3, got 2"),
         ("colorization", {"generator": [torch.Generator()] * 2}, "generator must be one or a list of 1"),
     ],
 )
 def test_bad_arguments_are_refused(pipeline, task, change, message):
-    arguments = {"prompt": "a face", "image": picture()} | TASKS[task] | change
+    arguments = {"prompt": "a face", "image": make_image()} | TASKS[task] | change
     with pytest.raises(ValueError, match=message):
         pipeline(task)(**arguments)
 
@@ -202,11 +203,11 @@ def test_several_sentences_and_templates_are_averaged(pipeline):
     torch.testing.assert_close(pipe.encode_prompt("face", templates), pipe.encode_prompt([["a face", "red face"]]))
 
     def call(prompt=None, **kwargs):
-        return pipe(prompt, picture(), scale=2, output_type="np", **kwargs).images[0]
+        return pipe(prompt, make_image(), scale=2, output_type="np", **kwargs).images[0]
 
     assert np.array_equal(call([["a red flower", "a blue face"]]), call(prompt_embeds=both))
     assert np.array_equal(call("face", templates=templates), call(prompt_embeds=pipe.encode_prompt("face", templates)))
-    two = pipe(image=[picture()] * 2, prompt_embeds=parts, scale=2, output_type="np").images
+    two = pipe(image=[make_image()] * 2, prompt_embeds=parts, scale=2, output_type="np").images
     assert np.array_equal(two[1], call("a blue face")) and not np.array_equal(two[0], two[1])
 
 
@@ -220,7 +221,7 @@ def test_several_results_for_a_prompt_differ_by_their_noise(pipeline):
         source = torch.Generator().manual_seed(1)
         return pipe("a face", images, scale=2, output_type="np", generator=source, **kwargs).images
 
-    images = [picture(seed=s) for s in range(2)]
+    images = [make_image(seed=s) for s in range(2)]
     four = call(images, num_images_per_prompt=2)
     assert len(four) == 4 and not np.array_equal(four[0], four[1])
     assert np.array_equal(four[2:], call(images[1], num_images_per_prompt=2))
@@ -236,7 +237,7 @@ def test_strength_overrides_what_the_network_derives(pipeline):
     pipe = pipeline("super-resolution")
 
     def call(**kwargs):
-        return pipe("a face", picture(), scale=2, output_type="np", **kwargs).images[0]
+        return pipe("a face", make_image(), scale=2, output_type="np", **kwargs).images[0]
 
     assert np.array_equal(call(), call(strength=2 / 64)) and not np.array_equal(call(), call(strength=0.9))
     assert np.allclose(call(strength=[0.5] * 3), call(strength=0.5), atol=1.01 / 255)
@@ -244,7 +245,7 @@ def test_strength_overrides_what_the_network_derives(pipeline):
 
 
 def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
-    image, region = picture(), hole()
+    image, region = make_image(), make_mask()
     outside = np.asarray(region) < 128
     for task, option in (
         ("inpainting", {}),
@@ -258,7 +259,7 @@ def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
         if task != "inpainting":
             whole = np.asarray(pipe.edit("a red flower", image, **option).images[0])
             assert whole.shape == result.shape and np.array_equal(whole[~outside], result[~outside])
-    pipe, large = pipeline("super-resolution"), picture(120, 100)
+    pipe, large = pipeline("super-resolution"), make_image(120, 100)
     boxed = np.asarray(pipe.edit("a face", large, factor=4, box=(20, 12, 60, 52)).images[0])
     changed = (boxed != np.asarray(large)).any(-1)
     assert changed[12:52, 20:60].mean() > 0.9 and changed.sum() == changed[12:52, 20:60].sum()
@@ -270,20 +271,20 @@ def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
     ("task", "options", "message"),
     [
         ("inpainting", {}, "edit with region, got nothing"),
-        ("inpainting", {"region": hole(), "factor": 4}, "edit with region, got region, factor"),
-        ("super-resolution", {"region": hole()}, "edit with factor, got region"),
+        ("inpainting", {"region": make_mask(), "factor": 4}, "edit with region, got region, factor"),
+        ("super-resolution", {"region": make_mask()}, "edit with factor, got region"),
         ("super-resolution", {"factor": 65}, "factor must lie in 2..64, got 65"),
         ("colorization", {"factor": 4}, "edit with colors, got factor"),
     ],
 )
 def test_edits_of_another_kind_are_refused(pipeline, task, options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline(task).edit("a face", picture(), **options)
+        pipeline(task).edit("a face", make_image(), **options)
 
 
 def test_a_box_says_where_to_look(pipeline):
-    pipe, image = pipeline("inpainting"), picture(200, 180)
-    mask = hole(200, 180)
+    pipe, image = pipeline("inpainting"), make_image(200, 180)
+    mask = make_mask(200, 180)
     around, boxed = (np.asarray(pipe("a face", image, mask, box=b).images[0]) for b in (None, (40, 40, 110, 110)))
     outside = np.asarray(mask) < 128
     assert np.array_equal(around[outside], boxed[outside]) and not np.array_equal(around, boxed)
@@ -295,7 +296,7 @@ def test_a_box_says_where_to_look(pipeline):
 
 
 def test_alpha_and_settings_go_with_the_result(pipeline):
-    image = picture().convert("RGBA")
+    image = make_image().convert("RGBA")
     image.putalpha(Image.fromarray(np.arange(36 * 40, dtype=np.uint8).reshape(36, 40)))
     for task in TASKS:
         source = torch.Generator().manual_seed(7)
@@ -303,7 +304,7 @@ def test_alpha_and_settings_go_with_the_result(pipeline):
         assert result.mode == "RGBA"
         alpha = np.array(image)[..., 3]
         if task == "inpainting":
-            alpha[np.asarray(hole()) > 0] = 255
+            alpha[np.asarray(make_mask()) > 0] = 255
         assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], alpha)
         settings = result.info["textir"]
         assert settings["prompt"] == "a face" and settings["seed"] == 7 and settings["task"] == task
@@ -316,7 +317,7 @@ def test_the_color_that_transparent_pixels_hide_changes_nothing(pipeline):
     for task in TASKS:
         pipe, results = pipeline(task), []
         for color in ("white", "black"):
-            image = picture()
+            image = make_image()
             image.paste(color, (12, 10, 30, 22))
             image.putalpha(alpha)
             results.append(np.asarray(pipe("a face", image, **TASKS[task]).images[0]))
@@ -328,7 +329,13 @@ def test_progress_counts_the_networks_runs(pipeline, capsys):
     pipe = pipeline("super-resolution")
     pipe.set_progress_bar_config(delay=0)
     steps = []
-    pipe("a face", picture(40, 40), scale=4, tile=64, callback_on_step_end=lambda p, i, t, kw: steps.append((i, t, kw)))
+    pipe(
+        "a face",
+        make_image(40, 40),
+        scale=4,
+        tile=64,
+        callback_on_step_end=lambda p, i, t, kw: steps.append((i, t, kw)),
+    )
     assert [s[:2] for s in steps] == [(i, i) for i in range(9)] and "9/9" in capsys.readouterr().err
 
 
@@ -353,4 +360,4 @@ def test_progress_counts_the_networks_runs(pipeline, capsys):
 )
 def test_unfit_controls_are_refused(pipeline, task, options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline(task)(**{"prompt": "a face", "image": picture()} | TASKS[task] | options)
+        pipeline(task)(**{"prompt": "a face", "image": make_image()} | TASKS[task] | options)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import hole, picture
+from conftest import make_image, make_mask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_guarantees import noisy, random_mask
@@ -13,7 +13,7 @@ from test_guarantees import noisy, random_mask
 from textir_hf.imaging.faces import Frame
 from textir_hf.pipeline import condition, prepare
 
-TASKS = {"inpainting": {"mask_image": hole()}, "super-resolution": {"scale": 3}, "colorization": {}}
+TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
 quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
@@ -21,7 +21,7 @@ quick = settings(max_examples=6, deadline=None, suppress_health_check=list(Healt
 @quick
 @given(st.integers(2, 5), st.integers(5, 90), st.integers(5, 90), st.integers(0, 99))
 def test_batches_are_their_singles_within_a_level(pipeline, task, batch_size, width, height, seed):
-    pipe, images = noisy(pipeline(task)), [picture(width, height, seed + i) for i in range(3)]
+    pipe, images = noisy(pipeline(task)), [make_image(width, height, seed + i) for i in range(3)]
     masks = [random_mask(width, height, seed + i) for i in range(3)]
     options = TASKS[task] | (
         {"mask_image": masks} if task == "inpainting" else {"tile": 32} if "scale" in TASKS[task] else {}
@@ -40,7 +40,7 @@ def test_a_batch_really_is_one_run_of_the_network(pipeline):
     pipe, steps = pipeline("super-resolution"), []
     pipe(
         "a face",
-        picture(40, 40),
+        make_image(40, 40),
         scale=4,
         tile=64,
         batch_size=3,
@@ -50,7 +50,7 @@ def test_a_batch_really_is_one_run_of_the_network(pipeline):
     steps.clear()
     pipe(
         "a face",
-        [picture(seed=i) for i in range(5)],
+        [make_image(seed=i) for i in range(5)],
         scale=2,
         batch_size=4,
         tile=256,
@@ -58,7 +58,7 @@ def test_a_batch_really_is_one_run_of_the_network(pipeline):
     )
     assert steps == [0, 1]
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 1, 0"):
-        pipe("a face", picture(), scale=2, batch_size=0)
+        pipe("a face", make_image(), scale=2, batch_size=0)
 
 
 def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
@@ -72,7 +72,7 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
     monkeypatch.setattr(prepare, "to_raster", count(decoded, raster))
     monkeypatch.setattr(prepare, "frames_of", count(faces, lambda rgb, choice, template: (Frame(20, 2),)))
     prompts = ["a red flower", "a face", "a red flower"]
-    pipe(prompts, picture(), hole(), faces="all", templates=["a {}", "the {}"], num_images_per_prompt=4)
+    pipe(prompts, make_image(), make_mask(), faces="all", templates=["a {}", "the {}"], num_images_per_prompt=4)
     assert [t[2] for t in texts] == [["a a red flower", "the a red flower"], ["a a face", "the a face"]]
     assert len(decoded) == 3 and len(faces) == 3  # one for each of the three requests
 
@@ -80,19 +80,19 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
 @pytest.mark.parametrize(
     ("task", "call", "options"),
     [
-        ("inpainting", "__call__", {"mask_image": hole(), "box": (2, 2, 36, 34), "feather": 3.0, "beta": 0.5}),
-        ("inpainting", "edit", {"region": hole(), "strength": [0.2, 0.5, 0.9], "feather": 2.0}),
+        ("inpainting", "__call__", {"mask_image": make_mask(), "box": (2, 2, 36, 34), "feather": 3.0, "beta": 0.5}),
+        ("inpainting", "edit", {"region": make_mask(), "strength": [0.2, 0.5, 0.9], "feather": 2.0}),
         ("super-resolution", "__call__", {"scale": 5, "tile": 64, "templates": ["a {}", "red {}"], "beta": 0}),
         ("super-resolution", "__call__", {"scale": 4, "box": (4, 4, 12, 12), "prompt": [["a face", "a flower"]]}),
-        ("super-resolution", "edit", {"factor": 4, "region": hole(), "beta": 1.5}),
+        ("super-resolution", "edit", {"factor": 4, "region": make_mask(), "beta": 1.5}),
         ("super-resolution", "edit", {"factor": 8, "box": (3, 5, 38, 33), "strength": 0.0}),
         ("colorization", "__call__", {"beta": 0.25}),
-        ("colorization", "edit", {"colors": True, "region": hole()}),
+        ("colorization", "edit", {"colors": True, "region": make_mask()}),
     ],
 )
 def test_a_result_can_be_made_again_from_its_settings(pipeline, task, call, options):
     pipe = noisy(pipeline(task))
-    asked = {"prompt": "a red flower", "image": picture()} | options
+    asked = {"prompt": "a red flower", "image": make_image()} | options
     generator = torch.Generator().manual_seed(3)
     results = getattr(pipe, call)(**asked, generator=generator, num_images_per_prompt=3).images
     assert len({r.tobytes() for r in results}) == 3
@@ -135,11 +135,11 @@ def test_a_result_that_is_too_large_is_refused_before_any_work(pipeline):
 )
 def test_numbers_that_are_none_are_refused(pipeline, options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline("inpainting")(**{"prompt": "a face", "image": picture(), "mask_image": hole()} | options)
+        pipeline("inpainting")(**{"prompt": "a face", "image": make_image(), "mask_image": make_mask()} | options)
 
 
 def test_generators_of_a_batch_are_copies_and_advance_once(pipeline):
-    pipe, images = noisy(pipeline("super-resolution")), [picture(seed=i) for i in range(3)]
+    pipe, images = noisy(pipeline("super-resolution")), [make_image(seed=i) for i in range(3)]
     source, alone = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     first = pipe("a face", images, scale=2, generator=source).images
     second = pipe("a face", images[1], scale=2, generator=source).images[0]
@@ -158,4 +158,4 @@ def test_the_index_names_the_package_alone(pipeline, tmp_path):
 
 def test_lists_of_other_lengths_are_refused(pipeline):
     with pytest.raises(ValueError, match="prompt must be one or a list of 3, got 2"):
-        pipeline("colorization")(["a face", "a flower"], [picture()] * 3)
+        pipeline("colorization")(["a face", "a flower"], [make_image()] * 3)

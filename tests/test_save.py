@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import make_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,10 +21,10 @@ from textir_hf.imaging.metadata import carry_over, upright_exif
 def test_nothing_is_left_behind_where_writing_fails(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
-    save_image(picture(), path)
-    assert open_image(path).tobytes() == picture().tobytes()
+    save_image(make_image(), path)
+    assert open_image(path).tobytes() == make_image().tobytes()
     with pytest.raises(ValueError, match="cannot hold the image: cannot write mode"):
-        save_image(picture().convert("CMYK"), path)
+        save_image(make_image().convert("CMYK"), path)
     limited = """
 import resource, sys
 from PIL import Image
@@ -37,7 +37,7 @@ sys.exit(run_safely(lambda: save_image(Image.effect_noise((64, 64), 9), sys.argv
         result = subprocess.run([sys.executable, "-c", limited, tmp_path / name], capture_output=True, text=True)
         assert result.returncode == 2, result.stderr
         assert result.stderr == f"textir: {tmp_path / name} cannot be read or written: the file would be too large.\n"
-    assert open_image(path).tobytes() == picture().tobytes() and list(tmp_path.iterdir()) == [path]
+    assert open_image(path).tobytes() == make_image().tobytes() and list(tmp_path.iterdir()) == [path]
 
 
 def test_outputs_are_checked_against_path_and_format(tmp_path):
@@ -71,7 +71,7 @@ def test_formats_keep_what_they_promise(tmp_path, suffix):
     longest = min(kind.longest, 70_000)
     save_image(Image.new("RGB", (longest, 1), "red"), path)
     assert open_image(path).size == (longest, 1) and suffix in READABLE
-    image = picture().convert("RGBA" if kind.transparent else "RGB")
+    image = make_image().convert("RGBA" if kind.transparent else "RGB")
     if kind.transparent:
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     save_image(image, path)
@@ -80,7 +80,7 @@ def test_formats_keep_what_they_promise(tmp_path, suffix):
 
 
 def test_jpegs_keep_the_full_color_resolution(tmp_path):
-    save_image(picture(), tmp_path / "out.jpg")
+    save_image(make_image(), tmp_path / "out.jpg")
     with Image.open(tmp_path / "out.jpg") as image:
         assert {layer[1:3] for layer in image.layer} == {(1, 1)}
 
@@ -88,10 +88,10 @@ def test_jpegs_keep_the_full_color_resolution(tmp_path):
 def test_files_have_the_mode_that_the_user_wants(tmp_path):
     path, old = tmp_path / "out.png", os.umask(0o027)
     try:
-        save_image(picture(), path)
+        save_image(make_image(), path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         path.chmod(0o604)
-        save_image(picture(seed=1), path)
+        save_image(make_image(seed=1), path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o604
     finally:
         os.umask(old)
@@ -103,12 +103,12 @@ def test_links_are_written_through(tmp_path):
         (tmp_path / name).symlink_to(Path("real") / name)
     (tmp_path / "real" / "there.png").write_text("old")
     for name in ("there.png", "missing.png"):
-        save_image(picture(), tmp_path / name)
+        save_image(make_image(), tmp_path / name)
         assert (tmp_path / name).is_symlink() and open_image(tmp_path / "real" / name).size == (40, 36)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["missing.png"] * 2 + ["real"] + ["there.png"] * 2
 
 
-def test_folders_appear_whole(tmp_path):
+def test_folders_appear_wmasked_region(tmp_path):
     for text in ("first", "second"):
         with replacing(tmp_path / "folder") as temporary:
             temporary.mkdir()
@@ -124,7 +124,7 @@ def test_exif_is_kept_upright_and_without_what_is_outdated(tmp_path):
     exif[271], exif[274], exif[282], exif[273] = "Camera", 8, 72.0, 9
     exif[0x8769] = {36867: "2024:01:01 10:00:00", 37500: b"made by the camera", 40962: 4000}
     exif[0x8825] = {1: "N", 2: (48.0, 8.0, 0.0)}
-    source, result = picture(), picture(160, 144)
+    source, result = make_image(), make_image(160, 144)
     source.info |= {"exif": exif.tobytes(), "dpi": (300, 300)}
     carry_over(source, result)
     for name in ("out.jpg", "out.png", "out.webp", "out.tif"):
@@ -165,7 +165,7 @@ def test_exif_that_cannot_be_kept_is_said():
 
 @pytest.mark.parametrize("dpi", [(float("nan"), 72), (0, 0), (1e9, 1e9), 72, (72,)])
 def test_a_resolution_that_is_none_is_left_out(tmp_path, dpi):
-    image = picture()
+    image = make_image()
     image.info["dpi"] = dpi
     save_image(image, tmp_path / "out.jpg")
     with Image.open(tmp_path / "out.jpg") as again:
@@ -173,7 +173,7 @@ def test_a_resolution_that_is_none_is_left_out(tmp_path, dpi):
 
 
 def test_settings_are_written_with_any_text(tmp_path):
-    image = picture()
+    image = make_image()
     image.info["textir"] = {"prompt": "ein lächelndes Gesicht 🙂", "model": "\udcff"}
     save_image(image, tmp_path / "a.png")
     assert read_settings(open_image(tmp_path / "a.png")) == image.info["textir"]

@@ -12,7 +12,7 @@ import zipfile
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import make_image
 from gradio import FileData
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def _tiny(pipeline, monkeypatch):
 
 def photo(width=48, height=40, name="photo.png", image: Image.Image | None = None) -> storage.Path:
     path = storage.new_path(name)
-    (image or picture(width, height)).save(path)
+    (image or make_image(width, height)).save(path)
     return path
 
 
@@ -99,7 +99,7 @@ def array(result: dict) -> np.ndarray:
 
 def test_inpainting_changes_what_is_masked_and_nothing_else():
     (result,) = restored(seed=3).results
-    original, made, mask = np.asarray(picture(48, 40)), array(result), np.asarray(box()) > 0
+    original, made, mask = np.asarray(make_image(48, 40)), array(result), np.asarray(box()) > 0
     assert (made[~mask] == original[~mask]).all() and (made[mask] != original[mask]).any()
     stored = read_settings(open_image(result["after"]["path"]))
     assert stored["seed"] == 3 and stored["prompt"] == "a face" and result["caption"] == "seed 3"
@@ -117,7 +117,7 @@ def test_the_other_tasks_work_on_files():
 @pytest.mark.parametrize("degradation", DEGRADATIONS)
 def test_edits_stay_within_their_region(degradation):
     (result,) = actions.edit(degradation, photo(), painted, guidance(), 4).results
-    original, mask = np.asarray(picture(48, 40)), np.asarray(box()) > 0
+    original, mask = np.asarray(make_image(48, 40)), np.asarray(box()) > 0
     assert (array(result)[~mask] == original[~mask]).all() and (array(result)[mask] != original[mask]).any()
 
 
@@ -181,8 +181,8 @@ def fake() -> storage.Path:
         (lambda: masks.decode({"path": "x"}, (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,???", (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is no image of a known format"),
-        (lambda: masks.face_part(picture(48, 40), "Mouth"), texts.NO_FACE),
-        (lambda: masks.face_part(picture(48, 40), "Ear"), "The part must be one of"),
+        (lambda: masks.face_part(make_image(48, 40), "Mouth"), texts.NO_FACE),
+        (lambda: masks.face_part(make_image(48, 40), "Ear"), "The part must be one of"),
         (lambda: guidance("  "), texts.NO_PROMPT),
         (lambda: guidance("a" * 2000), "has 2000 characters. Say it in at most 500"),
         (lambda: guidance(5), "prompt must be a text, got int"),
@@ -282,7 +282,7 @@ def test_the_code_beside_a_result_makes_it_again(kind, monkeypatch, tmp_path):
         task = next(t for t in TASKS.values() if t.command == kind)
         arguments = {"inpaint": {"feather": 3}, "upscale": {"scale": 2}}.get(kind)
         (result,) = restored(task, arguments=arguments, **changes).results
-    picture(48, 40).save(tmp_path / "image.png")
+    make_image(48, 40).save(tmp_path / "image.png")
     box().save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textir_hf.TextIRPipeline.from_pretrained", networks.load)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import picture
+from conftest import make_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +39,7 @@ def upsampled(image: Raster, size):
 
 @pytest.mark.parametrize("size", [(40, 60), (64, 64), (100, 70), (257, 130)])
 def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
-    image = to_raster(picture(size[1] // 2, size[0] // 2))
+    image = to_raster(make_image(size[1] // 2, size[0] // 2))
     size = tuple(2 * side for side in image.size)
     plan = SUPER_RESOLUTION.plan(Request(image, scale=2, tile=64), 32, CPU)
     result, inputs = drive(plan, identity)
@@ -49,14 +49,14 @@ def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
 
 def test_seams_blend_what_tiles_say_differently():
     steps = iter(torch.linspace(0.2, 0.8, 3))
-    plan = SUPER_RESOLUTION.plan(Request(to_raster(picture(40, 10)), scale=4, tile=64), 32, CPU)
+    plan = SUPER_RESOLUTION.plan(Request(to_raster(make_image(40, 10)), scale=4, tile=64), 32, CPU)
     result, _ = drive(plan, lambda x: torch.full_like(x, float(next(steps))))
     row = result[20, :, 0].astype(int)
     assert row[0] == 51 and row[-1] == 204 and (np.diff(row) >= 0).all() and np.diff(row).max() < 20
 
 
 def test_a_boxed_upscale_is_bicubic_elsewhere():
-    image = to_raster(picture(60, 50))
+    image = to_raster(make_image(60, 50))
     plan = SUPER_RESOLUTION.plan(Request(image, scale=4, box=(10, 5, 26, 21)), 32, CPU)
     result, [single] = drive(plan, torch.zeros_like)
     plain = upsampled(image, (200, 240))
@@ -73,7 +73,7 @@ def test_a_boxed_upscale_is_bicubic_elsewhere():
 def test_a_boxed_edit_changes_nothing_outside_its_box_or_says_why(height, width, factor, data):
     left, top = data.draw(st.integers(0, width - 4)), data.draw(st.integers(0, height - 4))
     right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
-    image = to_raster(picture(width, height))
+    image = to_raster(make_image(width, height))
     try:
         plan = SUPER_RESOLUTION.plan(Request(image, factor=factor, box=(left, top, right, bottom)), 32, CPU)
     except ValueError as error:
@@ -103,7 +103,7 @@ def test_a_feather_lies_inside_the_mask():
 def test_many_regions_are_all_filled():
     mask = np.zeros((1600, 100), bool)
     mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
-    request = Request(to_raster(picture(100, 1600)), mask)
+    request = Request(to_raster(make_image(100, 1600)), mask)
     plan = INPAINTING.plan(request, 16, CPU)
     result, _ = drive(plan, lambda x: torch.zeros_like(x[:, :3]))
     assert plan.windows > 32 and (result[mask] == 0).all()
@@ -112,7 +112,7 @@ def test_many_regions_are_all_filled():
 
 @pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (40, 1000)])
 def test_no_input_of_the_network_grows_with_the_images_long_side(shape):
-    image = to_raster(picture(shape[1], shape[0]))
+    image = to_raster(make_image(shape[1], shape[0]))
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2] = True
     plans = [
@@ -183,12 +183,12 @@ def denoising(monkeypatch):
 
 def test_a_fourth_task_goes_through_the_pipeline(denoising, pipeline, tmp_path):
     pipe = pipeline("denoising")
-    results = pipe(["a red flower", "a face"], picture()).images
+    results = pipe(["a red flower", "a face"], make_image()).images
     assert [r.size for r in results] == [(40, 36)] * 2 and results[0].tobytes() != results[1].tobytes()
     assert results[0].info["textir"]["task"] == "denoising"
     with pytest.raises(ValueError, match="scale cannot be used with this checkpoint, whose task is denoising"):
-        pipe("a face", picture(), scale=2)
+        pipe("a face", make_image(), scale=2)
     with pytest.raises(ValueError, match="A checkpoint for denoising cannot edit"):
-        pipe.edit("a face", picture(), factor=2)
+        pipe.edit("a face", make_image(), factor=2)
     pipe.save_pretrained(tmp_path)
     assert type(pipe).from_pretrained(tmp_path).task is denoising

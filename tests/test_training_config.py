@@ -2,7 +2,7 @@ import json
 import re
 
 import pytest
-from conftest import picture
+from conftest import make_image
 
 from textir_hf.tasks import TASKS
 from training.config import GROUPS, TrainingConfig, parse
@@ -127,4 +127,4 @@ def test_a_fourth_task_trains(config, monkeypatch, tmp_path):
     card = (folder / "README.md").read_text()
     assert "# TextIR, denoising" in card and 'pipe("a face", image)' in card
     pipe = TextIRPipeline.from_pretrained(folder)
-    assert pipe("a face", picture()).images[0].size == (40, 36)
+    assert pipe("a face", make_image()).images[0].size == (40, 36)

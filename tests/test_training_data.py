@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import encoded, picture
+from conftest import encoded, make_image
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from test_data import caption, write_shard
@@ -61,7 +61,7 @@ def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
 @pytest.mark.parametrize("sizes", [(12,), (8, 8), (2, 5, 9), (1, 1, 1, 9)])
 @pytest.mark.parametrize("holdout", [0, 1, 4, 9])
 def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path, processes, sizes, holdout):
-    contents = [(n, encoded(picture(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
+    contents = [(n, encoded(make_image(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
     starts = np.cumsum([0, *sizes])
     files = [write_rows(tmp_path / f"{i}.parquet", contents[a:b]) for i, (a, b) in enumerate(pairwise(starts))]
     changes = {"dataset": files, "split_column": None, "holdout": holdout, "validation_images": 100}
@@ -94,7 +94,7 @@ def test_a_validation_split_is_never_the_training_split(config, data, tmp_path, 
     for split, seeds in (("train", range(4)), ("validation", range(4, 6))):
         (tmp_path / "images" / split).mkdir(parents=True)
         for seed in seeds:
-            picture(40, 40, seed=seed).save(tmp_path / "images" / split / f"{seed}.png")
+            make_image(40, 40, seed=seed).save(tmp_path / "images" / split / f"{seed}.png")
     changes = {"dataset": [str(tmp_path / "images")], "split_column": None, "validation_split": "validation"}
     rows, held_out = training_and_held_out(config(**changes, streaming=streaming))
     names = [{row["image"]["path"].rsplit("/", 1)[-1] for row in part} for part in (rows, held_out)]
@@ -120,7 +120,7 @@ def test_tar_shards_train(config, tmp_path, streaming):
 
 def hostile_files() -> dict[str, bytes]:
     """Files that Pillow answers in various ways."""
-    good = encoded(picture())["bytes"]
+    good = encoded(make_image())["bytes"]
 
     def png(width: int, height: int) -> bytes:
         header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -129,7 +129,7 @@ def hostile_files() -> dict[str, bytes]:
         return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
     buffer = io.BytesIO()
-    picture().save(buffer, "TIFF", compression="tiff_lzw")
+    make_image().save(buffer, "TIFF", compression="tiff_lzw")
     return {
         "bomb": png(30000, 30000),
         "wide": png(2**31 - 1, 1),
@@ -144,7 +144,7 @@ def hostile_files() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", hostile_files())
 def test_no_file_ends_a_run(kind, tmp_path):
-    contents = [(n, encoded(picture(40, 40, seed=n))["bytes"]) for n in range(4)] + [(4, hostile_files()[kind])]
+    contents = [(n, encoded(make_image(40, 40, seed=n))["bytes"]) for n in range(4)] + [(4, hostile_files()[kind])]
     path = write_rows(tmp_path / "rows.parquet", contents)
     rows = open_split(DataConfig(dataset=[path]), "train")
     images = Images(rows, "image", maker())
@@ -159,7 +159,7 @@ def test_no_file_ends_a_run(kind, tmp_path):
 
 
 def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, capsys):
-    good = [(n, encoded(picture(8, 8, seed=n % 8))["bytes"]) for n in range(120)]
+    good = [(n, encoded(make_image(8, 8, seed=n % 8))["bytes"]) for n in range(120)]
     for count, stops in ((1, False), (2, True)):
         contents = [(n, b"no image" if 3 <= n < 3 + count else content) for n, content in good]
         path = write_rows(tmp_path / f"{count}.parquet", contents)
@@ -176,7 +176,7 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
 def test_a_cached_embedding_is_that_of_the_sample_and_is_used_again(config, tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(6):
-        picture(40, 40, seed=i).save(tmp_path / "images" / f"{i}.png")
+        make_image(40, 40, seed=i).save(tmp_path / "images" / f"{i}.png")
     (tmp_path / "texts.txt").write_text("a red flower\na smiling face\n")
     changes = {"dataset": [str(tmp_path / "images")], "split_column": None, "caption_column": None, "holdout": 2}
     cached = config(**changes, cache_embeddings=True, domain_texts=str(tmp_path / "texts.txt"))

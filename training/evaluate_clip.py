@@ -66,7 +66,7 @@ def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
 
 
 def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
-    """A color word against no color word, on the pictures that clearly have or lack the color."""
+    """A color word against no color word, on the images that clearly have or lack the color."""
     rows = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(captions.COLORS):
@@ -75,4 +75,4 @@ def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
         score = (images @ (prompt - neutral)).numpy()
         auc = roc_auc_score(true[true | false], score[true | false])
         rows[f"{word} ({true.sum()} true, {false.sum()} false)"] = [Cell(float(auc))]
-    return Table(f"flowers and clothing test, {len(labels)} pictures, AUC", ["measured"], rows)
+    return Table(f"flowers and clothing test, {len(labels)} images, AUC", ["measured"], rows)
