@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import make_image, make_mask
+from conftest import interruptible, make_image, make_mask
 from datasets import disable_progress_bars, load_dataset
 
 from textir_hf import TextIRPipeline
@@ -94,15 +94,13 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
 
 def test_a_stopped_run_writes_what_it_has(folder):
     make_image(900, 700).save(folder / "images" / "10.png")
-    for i in range(11, 80):  # large enough to be stopped among them
+    for i in range(11, 40):  # large enough to be stopped among them
         shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
     (folder / "images" / "metadata.jsonl").unlink()
     command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
     column = command.index("--prompt-column")
     del command[column : column + 2]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "textir_hf", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_files(process, folder / "out", 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()

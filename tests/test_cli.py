@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_image, make_mask, tiny_generator
+from conftest import interruptible, make_image, make_mask, tiny_generator
 from PIL import Image
 from skimage import data
 from test_tasks import Denoising
@@ -364,8 +364,8 @@ def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
     make_image(900, 700).save("images/3.png")
     for i in range(4, 25):  # large enough to be stopped among them
         shutil.copy("images/3.png", f"images/{i}.png")
-    command = [sys.executable, "-m", "textir_hf", *words("colorize", image="images", output="results")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = words("colorize", image="images", output="results")
+    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(Path("results").glob("*.png")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -375,7 +375,7 @@ def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
     line = re.fullmatch(r"textir: stopped, (\d+) of 25 done. Go on with --skip-existing.\n", err.split("\r")[-1])
     assert line and len(done) - 1 <= int(line[1]) <= len(done), err  # it may be stopped before it counts what it wrote
     assert all(p.suffix == ".png" for p in done) and [pixels(p).shape for p in done]
-    assert main([*command[3:], "--skip-existing"]) == 0 and len(list(Path("results").iterdir())) == 25
+    assert main([*command, "--skip-existing"]) == 0 and len(list(Path("results").iterdir())) == 25
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -267,7 +267,7 @@ def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
         TextIRPipeline.from_pretrained(folder)
 
 
-def test_the_wmasked_region_snapshot_is_what_was_pushed(hub, folder, tmp_path):
+def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
     publish(folder, NAME)
     copy = snapshot_download(NAME, cache_dir=tmp_path / "snap")
     for path in (p for p in folder.rglob("*") if p.is_file()):
@@ -328,7 +328,7 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     assert any("openai/clip-vit-base-patch32/resolve" in request for request in hub.requests)
 
 
-def test_a_space_is_assembled_and_pushed_wmasked_region(hub, capsys, tmp_path):
+def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
     assert main(["publish-space", "--repo", "me/textir", "--dry-run"]) == 0
     listed = capsys.readouterr().out
     assert "dry run" in listed and not hub.repositories

@@ -211,7 +211,7 @@ def test_large_and_animated_files_are_refused_before_decoding(tmp_path):
             open_image(tmp_path / name)
 
 
-def test_saving_replaces_wmasked_region_and_leaves_nothing_behind(tmp_path):
+def test_saving_replaces_whole_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "out.png"
     path.write_text("old")
     save_image(make_image(), path)

@@ -108,7 +108,7 @@ def test_links_are_written_through(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["missing.png"] * 2 + ["real"] + ["there.png"] * 2
 
 
-def test_folders_appear_wmasked_region(tmp_path):
+def test_folders_appear_whole(tmp_path):
     for text in ("first", "second"):
         with replacing(tmp_path / "folder") as temporary:
             temporary.mkdir()

@@ -210,7 +210,7 @@ def full_disk():
         (2, r"pipeline cannot be written .* The checkpoint of step 2 is whole"),  # it alone is left to be done
     ],
 )
-def test_a_full_disk_leaves_what_was_written_wmasked_region(config, tmp_path, steps, message, capsys):
+def test_a_full_disk_leaves_what_was_written_whole(config, tmp_path, steps, message, capsys):
     train(config(max_train_steps=2, validation_steps=2))
     run = tmp_path / "run"
     files = [p for part in ("pipeline", "checkpoint-2") for p in (run / part).rglob("*") if p.is_file()]

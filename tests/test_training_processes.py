@@ -154,7 +154,7 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_
         assert (torch.cat(moved) > 1e-4).float().mean() < 0.01
 
 
-def test_sharded_networks_get_the_updates_of_wmasked_region_ones_and_go_on_bit_for_bit(fields, tmp_path):
+def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fields, tmp_path):
     """FSDP2 with the config that is shipped."""
     changes = {"max_train_steps": 3, "checkpointing_steps": 1, "adversarial_start": 0, "mixed_precision": "no"}
     launcher = ["-m", "accelerate.commands.launch", "--config_file", "training/accelerate/fsdp.yaml"]
