@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import make_image, make_mask
+from conftest import interruptible, make_image, make_mask
 from datasets import disable_progress_bars, load_dataset
 
 from textir_hf import TextIRPipeline
@@ -89,6 +90,24 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert main(arguments(folder)) == 1 and capsys.readouterr().err.startswith("textir: row 0: ")
     lines = (folder / "out" / "failed-0.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["row"] == 3 and json.loads(lines[-1])["row"] == 0
+
+
+def test_a_stopped_run_writes_what_it_has(folder):
+    make_image(300, 200).save(folder / "images" / "10.png")
+    for i in range(11, 30):
+        shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
+    (folder / "images" / "metadata.jsonl").unlink()
+    command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
+    column = command.index("--prompt-column")
+    del command[column : column + 2]
+    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_files(process, folder / "out", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    done = results(folder)
+    assert process.returncode == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
+    assert 10 <= len(done) < 30
+    assert main(command) == 0 and len(results(folder)) == 30
 
 
 def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):

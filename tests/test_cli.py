@@ -361,8 +361,8 @@ def shell(*arguments, **options) -> subprocess.CompletedProcess:
 
 
 def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
-    make_image(900, 700).save("images/3.png")
-    for i in range(4, 25):  # large enough to be stopped among them
+    make_image(300, 200).save("images/3.png")
+    for i in range(4, 25):
         shutil.copy("images/3.png", f"images/{i}.png")
     command = words("colorize", image="images", output="results")
     process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
