@@ -113,7 +113,7 @@ class StraightforwardDiscriminator(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, full_precision: bool = False) -> Tensor:
+    def forward(self, images: Tensor, features, condition, mask, full_precision: bool = False) -> list[Tensor]:
         model = self.model
         x = activate(equalized(model.first, images * 2 - 1, padding=0), model.first.bias)
         for block in model.blocks:
@@ -124,4 +124,4 @@ class StraightforwardDiscriminator(nn.Module):
             x = (x + shortcut) / math.sqrt(2)
         x = activate(equalized(model.last, x), model.last.bias).flatten(1)
         x = F.leaky_relu(model.hidden(x), 0.2) * math.sqrt(2)
-        return model.logit(x)
+        return [model.logit(x)[..., None, None]]

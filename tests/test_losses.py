@@ -12,42 +12,41 @@ from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.towers import EfficientNetLite0
 from textir_hf.tasks import get_task
-from training.discriminator import Discriminator, build_discriminator
-from training.objective import Objective, clip_loss, discriminator_loss, generator_loss, r1_penalty
-from training.perceptual import EncoderFeatureLoss, VGGPerceptualLoss
+from training.adversarial import discriminator_loss, generator_loss, r1_penalty
+from training.objective import Objective, clip_loss
+from training.perceptual import FrozenFeatures, VGGPerceptualLoss, feature_loss
 from training.run import set_up
 from training.samples import MaskSampler, collate
 
 
 def test_adversarial_losses_have_eq_6s_values():
-    zero, one = torch.zeros(4, 1), torch.ones(4, 1)
-    assert discriminator_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
-    assert discriminator_loss(one, -one).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
+    zero, one = [torch.zeros(4, 1, 1, 1)], [torch.ones(4, 1, 2, 2)]
+    assert discriminator_loss(zero, [zero]).item() == pytest.approx(2 * math.log(2))
+    assert discriminator_loss(one, [[-one[0]]]).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
     assert generator_loss(one).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    assert discriminator_loss(zero, [zero, one]).item() == pytest.approx(1.5 * math.log(2) + math.log(1 + math.e) / 2)
+    assert generator_loss([*zero, *one]).item() == pytest.approx((math.log(2) + math.log(1 + math.exp(-1))) / 2)
+
+
+def test_only_places_that_were_repainted_count():
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, 5, 6] = 1  # in the last of four places
+    real, fake = torch.randn(2, 1, 2, 2), torch.randn(2, 1, 2, 2)
+    losses = [discriminator_loss([real], [[fake]], mask), generator_loss([fake], mask)]
+    real, fake = real[..., 1:, 1:], fake[..., 1:, 1:]
+    torch.testing.assert_close(losses, [discriminator_loss([real], [[fake]]), generator_loss([fake])])
 
 
 def test_r1_penalty_of_a_linear_discriminator_is_its_squared_weight_norm():
     images, weight = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(48)
-    logits = (images.flatten(1) @ weight)[:, None]
-    torch.testing.assert_close(r1_penalty(logits, images), weight.square().sum())
+    logits = (images.flatten(1) @ weight)[:, None, None, None]
+    torch.testing.assert_close(r1_penalty([logits], [images]), weight.square().sum())
 
 
-def test_r1_penalty_reaches_the_discriminator():
-    model, images = Discriminator(16, (4, 8)), torch.rand(2, 3, 16, 16, requires_grad=True)
-    r1_penalty(model(images), images).backward()
-    assert model.first.weight.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("size", [8, 16, 64])
-def test_discriminator_gives_one_logit_an_image(size):
-    model = Discriminator(size, (4, 8))
-    assert model(torch.rand(3, 3, size, size)).shape == (3, 1)
-    assert len(model.blocks) == int(math.log2(size)) - 2
-
-
-def test_the_constructor_takes_the_runs_size_and_widths(config):
-    network = build_discriminator(config(sample_size=64, discriminator_channels=[4, 8]).network)
-    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 1) and network.first.weight.shape[0] == 4
+def test_r1_penalty_of_independent_places_is_the_mean_of_theirs():
+    images = torch.randn(2, 3, 4, 4, requires_grad=True)
+    conv = torch.nn.Conv2d(3, 1, 2, stride=2)
+    torch.testing.assert_close(r1_penalty([conv(images)], [images]), conv.weight.square().sum())
 
 
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
@@ -65,10 +64,11 @@ def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
 
 
 def test_feature_loss_is_zero_for_the_same_image_and_grows_with_noise():
-    loss = EncoderFeatureLoss(EfficientNetLite0().requires_grad_(False))
-    target = torch.rand(2, 3, 64, 64)
+    features, target = FrozenFeatures(EfficientNetLite0()), torch.rand(2, 3, 64, 64)
     noise = torch.randn_like(target)
-    values = [loss((target + s * noise).clamp(0, 1), target).item() for s in (0, 0.05, 0.2)]
+    maps = [features((target + s * noise).clamp(0, 1)) for s in (0, 0.05, 0.2)]
+    values = [feature_loss(x, maps[0]).item() for x in maps]
+    assert [list(x.shape[1:]) for x in maps[0]] == [[24, 16, 16], [40, 8, 8], [112, 4, 4], [320, 2, 2]]
     assert values[0] == 0 and values[0] < values[1] < values[2]
 
 
@@ -176,11 +176,10 @@ def test_only_what_lies_around_an_object_is_kept_under_another_condition():
 def test_a_swapped_condition_is_judged_by_the_clip_and_adversarial_losses_alone(task, config):
     run = set_up(config(task=task, swap_probability=1.0, lambda_features=0.1, train_batch_size=4))
     batch = next(run.batches())
-    terms, target, restored = run.objective.generator_terms(run.networks.generator, None, batch, 0)
+    terms, pair = run.objective.generator_terms(run.networks.generator, None, batch, 0)
     assert terms["features"] == 0
-    sample = restored if task != "colorization" else None
-    if sample is not None:
-        expected = run.maker.task.preserved_error(sample, restored, target, batch).mean()
+    if task != "colorization":
+        expected = run.maker.task.preserved_error(pair.restored, pair.restored, pair.target, batch).mean()
         torch.testing.assert_close(terms["l1"], expected)
     assert terms["l1"] > 0
     terms["clip"].backward()
@@ -195,15 +194,26 @@ def test_swapped_conditions_are_the_next_images_or_a_sentences(config):
     }
     target = batch["target"].float() / 255
     own = run.encoder.images(target)
-    mixed = run.objective._embedding(batch, target)
+    mixed = run.objective._swapped(batch, own)
     assert torch.equal(mixed, torch.stack([own[1], own[1], run.objective.sentences[2], own[3]]))
+
+
+def test_a_dropped_condition_is_the_empty_sentences(config):
+    run = set_up(config(condition_dropout=0.5, train_batch_size=4, embedding_noise=0.0))
+    batch = next(run.batches()) | {"dropped": torch.tensor([True, False, True, False])}
+    own, empty = run.encoder.images(batch["target"].float() / 255), run.encoder.texts([""])[0]
+    condition = run.objective._condition(batch, own)
+    torch.testing.assert_close(condition, torch.stack([empty, own[1], empty, own[3]]))
 
 
 def test_a_matched_loss_counts_its_share_of_the_batch():
     images = torch.rand(4, 3, 8, 8)
     restored, loss = images + torch.arange(4.0)[:, None, None, None], torch.nn.L1Loss()
-    values = [Objective._matched(loss, restored, images, m) for m in (None, torch.tensor([1, 3]), torch.tensor([]))]
+    batches = [{"target": images} | m for m in ({}, {"matched": torch.tensor([1, 3])}, {"matched": torch.tensor([])})]
+    values = [Objective._matched(loss, restored, images, batch) for batch in batches]
     torch.testing.assert_close(torch.stack(values), torch.tensor([1.5, 1.0, 0.0]))
+    values = [Objective._matched(lambda a, b: loss(*a, *b), [restored], [images], batch).item() for batch in batches]
+    assert values == pytest.approx([1.5, 1.0, 0.0])
 
 
 def test_the_total_weighs_the_terms_as_eq_8_and_r1_for_the_steps_without_it(config):

@@ -5,7 +5,7 @@ import torch
 
 from textir_hf.imaging import color
 from textir_hf.tasks import get_task
-from training.config import DataConfig
+from training.config import DataConfig, ObjectiveConfig
 from training.recipes.recolor import recolor
 from training.samples import MaskSampler, SampleMaker
 
@@ -53,7 +53,7 @@ def test_the_share_of_recolored_samples_is_the_one_asked_for():
     target = (_disc_on_gray()[0][0] * 255).round().to(torch.uint8)
     masks = MaskSampler(64, [0.0, 0.0, 1.0], None)
     plain, always, sometimes = (
-        SampleMaker(get_task("colorization"), 64, masks, DataConfig(recolor_probability=share), 0, noise_dim=8)
+        SampleMaker(get_task("colorization"), 64, masks, DataConfig(recolor_probability=share), 0, 8, ObjectiveConfig())
         for share in (0.0, 1.0, 0.4)
     )
     flips = (target, target.flip(-1))

@@ -14,7 +14,7 @@ from test_data import caption, write_shard
 
 from textir_hf.evaluation.data import load_masks
 from textir_hf.tasks import get_task
-from training.config import DataConfig
+from training.config import DataConfig, ObjectiveConfig
 from training.data import decode_rows, open_split, training_and_held_out
 from training.embeddings import _spread, cached_embeddings, recenter
 from training.loop import train_step
@@ -26,8 +26,9 @@ from training.streams import StreamedRows
 
 def maker(task: str = "super-resolution", size: int = 32, **changes) -> SampleMaker:
     masks = MaskSampler(size, [0.0, 0.5, 0.5], None)
-    own = {k: changes.pop(k) for k in ("swap_probability", "sentences") if k in changes}
-    return SampleMaker(get_task(task), size, masks, DataConfig(**changes), 0, noise_dim=8, **own)
+    sentences, swaps = changes.pop("sentences", 0), changes.pop("swap_probability", 0.0)
+    objective = ObjectiveConfig(swap_probability=swaps, condition_dropout=changes.pop("condition_dropout", 0.0))
+    return SampleMaker(get_task(task), size, masks, DataConfig(**changes), 0, 8, objective, sentences)
 
 
 def write_rows(path, contents: list[bytes]) -> str:
@@ -247,6 +248,13 @@ def test_half_of_the_swaps_are_sentences_and_a_sample_decides_for_itself():
     assert set(batch["sentence"].tolist()) == set(range(-1, 7))
     assert batch["matched"].tolist() == [i for i, swapped in enumerate(batch["swapped"].tolist()) if not swapped]
     assert "swapped" not in maker()(target, 0)
+
+
+def test_the_share_of_dropped_conditions_is_the_one_asked_for():
+    target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    dropping = maker(condition_dropout=0.25)
+    assert 70 < sum(dropping(target, n)["dropped"].item() for n in range(400)) < 130
+    assert "dropped" not in maker()(target, 0)
 
 
 @pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])

@@ -73,8 +73,13 @@ class NetworkConfig:
         "width of each level of the generator, full size first", default_factory=lambda: [128, 256, 512, 512, 512]
     )
     style_dim: int = _help("length of a style code", default=512)
+    discriminator: Literal["stylegan2", "projected"] = _help(
+        "StyleGAN2's, which sees images alone, or heads on frozen features, which see mask and condition, too",
+        default="stylegan2",
+    )
     discriminator_channels: list[int] = _help(
-        "width of the discriminator at each size, full size first", default_factory=lambda: [128, 256, 512, 512]
+        "width of the discriminator, or of its head for the pixels, at each size, full size first",
+        default_factory=lambda: [128, 256, 512, 512],
     )
     gradient_checkpointing: bool = _help("compute activations twice to save memory", default=False)
 
@@ -115,10 +120,12 @@ class ObjectiveConfig:
         "condition may change anything, and other losses against the target not at all",
         default=0.0,
     )
+    condition_dropout: float = _help("share of the images restored under the empty sentence", default=0.0)
     recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
 
     def __post_init__(self) -> None:
         check_range("--swap-probability", self.swap_probability, 0, 1)
+        check_range("--condition-dropout", self.condition_dropout, 0, 1)
         check_range("--recentering-gain", self.recentering_gain, 1e-6)
         check_range("--r1-every", self.r1_every, 1)
 

@@ -77,11 +77,11 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
                 for network in (networks.generator, networks.discriminator):
                     stack.enter_context(accelerator.no_sync(network))
             networks.discriminator.requires_grad_(False)
-            terms, target, restored = objective.generator_terms(networks.generator, frozen, batch, step)
+            terms, comparison = objective.generator_terms(networks.generator, frozen, batch, step)
             accelerator.backward(objective.total(terms) / parts)
             networks.discriminator.requires_grad_(True)
             if adversarial:
-                judged = objective.discriminator_terms(networks.discriminator, target, restored.detach(), step)
+                judged = objective.discriminator_terms(networks.discriminator, comparison, step)
                 accelerator.backward(objective.total(judged) / parts)
                 terms |= judged
         for name, value in terms.items():

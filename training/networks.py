@@ -62,7 +62,9 @@ def build_networks(config: TrainingConfig, accelerator: Accelerator, embedding_d
     restorer = TextIRGenerator(**arguments).to(accelerator.device).eval().requires_grad_(False)
     betas = {"generator": (optimization.beta1, 0.99), "discriminator": (0.0, 0.99**ratio)}
     generator, optimizer = _prepare(generator, config, accelerator, betas["generator"])
-    discriminator, other = _prepare(build_discriminator(network), config, accelerator, betas["discriminator"])
+    discriminator, other = _prepare(
+        build_discriminator(network, embedding_dim), config, accelerator, betas["discriminator"]
+    )
     at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
     average = EMAModel(full_parameters(generator), decay=average_decay(config, accelerator), foreach=at_once)
     return Networks(generator, discriminator, optimizer, other, average, restorer)

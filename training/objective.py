@@ -1,7 +1,8 @@
-"""TextIR's objective: Eq. 6 to 8 of Sec. 3.3, R1, and the conditions that a batch is restored under."""
+"""TextIR's objective: Eq. 7 and 8 of Sec. 3.3, and the conditions that a batch is restored under."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,32 +10,12 @@ from torch.nn import functional as F
 
 from textir_hf.models.embedding import ENCODER, embed_images, load_encoder
 from textir_hf.tasks import get_task
+from training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from training.config import TrainingConfig
 from training.embeddings import FrozenEncoder
-from training.perceptual import EncoderFeatureLoss, VGGPerceptualLoss, vgg_file
+from training.perceptual import FrozenFeatures, VGGPerceptualLoss, feature_loss, vgg_file
 
 TERMS = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
-
-
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`; logits `[N, 1]`."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-
-
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; logits `[N, 1]`."""
-    return F.softplus(-fake_logits).mean()
-
-
-def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2).
-
-    Args:
-        logits: `[N, 1]`, computed from `images`.
-        images: `[N, C, H, W]` with `requires_grad`.
-    """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
 
 
 def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embedding: Tensor) -> Tensor:
@@ -47,6 +28,29 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
         target_embedding: `[N, D]` at unit length.
     """
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
+
+
+@dataclass
+class Comparison:
+    """What a discriminator has to tell apart, without gradients.
+
+    Args:
+        target: `[N, 3, S, S]` in [0, 1].
+        restored: The same.
+        target_features: `FrozenFeatures` in deviations of the targets'; empty if the discriminator uses none.
+        restored_features: The same of the restored images.
+        own: `[N, D]`, the targets' embeddings.
+        given: `[N, D]`, the embeddings that the images were restored towards.
+        mask: `[N, 1, S, S]`, 1 = repainted.
+    """
+
+    target: Tensor
+    restored: Tensor
+    target_features: list[Tensor]
+    restored_features: list[Tensor]
+    own: Tensor
+    given: Tensor
+    mask: Tensor
 
 
 class Objective:
@@ -73,13 +77,14 @@ class Objective:
         objective = self.config = config.objective
         self.task, self.encoder, self.autocast = get_task(config.network.task), encoder, autocast
         self.sentences, self.noise_sizes, self.compiled = sentences, noise_sizes, config.optimization.compile
-        self.matched_losses = {}
-        if objective.lambda_features:
+        self.projected = config.network.discriminator == "projected"
+        self.empty = encoder.texts([""]) if objective.condition_dropout else None
+        self.features = self.perceptual = None
+        if objective.lambda_features or self.projected:
             clip = encoder.clip if encoder.name == ENCODER else load_encoder(ENCODER)[0]
-            backbone = clip.image_tower.backbone.requires_grad_(False)
-            self.matched_losses["features"] = EncoderFeatureLoss(backbone).to(encoder.device)
+            self.features = FrozenFeatures(clip.image_tower.backbone).to(encoder.device)
         if objective.lambda_perceptual:
-            self.matched_losses["perceptual"] = VGGPerceptualLoss(vgg_file(objective.vgg)).to(encoder.device)
+            self.perceptual = VGGPerceptualLoss(vgg_file(objective.vgg)).to(encoder.device)
         self.weights = {
             "l1": objective.lambda_l1,
             "clip": objective.lambda_clip,
@@ -100,8 +105,8 @@ class Objective:
 
     def generator_terms(
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The generator's terms of Eq. 8, the target and the restored images.
+    ) -> tuple[dict[str, Tensor], Comparison]:
+        """The generator's terms of Eq. 8, and what the discriminator learns from.
 
         Args:
             generator: The network that learns.
@@ -110,45 +115,69 @@ class Objective:
             step: Updates done.
         """
         target = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
-        embedding = self._embedding(batch, target)
-        noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
-        condition = F.normalize(embedding + noise, dim=1)
+        own = batch["embedding"] if "embedding" in batch else self.encoder.images(target)
+        embedding = self._swapped(batch, own)
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         fine = self._fine_noise(batch["seed"], target.device)
+        condition = self._condition(batch, embedding)
         sample = generator(degraded, condition, batch.get("strength"), **fine).sample.float()
         restored = self.task.restored(sample, target, batch)
         terms = {"l1": self._reconstruction(sample, restored, target, batch)}
         with self.autocast():
             if self.config.lambda_clip and step >= self.config.clip_start:
                 terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, restored, embedding)
-            for name, loss in self.matched_losses.items():
-                terms[name] = self._matched(loss, restored, target, batch.get("matched"))
+            ours, theirs = self._features(restored, target)
+            if self.config.lambda_features:
+                terms["features"] = self._matched(feature_loss, ours, theirs, batch)
+            if self.perceptual is not None:
+                terms["perceptual"] = self._matched(self.perceptual, restored, target, batch)
+        mask = batch["mask"] if "mask" in batch else torch.ones_like(target[:, :1])
         if self.adversarial(step):
-            terms["adversarial"] = generator_loss(discriminator(restored).float())
-        return terms, target, restored
+            logits = discriminator(restored, ours, embedding, mask)
+            terms["adversarial"] = generator_loss([x.float() for x in logits], batch.get("mask"))
+        ours = [x.detach() for x in ours]
+        return terms, Comparison(target, restored.detach(), theirs, ours, own, embedding, mask)
 
-    def discriminator_terms(
-        self, discriminator: nn.Module, target: Tensor, restored: Tensor, step: int
-    ) -> dict[str, Tensor]:
+    def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8 and, every `r1_every` steps, R1.
+
+        For a discriminator that looks at the condition, a target with another one's condition is a fake, too (Reed et
+        al., "Generative Adversarial Text to Image Synthesis", 2016).
 
         Args:
             discriminator: The network that learns.
-            target: `[N, 3, S, S]` in [0, 1].
-            restored: The same, without gradients.
+            pair: Of `generator_terms`.
             step: Updates done.
         """
-        real, fake = discriminator(torch.cat([target, restored])).float().chunk(2)
-        terms = {"discriminator": discriminator_loss(real, fake)}
+        places = [(pair.target, pair.target_features, pair.own), (pair.restored, pair.restored_features, pair.given)]
+        if self.projected:
+            places.append((pair.target, pair.target_features, pair.own.roll(1, 0)))
+        images, features, conditions = zip(*places, strict=True)
+        features = [torch.cat(stage) for stage in zip(*features, strict=True)]
+        mask = pair.mask.repeat(len(places), 1, 1, 1)
+        logits = discriminator(torch.cat(images), features, torch.cat(conditions), mask)
+        real, *fakes = zip(*(x.float().chunk(len(places)) for x in logits), strict=True)
+        terms = {"discriminator": discriminator_loss(real, fakes, pair.mask)}
         if step % self.config.r1_every == 0:
-            images = target.detach().requires_grad_()
+            image, *features = inputs = [x.detach().requires_grad_() for x in (pair.target, *pair.target_features)]
             with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():  # no second derivative
-                terms["r1"] = r1_penalty(discriminator(images, full_precision=True), images)
+                logits = discriminator(image, features, pair.own, pair.mask, full_precision=True)
+                terms["r1"] = r1_penalty(logits, inputs)
         return terms
 
-    def _embedding(self, batch: dict, target: Tensor) -> Tensor:
-        """The conditions `[N, D]`: the targets' own, or where they are swapped the next one's or a sentence's."""
-        own = batch["embedding"] if "embedding" in batch else self.encoder.images(target)
+    def _features(self, restored: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Frozen features of both in deviations of the target's, if a loss or the discriminator uses them."""
+        if self.features is None:
+            return [], []
+        with torch.no_grad():
+            theirs = self.features(target)
+        scales = [1 / x.std() for x in theirs]
+        pairs = zip(self.features(restored), theirs, scales, strict=True)
+        ours, theirs = zip(*((a * scale, b * scale) for a, b, scale in pairs), strict=True)
+        return list(ours), list(theirs)
+
+    def _swapped(self, batch: dict, own: Tensor) -> Tensor:
+        """The embeddings to restore towards: the targets' own, or where swapped the next one's or a sentence's."""
         if "swapped" not in batch:
             return own
         other = own.roll(-1, 0)
@@ -156,6 +185,12 @@ class Objective:
             number = batch["sentence"]
             other = torch.where(number[:, None] >= 0, self.sentences[number.clamp(min=0)].to(other), other)
         return torch.where(batch["swapped"][:, None], other, own)
+
+    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
+        """What the generator is told of an embedding: it with noise, or where dropped the empty sentence's."""
+        noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
+        condition = F.normalize(embedding + noise, dim=1)
+        return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition
 
     def _fine_noise(self, seeds: list[int], device: torch.device) -> dict:
         """The generator's arguments for its noise."""
@@ -175,10 +210,12 @@ class Objective:
         return error.mean()
 
     @staticmethod
-    def _matched(loss: nn.Module, restored: Tensor, target: Tensor, matched: Tensor | None) -> Tensor:
+    def _matched(loss: Callable, restored: Tensor | list, target: Tensor | list, batch: dict) -> Tensor:
         """The mean over the batch of a loss that counts only where the condition is the target's."""
-        if matched is None or len(matched) == len(restored):
+        matched, count = batch.get("matched"), len(batch["target"])
+        if matched is None or len(matched) == count:
             return loss(restored, target)
         if not len(matched):
-            return restored.sum() * 0
-        return loss(restored[matched], target[matched]) * (len(matched) / len(restored))
+            return sum(x.sum() * 0 for x in restored)
+        ours, theirs = (x[matched] if isinstance(x, Tensor) else [y[matched] for y in x] for x in (restored, target))
+        return loss(ours, theirs) * (len(matched) / count)

@@ -63,20 +63,28 @@ class VGGPerceptualLoss(nn.Module):
         return F.l1_loss(self.features(restored), target_features)
 
 
-class EncoderFeatureLoss(nn.Module):
-    """L1 between features of the embedded encoder's EfficientNet-Lite0 at strides 4, 8 and 16.
+FEATURE_CHANNELS = (24, 40, 112, 320)
 
-    A small substitute for VGG16, from the first step on.
-    """
 
-    _STAGES = (1, 2, 4)
+class FrozenFeatures(nn.Module):
+    """Features of the embedded encoder's EfficientNet-Lite0 at strides 4, 8, 16 and 32."""
+
+    _STAGES = (1, 2, 4, 6)
 
     def __init__(self, backbone: EfficientNetLite0) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = backbone.requires_grad_(False)
 
-    def forward(self, restored: Tensor, target: Tensor) -> Tensor:  # [N, 3, H, W] in [0, 1], sides >= 32
-        with torch.no_grad():
-            expected = self.backbone(target * 2 - 1)
-        actual = self.backbone(restored * 2 - 1)
-        return sum(F.l1_loss(actual[i], expected[i]) / expected[i].std() for i in self._STAGES) / len(self._STAGES)
+    def forward(self, images: Tensor) -> list[Tensor]:  # [N, 3, H, W] in [0, 1], sides >= 32
+        stages = self.backbone(images * 2 - 1)
+        return [stages[i] for i in self._STAGES]
+
+
+def feature_loss(restored: list[Tensor], target: list[Tensor]) -> Tensor:
+    """L1 between `FrozenFeatures` of restored images and of their targets, in deviations of the targets'.
+
+    A small substitute for VGG16, from the first step on. The coarsest stage, which shows what an image is about and not
+    how it looks, is left out.
+    """
+    pairs = list(zip(restored, target, strict=True))[:-1]
+    return sum(F.l1_loss(ours, expected) for ours, expected in pairs) / len(pairs)

@@ -74,11 +74,11 @@ def set_up(config: TrainingConfig) -> Run:
             embeddings = cached_embeddings(encoder, accelerator.mixed_precision, rows, config)
     sentences = recenter(encoder, rows, config, embeddings)
 
-    task, size, swaps = get_task(config.network.task), config.network.sample_size, config.objective.swap_probability
+    task, size = get_task(config.network.task), config.network.sample_size
     irregular = load_masks(config.data.masks, "train", size) if config.data.masks else None
     masks = MaskSampler(size, config.data.mask_mix, irregular)
     count = 0 if sentences is None else len(sentences)
-    maker = SampleMaker(task, size, masks, config.data, config.run.seed, encoder.dim, swaps, count)
+    maker = SampleMaker(task, size, masks, config.data, config.run.seed, encoder.dim, config.objective, count)
 
     networks, progress = build_networks(config, accelerator, encoder.dim), Progress()
     sizes = networks.restorer.noise_sizes(size, size)

@@ -18,7 +18,7 @@ from torch.utils import data
 from textir_hf.hub.data import read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import Task
-from training.config import DataConfig
+from training.config import DataConfig, ObjectiveConfig
 from training.recipes.recolor import recolor
 
 
@@ -62,7 +62,7 @@ class SampleMaker:
         config: How the images vary.
         seed: The run's.
         noise_dim: Length of the condition's noise.
-        swap_probability: Share of the samples that get another condition.
+        objective: How many samples get another condition, or none.
         sentences: How many sentences there are among the other conditions.
     """
 
@@ -74,11 +74,11 @@ class SampleMaker:
         config: DataConfig,
         seed: int,
         noise_dim: int,
-        swap_probability: float = 0.0,
+        objective: ObjectiveConfig,
         sentences: int = 0,
     ) -> None:
         self.task, self.size, self.masks, self.config, self.seed = task, size, masks, config, seed
-        self.noise_dim, self.swap_probability, self.sentences = noise_dim, swap_probability, sentences
+        self.noise_dim, self.objective, self.sentences = noise_dim, objective, sentences
         self.decoded_size = round(size / config.least_crop)  # so that a crop is never upscaled
 
     def __call__(self, target: Tensor, number: int) -> dict:
@@ -90,8 +90,8 @@ class SampleMaker:
 
         Returns:
             What `Task.degrade` gives, and `target` `[3, S, S]` uint8, `flip` and `seed` (numbers), `condition_noise`
-            `[D]` and, where conditions are swapped, `swapped` (bool) and `sentence` (its number, or -1 for the next
-            image's embedding) as tensors.
+            `[D]` and, as tensors, where conditions are swapped, `swapped` (bool) and `sentence` (its number, or -1 for
+            the next image's embedding), and where they are dropped, `dropped` (bool).
         """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
@@ -100,10 +100,12 @@ class SampleMaker:
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
         noise = torch.randn(self.noise_dim, generator=torch.Generator().manual_seed(seed))
         sample = {"target": target, "flip": int(flip), "seed": seed, "condition_noise": noise, **degraded}
-        if self.swap_probability:
+        if self.objective.swap_probability:
             sentence = rng.randrange(self.sentences) if self.sentences and rng.random() < 0.5 else -1
-            sample["swapped"] = torch.tensor(rng.random() < self.swap_probability)
+            sample["swapped"] = torch.tensor(rng.random() < self.objective.swap_probability)
             sample["sentence"] = torch.tensor(sentence)
+        if self.objective.condition_dropout:
+            sample["dropped"] = torch.tensor(rng.random() < self.objective.condition_dropout)
         return sample
 
     def _vary(self, target: Tensor, rng: random.Random) -> Tensor:
