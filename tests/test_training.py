@@ -131,11 +131,15 @@ def test_the_learning_rate_rises_stays_and_falls(config):
     rates = [learning_rate(warm, step) for step in range(101)]
     assert rates[:2] == pytest.approx([0.05, 0.1]) and rates[9] == rates[10] == 0.5
     assert rates[55] == pytest.approx(0.25) and rates[100] == pytest.approx(0.0, abs=1e-9)
-    run = set_up(config(learning_rate=0.5, lr_warmup_steps=2, adversarial_start=0, r1_every=4))
+    run = set_up(config(learning_rate=0.5, lr_warmup_steps=2, adversarial_start=0, r1_every=4, discriminator_rate=3.0))
     train_step(run, run.batches())
     (group,), (other,) = run.networks.optimizer.param_groups, run.networks.discriminator_optimizer.param_groups
     assert group["lr"] == 0.25 and group["betas"] == (0.0, 0.99)
-    assert other["lr"] == 0.25 * 4 / 5 and other["betas"] == (0.0, 0.99 ** (4 / 5)) and lazy_ratio(run.config) == 4 / 5
+    assert (
+        other["lr"] == pytest.approx(3 * 0.25 * 4 / 5)
+        and other["betas"] == (0.0, 0.99 ** (4 / 5))
+        and lazy_ratio(run.config) == 4 / 5
+    )
 
 
 def test_the_average_warms_up_to_its_half_life(config):

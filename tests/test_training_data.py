@@ -39,7 +39,8 @@ def write_rows(path, contents: list[bytes]) -> str:
 
 
 def contents_of(items) -> list[bytes]:
-    return [item["image"]["bytes"] for item in items]
+    rows = [item.get("row", item) for item in items]
+    return [row["png" if "png" in row else "image"]["bytes"] for row in rows]
 
 
 def stream(config, position=None, process=0, processes=1, take=20):
@@ -55,7 +56,7 @@ def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
     assert epochs[0] != epochs[1] and [i["number"] for i in items] == list(range(1, 21))
     for stop in (1, 3, 4, 8, 9, 16):
         rest = stream(streaming, items[stop - 1]["position"], take=4)
-        assert [(i["number"], i["image"]) for i in rest] == [(i["number"], i["image"]) for i in items[stop : stop + 4]]
+        assert [(i["number"], i["row"]) for i in rest] == [(i["number"], i["row"]) for i in items[stop : stop + 4]]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -113,7 +114,7 @@ def test_tar_shards_train(config, tmp_path, streaming):
     assert torch.isfinite(torch.stack(list(terms.values()))).all()
     changes = {"dataset": shards, "streaming": True, "shuffle_buffer": 3, "train_batch_size": 1}
     shares = [stream(config(**columns, **changes), None, process, 2, take=8) for process in range(2)]
-    first = [{i["image"]["path"] for i in share if i["position"]["epoch"] == 0} for share in shares]
+    first = [{i["row"]["png"]["path"] for i in share if i["position"]["epoch"] == 0} for share in shares]
     assert first == [{"0002.png", "0003.png"}, {f"000{n}.png" for n in range(4, 8)}]
     rest = stream(config(**columns, **changes), shares[1][2]["position"], 1, 2, take=5)
     assert contents_of(rest) == contents_of(shares[1][3:8])
@@ -148,15 +149,15 @@ def test_no_file_ends_a_run(kind, tmp_path):
     contents = [(n, encoded(make_image(40, 40, seed=n))["bytes"]) for n in range(4)] + [(4, hostile_files()[kind])]
     path = write_rows(tmp_path / "rows.parquet", contents)
     rows = open_split(DataConfig(dataset=[path]), "train")
-    images = Images(rows, "image", maker())
+    images = Images(rows, maker())
     samples = [images[n] for n in range(5)]
     assert [name for s in samples for name in s["damaged"]] == ["4.png"]
-    items = [{"image": row["image"], "number": n, "position": {}} for n, row in enumerate(rows)]
+    items = [{"row": row, "number": n, "position": {}} for n, row in enumerate(rows)]
     assert collate(StreamedImages(maker()).__getitems__(items))["damaged"] == ["4.png"] * 5
     with pytest.raises(ValueError, match=r"No image of a batch can be decoded: 4.png"):
         StreamedImages(maker()).__getitems__(items[4:])
     with pytest.raises(ValueError, match=r"None of the 1 images can be decoded. Look at 4.png"):
-        Images(rows.select([4]), "image", maker())[0]
+        Images(rows.select([4]), maker())[0]
 
 
 def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, capsys):

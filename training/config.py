@@ -43,9 +43,8 @@ class DataConfig:
     )
     least_crop: float = _help("half the images are cropped, to this share of their side or more", default=1.0)
     color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
-    recolor_probability: float = _help(
-        "share of the images whose object, where one stands apart from the rim, takes another color", default=0.0
-    )
+    object_mask_column: str | None = _help("column of masks of each image's object, white = object", default=None)
+    recolor_probability: float = _help("share of the images whose object takes another color", default=0.0)
     cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
     cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
     domain_texts: str | None = _help("text file of sentences, one a line, for recentering", default=None)
@@ -141,6 +140,7 @@ class OptimizationConfig:
     max_train_steps: int = _help("updates in all", default=300_000)
     max_minutes: float = _help("stop after so many minutes; 0 = never", default=0.0)
     learning_rate: float = _help("Adam's, of both networks", default=2e-3)
+    discriminator_rate: float = _help("what multiplies the learning rate for the discriminator", default=1.0)
     lr_scheduler: Literal["constant", "cosine"] = _help("after the warm-up", default="constant")
     lr_warmup_steps: int = _help("updates in which the learning rate rises from 0", default=0)
     beta1: float = _help("Adam's momentum of the generator; the discriminator has none", default=0.0)
@@ -152,6 +152,7 @@ class OptimizationConfig:
     def __post_init__(self) -> None:
         for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"):
             check_range(_flag(name), getattr(self, name), 1)
+        check_range("--discriminator-rate", self.discriminator_rate, 1e-6)
         check_range("--lr-warmup-steps", self.lr_warmup_steps, 0)
 
 
@@ -236,6 +237,8 @@ class TrainingConfig:
                 "Images that are cropped or colored anew each time have no embedding that could be cached: set "
                 "--cache-embeddings false, or leave --least-crop, --color-jitter and --recolor-probability out."
             )
+        if data.recolor_probability and not data.object_mask_column:
+            raise ValueError("--recolor-probability needs --object-mask-column: what takes another color.")
         if run.report_to and find_spec(run.report_to) is None:
             raise ValueError(f"--report-to {run.report_to} needs its package: pip install {run.report_to}.")
         if run.push_to_hub and not run.hub_model_id:

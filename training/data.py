@@ -31,7 +31,7 @@ def open_split(config: DataConfig, split: str) -> Dataset | IterableDataset:
         config.dataset,
         split,
         split_column=config.split_column or None,
-        image_columns=[config.image_column],
+        image_columns=[name for name in (config.image_column, config.object_mask_column) if name],
         configuration=config.dataset_config,
         streaming=config.streaming,
     )
@@ -104,7 +104,7 @@ class Batches:
             images = StreamedImages(maker)
             items = StreamedRows(rows, config, process, processes, progress.positions.get(process))
         else:
-            images = Images(rows, config.data.image_column, maker, embeddings)
+            images = Images(rows, maker, embeddings)
             items = SampleNumbers(progress.samples, config.optimization.train_batch_size, process, processes)
         loader = DataLoader(
             images,

@@ -121,7 +121,8 @@ class ProjectedDiscriminator(nn.Module):
     """Patch heads on random mixtures of frozen features (Sauer et al., 2021), and one on the pixels.
 
     The features see what an image shows and whether it fits the condition; the pixels show fine texture and seams,
-    which the features hardly carry. All heads see which pixels were repainted.
+    which the features hardly carry. The pixels' head sees the image's high frequencies apart, ten times as strong: in
+    the image they are too weak to be noticed soon. All heads see which pixels were repainted.
 
     Args:
         channels: Width of the pixels' head at each size, full size first.
@@ -135,7 +136,7 @@ class ProjectedDiscriminator(nn.Module):
         super().__init__()
         self.mixing = RandomMixing(width)
         self.heads = nn.ModuleList(PatchHead(width, width, embedding_dim) for _ in FEATURE_CHANNELS)
-        self.first = EqualizedConv2d(4, channels[0], kernel=1, activate=True)
+        self.first = EqualizedConv2d(7, channels[0], activate=True)
         self.blocks = nn.Sequential(*(ResidualBlock(i, o) for i, o in pairwise(channels)))
         self.pixels = PatchHead(channels[-1], channels[-1], embedding_dim)
 
@@ -154,7 +155,8 @@ class ProjectedDiscriminator(nn.Module):
         with _precision(images, full_precision):
             heads = zip(self.heads, self.mixing(features), strict=True)
             logits = [head(x, condition, mask) for head, x in heads]
-            x = self.blocks(self.first(torch.cat([images * 2 - 1, mask], 1)))
+            fine = images - F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
+            x = self.blocks(self.first(torch.cat([images * 2 - 1, 10 * fine, mask], 1)))
             return [*logits, self.pixels(x, condition, mask)]
 
 

@@ -109,7 +109,8 @@ def _update(run: Run, adversarial: bool) -> None:
     rate = learning_rate(run.config, run.progress.step)
     updates = [(networks.optimizer, rate)]
     if adversarial:
-        updates.append((networks.discriminator_optimizer, rate * lazy_ratio(run.config)))
+        factor = run.config.optimization.discriminator_rate * lazy_ratio(run.config)
+        updates.append((networks.discriminator_optimizer, rate * factor))
     for optimizer, value in updates:
         for group in optimizer.param_groups:
             group["lr"] = value

@@ -81,25 +81,29 @@ class SampleMaker:
         self.noise_dim, self.objective, self.sentences = noise_dim, objective, sentences
         self.decoded_size = round(size / config.least_crop)  # so that a crop is never upscaled
 
-    def __call__(self, target: Tensor, number: int) -> dict:
+    def __call__(self, image: Tensor, number: int) -> dict:
         """Makes sample `number`.
 
         Args:
-            target: `[3, decoded_size, decoded_size]` uint8.
+            image: `[3, decoded_size, decoded_size]` uint8; where objects are known, a fourth channel is their mask.
             number: The sample's.
 
         Returns:
-            What `Task.degrade` gives, and `target` `[3, S, S]` uint8, `flip` and `seed` (numbers), `condition_noise`
+            What `Task.degrade` gives, and `target` `[3, S, S]` uint8, where objects are known `object_mask` `[1, S, S]`
+            in [0, 1], empty if this image's is not, `flip` and `seed` (numbers), `condition_noise`
             `[D]` and, as tensors, where conditions are swapped, `swapped` (bool) and `sentence` (its number, or -1 for
             the next image's embedding), and where they are dropped, `dropped` (bool).
         """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
         flip = rng.random() < 0.5
-        target = self._vary(target.flip(-1) if flip else target, rng)
+        image = self._vary(image.flip(-1) if flip else image, rng)
+        target = image[:3]
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
         noise = torch.randn(self.noise_dim, generator=torch.Generator().manual_seed(seed))
         sample = {"target": target, "flip": int(flip), "seed": seed, "condition_noise": noise, **degraded}
+        if len(image) > 3:
+            sample["object_mask"] = image[3:].float() / 255
         if self.objective.swap_probability:
             sentence = rng.randrange(self.sentences) if self.sentences and rng.random() < 0.5 else -1
             sample["swapped"] = torch.tensor(rng.random() < self.objective.swap_probability)
@@ -108,24 +112,25 @@ class SampleMaker:
             sample["dropped"] = torch.tensor(rng.random() < self.objective.condition_dropout)
         return sample
 
-    def _vary(self, target: Tensor, rng: random.Random) -> Tensor:
+    def _vary(self, image: Tensor, rng: random.Random) -> Tensor:
         config = self.config
         if config.least_crop < 1:
-            side = target.shape[-1]
+            side = image.shape[-1]
             crop = side if rng.random() < 0.5 else round(side * rng.uniform(config.least_crop, 1))
             top, left = rng.randint(0, side - crop), rng.randint(0, side - crop)
-            image = target[None, :, top : top + crop, left : left + crop].float() / 255
-            image = F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
-            target = _to_bytes(image[0])
+            part = image[None, :, top : top + crop, left : left + crop].float() / 255
+            part = F.interpolate(part, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
+            image = _to_bytes(part[0])
+        target, mask = image[:3], image[3:]
         if config.color_jitter and rng.random() < 0.5:
             amount = [rng.uniform(-config.color_jitter, config.color_jitter) for _ in range(5)]
             gain = torch.tensor([1 + amount[0] + tint / 2 for tint in amount[2:]])[:, None, None]
-            image = target.float() / 255 * gain
-            target = _to_bytes((image - image.mean()) * (1 + amount[1]) + image.mean())
-        if config.recolor_probability and rng.random() < config.recolor_probability:
-            image = recolor(target[None].float() / 255, rng.uniform(20, 60), rng.uniform(0, 2 * math.pi))
-            target = _to_bytes(image[0])
-        return target
+            bright = target.float() / 255 * gain
+            target = _to_bytes((bright - bright.mean()) * (1 + amount[1]) + bright.mean())
+        if config.recolor_probability and rng.random() < config.recolor_probability and mask.any():
+            chroma, hue = rng.uniform(20, 60), rng.uniform(0, 2 * math.pi)
+            target = _to_bytes(recolor(target[None].float() / 255, mask[None].float() / 255, chroma, hue)[0])
+        return torch.cat([target, mask])
 
 
 def _to_bytes(image: Tensor) -> Tensor:
@@ -137,18 +142,27 @@ def decode(value: dict, size: int, name: str = "The image") -> Tensor:
     return torch.from_numpy(read_square(value, size, name)).permute(2, 0, 1).contiguous()
 
 
+def decode_row(row: dict, config: DataConfig, size: int) -> Tensor:
+    """A row's image, and its object's mask in a fourth channel if the data has masks; empty if this row has none."""
+    image = decode(row[config.image_column], size)
+    if not config.object_mask_column:
+        return image
+    value = row[config.object_mask_column]
+    mask = decode(value, size, "The object's mask")[:1] if value else torch.zeros_like(image[:1])
+    return torch.cat([image, mask])
+
+
 class Images(data.Dataset):
     """Sample number n to a sample: each epoch has its own permutation; a damaged image's successor replaces it.
 
     Args:
         rows: The training rows, their images encoded.
-        image_column: Column of the images.
         maker: Makes the samples.
         embeddings: `[2, N, D]` of the images and their mirror images, if they are cached.
     """
 
-    def __init__(self, rows: Dataset, image_column: str, maker: SampleMaker, embeddings: Tensor | None = None) -> None:
-        self.rows, self.image_column, self.maker, self.embeddings = rows, image_column, maker, embeddings
+    def __init__(self, rows: Dataset, maker: SampleMaker, embeddings: Tensor | None = None) -> None:
+        self.rows, self.maker, self.embeddings = rows, maker, embeddings
         self._epoch, self._order = -1, []
 
     def __len__(self) -> int:
@@ -162,13 +176,13 @@ class Images(data.Dataset):
         damaged = []
         for attempt in range(len(self.rows)):
             row = int(self._order[(place + attempt) % len(self.rows)])
-            value = self.rows[row][self.image_column]
+            values = self.rows[row]
             try:
-                target = decode(value, self.maker.decoded_size)
+                image = decode_row(values, self.maker.config, self.maker.decoded_size)
             except ValueError:
-                damaged.append((value or {}).get("path") or f"row {row}")
+                damaged.append((values[self.maker.config.image_column] or {}).get("path") or f"row {row}")
                 continue
-            sample = self.maker(target, number)
+            sample = self.maker(image, number)
             if self.embeddings is not None:
                 sample["embedding"] = self.embeddings[sample["flip"], row]
             return {"damaged": damaged, **sample}
@@ -182,18 +196,19 @@ class StreamedImages(data.Dataset):
         self.maker = maker
 
     def __getitems__(self, items: list[dict]) -> list[dict]:
-        targets, damaged = [], []
+        images, damaged = [], []
         for item in items:
             try:
-                targets.append(decode(item["image"], self.maker.decoded_size))
+                images.append(decode_row(item["row"], self.maker.config, self.maker.decoded_size))
             except ValueError:
-                targets.append(None)
-                damaged.append((item["image"] or {}).get("path") or f"image {item['number']} of the stream")
-        good = [t for t in targets if t is not None]
+                images.append(None)
+                path = (item["row"][self.maker.config.image_column] or {}).get("path")
+                damaged.append(path or f"image {item['number']} of the stream")
+        good = [image for image in images if image is not None]
         if not good:
             raise ValueError(f"No image of a batch can be decoded: {', '.join(damaged)}.")
-        targets = [good[i % len(good)] if t is None else t for i, t in enumerate(targets)]
-        samples = [self.maker(t, item["number"]) for t, item in zip(targets, items, strict=True)]
+        images = [good[i % len(good)] if image is None else image for i, image in enumerate(images)]
+        samples = [self.maker(image, item["number"]) for image, item in zip(images, items, strict=True)]
         return [{"damaged": damaged, "position": items[-1]["position"], **sample} for sample in samples]
 
 

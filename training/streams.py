@@ -73,7 +73,7 @@ class StreamedRows:
             epoch, state = epoch + 1, start
 
     def __iter__(self) -> Iterator[list[dict]]:
-        column, size = self.config.data.image_column, self.config.optimization.train_batch_size
+        size = self.config.optimization.train_batch_size
         done, count, batch = self.position["done"], self.position["count"], []
         with ThreadPoolExecutor(1) as reader:
             blocks = self._blocks()
@@ -86,7 +86,7 @@ class StreamedRows:
                     done, count = done + 1, count + 1
                     position = {"epoch": epoch, "state": state, "done": done, "count": count}
                     number = self.process + self.processes * count
-                    batch.append({"image": block[i][column], "number": number, "position": position})
+                    batch.append({"row": block[i], "number": number, "position": position})
                     if len(batch) == size:
                         yield batch
                         batch = []

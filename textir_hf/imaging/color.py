@@ -110,26 +110,3 @@ def _nearest_in_lightness(levels: Tensor, rounded: Tensor, target: Tensor) -> Te
 
 def _lightness_of(levels: Tensor) -> Tensor:  # [3, P] in 0..255 -> [P]
     return rgb_to_lab(levels[:, :, None] / 255)[0, :, 0]
-
-
-def surroundings(lightness: Tensor, chroma: Tensor) -> Tensor:
-    """How much every pixel looks like the image's rim: `exp(-(d / 15)^2)`, d its distance to the rim's median color.
-
-    Args:
-        lightness: `[N, 1, H, W]`, L of CIE Lab.
-        chroma: `[N, 2, H, W]`, a and b.
-
-    Returns:
-        `[N, 1, H, W]` in [0, 1].
-    """
-    lab = torch.cat([lightness, chroma], 1)
-    edge = outer_strip(lab).median(2).values[:, :, None, None]
-    return torch.exp(-((lab - edge).square().sum(1, keepdim=True) / 15**2))
-
-
-def outer_strip(images: Tensor) -> Tensor:
-    """The pixels of the outer tenth on each side, `[N, C, H, W]` to `[N, C, P]`; corners come twice."""
-    width = max(1, min(images.shape[-2:]) // 10)
-    rows = images[..., :width, :], images[..., -width:, :]
-    columns = images[..., :width], images[..., -width:]
-    return torch.cat([part.flatten(2) for part in (*rows, *columns)], 2)

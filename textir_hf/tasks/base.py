@@ -218,7 +218,8 @@ class Task(ABC):
         Args:
             sample: The output.
             target: `[N, 3, S, S]` in [0, 1].
-            batch: What `degrade` gave for each image: tensors stacked, numbers as lists.
+            batch: What `degrade` gave for each image: tensors stacked, numbers as lists; and where the data knows
+                objects, `object_mask` `[N, 1, S, S]` in [0, 1], empty for an image without one.
         """
         return sample
 

@@ -44,8 +44,11 @@ class Colorization(Task):
         return self._error(sample, batch).mean((1, 2, 3))
 
     def preserved_error(self, sample, restored, target, batch):
-        """What lies around an object keeps its colors."""
-        around = imaging.color.surroundings(batch["degraded"], batch["chroma"])
+        """What lies around an object keeps its colors; where no object is known, nothing has to."""
+        mask = batch.get("object_mask")
+        if mask is None:
+            return self._error(sample, batch).mean((1, 2, 3)) * 0
+        around = (1 - mask) * mask.amax((2, 3), keepdim=True).ceil()
         return (self._error(sample, batch) * around).mean((1, 2, 3))
 
 
