@@ -62,7 +62,7 @@ def test_the_share_of_recolored_samples_is_the_one_asked_for():
 
 
 def test_an_image_and_its_mask_are_cropped_and_mirrored_alike():
-    image, disc = _disc_on_gray()
+    _, disc = _disc_on_gray()
     target = (torch.cat([disc[0]] * 4) * 255).to(torch.uint8)  # the image shows its own mask
     masks = MaskSampler(32, [0.0, 0.0, 1.0], None)
     make = SampleMaker(get_task("colorization"), 32, masks, DataConfig(least_crop=0.5), 0, 8, ObjectiveConfig())
