@@ -20,8 +20,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
 from textir_hf.tasks import get_task
-from training import train_clip
 from training.config import TrainingConfig
+from training.encoder.files import save_encoder
 
 disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -142,7 +142,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def clip_folder(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip") / "encoder"
-    train_clip.save(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
+    save_encoder(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
     return str(folder)
 
 
