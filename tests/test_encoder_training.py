@@ -294,6 +294,10 @@ def test_tuning_learns_and_goes_on_as_if_it_had_not_stopped(folder, encoder, tmp
     assert [second.train_step() for _ in range(2)] == losses[2:]
     assert (full.tower.backbone.stages[0][0].project.weight == frozen).all()
     assert (full.tower.backbone.stages[4][0].project.weight != late).any()
+    second.run(max_minutes=0)
+    assert second.step == 4
+    second.run()
+    assert second.step == 6 and torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 6
     measured = full.held_out()
     assert 0 <= measured["scenes"]["R@1"] <= measured["scenes"]["R@10"] and 0 <= measured["faces"]["mean"] <= 100
 

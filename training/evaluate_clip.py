@@ -202,12 +202,12 @@ class Measurement:
 
     def tables(self) -> list[Table]:
         """The tables. Faces of LFW have test rows only."""
-        scenes, celeba, things = (self._open(names) for names in (SCENES, (CELEBA,), FLOWERS_AND_CLOTHING))
-        texts, kinds, rows = scenes.column("text"), things.column("label"), self._rows(things)
-        labels = [captions.object_labels(np.asarray(things.decode(row)), kinds[row]) for row in rows]
+        scenes, celeba, objects = (self._open(names) for names in (SCENES, (CELEBA,), FLOWERS_AND_CLOTHING))
+        texts, kinds, rows = scenes.column("text"), objects.column("label"), self._rows(objects)
+        labels = [captions.object_labels(np.asarray(objects.decode(row)), kinds[row]) for row in rows]
         tables = [retrieval(self._images(scenes), [texts[row] for row in self._rows(scenes)], self.texts, self.part)]
         tables += [] if self.held_out else self._lfw()
-        tables.append(colors(self._images(things), np.stack(labels)[:, : len(captions.COLORS)], self.texts, self.part))
+        tables.append(colors(self._images(objects), np.stack(labels)[:, : len(captions.COLORS)], self.texts, self.part))
         people = face_labels(celeba).numpy()[self._rows(celeba)]
         return [*tables, choices(self._images(celeba), people, self.texts, self.part), paraphrases(self.texts)]
 

@@ -69,18 +69,17 @@ def read_corpus(data: Path, held_out: float, face_pairs: int = 400, object_pairs
     source = CaptionSource(scenes, captions, 0)
     learned = np.concatenate([source.numbers[row] for row in scenes.train])
     sentences = [caption for several in captions for caption in several]
-    corpus = Corpus({"scenes": source}, sentences, [], [], learned)
-    people, things = ImageSet(data, FACES, held_out), ImageSet(data, OBJECTS, held_out)
-    pairs = faces.pairs(face_pairs)
-    corpus.sources["faces"] = LabeledSource(people, face_labels(people), pairs, len(sentences), faces.NAMES, FAVORED)
+    corpus = Corpus({"scenes": source}, list(sentences), [], [], learned)
+    images, pairs, first = ImageSet(data, FACES, held_out), faces.pairs(face_pairs), len(corpus.sentences)
+    corpus.sources["faces"] = LabeledSource(images, face_labels(images), pairs, first, faces.NAMES, FAVORED)
     _add_pairs(corpus, pairs, faces.NAMES)
-    pairs, labels = objects.pairs(object_pairs), object_labels(things)
-    corpus.sources["objects"] = LabeledSource(things, labels, pairs, len(sentences), objects.NAMES, least_crop=0.6)
+    images, pairs, first = ImageSet(data, OBJECTS, held_out), objects.pairs(object_pairs), len(corpus.sentences)
+    labels = object_labels(images)
+    corpus.sources["objects"] = LabeledSource(images, labels, pairs, first, objects.NAMES, least_crop=0.6)
     _add_pairs(corpus, pairs, objects.NAMES)
     corpus.extra = recombined([caption for row in scenes.train for caption in captions[row]])
-    corpus.learned = np.concatenate(
-        [learned, np.arange(source.numbers[-1][-1] + 1, len(sentences) + len(corpus.extra))]
-    )
+    others = np.arange(len(sentences), len(corpus.sentences) + len(corpus.extra))
+    corpus.learned = np.concatenate([learned, others])
     return corpus
 
 
