@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatc
     assert main(words) == 0
     assert indices == [1, 2] and (tmp_path / "results" / "tables.md").read_text() == unbroken
     assert main([*words, "--limit", "2"]) == 2
-    assert "holds another evaluation (images differ). Give another --output." in capsys.readouterr().err
+    assert "holds results of another run (images differ). Give another --output." in capsys.readouterr().err
 
 
 def _counted(function, indices: list):
