@@ -161,7 +161,7 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
         'textir: row 2: No face was found in the image. Leave faces out, use "auto", or give a box.',
     ]
     found = results(folder)
-    expected = pipe(image=small, scale=2, faces="all", face_prompts=texts[0]).images[0]
+    expected = pipe(image=small, scale=2, faces="all", face_prompts=texts[0], batch_size=3).images[0]
     assert sorted(found) == [0] and found[0]["prompt"] == "a red face / an old person"
     assert np.array_equal(to_raster(found[0]["image"]).rgb, to_raster(expected).rgb)
     assert main([*command, "auto"]) == 2 and "another run (faces differ)" in capsys.readouterr().err
