@@ -2,7 +2,6 @@
 
 import io
 import os
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -229,10 +228,3 @@ def write_test_set(path: Path, images: list[Image.Image], captions: list[str] | 
         features["text"] = List(Value("string"))
         rows = [row | {"text": captions} for row in rows]
     Dataset.from_list(rows, features=Features(features)).to_parquet(path)
-
-
-def interruptible(*arguments) -> list[str]:
-    """The `textir` command as a process that SIGINT stops, also where these tests run with SIGINT ignored."""
-    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    code += "os.execv(sys.executable, [sys.executable, '-m', 'textir_hf', *sys.argv[1:]])"
-    return [sys.executable, "-c", code, *map(str, arguments)]

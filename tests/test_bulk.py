@@ -3,16 +3,13 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from conftest import interruptible, make_image, make_mask
+from conftest import make_image, make_mask
 from datasets import disable_progress_bars, load_dataset
+from processes import Forked, fork_ranks, wait_until
 from test_faces import group
 
 from textir_hf import TextIRPipeline
@@ -21,7 +18,6 @@ from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.imaging.raster import to_raster
 
 disable_progress_bars()
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "textir_hf"]
 
 
 @pytest.fixture
@@ -49,23 +45,20 @@ def results(folder: Path) -> dict[int, dict]:
     return {row["row"]: row for row in rows}
 
 
-def wait_for_files(process: subprocess.Popen, out: Path, number: int) -> None:
-    while len(list(out.glob("part-*"))) < number and process.poll() is None:
-        time.sleep(0.02)
+def wait_for_files(process: Forked, out: Path, number: int) -> None:
+    wait_until(lambda: len(list(out.glob("part-*"))) >= number, process)
 
 
 def test_two_processes_killed_and_started_again_do_each_image_once(folder):
-    environment, out = os.environ | {"OMP_NUM_THREADS": "1"}, folder / "out"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*LAUNCH, *arguments(folder)], env=environment, **quiet)
-    wait_for_files(process, out, 2)
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-        os.kill(each.pid, signal.SIGKILL)
-    process.wait()
+    out = folder / "out"
+    processes = fork_ranks(2, main, arguments(folder))
+    wait_for_files(processes[0], out, 2)
+    for process in processes:
+        process.kill()
     before = {p: p.stat().st_mtime_ns for p in out.glob("part-*")}
     assert before
-    again = subprocess.run([*LAUNCH, *arguments(folder)], env=environment, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
+    for process in fork_ranks(2, main, arguments(folder)):
+        assert process.wait() == 0, process.err()
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     rows, pipe = results(folder), TextIRPipeline.from_pretrained(folder / "checkpoint")
     pipe.set_progress_bar_config(disable=True)
@@ -103,12 +96,11 @@ def test_a_stopped_run_writes_what_it_has(folder):
     command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
     column = command.index("--prompt-column")
     del command[column : column + 2]
-    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Forked(main, command)
     wait_for_files(process, folder / "out", 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    done = results(folder)
-    assert process.returncode == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
+    os.kill(process.pid, signal.SIGINT)
+    code, err, done = process.wait(), process.err(), results(folder)
+    assert code == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
     assert 10 <= len(done) < 30
     assert main(command) == 0 and len(results(folder)) == 30
 

@@ -5,14 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import interruptible, make_image, make_mask, tiny_generator
+from conftest import make_image, make_mask, tiny_generator
 from PIL import Image
+from processes import Forked, wait_until
 from skimage import data
 from test_tasks import Denoising
 
@@ -334,13 +334,6 @@ def test_faces_have_flags(folder, capsys):
     assert args.faces == [1, 3] and args.face_prompts == ["a man"]
 
 
-def test_checkpoints_are_exported(folder, capsys):
-    assert main(["export", "colorization", "-o", "exported"]) == 0
-    assert "exported/restorer.onnx" in capsys.readouterr().out.split()
-    assert main(["export", "colorization", "-o", "exported"]) == 2
-    assert "The output exported exists already" in capsys.readouterr().err
-
-
 def test_unfit_checkpoints_are_one_line(folder, capsys):
     shutil.copytree("colorization", "broken")
     Path("broken/restorer/config.json").write_text("{")
@@ -365,13 +358,11 @@ def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
     for i in range(4, 25):
         shutil.copy("images/3.png", f"images/{i}.png")
     command = words("colorize", image="images", output="results")
-    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(Path("results").glob("*.png")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    done = sorted(Path("results").iterdir())
-    assert process.returncode == 130 and 0 < len(done) < 25
+    process = Forked(main, command)
+    wait_until(lambda: list(Path("results").glob("*.png")), process)
+    os.kill(process.pid, signal.SIGINT)
+    code, err, done = process.wait(), process.err(), sorted(Path("results").iterdir())
+    assert code == 130 and 0 < len(done) < 25
     line = re.fullmatch(r"textir: stopped, (\d+) of 25 done. Go on with --skip-existing.\n", err.split("\r")[-1])
     assert line and len(done) - 1 <= int(line[1]) <= len(done), err  # it may be stopped before it counts what it wrote
     assert all(p.suffix == ".png" for p in done) and [pixels(p).shape for p in done]
