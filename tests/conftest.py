@@ -11,6 +11,8 @@ import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset, Features, List, Value, disable_progress_bars
 from datasets import Image as ImageFeature
+from hub_server import TOKEN, Hub
+from huggingface_hub import constants, hf_api
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
@@ -18,12 +20,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
-from textir_hf.tasks import get_task
+from textir_hf.tasks import TASKS, get_task
 from training.config import TrainingConfig
 from training.encoder.files import save_encoder
 
 disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
+CARD = "---\nlibrary_name: textir-hf\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flower", "face", "smiling", "old", "person"]
 
 
@@ -228,3 +231,59 @@ def write_test_set(path: Path, images: list[Image.Image], captions: list[str] | 
         features["text"] = List(Value("string"))
         rows = [row | {"text": captions} for row in rows]
     Dataset.from_list(rows, features=Features(features)).to_parquet(path)
+
+
+@pytest.fixture(scope="session")
+def task_checkpoints(encoder, tmp_path_factory):
+    """A tiny checkpoint for each task, whose noise can be seen."""
+    place = tmp_path_factory.mktemp("checkpoints")
+    for task in TASKS:
+        restorer = tiny_generator(task)
+        for module in restorer.modules():
+            if hasattr(module, "noise_strength"):
+                torch.nn.init.constant_(module.noise_strength, 0.5)
+        TextIRPipeline(restorer, *encoder, TextRecentering(32)).save_pretrained(place / task)
+    return place
+
+
+@pytest.fixture
+def command_folder(task_checkpoints, tmp_path, monkeypatch):
+    """Checkpoints, images, masks and a place for results; the current folder."""
+    for task in TASKS:
+        (tmp_path / task).symlink_to(task_checkpoints / task)
+    for name in ("images", "masks", "empty"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        make_image(seed=i).save(tmp_path / "images" / f"{i}.png")
+        make_mask().save(tmp_path / "masks" / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def sound(encoder, openai_encoder, tmp_path_factory):
+    """Sound checkpoints with their own encoder: `MiniCLIPModel` and `CLIPModel`."""
+    folders = {}
+    for kind, (clip, *others) in {"own": encoder, "clip": openai_encoder}.items():
+        folders[kind] = tmp_path_factory.mktemp("sound") / kind
+        pipe = TextIRPipeline(tiny_generator("inpainting"), deepcopy(clip), *others, TextRecentering(32))
+        pipe.save_pretrained(folders[kind])
+        (folders[kind] / "README.md").write_text(CARD)
+    return folders
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, the client pointed at it, and an empty cache."""
+    hub = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # keeps the endpoint of its first use
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 2)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield hub
+    hub.close()
