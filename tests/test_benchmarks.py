@@ -52,12 +52,10 @@ def test_large_images_are_restored_as_their_case_says(name, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("task", faces.TASKS)
-def test_faces_are_measured_in_photos_of_every_kind(task, capsys, tmp_path):
-    large = "four faces in 24 megapixels"
-    assert faces.PHOTOS[large]().size == (6000, 4000)
-    for kind in faces.PHOTOS.keys() - {large}:
+def test_faces_are_measured_with_and_without(task, capsys, tmp_path):
+    assert faces.PHOTOS["four faces in 24 megapixels"]().size == (6000, 4000)
+    for kind, found in {"one face, turned by 30°": 1, "no face": 0}.items():
         faces.measure(task, kind, tmp_path)
-        found = {"four faces": 4, "no face": 0}.get(kind, 1)
         cells = capsys.readouterr().out.strip("| \n").split(" | ")
         assert cells[0] == f"{task}, {kind}" and int(cells[2]) == found and len(cells) == len(faces.COLUMNS)
-    assert len(list(tmp_path.glob("*.png"))) == 3 * 4
+    assert len(list(tmp_path.glob("*.png"))) == 3 * 2

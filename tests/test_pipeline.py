@@ -1,3 +1,5 @@
+"""The pipeline's results: what stays bit for bit, batches, seeds, formats, saving and loading."""
+
 import numpy as np
 import pytest
 import torch
