@@ -134,7 +134,7 @@ def measure(task: str, kind: str, folder: Path | None) -> None:
     result, number = faces.result, faces.result.info["textir"]["faces_found"]
     cells = [f"{task}, {kind}", f"{result.width}x{result.height}", number]
     cells += [f"{value:.2f}" for value in (found.cpu, faces.seconds, faces.cpu, whole.seconds, whole.cpu)]
-    print(f"| {' | '.join(map(str, cells))} | {faces.cpu / whole.cpu:.1f} | {peak:.2f} |")
+    print(f"| {' | '.join(map(str, cells))} | {faces.cpu / whole.cpu:.2g} | {peak:.2f} |")
     if folder is not None:
         name = f"{task}, {kind}".replace(", ", "-").replace(" ", "_")
         given["image"].save(folder / f"{name}-photo.png")
