@@ -39,7 +39,7 @@ class Forked:
         """Whether it has not ended."""
         return self.process.is_alive()
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Its exit status, or that of a signal below 0.
 
         Raises:
