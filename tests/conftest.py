@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from browser import CHROMIUM, start, visit, wait_for
 from datasets import Dataset, Features, List, Value, disable_progress_bars
 from datasets import Image as ImageFeature
 from PIL import Image
@@ -236,3 +237,41 @@ def interruptible(*arguments) -> list[str]:
     code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     code += "os.execv(sys.executable, [sys.executable, '-m', 'textir_hf', *sys.argv[1:]])"
     return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Address and process of the page (`python app.py`)."""
+    address, process, log = start(tmp_path_factory.mktemp("server") / "files")
+    wait_for(address, process, log)
+    yield address, process
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server, chromium):
+    """The page in a browser, in which no script may fail."""
+    page = visit(chromium, server[0])
+    yield page
+    assert not page.problems
+    page.close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """An image whose every pixel can be checked."""
+    small = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(small).resize((300, 240), Image.BICUBIC).save(path)
+    return path
