@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -136,3 +137,10 @@ def flat(color) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (24, 24), color).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def upscaled(address: str, color, scale: int = 2) -> np.ndarray | str:
+    """A flat image as the page upscales it, or its answer to the contrary."""
+    data = {"image": sent(address, flat(color)), "prompt": "a face", "scale": scale, "faces": "none"}
+    made = called(address, "upscale", data)
+    return made if isinstance(made, str) else np.asarray(made)

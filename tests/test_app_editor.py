@@ -138,10 +138,10 @@ def test_two_fingers_zoom_and_move_the_image_with_them_and_paint_nothing(server,
         """Centers of the two spots on the screen, `[2, 2]`."""
         rgb = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
         places = [np.argwhere(np.abs(rgb - color).max(2) < 60)[:, ::-1] for color in colors]
-        return np.array([(place.min(0) + place.max(0)) / 2 for place in places]) + (box["x"], box["y"])
+        return np.array([(place.min(0) + place.max(0)) / 2 + np.array((box["x"], box["y"])) for place in places])
 
     begun = spots()
-    ended = begun + [(-50, 20), (40, 20)]  # apart, and both downwards
+    ended = begun + np.array([(-50, 20), (40, 20)])  # apart, and both downwards
     fingers(page, *[(begun + (ended - begun) * share).tolist() for share in np.linspace(0, 1, 9)])
     assert np.abs(spots() - ended).max() < 4
     assert page.inner_text("#inpaint-editor .ti-info") == "200 × 120, 0 % masked"

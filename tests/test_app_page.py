@@ -83,6 +83,23 @@ def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
     page.close()
 
 
+def tab_to(page, selector: str) -> None:
+    """Presses Tab until something within `selector` has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => !!document.activeElement.closest(s)", selector):
+            return
+    raise AssertionError(f"{selector} cannot be reached by Tab.")
+
+
+def next_tab(page, name: str) -> None:
+    """From one tab to the next, by keys."""
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#{name}-run")
+
+
 def test_the_keyboard_alone_completes_each_task(page):
     page.click("#inpaint-editor [data-do=clear]")
     page.focus("#inpaint-editor canvas")
@@ -92,19 +109,47 @@ def test_the_keyboard_alone_completes_each_task(page):
     assert ", 0 %" not in page.inner_text("#inpaint-editor .ti-info")
     run(page, "inpaint", "Control+Enter")
     for tab in ("upscale", "colorize", "edit"):
-        page.focus("button[role=tab][aria-selected=true]")
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.wait_for_selector(f"#{tab}-run")
-        for _ in range(40):
-            page.keyboard.press("Tab")
-            if page.evaluate(f"!!document.activeElement.closest('#{tab}-prompt')"):
-                break
+        next_tab(page, tab)
+        tab_to(page, f"#{tab}-prompt")
         page.keyboard.press("Control+a")
         page.keyboard.type("a red cup")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == f"{tab}-run"
         run(page, tab, "Enter")
+
+
+def test_the_keyboard_alone_compares_and_does_a_batch(page, photo):
+    page.on("filechooser", lambda chooser: chooser.set_files(str(photo)))
+    to_tab(page, "Edit")
+    next_tab(page, "compare")
+    tab_to(page, "#compare-degradation input[value=factor]")  # Gradio makes every radio button a stop of its own
+    page.keyboard.press("Space")
+    tab_to(page, "#compare-prompts")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("a smiling woman")
+    tab_to(page, "#compare-betas")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0 1")
+    tab_to(page, "#compare-run")
+    run(page, "compare", "Enter")
+    assert len(page.query_selector_all(".tr-strip button")) == 2
+    assert "factor" in page.inner_text("#results dl")
+
+    next_tab(page, "batch")
+    tab_to(page, "#batch-files")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#batch-files :text('{photo.stem}')")
+    tab_to(page, "#batch-task input[value=colorization]")
+    page.keyboard.press("Space")
+    tab_to(page, "#batch-prompt")
+    page.keyboard.type("a red cup")
+    tab_to(page, "#batch-run")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#batch-zip a")
+    tab_to(page, "#batch-zip a")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "textir-colorize.zip"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,11 +1,29 @@
 """Results, their code and their settings, in a real browser. Without Chromium the tests are skipped."""
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
-from browser import address_of_result, alert, downloaded, needs_browser, run, stroke, to_tab, upload, visit
+from browser import (
+    REPOSITORY,
+    address_of_result,
+    alert,
+    downloaded,
+    needs_browser,
+    run,
+    stroke,
+    to_tab,
+    upload,
+    upscaled,
+    visit,
+)
 from PIL import Image
 
 from textir_hf.imaging.files import SETTINGS, open_image, read_settings, save_image
@@ -14,7 +32,7 @@ from textir_hf.space import examples, texts
 pytestmark = needs_browser
 
 
-def test_a_visitor_repaints_a_region(page, photo, tmp_path, monkeypatch):
+def test_a_visitor_repaints_a_region(page, photo, tmp_path):
     upload(page, "inpaint", photo)
     stroke(page)
     page.fill("#inpaint-prompt textarea", "a smiling woman")
@@ -28,15 +46,6 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path, monkeypatch):
     assert rows.min() > 60 and rows.max() < 180 and columns.min() > 60 and columns.max() < 240
     settings = read_settings(made)
     assert settings["prompt"] == "a smiling woman" and settings["seed"] == 0 and settings["task"] == "inpainting"
-
-    # the printed program makes the very same image again
-    open_image(photo).save(tmp_path / "image.png")
-    page.click("#inpaint-editor .ti-more summary")
-    downloaded(page, tmp_path, "#inpaint-editor [data-do=save]")
-    code = page.inner_text("#results pre")
-    monkeypatch.chdir(tmp_path)
-    exec(code, {})
-    assert (np.asarray(open_image(tmp_path / "result.png")) == result).all()
 
     # the line moves by keys, and the whole original shows while C is held
     def stage():
@@ -56,6 +65,38 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path, monkeypatch):
     page.click("#inpaint-editor [data-do=undo]")
     page.click("#inpaint-run")
     assert alert(page, "inpaint") == texts.NO_MASK
+
+
+def copied(page, button: str) -> str:
+    """What a button puts onto the clipboard."""
+    return page.evaluate(
+        """(selector) => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
+        document.querySelector(selector).click(); })""",
+        f"#results [data-do={button}]",
+    )
+
+
+def test_the_copied_program_and_command_make_the_same_image_again(page, photo, tmp_path, monkeypatch):
+    upload(page, "inpaint", photo)
+    stroke(page)
+    page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
+    page.click("#inpaint-settings button")
+    page.fill("#inpaint-beta input[type=number]", "0.7")
+    page.keyboard.press("Tab")
+    run(page, "inpaint")
+    result = np.asarray(downloaded(page, tmp_path))
+    shutil.copy(photo, tmp_path / "image.png")
+    page.click("#inpaint-editor .ti-more summary")
+    downloaded(page, tmp_path, "#inpaint-editor [data-do=save]")
+    program, command = copied(page, "python"), copied(page, "command")
+    assert program == page.inner_text("#results pre")
+    bin_folder = Path(sys.executable).parent  # where `textir` is
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / "program.py").write_text(program)
+    for line in ("python program.py", command):
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, check=True)
+        assert (np.asarray(open_image(tmp_path / "result.png")) == result).all(), line
+        (tmp_path / "result.png").unlink()
 
 
 def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
@@ -120,10 +161,7 @@ def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, t
     made = downloaded(page, tmp_path)
     made.info[SETTINGS] = read_settings(made)
     assert made.info[SETTINGS]["seed"] == int(seed)
-    link = page.evaluate(
-        """() => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
-        document.querySelector('[data-do=link]').click(); })"""
-    )
+    link = copied(page, "link")
     page.fill("#inpaint-prompt textarea", "something else")
     save_image(made, tmp_path / "made.png")
     page.click(f"button:has-text('{texts.RESTORE}')")
@@ -163,3 +201,20 @@ def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
         assert archive.namelist() == ["small.png"]
         made = open_image(archive.read("small.png"))
     assert made.size == (120, 96) and read_settings(made)["scale"] == 4
+
+
+def test_a_run_that_waits_says_its_place_and_can_be_cancelled(page, server):
+    before = address_of_result(page)
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(upscaled, server[0], (i, 0, 0), 16) for i in range(12)]
+        page.wait_for_timeout(500)
+        page.click("#inpaint-run")
+        page.wait_for_function(
+            "/place \\d+ of \\d+ in the queue/.test(document.querySelector('#inpaint-status').innerText)"
+        )
+        page.click("#inpaint-cancel")
+        page.wait_for_function(f"document.querySelector('#inpaint-status').innerText.trim() == '{texts.CANCELLED}'")
+        page.wait_for_selector("#inpaint-cancel", state="hidden")
+        assert not [a for a in answers if isinstance(a.result(), str)]
+    assert address_of_result(page) == before and page.inner_text("#inpaint-status").strip() == texts.CANCELLED
+    run(page, "inpaint")

@@ -12,18 +12,11 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from browser import REPOSITORY, called, flat, sent, start, wait_for
+from browser import REPOSITORY, called, flat, sent, start, upscaled, wait_for
 from PIL import Image
 
 from textir_hf.imaging.files import open_image
 from textir_hf.space import examples, texts
-
-
-def upscaled(address: str, color) -> np.ndarray | str:
-    made = called(
-        address, "upscale", {"image": sent(address, flat(color)), "prompt": "a face", "scale": 2, "faces": "none"}
-    )
-    return made if isinstance(made, str) else np.asarray(made)
 
 
 def test_examples_are_what_their_checkpoints_make(server):

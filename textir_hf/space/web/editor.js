@@ -8,6 +8,7 @@ const context = canvas.getContext("2d");
 let image = null, file = null, tool = "brush", view = { scale: 1, x: 0, y: 0 };
 let pointer = null, stroke = null, tap = null; // tap: where one finger has chosen something, unless a second one comes
 const touches = new Map();
+let opened = Promise.resolve(); // once the image that was given last is there
 let faces = null, chosen = new Set(); // boxes, and numbers from 1
 
 function say(text, alert = false) {
@@ -39,7 +40,9 @@ function decode(url) {
   });
 }
 
-async function show(given, boxes = []) {
+const show = (...given) => (opened = open(...given));
+
+async function open(given, boxes = []) {
   try {
     image = await decode(given.url);
   } catch (error) {
@@ -253,7 +256,10 @@ watch("value", () => {
 });
 window.textirEditors = window.textirEditors || {};
 window.textirEditors[props.name] = {
-  value: () => image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() },
+  value: async () => {
+    await opened;
+    return image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() };
+  },
   paint: (wanted) => {
     paints = wanted;
     element.classList.toggle("ti-paints", paints);
