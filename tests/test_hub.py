@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.cli.main import main
-from textir_hf.hub.cards import card_data, render_card, usage
+from textir_hf.hub.cards import HERE, card_data, name_checkpoint, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
 from textir_hf.imaging.files import open_image
 from textir_hf.models.embedding import load_encoder
@@ -305,6 +305,7 @@ def test_cards_share_one_form():
     code = re.search(r"```python\n(.*?)```", text, re.S)[1]
     compile(code, "card", "exec")
     assert 'from_pretrained("a/b")  # now' in code and task.usage in code
+    assert name_checkpoint(usage(task, HERE, "now"), "a/b") == usage(task, "a/b", "now")
     assert re.findall("^#+ .*", text.replace(code, ""), re.M) == ["# A network", "## How to use it", "## Citation"]
 
 
