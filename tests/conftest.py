@@ -275,3 +275,22 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(small).resize((300, 240), Image.BICUBIC).save(path)
     return path
+
+
+@pytest.fixture
+def tiny_networks(pipeline, monkeypatch):
+    """The embedded names load tiny networks."""
+    import app  # noqa: F401  opens the folder of the page's files before Gradio is imported
+    from textir_hf.space import networks, progress
+
+    made = {}
+
+    def tiny(name):
+        if name not in made:
+            made[name] = pipeline(name.removeprefix("textir-mini-"), sample_size=32)
+            made[name].register_to_config(_name_or_path=name)
+            made[name].progress_bar = progress.bar
+        return made[name]
+
+    monkeypatch.setattr(networks, "_loaded", tiny)
+    networks.READY.set()
