@@ -36,6 +36,7 @@ _METRICS = {
     "seam": "seam",
     "CLIP score": "clip_score",
     "measured (%)": "recall",
+    "balanced accuracy (%)": "accuracy",
     "nearer to its sentence than to the contrary (%)": "text_effect",
     "nearer than the contrary's result (%)": "text_effect",
 }

@@ -144,3 +144,60 @@ def upscaled(address: str, color, scale: int = 2) -> np.ndarray | str:
     data = {"image": sent(address, flat(color)), "prompt": "a face", "scale": scale, "faces": "none"}
     made = called(address, "upscale", data)
     return made if isinstance(made, str) else np.asarray(made)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Address and process of the page (`python app.py`)."""
+    address, process, log = start(tmp_path_factory.mktemp("server") / "files")
+    wait_for(address, process, log)
+    yield address, process
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server, chromium):
+    """The page in a browser, in which no script may fail."""
+    page = visit(chromium, server[0])
+    yield page
+    assert not page.problems
+    page.close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """An image whose every pixel can be checked."""
+    small = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(small).resize((300, 240), Image.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_networks(pipeline, monkeypatch):
+    """The embedded names load tiny networks."""
+    import app  # noqa: F401  opens the folder of the page's files before Gradio is imported
+    from textir_hf.space import networks, progress
+
+    made = {}
+
+    def tiny(name):
+        if name not in made:
+            made[name] = pipeline(name.removeprefix("textir-mini-"), sample_size=32)
+            made[name].register_to_config(_name_or_path=name)
+            made[name].progress_bar = progress.bar
+        return made[name]
+
+    monkeypatch.setattr(networks, "_loaded", tiny)
+    networks.READY.set()

@@ -2,7 +2,6 @@
 
 import io
 import os
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from browser import CHROMIUM, start, visit, wait_for
+from browser import chromium, page, photo, server, tiny_networks  # noqa: F401  fixtures
 from datasets import Dataset, Features, List, Value, disable_progress_bars
 from datasets import Image as ImageFeature
+from hub_server import TOKEN, Hub
+from huggingface_hub import constants, hf_api
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizerFast, CLIPConfig, CLIPModel, CLIPTokenizer
@@ -20,12 +21,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
-from textir_hf.tasks import get_task
-from training import train_clip
+from textir_hf.tasks import TASKS, get_task
 from training.config import TrainingConfig
+from training.encoder.files import save_encoder
 
 disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
+CARD = "---\nlibrary_name: textir-hf\npipeline_tag: image-to-image\ntags:\n- textir\n---\n# A network\n"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "flower", "face", "smiling", "old", "person"]
 
 
@@ -143,7 +145,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def clip_folder(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip") / "encoder"
-    train_clip.save(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
+    save_encoder(deepcopy(encoder[0]), encoder[1], encoder[2], folder)
     return str(folder)
 
 
@@ -232,65 +234,57 @@ def write_test_set(path: Path, images: list[Image.Image], captions: list[str] | 
     Dataset.from_list(rows, features=Features(features)).to_parquet(path)
 
 
-def interruptible(*arguments) -> list[str]:
-    """The `textir` command as a process that SIGINT stops, also where these tests run with SIGINT ignored."""
-    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    code += "os.execv(sys.executable, [sys.executable, '-m', 'textir_hf', *sys.argv[1:]])"
-    return [sys.executable, "-c", code, *map(str, arguments)]
+@pytest.fixture(scope="session")
+def task_checkpoints(encoder, tmp_path_factory):
+    """A tiny checkpoint for each task, whose noise can be seen."""
+    place = tmp_path_factory.mktemp("checkpoints")
+    for task in TASKS:
+        restorer = tiny_generator(task)
+        for module in restorer.modules():
+            if hasattr(module, "noise_strength"):
+                torch.nn.init.constant_(module.noise_strength, 0.5)
+        TextIRPipeline(restorer, *encoder, TextRecentering(32)).save_pretrained(place / task)
+    return place
+
+
+@pytest.fixture
+def command_folder(task_checkpoints, tmp_path, monkeypatch):
+    """Checkpoints, images, masks and a place for results; the current folder."""
+    for task in TASKS:
+        (tmp_path / task).symlink_to(task_checkpoints / task)
+    for name in ("images", "masks", "empty"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        make_image(seed=i).save(tmp_path / "images" / f"{i}.png")
+        make_mask().save(tmp_path / "masks" / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """Address and process of the page (`python app.py`)."""
-    address, process, log = start(tmp_path_factory.mktemp("server") / "files")
-    wait_for(address, process, log)
-    yield address, process
-    process.terminate()
-    process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless browser."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def sound(encoder, openai_encoder, tmp_path_factory):
+    """Sound checkpoints with their own encoder: `MiniCLIPModel` and `CLIPModel`."""
+    folders = {}
+    for kind, (clip, *others) in {"own": encoder, "clip": openai_encoder}.items():
+        folders[kind] = tmp_path_factory.mktemp("sound") / kind
+        pipe = TextIRPipeline(tiny_generator("inpainting"), deepcopy(clip), *others, TextRecentering(32))
+        pipe.save_pretrained(folders[kind])
+        (folders[kind] / "README.md").write_text(CARD)
+    return folders
 
 
 @pytest.fixture
-def page(server, chromium):
-    """The page in a browser, in which no script may fail."""
-    page = visit(chromium, server[0])
-    yield page
-    assert not page.problems
-    page.close()
-
-
-@pytest.fixture
-def photo(tmp_path):
-    """An image whose every pixel can be checked."""
-    small = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
-    path = tmp_path / "photo.png"
-    Image.fromarray(small).resize((300, 240), Image.BICUBIC).save(path)
-    return path
-
-
-@pytest.fixture
-def tiny_networks(pipeline, monkeypatch):
-    """The embedded names load tiny networks."""
-    import app  # noqa: F401  opens the folder of the page's files before Gradio is imported
-    from textir_hf.space import networks, progress
-
-    made = {}
-
-    def tiny(name):
-        if name not in made:
-            made[name] = pipeline(name.removeprefix("textir-mini-"), sample_size=32)
-            made[name].register_to_config(_name_or_path=name)
-            made[name].progress_bar = progress.bar
-        return made[name]
-
-    monkeypatch.setattr(networks, "_loaded", tiny)
-    networks.READY.set()
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, the client pointed at it, and an empty cache."""
+    hub = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # keeps the endpoint of its first use
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 2)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield hub
+    hub.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks import batches, images, speed
+from benchmarks import batches, faces, images, speed
 from textir_hf.tasks import TASKS, embedded_checkpoints
 
 NAMES = sorted(p.stem for p in Path(benchmarks.__file__).parent.glob("*.py") if p.stem != "__init__")
@@ -49,3 +49,13 @@ def test_large_images_are_restored_as_their_case_says(name, capsys, monkeypatch)
     images.measure(case)
     scale = case.arguments(images.Image.new("RGB", (60, 40))).get("scale", 1)
     assert f"| {60 * scale}x{40 * scale} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", faces.TASKS)
+def test_faces_are_measured_with_and_without(task, capsys, tmp_path):
+    assert faces.PHOTOS["four faces in 24 megapixels"]().size == (6000, 4000)
+    for kind, found in {"one face, turned by 30°": 1, "no face": 0}.items():
+        faces.measure(task, kind, tmp_path)
+        cells = capsys.readouterr().out.strip("| \n").split(" | ")
+        assert cells[0] == f"{task}, {kind}" and int(cells[2]) == found and len(cells) == len(faces.COLUMNS)
+    assert len(list(tmp_path.glob("*.png"))) == 3 * 2

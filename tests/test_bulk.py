@@ -1,24 +1,23 @@
 import json
 import os
+import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from conftest import interruptible, make_image, make_mask
+from conftest import make_image, make_mask
 from datasets import disable_progress_bars, load_dataset
+from processes import Forked, fork_ranks, wait_until
+from test_faces import group
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.imaging.raster import to_raster
 
 disable_progress_bars()
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "textir_hf"]
 
 
 @pytest.fixture
@@ -46,23 +45,20 @@ def results(folder: Path) -> dict[int, dict]:
     return {row["row"]: row for row in rows}
 
 
-def wait_for_files(process: subprocess.Popen, out: Path, number: int) -> None:
-    while len(list(out.glob("part-*"))) < number and process.poll() is None:
-        time.sleep(0.02)
+def wait_for_files(process: Forked, out: Path, number: int) -> None:
+    wait_until(lambda: len(list(out.glob("part-*"))) >= number, process)
 
 
 def test_two_processes_killed_and_started_again_do_each_image_once(folder):
-    environment, out = os.environ | {"OMP_NUM_THREADS": "1"}, folder / "out"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*LAUNCH, *arguments(folder)], env=environment, **quiet)
-    wait_for_files(process, out, 2)
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-        os.kill(each.pid, signal.SIGKILL)
-    process.wait()
+    out = folder / "out"
+    processes = fork_ranks(2, main, arguments(folder))
+    wait_for_files(processes[0], out, 2)
+    for process in processes:
+        process.kill()
     before = {p: p.stat().st_mtime_ns for p in out.glob("part-*")}
     assert before
-    again = subprocess.run([*LAUNCH, *arguments(folder)], env=environment, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
+    for process in fork_ranks(2, main, arguments(folder)):
+        assert process.wait() == 0, process.err()
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
     rows, pipe = results(folder), TextIRPipeline.from_pretrained(folder / "checkpoint")
     pipe.set_progress_bar_config(disable=True)
@@ -100,12 +96,11 @@ def test_a_stopped_run_writes_what_it_has(folder):
     command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
     column = command.index("--prompt-column")
     del command[column : column + 2]
-    process = subprocess.Popen(interruptible(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Forked(main, command)
     wait_for_files(process, folder / "out", 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    done = results(folder)
-    assert process.returncode == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
+    os.kill(process.pid, signal.SIGINT)
+    code, err, done = process.wait(), process.err(), results(folder)
+    assert code == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
     assert 10 <= len(done) < 30
     assert main(command) == 0 and len(results(folder)) == 30
 
@@ -113,10 +108,10 @@ def test_a_stopped_run_writes_what_it_has(folder):
 def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
     assert main(arguments(folder)) == 0
     assert main(arguments(folder, "--beta", 0.5, "--split", "train")) == 2
-    assert "holds results of another run (--beta differ)" in capsys.readouterr().err
+    assert "holds results of another run (beta differ)" in capsys.readouterr().err
     pipeline("colorization", signed_fusion=True).save_pretrained(folder / "checkpoint")
     assert main(arguments(folder)) == 2
-    assert "holds results of another run (--checkpoint differ)" in capsys.readouterr().err
+    assert "holds results of another run (checkpoint differ)" in capsys.readouterr().err
     (folder / "out" / "bulk.json").unlink()
     assert main(arguments(folder)) == 2 and "results of an unknown run" in capsys.readouterr().err
 
@@ -139,6 +134,45 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
     assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(make_image(seed=1))[outside])
 
 
+def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, pipeline, capsys):
+    from datasets import Dataset, Features, Image, List, Value
+
+    photo, faces = group()
+    small = photo.resize((200, 105))
+    texts = [["a red face", "an old person"], ["a face"], ["a face"]]
+    rows = [{"image": image, "text": text} for image, text in zip([small, small, make_image()], texts, strict=True)]
+    features = Features({"image": Image(), "text": List(Value("string"))})
+    Dataset.from_list(rows, features=features).to_parquet(folder / "rows.parquet")
+    pipe = pipeline("super-resolution", sample_size=128, face_template=FACE_TEMPLATES["portrait"])
+    pipe.save_pretrained(folder / "faces")
+    data = ["--task", "super-resolution", "--dataset", folder / "rows.parquet", "--checkpoint", folder / "faces"]
+    command = arguments(folder, *data, "--scale", 2, "--batch-size", 3, "--faces")
+    assert main([*command, "all"]) == 1
+    assert re.findall("textir: .*", capsys.readouterr().err) == [
+        f"textir: row 1: Prompts must be one for each of the {len(faces)} faces chosen, got 1.",
+        'textir: row 2: No face was found in the image. Leave faces out, use "auto", or give a box.',
+    ]
+    found = results(folder)
+    expected = pipe(image=small, scale=2, faces="all", face_prompts=texts[0], batch_size=3).images[0]
+    assert sorted(found) == [0] and found[0]["prompt"] == "a red face / an old person"
+    assert np.array_equal(to_raster(found[0]["image"]).rgb, to_raster(expected).rgb)
+    assert main([*command, "auto"]) == 2 and "another run (faces differ)" in capsys.readouterr().err
+    assert main([*command, "auto", "--output", str(folder / "auto")]) == 1
+    assert re.findall("textir: row .", capsys.readouterr().err) == ["textir: row 1"]
+    (whole,) = load_dataset("parquet", data_files=str(folder / "auto" / "part-*2.parquet"), split="train")
+    assert json.loads(whole["settings"])["faces_found"] == 0
+    expected = pipe("a face", make_image(), scale=2).images[0]
+    assert np.array_equal(to_raster(whole["image"]).rgb, to_raster(expected).rgb)
+
+
+def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline, capsys):
+    pipeline("super-resolution").save_pretrained(folder / "none")
+    change = ["--task", "super-resolution", "--scale", 2, "--checkpoint", folder / "none", "--faces", "auto"]
+    assert main(arguments(folder, *change)) == 2
+    assert "--faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
+    assert not list((folder / "out").glob("failed-*"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -148,6 +182,7 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
         (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
         (["--mask-column", "image"], "--mask-column cannot be used with this checkpoint"),
+        (["--faces", "all"], "--faces cannot be used with this checkpoint"),
         (["--scale", "4"], "--scale cannot be used with this checkpoint"),
         (["--task", "inpainting"], "--mask-column must be given"),
         (["--task", "super-resolution"], "--scale must be given"),

@@ -1,11 +1,9 @@
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from processes import fork_ranks
 
 from textir_hf.cli.main import main
 from textir_hf.evaluation import baselines, protocols, report, run
@@ -90,7 +88,7 @@ def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatc
     assert main(words) == 0
     assert indices == [1, 2] and (tmp_path / "results" / "tables.md").read_text() == unbroken
     assert main([*words, "--limit", "2"]) == 2
-    assert "holds another evaluation (images differ). Give another --output." in capsys.readouterr().err
+    assert "holds results of another run (images differ). Give another --output." in capsys.readouterr().err
 
 
 def _counted(function, indices: list):
@@ -103,18 +101,12 @@ def _counted(function, indices: list):
 
 def test_two_processes_share_the_images(arguments, tmp_path):
     words = arguments("super-resolution", "--limit", "2")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    done = subprocess.run(
-        [*launch, "-m", "textir_hf", *words],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    processes = fork_ranks(2, main, words)
+    for process in processes:
+        assert process.wait() == 0, process.err()
     shares = [(tmp_path / "results" / f"values-{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
     assert [[json.loads(line)["index"] for line in share] for share in shares] == [[0], [1]]
-    assert done.stdout.count("text effect, 2 images") == 1
+    assert [process.out().count("text effect, 2 images") for process in processes] == [1, 0]
 
 
 def test_any_diffusers_pipeline_is_a_baseline(arguments, tmp_path, capsys, monkeypatch):

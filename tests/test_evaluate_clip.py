@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from training import captions
-from training.evaluate_clip import PROMPTS, attributes, colors, groups, retrieval
+from training.encoder import faces
+from training.evaluate_clip import PARAPHRASES, PROMPTS, attributes, choices, colors, groups, paraphrases, retrieval
 
 AXES = len(captions.FACE_ATTRIBUTES)
 
@@ -22,8 +23,8 @@ def labels():
 
 
 def test_attributes_that_the_embedding_holds_have_a_full_area(labels):
-    faces = torch.from_numpy(labels).float()
-    rows = attributes(faces, labels, perfect).rows
+    images = torch.from_numpy(labels).float()
+    rows = attributes(images, labels, perfect).rows
     assert rows["smiling"][0].mean == 1.0
     blind = attributes(torch.zeros(200, AXES), labels, perfect).rows
     assert blind["mean of all"][0].mean == 0.5
@@ -31,11 +32,11 @@ def test_attributes_that_the_embedding_holds_have_a_full_area(labels):
 
 def test_groups_are_measured_apart_and_small_ones_not_at_all(labels):
     names = list(captions.FACE_ATTRIBUTES)
-    faces = torch.from_numpy(labels).float()
+    images = torch.from_numpy(labels).float()
     women = labels[:, names.index("male")] < 0
-    faces[women, names.index("smiling")] *= -1  # wrong for women alone
+    images[women, names.index("smiling")] *= -1  # wrong for women alone
     labels[labels[:, names.index("young")] < 0, names.index("hat")] = 0
-    table = groups(faces, labels, perfect)
+    table = groups(images, labels, perfect)
     assert table.columns[0] == f"women ({women.sum()})"
     cells = dict(zip(("women", "men", "young", "old"), table.rows["smiling"], strict=True))
     assert cells["women"].mean == 0.0 and cells["men"].mean == 1.0
@@ -63,3 +64,42 @@ def test_colors_say_on_how_many_images_they_were_measured():
 
     rows = colors(images, labels, embed).rows
     assert rows["red (2 true, 18 false)"][0].mean == 1.0
+    labels[:, 0] = -1
+    rows = colors(images, labels, embed, "held out").rows
+    assert rows["red (0 true, 20 false)"][0].mean is None
+
+
+def test_choices_weigh_both_sides_the_same_and_leave_out_faces_with_neither_hair():
+    names = faces.NAMES
+    labels = np.full((10, len(names)), -1)
+    glasses, blond, black = (names.index(n) for n in ("eyeglasses", "blond_hair", "black_hair"))
+    labels[9] = 1  # every attribute has both sides; this face has both hairs, so it is left out there
+    labels[9, glasses], labels[:2, glasses], labels[:3, blond], labels[3:6, black] = -1, 1, 1, 1
+    images = torch.zeros(10, len(names) + 1)
+    images[torch.arange(10), torch.where(torch.from_numpy(labels[:, glasses]) > 0, glasses, len(names))] = 1.0
+    images[0] = torch.eye(len(names) + 1)[-1]  # one of two with glasses is missed
+    images[:3, blond], images[3:6, black], images[6:, blond] = 1.0, 1.0, 1.0
+
+    def embed(*several: str) -> torch.Tensor:
+        axes = {"wearing glasses": glasses, "without glasses": len(names), "blond": blond, "black hair": black}
+        found = [next((a for word, a in axes.items() if word in text), None) for text in several]
+        return torch.stack([torch.zeros(len(names) + 1) if a is None else torch.eye(len(names) + 1)[a] for a in found])
+
+    rows = choices(images, labels, embed).rows
+    assert [cell.mean for cell in rows["eyeglasses"]] == [75.0, 50.0, 100.0]
+    assert rows["blond hair"][0].mean == 100.0
+    labels[9, names.index("hat")] = -1  # no face has one
+    rows = choices(images, labels, embed, "held out").rows
+    assert rows["hat"][0].mean is None and rows["mean of all"][0].mean is not None
+
+
+def test_paraphrases_are_counted_where_they_are_nearer():
+    contrary = {texts[2] for texts in PARAPHRASES} - {t for texts in PARAPHRASES for t in texts[:2]}
+
+    def embed(*several: str) -> torch.Tensor:
+        return torch.tensor([[0.0, 1.0] if t in contrary else [1.0, 0.0] for t in several])
+
+    rows = paraphrases(embed).rows
+    share = sum(texts[2] in contrary for texts in PARAPHRASES) / len(PARAPHRASES)
+    assert rows["nearer to the paraphrase (%)"][0].mean == pytest.approx(100 * share)
+    assert rows["similarity to the paraphrase"][0].mean == 1.0

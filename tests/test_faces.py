@@ -14,13 +14,22 @@ from skimage import data
 
 from textir_hf import TextIRPipeline, open_image
 from textir_hf.cli.main import main
-from textir_hf.imaging.faces import Face, align, choose_faces, paste_from_frame, reading_order, warp_to_frame
+from textir_hf.imaging.faces import (
+    FACE_TEMPLATES,
+    Face,
+    align,
+    choose_faces,
+    paste_from_frame,
+    reading_order,
+    warp_to_frame,
+)
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.models.detector import face_detector, keep_surest
-from textir_hf.pipeline.faces import PORTRAIT, find_faces, frames_of
+from textir_hf.pipeline.faces import find_faces, frames_of
 from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Request
 
+PORTRAIT = FACE_TEMPLATES["portrait"]
 quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 angles, sides = st.floats(-45, 45), st.integers(90, 400)
 places = st.floats(0.3, 0.7)
@@ -246,7 +255,7 @@ def test_edits_restore_the_faces_alone(pipeline):
     [
         ({"faces": "all", "box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
         ({"face_prompts": ["a face"]}, "face_prompts needs faces"),
-        ({"faces": "all", "face_prompts": ["a face"] * 3}, "one for each of the 1 faces chosen, got 3"),
+        ({"faces": "all", "face_prompts": ["a face"] * 3}, "Prompts must be one for each of the 1 faces chosen, got 3"),
         ({"faces": "all", "scale": 2}, "The faces have .* pixels, and this checkpoint restores to 32"),
     ],
 )

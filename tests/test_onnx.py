@@ -1,6 +1,9 @@
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -8,6 +11,7 @@ import torch
 from conftest import tiny_generator
 
 from textir_hf import TextIRPipeline, TextRecentering
+from textir_hf.cli.main import main
 from textir_hf.hub import export
 from textir_hf.hub.export import export_onnx
 from textir_hf.models.embedding import clip_pixel_values, embed_images
@@ -21,7 +25,7 @@ exec(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def exported(encoder, tmp_path_factory):
-    """A pipeline, and the folder it was exported to."""
+    """A pipeline, and the folder that the command exported it to."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("onnx")
     recentering = TextRecentering(32, scale=1.5)
@@ -29,7 +33,9 @@ def exported(encoder, tmp_path_factory):
     restorer = tiny_generator("super-resolution", channels=(4, 6))
     pipe = TextIRPipeline(restorer, *encoder, recentering, prompt_templates=["a {}", "red {}"])
     pipe.save_pretrained(folder / "checkpoint")
-    files = export_onnx(folder / "checkpoint", folder / "exported")
+    with redirect_stdout(io.StringIO()) as out:
+        assert main(["export", str(folder / "checkpoint"), "-o", str(folder / "exported")]) == 0
+    files = [Path(line) for line in out.getvalue().splitlines()]
     names = ["image_encoder.onnx", "prompt_encoder.onnx", "restorer.onnx", "settings.json", "tokenizer.json"]
     assert sorted(path.name for path in files) == ["README.md", *names]
     assert all(path.is_file() for path in files)
@@ -90,11 +96,13 @@ def test_results_of_another_network_are_noticed(tmp_path):
         export._export(Noisy(), [{"x": torch.zeros(2, 3)}], {"x": {0: "images"}}, "y", tmp_path / "broken.onnx")
 
 
-def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch):
+def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     for output in (tmp_path, tmp_path / "file"):
         with pytest.raises(ValueError, match=r"The output .* exists already\. Choose another folder\."):
             export_onnx("textir-mini-inpainting", output)
+        assert main(["export", "textir-mini-inpainting", "-o", str(output)]) == 2
+        assert f"The output {output} exists already" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r'ONNX needs further packages .* Run pip install "textir-hf\[onnx\]"\.'):
         export_onnx("textir-mini-inpainting", tmp_path / "new")

@@ -15,7 +15,6 @@ from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.imaging.resample import to_array
 from textir_hf.metrics import functional
 from textir_hf.models.embedding import embed_texts
-from training import train_clip
 from training.loop import learning_rate, train, train_step
 from training.networks import adopt, lazy_ratio
 from training.publish import as_stored
@@ -304,14 +303,3 @@ def test_without_a_network_the_pipeline_stays_and_the_way_to_push_is_said(config
     folder = train(config(max_train_steps=1, push_to_hub=True, hub_model_id="me/mine"))
     printed = capsys.readouterr().out
     assert f"textir publish {folder} --repo me/mine" in printed and (folder / "model_index.json").exists()
-
-
-def test_contrastive_loss_spreads_its_target_over_all_that_fits():
-    image = torch.eye(3)
-    fits = torch.eye(3, dtype=torch.bool)
-    scale = torch.tensor(np.log(20.0))
-    assert train_clip.contrastive_loss(image, image, fits, scale) < 1e-6
-    assert train_clip.contrastive_loss(image, image.roll(1, 0), fits, scale) > 10
-    both = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    text = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 2**0.5]]) / 2**0.5
-    assert train_clip.contrastive_loss(text, text, both, scale) == pytest.approx(2 / 3 * np.log(2), abs=1e-4)

@@ -4,8 +4,11 @@ import re
 import pytest
 from conftest import make_image
 
+from textir_hf import TextIRGenerator
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.tasks import TASKS
 from training.config import GROUPS, TrainingConfig, parse
+from training.networks import generator_config
 from training.presets import PRESETS
 from training.run import set_up
 
@@ -25,6 +28,8 @@ from training.run import set_up
         ({"recolor_probability": 1.5}, "--recolor-probability must lie in 0..1"),
         ({"swap_probability": -0.1}, "--swap-probability must lie in 0..1"),
         ({"recentering_gain": 0.0}, "--recentering-gain must be at least 1e-06"),
+        ({"face_template": "celeba"}, "--face-template must be ffhq, portrait or eight numbers, got celeba"),
+        ({"face_template": "0.3,0.5,0.6"}, "--face-template must be ffhq, portrait or eight numbers"),
         ({"mask_mix": [0.5, 0.5]}, "--mask-mix must be three shares"),
         ({"mask_mix": [0.5, 0.6, -0.1]}, "--mask-mix must be three shares"),
         ({"mask_mix": [0.5, 0.2, 0.2]}, "--mask-mix must be three shares"),
@@ -74,6 +79,21 @@ def test_presets_hold_the_papers_recipe_and_give_way_to_the_command_line():
     assert config.objective.lambda_clip == 0.1 and config.objective.embedding_noise == 0
     assert parse(["--dataset", "a", "b"]) == TrainingConfig().replace(dataset=["a", "b"])
     assert PRESETS["inpainting-ffhq-256"].objective.lambda_clip == 0.5
+    templates = {name: preset.network.face_template for name, preset in PRESETS.items()}
+    assert [name for name, template in templates.items() if template == "ffhq"] == [n for n in templates if "ffhq" in n]
+    assert {name for name, template in templates.items() if template is None} == {
+        "colorization-imagenet-256",
+        "textir-mini-colorization",
+    }
+    shares = "0.3,0.5,0.6,0.5,0.4,0.8,0.6,0.8"
+    for text, first in (("", None), ("portrait", FACE_TEMPLATES["portrait"][0]), (shares, (0.3, 0.5))):
+        points = parse(["--preset", "textir-mini-inpainting", "--face-template", text]).network.face_points()
+        assert (points and points[0]) == first
+
+
+def test_a_trained_network_carries_the_template_of_its_faces(config):
+    arguments = generator_config(config(face_template="ffhq"), 32)
+    assert TextIRGenerator(**arguments).config.face_template == FACE_TEMPLATES["ffhq"]
     for name, preset in PRESETS.items():
         paper = not name.startswith("textir-mini")
         assert preset.source and preset.network.task in name and bool(preset.expected) == paper

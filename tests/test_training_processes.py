@@ -4,17 +4,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from conftest import final_state
+from processes import Forked, fork_ranks, wait_until
 from safetensors.torch import load_file
 
 from training.config import TrainingConfig
 from training.loop import train
+from training.train import main
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -29,22 +31,26 @@ def command(fields: dict) -> list[str]:
     return words
 
 
-def run_module(fields: dict, *launcher: str) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = str(REPOSITORY)  # for the scripts among the tests
-    words = [sys.executable, *(launcher or ["-m", "training.train"]), *command(fields)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(words, cwd=REPOSITORY, env=environment, start_new_session=True, **pipes)
+def sharding() -> dict[str, str]:
+    """What `accelerate launch` tells its processes with the config that is shipped."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "training/accelerate/fsdp.yaml"]
+    show = ["--num_processes", "1", "--main_process_port", "0", "--no_python", "env", "-0"]
+    told = subprocess.run([*launcher, *show], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    variables = dict(line.split("=", 1) for line in told.split("\0") if "=" in line)
+    return {name: value for name, value in variables.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
-def finish(process: subprocess.Popen) -> None:
-    """Waits for a run that must succeed."""
-    try:
-        out = process.communicate(timeout=120)[0].decode()
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == 0, out
+def train_sharded(argv: list[str]) -> int:
+    """Trains as Accelerate would on GPUs, on the CPU: it shards networks only where it finds GPUs."""
+    PartialState(cpu=True)
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    return main(argv)
+
+
+def finish(*processes: Forked) -> None:
+    """Waits for runs that must succeed."""
+    for process in processes:
+        assert process.wait() == 0, process.err()
 
 
 def assert_same(first, second) -> None:
@@ -52,14 +58,6 @@ def assert_same(first, second) -> None:
     assert states[0].keys() == states[1].keys() and len(states[0]) > 100
     different = [k for k, v in states[0].items() if not torch.equal(v, states[1][k])]
     assert not different
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    """Waits until a file is there, or the process is not."""
-    for _ in range(600):
-        if path.exists() or process.poll() is not None:
-            return
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -73,23 +71,20 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
         "checkpoints_total_limit": 2,
         "noise": "batch",
     }
-    unbroken = run_module(fields | changes | {"output_dir": str(tmp_path / "unbroken")})
+    unbroken = Forked(main, command(fields | changes | {"output_dir": str(tmp_path / "unbroken")}))
     killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
-    process = run_module(killed)
-    wait_for(tmp_path / "killed" / "checkpoint-4", process)  # in the midst of an epoch
-    process.send_signal(signal.SIGKILL)
-    out = process.communicate()[0].decode()
+    process = Forked(main, command(killed))
+    wait_until((tmp_path / "killed" / "checkpoint-4").exists, process)  # in the midst of an epoch
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.err()
     found = sorted(p.name for p in (tmp_path / "killed").glob("checkpoint-*"))
-    assert found and len(found) <= 3, out
+    assert found and len(found) <= 3
     reached = max(int(name.split("-")[1]) for name in found)
     end = max(7, reached + 2)
-    resumed = run_module(killed | {"max_train_steps": end, "resume_from_checkpoint": "latest"})
-    finish(resumed)
-    finish(unbroken)
+    finish(unbroken, Forked(main, command(killed | {"max_train_steps": end, "resume_from_checkpoint": "latest"})))
     if end > 7:
         longer = fields | changes | {"output_dir": str(tmp_path / "unbroken"), "resume_from_checkpoint": "checkpoint-6"}
-        again = run_module(longer | {"max_train_steps": end})
-        finish(again)
+        finish(Forked(main, command(longer | {"max_train_steps": end})))
     assert_same(tmp_path / "unbroken", tmp_path / "killed")
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, end + 1))
@@ -100,40 +95,35 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
 def test_a_signal_ends_a_run_saved_in_one_line(fields, tmp_path, number):
     changes = {"max_train_steps": 100_000, "checkpointing_steps": 100_000, "validation_steps": 100_000}
     run = tmp_path / "run"
-    process = run_module(fields | changes | {"dataloader_num_workers": 2, "log_steps": 1})
-    wait_for(run / "metrics.jsonl", process)
+    process = Forked(main, command(fields | changes | {"dataloader_num_workers": 2, "log_steps": 1}))
+    wait_until((run / "metrics.jsonl").exists, process)
     os.killpg(process.pid, number)  # as the terminal does, the loader's processes included
-    out = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 128 + number, out
+    assert process.wait() == 128 + number, process.err()
     (checkpoint,) = run.glob("checkpoint-*")
-    assert "Traceback" not in out and out.splitlines()[-1] == (
+    assert "Traceback" not in process.err() and process.err().splitlines()[-1] == (
         f"Interrupted. {checkpoint} is saved: give the same command with --resume-from-checkpoint latest."
     )
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert checkpoint.name == f"checkpoint-{steps[-1]}" and not (run / "pipeline").exists()
     more = {"resume_from_checkpoint": "latest", "max_train_steps": steps[-1] + 1}
-    finish(run_module(fields | changes | more))
+    finish(Forked(main, command(fields | changes | more)))
     assert (run / "pipeline" / "model_index.json").exists()
 
 
 def test_two_processes_end_on_one_step_when_one_gets_a_signal(fields, tmp_path):
     changes = {"max_train_steps": 100_000, "checkpointing_steps": 100_000, "validation_steps": 100_000, "log_steps": 3}
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
-    process = run_module(fields | changes, *torchrun)
-    wait_for(tmp_path / "run" / "metrics.jsonl", process)
-    workers = psutil.Process(process.pid).children()
-    workers[-1].send_signal(signal.SIGINT)
-    out = process.communicate(timeout=120)[0].decode()
+    processes = fork_ranks(2, main, command(fields | changes))
+    wait_until((tmp_path / "run" / "metrics.jsonl").exists, processes[0])
+    os.kill(processes[1].pid, signal.SIGINT)
+    assert [process.wait() for process in processes] == [130, 130]
     (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
     assert int(checkpoint.name.split("-")[1]) % 3 == 0
-    assert out.count(f"Interrupted. {checkpoint} is saved") == 2
+    assert all(f"Interrupted. {checkpoint} is saved" in process.err() for process in processes)
 
 
 def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_path):
     changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "training.train"]
-    two = run_module(fields | changes | {"output_dir": str(tmp_path / "two")}, *torchrun)
-    finish(two)
+    finish(*fork_ranks(2, main, command(fields | changes | {"output_dir": str(tmp_path / "two")})))
     for name, change in {"one": {"train_batch_size": 4}, "parts": {"gradient_accumulation_steps": 2}}.items():
         train(TrainingConfig().replace(**fields | changes | change | {"output_dir": str(tmp_path / name)}))
     losses = {
@@ -156,11 +146,11 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, tmp_
 
 def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fields, tmp_path):
     """FSDP2 with the config that is shipped."""
+    shards = sharding()
     changes = {"max_train_steps": 3, "checkpointing_steps": 1, "adversarial_start": 0, "mixed_precision": "no"}
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", "training/accelerate/fsdp.yaml"]
-    launcher += ["--num_processes", "2", "--main_process_port", "0", "tests/launch_sharded.py"]
     pieces, again, one = (str(tmp_path / name) for name in ("pieces", "again", "one"))
-    finish(run_module(fields | changes | {"output_dir": pieces, "gradient_accumulation_steps": 2}, *launcher))
+    two = fields | changes | {"gradient_accumulation_steps": 2}
+    finish(*fork_ranks(2, train_sharded, command(two | {"output_dir": pieces}), shards))
     train(TrainingConfig().replace(**fields | changes | {"output_dir": one, "train_batch_size": 8}))
     rows = [[json.loads(line) for line in Path(f, "metrics.jsonl").read_text().splitlines()] for f in (pieces, one)]
     for sharded, unsharded in zip(*rows, strict=True):
@@ -170,14 +160,12 @@ def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fi
     moved = torch.cat([(v - states[1][k]).abs().flatten() for k, v in states[0].items()])
     assert (moved > 1e-4).float().mean() < 0.01
     shutil.copytree(Path(pieces, "checkpoint-1"), Path(again, "checkpoint-1"))
-    resumed = fields | changes | {"output_dir": again, "gradient_accumulation_steps": 2}
-    finish(run_module(resumed | {"resume_from_checkpoint": "latest"}, *launcher))
+    resumed = command(two | {"output_dir": again, "resume_from_checkpoint": "latest"})
+    finish(*fork_ranks(2, train_sharded, resumed, shards))
     assert_same(pieces, again)
 
 
-def test_the_first_fsdp_is_refused(fields, monkeypatch):
-    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1", "FSDP_SYNC_MODULE_STATES": "false"}.items():
-        monkeypatch.setenv(name, value)
-    process = run_module(fields, "tests/launch_sharded.py")
-    out = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 1 and "accelerate is set to FSDP 1" in out and "fsdp.yaml" in out
+def test_the_first_fsdp_is_refused(fields):
+    first = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1", "FSDP_SYNC_MODULE_STATES": "false"}
+    process = Forked(train_sharded, command(fields), first)
+    assert process.wait() == 1 and "accelerate is set to FSDP 1" in process.err() and "fsdp.yaml" in process.err()

@@ -1,5 +1,6 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and the facts that results in a folder belong to."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -46,3 +47,27 @@ def _replace_folder(temporary: Path, path: Path, replaced: Path) -> None:
         if replaced.exists():
             replaced.rename(path)
         raise
+
+
+def keep_facts(path: Path, facts: dict, write: bool) -> None:
+    """Keeps what decides the results in a folder, so that no run goes on with results of another.
+
+    Args:
+        path: A JSON file in the folder of the results, which is made if it is missing.
+        facts: By name, in types of JSON.
+        write: Whether this process writes the file where there is none.
+
+    Raises:
+        ValueError: The folder holds results of other facts.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        differing = [name for name in facts if known.get(name) != facts[name]]
+        if differing:
+            raise ValueError(
+                f"{path.parent} holds results of another run ({', '.join(differing)} differ). Give another --output."
+            )
+    elif write:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -1,7 +1,6 @@
-"""Sentences for pictures that have labels: face attributes, kinds of flower and clothing, colors seen in the pixels.
+"""Sentences for images that have labels: face attributes, kinds of flower and clothing, colors seen in the pixels.
 
-A label is +1 (true), -1 (false) or 0 (not known). A sentence comes with the labels it speaks of, so that training
-knows every picture of a batch that it fits, not only the one it was made for.
+A label is +1 (true), -1 (false) or 0 (not known).
 """
 
 import argparse
@@ -14,7 +13,7 @@ from skimage.color import rgb2hsv
 
 from textir_hf.imaging.files import open_image
 
-# attribute: its column, share of the pictures called true, share called false, wording when true, wording when false.
+# attribute: its column, share of the images called true, share called false, wording when true, wording when false.
 # The columns are probabilities of a weak classifier: their ranking is good, their scale is not, hence shares.
 FACE_ATTRIBUTES = {
     "male": ("male", 0.75, 0.16, ("man",), ("woman",)),
@@ -54,12 +53,11 @@ _CLOTHES_WORDS = {
 OBJECT_LABELS = (*COLORS, *FLOWERS, *CLOTHES)
 
 
-def face_labels(columns: dict[str, np.ndarray], train: np.ndarray) -> np.ndarray:
-    """Turns attribute probabilities into labels by quantiles of the training rows.
+def face_labels(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Turns attribute probabilities into labels by their quantiles.
 
     Args:
         columns: Column name to probabilities `[N]`.
-        train: Boolean `[N]`, the rows that the quantiles are taken from.
 
     Returns:
         `[N, len(FACE_ATTRIBUTES)]` in {-1, 0, 1}.
@@ -67,7 +65,7 @@ def face_labels(columns: dict[str, np.ndarray], train: np.ndarray) -> np.ndarray
     labels = []
     for column, true_share, false_share, _, _ in FACE_ATTRIBUTES.values():
         values = columns[column]
-        high, low = np.quantile(values[train], [1 - true_share, false_share])
+        high, low = np.quantile(values, [1 - true_share, false_share])
         labels.append(np.where(values >= high, 1, np.where(values <= low, -1, 0)))
     return np.stack(labels, 1)
 
@@ -105,7 +103,7 @@ def color_shares(image: np.ndarray) -> np.ndarray:
 
 
 def object_labels(image: np.ndarray, kind: str) -> np.ndarray:
-    """Labels of a flower or garment: the colors of the middle of the picture, and its kind.
+    """Labels of a flower or garment: the colors of the middle of the image, and its kind.
 
     Args:
         image: `[H, W, 3]` uint8.
@@ -128,22 +126,20 @@ def object_labels(image: np.ndarray, kind: str) -> np.ndarray:
     return np.concatenate([colors, kinds])
 
 
-def face_sentence(labels: np.ndarray, rng: random.Random) -> tuple[str, np.ndarray]:
-    """A sentence that is true of a face with these labels, and the labels it speaks of.
+def face_sentence(labels: np.ndarray, rng: random.Random) -> str:
+    """A sentence that is true of a face with these labels.
 
     Args:
         labels: `[len(FACE_ATTRIBUTES)]` in {-1, 0, 1}.
         rng: Source of the choice of attributes and words.
     """
-    said = np.zeros_like(labels)
     words: dict[str, str] = {}
     names = list(FACE_ATTRIBUTES)
     known = [i for i, n in enumerate(names) if labels[i] and FACE_ATTRIBUTES[n][3 if labels[i] > 0 else 4]]
-    # What few pictures have is what people write about.
+    # What few images have is what people write about.
     weights = [1.0 if labels[i] < 0 or names[i] in ("male", "young", "no_beard", "mouth_open") else 3.0 for i in known]
     for _ in range(min(len(known), rng.choice((1, 1, 2, 2, 3)))):
         i = rng.choices(known, weights)[0]
-        said[i] = labels[i]
         words[names[i]] = rng.choice(FACE_ATTRIBUTES[names[i]][3 if labels[i] > 0 else 4])
     noun = words.pop("male", rng.choice(("person", "face", "person's face")))
     adjectives = [words.pop(a) for a in _ADJECTIVES if a in words]
@@ -153,41 +149,31 @@ def face_sentence(labels: np.ndarray, rng: random.Random) -> tuple[str, np.ndarr
     rng.shuffle(extras)
     article = "an" if phrase[0] in "aeiou" else "a"
     sentence = f"{article} {phrase}" + (f" with {' and '.join(extras)}" if extras else "")
-    return rng.choice(("{}", "{}", "a photo of {}", "a portrait of {}", "the face of {}")).format(sentence), said
+    return rng.choice(("{}", "{}", "a photo of {}", "a portrait of {}", "the face of {}")).format(sentence)
 
 
-def object_sentence(labels: np.ndarray, rng: random.Random) -> tuple[str, np.ndarray]:
-    """A sentence that is true of a flower or garment with these labels, and the labels it speaks of."""
-    said = np.zeros_like(labels)
+def object_sentence(labels: np.ndarray, rng: random.Random) -> str:
+    """A sentence that is true of a flower or garment with these labels."""
     colors = [i for i in range(len(COLORS)) if labels[i] > 0]
-    kind = next(i for i in range(len(COLORS), len(labels)) if labels[i] > 0)
-    name = OBJECT_LABELS[kind]
+    name = next(OBJECT_LABELS[i] for i in range(len(COLORS), len(labels)) if labels[i] > 0)
     flower = name in FLOWERS
     noun = rng.choice((FLOWERS[name], "flower")) if flower else _CLOTHES_WORDS.get(name, name)
     if not flower and rng.random() < 0.2:
         noun = "piece of clothing"
-    if noun not in ("flower", "piece of clothing"):
-        said[kind] = 1
-    else:  # any kind of its family fits
-        other = (
-            range(len(COLORS) + len(FLOWERS), len(labels)) if flower else range(len(COLORS), len(COLORS) + len(FLOWERS))
-        )
-        said[list(other)] = -1
     words = []
     if colors:
         chosen = rng.sample(colors, min(len(colors), rng.choice((1, 1, 1, 2))))
-        said[chosen] = 1
         words.append(" and ".join(COLORS[i] for i in chosen))
     phrase = " ".join([*words, noun])
     article = "an" if phrase[0] in "aeiou" else "a"
     template = rng.choice(("{} {}", "a photo of {} {}", "a picture of {} {}", "{} {} in the middle"))
-    return template.format(article, phrase), said
+    return template.format(article, phrase)
 
 
 def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
-    """Sentences of the kind that people write about the pictures of these parquet files.
+    """Sentences of the kind that people write about the images of these parquet files.
 
-    The captions where the files have them; sentences about labeled flowers and clothing; and for pictures without
+    The captions where the files have them; sentences about labeled flowers and clothing; and for images without
     any text, faces, sentences about faces with random attributes.
 
     Args:
@@ -203,7 +189,7 @@ def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
             for r in rows:
                 image = open_image(table["image"][r]["bytes"].as_py()).convert("RGB")
                 labels = object_labels(np.asarray(image), table["label"][r].as_py())
-                sentences.append(object_sentence(labels, rng)[0])
+                sentences.append(object_sentence(labels, rng))
         else:
             texts = [table["text"][r].as_py() for r in rows]
             sentences += [rng.choice(several) if several else _any_face(rng) for several in texts]
@@ -212,7 +198,7 @@ def domain_sentences(files: list[str], limit: int = 1000) -> list[str]:
 
 def _any_face(rng: random.Random) -> str:
     true = [rng.random() < (0.5 if n in ("male", "young", "smiling", "mouth_open") else 0.15) for n in FACE_ATTRIBUTES]
-    return face_sentence(np.where(true, 1, -1), rng)[0]
+    return face_sentence(np.where(true, 1, -1), rng)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.tasks import TASKS, get_task
 
 
@@ -80,6 +81,11 @@ class NetworkConfig:
         "width of the discriminator, or of its head for the pixels, at each size, full size first",
         default_factory=lambda: [128, 256, 512, 512],
     )
+    face_template: str | None = _help(
+        f"where aligned training faces have their eyes and the mouth's corners: {', '.join(FACE_TEMPLATES)}, or x and "
+        "y of the four in shares of the side, such as 0.3,0.5,0.6,0.5,0.4,0.8,0.6,0.8",
+        default=None,
+    )
     gradient_checkpointing: bool = _help("compute activations twice to save memory", default=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +96,19 @@ class NetworkConfig:
                 f"--sample-size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
+        self.face_points()
+
+    def face_points(self) -> tuple[tuple[float, float], ...] | None:
+        """The face template as four pairs of x and y; None where the training images are no aligned faces."""
+        if not self.face_template or self.face_template in FACE_TEMPLATES:
+            return FACE_TEMPLATES.get(self.face_template or "")
+        try:
+            x1, y1, x2, y2, x3, y3, x4, y4 = (float(share) for share in self.face_template.split(","))
+        except ValueError as error:
+            raise ValueError(
+                f"--face-template must be {', '.join(FACE_TEMPLATES)} or eight numbers, got {self.face_template}."
+            ) from error
+        return ((x1, y1), (x2, y2), (x3, y3), (x4, y4))
 
 
 @dataclass

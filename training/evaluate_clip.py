@@ -1,14 +1,34 @@
-"""The tables of `python -m training.train_clip evaluate`; `embed` maps sentences to `[N, D]` at unit length."""
+"""Measures a dual encoder on images that its training has not seen.
+
+    python -m training.evaluate_clip --data DIR
+    python -m training.evaluate_clip --data DIR --checkpoint DIR --held-out 0.1
+
+The first measures the test rows of all data sets, for the card. The second measures the rows that
+`training.encoder.run` left out with the same `--held-out`, for choosing between runs.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from tqdm import tqdm
 
-from textir_hf.evaluation.tables import Cell, Table
+from textir_hf.evaluation.tables import Cell, Table, markdown, write_report
+from textir_hf.models.embedding import CHECKPOINTS, ENCODER, embed_images, embed_texts, load_encoder
 from training import captions
+from training.encoder import faces
+from training.encoder.data import CELEBA, SCENES, ImageSet, face_labels
+from training.encoder.measure import ranks
 
-PROMPTS = {  # attribute: what is true, what is not
+Embed = Callable[..., Tensor]  # sentences -> [N, D] at unit length
+LFW = "faces_lfw_112"
+FLOWERS_AND_CLOTHING = ("flowers_176", "clothing_176")
+
+PROMPTS = {  # attribute of `captions.FACE_ATTRIBUTES`: the sentence when it is true, and when it is not
     "smiling": ("a smiling person", "a serious person"),
     "eyeglasses": ("a person with glasses", "a person with no glasses"),
     "blond_hair": ("a person with blond hair", "a person with black hair"),
@@ -22,20 +42,60 @@ PROMPTS = {  # attribute: what is true, what is not
     "lipstick": ("a woman with lipstick", "a woman"),
     "bangs": ("a person with bangs", "a person"),
 }
+CHOICES = {  # attribute of `faces.NAMES`: the sentence when it is true, and when it is not
+    "eyeglasses": ("a photo of a person wearing glasses", "a photo of a person without glasses"),
+    "smiling": ("a photo of a smiling person", "a photo of a person who is not smiling"),
+    "male": ("a photo of a man", "a photo of a woman"),
+    "young": ("a photo of a young person", "a photo of an old person"),
+    "blond_hair": ("a photo of a person with blond hair", "a photo of a person with black hair"),
+    "hat": ("a photo of a person wearing a hat", "a photo of a person without a hat"),
+    "beard": ("a photo of a person with a beard", "a photo of a person without a beard"),
+    "bangs": ("a photo of a person with bangs", "a photo of a person without bangs"),
+    "bald": ("a photo of a bald person", "a photo of a person with hair"),
+}
+AGAINST = {"blond_hair": "black_hair"}  # attribute: what it is told from; faces with both or neither are left out
+PARAPHRASES = (  # a sentence, another wording, and the contrary
+    ("a person with glasses", "someone wearing spectacles", "a person without glasses"),
+    ("a face without glasses", "a face with no eyeglasses", "a face with glasses"),
+    ("a smiling woman", "a lady with a happy expression", "a serious woman"),
+    ("a man who is not smiling", "a man with a serious expression", "a smiling man"),
+    ("an old man", "an elderly gentleman", "a young man"),
+    ("a young woman", "a youthful lady", "an old woman"),
+    ("a man with a beard", "a bearded guy", "a clean-shaven man"),
+    ("a man without a beard", "a clean-shaven guy", "a man with a beard"),
+    ("a woman with blond hair", "a fair-haired lady", "a woman with black hair"),
+    ("a person with black hair", "a black-haired person", "a person with blond hair"),
+    ("a person wearing a hat", "someone with a cap on the head", "a person without a hat"),
+    ("a bald man", "a man with no hair", "a man with thick hair"),
+    ("a woman with bangs", "a lady with a fringe", "a woman with a bare forehead"),
+    ("a photo of a man", "the portrait of a guy", "a photo of a woman"),
+    ("a red dress", "a gown that is red", "a blue dress"),
+    ("a yellow flower", "a blossom of yellow color", "a purple flower"),
+    ("a white shirt", "a shirt that is white", "a black shirt"),
+    ("a dog runs on the beach", "a dog is running along the sandy shore", "a man sits in a restaurant"),
+    ("two children play in a park", "kids are playing outdoors", "a cyclist rides down a mountain"),
+    ("a woman in a red coat", "a lady wearing a red jacket", "a woman in a green coat"),
+)
 
 
-def retrieval(images: Tensor, texts: list[list[str]], embed) -> Table:
-    """Share of captions whose own image is among the first k: `images` `[N, D]`, and N lists of captions."""
-    owner = torch.tensor([i for i, several in enumerate(texts) for _ in several])
-    scores = torch.cat([embed(*several) for several in texts]) @ images.T
-    rank = (scores > scores.gather(1, owner[:, None])).sum(1)
+def retrieval(images: Tensor, texts: list[list[str]], embed: Embed, part: str = "test") -> Table:
+    """Share of captions whose own image is among the first k.
+
+    Args:
+        images: `[N, D]`, unit length.
+        texts: Captions of each image.
+        embed: Embeds sentences.
+        part: What the title calls the rows.
+    """
+    owners = torch.tensor([i for i, several in enumerate(texts) for _ in several])
+    rank = ranks(images, torch.cat([embed(*several) for several in texts]), owners)
     rows = {f"text to image R@{k}": [Cell(100 * (rank < k).float().mean().item())] for k in (1, 5, 10)}
-    return Table(f"Flickr8k test, {len(texts)} images, {len(owner)} captions", ["measured (%)"], rows, 1)
+    return Table(f"Flickr8k {part}, {len(texts)} images, {len(owners)} captions", ["measured (%)"], rows, 1)
 
 
-def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
+def attributes(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     """A prompt against its contrary; once on the clearly labeled faces, once with all unclear ones called false."""
-    rows = {}
+    rows: dict[str, list[Cell]] = {}
     for name, prompts in PROMPTS.items():
         pair = (images @ embed(*prompts).T).numpy()
         label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], pair[:, 0] - pair[:, 1]
@@ -47,12 +107,12 @@ def attributes(images: Tensor, labels: np.ndarray, embed) -> Table:
     return Table(f"LFW test, {len(labels)} faces, AUC", columns, rows)
 
 
-def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
+def groups(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8) -> Table:
     """The clearly labeled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
     names = list(captions.FACE_ATTRIBUTES)
     male, young = (labels[:, names.index(n)] for n in ("male", "young"))
     parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
-    rows = {}
+    rows: dict[str, list[Cell]] = {}
     for name, prompts in PROMPTS.items():
         pair = (images @ embed(*prompts).T).numpy()
         label, score = labels[:, names.index(name)], pair[:, 0] - pair[:, 1]
@@ -65,14 +125,137 @@ def groups(images: Tensor, labels: np.ndarray, embed, least: int = 8) -> Table:
     return Table(title, [f"{name} ({part.sum()})" for name, part in parts.items()], rows)
 
 
-def colors(images: Tensor, labels: np.ndarray, embed) -> Table:
-    """A color word against no color word, on the images that clearly have or lack the color."""
-    rows = {}
+def colors(images: Tensor, labels: np.ndarray, embed: Embed, part: str = "test") -> Table:
+    """A color word against no color word, on the images that clearly have or lack the color.
+
+    Args:
+        images: `[N, D]`, unit length.
+        labels: `[N, 10 or more]` in {-1, 0, 1}, of `captions.COLORS` first.
+        embed: Embeds sentences.
+        part: What the title calls the rows.
+    """
+    rows: dict[str, list[Cell]] = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(captions.COLORS):
         prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
         true, false = labels[:, i] > 0, labels[:, i] < 0
         score = (images @ (prompt - neutral)).numpy()
-        auc = roc_auc_score(true[true | false], score[true | false])
-        rows[f"{word} ({true.sum()} true, {false.sum()} false)"] = [Cell(float(auc))]
-    return Table(f"flowers and clothing test, {len(labels)} images, AUC", ["measured"], rows)
+        enough = true.any() and false.any()
+        auc = float(roc_auc_score(true[true | false], score[true | false])) if enough else None
+        rows[f"{word} ({true.sum()} true, {false.sum()} false)"] = [Cell(auc)]
+    return Table(f"flowers and clothing {part}, {len(labels)} images, AUC", ["measured"], rows)
+
+
+def choices(images: Tensor, labels: np.ndarray, embed: Embed, part: str = "test") -> Table:
+    """Right choices between two sentences on faces labeled by people; both sides weigh the same.
+
+    A row is empty where no face has one of the sides.
+
+    Args:
+        images: `[N, D]`, unit length.
+        labels: `[N, len(faces.NAMES)]` in {-1, 1}.
+        embed: Embeds sentences.
+        part: What the title calls the rows.
+    """
+    rows: dict[str, list[Cell]] = {}
+    for name, sentences in CHOICES.items():
+        label = labels[:, faces.NAMES.index(name)]
+        if name in AGAINST:
+            other = labels[:, faces.NAMES.index(AGAINST[name])]
+            label = np.where(label == other, 0, label)
+        first, second = (images @ embed(*sentences).T).T.numpy()
+        cells = [Cell(), Cell(), Cell()]
+        if (label > 0).any() and (label < 0).any():
+            shares = [100 * np.mean((first > second)[label == side] == (side > 0)) for side in (1, -1)]
+            cells = [Cell(float(share)) for share in (np.mean(shares), *shares)]
+        rows[name.replace("_", " ")] = cells
+    measured = np.array([[cell.mean for cell in cells] for cells in rows.values() if cells[0].mean is not None])
+    rows["mean of all"] = [Cell(float(mean)) for mean in measured.mean(0)]
+    columns = ["balanced accuracy (%)", "first sentence true", "second true"]
+    return Table(f"CelebA {part}, {len(labels)} faces, the nearer of two sentences", columns, rows, 1)
+
+
+def paraphrases(embed: Embed) -> Table:
+    """How often a sentence is nearer to its paraphrase than to its contrary."""
+    given, same, contrary = (embed(*several) for several in zip(*PARAPHRASES, strict=True))
+    near, far = (given * same).sum(1), (given * contrary).sum(1)
+    rows = {
+        "nearer to the paraphrase (%)": [Cell(100 * (near > far).float().mean().item())],
+        "similarity to the paraphrase": [Cell(near.mean().item())],
+        "similarity to the contrary": [Cell(far.mean().item())],
+    }
+    return Table(f"{len(PARAPHRASES)} sentences, text to text", ["measured"], rows)
+
+
+class Measurement:
+    """All tables of one encoder.
+
+    Args:
+        data: Folder of the parquet files.
+        checkpoint: The encoder's.
+        held_out: 0 measures the test rows; else the rows that training left out with this share.
+    """
+
+    def __init__(self, data: Path, checkpoint: Path, held_out: float = 0.0) -> None:
+        self.data, self.held_out, self.part = data, held_out, "held out" if held_out else "test"
+        self.model, self.tokenizer, self.image_processor = load_encoder(checkpoint)
+
+    def tables(self) -> list[Table]:
+        """The tables. Faces of LFW have test rows only."""
+        scenes, celeba, objects = (self._open(names) for names in (SCENES, (CELEBA,), FLOWERS_AND_CLOTHING))
+        texts, kinds, rows = scenes.column("text"), objects.column("label"), self._rows(objects)
+        labels = [captions.object_labels(np.asarray(objects.decode(row)), kinds[row]) for row in rows]
+        tables = [retrieval(self._images(scenes), [texts[row] for row in self._rows(scenes)], self.texts, self.part)]
+        tables += [] if self.held_out else self._lfw()
+        tables.append(colors(self._images(objects), np.stack(labels)[:, : len(captions.COLORS)], self.texts, self.part))
+        people = face_labels(celeba).numpy()[self._rows(celeba)]
+        return [*tables, choices(self._images(celeba), people, self.texts, self.part), paraphrases(self.texts)]
+
+    @torch.no_grad()
+    def texts(self, *sentences: str) -> Tensor:
+        """Embeddings of sentences, `[N, D]` at unit length."""
+        return embed_texts(self.model, self.tokenizer, list(sentences))
+
+    def _open(self, names: tuple[str, ...]) -> ImageSet:
+        return ImageSet(self.data, names, self.held_out)
+
+    def _rows(self, images: ImageSet) -> np.ndarray:
+        return images.held_out if self.held_out else images.test
+
+    def _lfw(self) -> list[Table]:
+        images = self._open((LFW,))
+        columns = {column: np.array(images.column(column)) for column, *_ in captions.FACE_ATTRIBUTES.values()}
+        embedded, labels = self._images(images), captions.face_labels(columns)[images.test]
+        return [attributes(embedded, labels, self.texts), groups(embedded, labels, self.texts)]
+
+    @torch.no_grad()
+    def _images(self, images: ImageSet, batch: int = 32) -> Tensor:
+        """Embeddings of the measured rows, `[N, D]` at unit length; the images of a file are of one size."""
+        rows, embedded = self._rows(images), []
+        for start in tqdm(range(0, len(rows), batch), desc="embeddings"):
+            arrays = [np.asarray(images.decode(row)) for row in rows[start : start + batch]]
+            pixels = torch.from_numpy(np.stack(arrays)).movedim(-1, 1) / 255
+            embedded.append(embed_images(self.model, self.image_processor, pixels))
+        return torch.cat(embedded)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the parquet files")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINTS / ENCODER, help="folder of the encoder")
+    parser.add_argument("--held-out", type=float, default=0.0, help="share of the training rows that a run left out")
+    parser.add_argument("--output", type=Path, help="JSON file for the report")
+    args = parser.parse_args()
+    tables = Measurement(args.data, args.checkpoint, args.held_out).tables()
+    print("\n\n".join(markdown(table) for table in tables))
+    if args.output:
+        names = [*SCENES, CELEBA, *FLOWERS_AND_CLOTHING] + ([] if args.held_out else [LFW])
+        files, weights = [args.data / f"{name}.parquet" for name in names], [args.checkpoint / "model.safetensors"]
+        command = "python -m training.evaluate_clip --data DIR" + (
+            f" --held-out {args.held_out:g}" if args.held_out else ""
+        )
+        write_report(args.output, ENCODER, tables, weights, files, command)
+
+
+if __name__ == "__main__":
+    main()

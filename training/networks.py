@@ -78,6 +78,7 @@ def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
         "channels": tuple(network.channels),
         "embedding_dim": embedding_dim,
         "style_dim": network.style_dim,
+        "face_template": network.face_points(),
     }
 
 

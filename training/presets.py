@@ -27,12 +27,14 @@ _MINI = TrainingConfig().replace(
 )
 PRESETS = {
     "inpainting-ffhq-256": _PAPER.replace(
+        face_template="ffhq",
         source="TextIR, Sec. 4.1: FFHQ at 256x256, batch 16, 300,000 steps, irregular masks",
         expected="Table 1, Multi-Modal-CelebA-HQ: PSNR 29.83, SSIM 0.932, LPIPS 0.068",
     ),
     "super-resolution-ffhq-512": _PAPER.replace(
         task="super-resolution",
         sample_size=512,
+        face_template="ffhq",
         channels=[64, 128, 256, 512, 512, 512],
         discriminator_channels=[64, 128, 256, 512, 512],
         lambda_clip=0.1,
@@ -45,9 +47,9 @@ PRESETS = {
         source="TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps",
         expected="Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
     ),
-    "textir-mini-inpainting": _MINI.replace(channels=[32, 32, 64, 128, 192], lambda_clip=0.6),
+    "textir-mini-inpainting": _MINI.replace(channels=[32, 32, 64, 128, 192], lambda_clip=0.6, face_template="portrait"),
     "textir-mini-super-resolution": _MINI.replace(
-        task="super-resolution", channels=[32, 32, 64, 128, 192], lambda_clip=0.3
+        task="super-resolution", channels=[32, 32, 64, 128, 192], lambda_clip=0.3, face_template="portrait"
     ),
     "textir-mini-colorization": _MINI.replace(task="colorization", lambda_clip=1.0, lambda_features=0.15),
 }

@@ -112,6 +112,9 @@ FLAGS = {
         "--face-prompt",
         {"action": "append", "type": sentence, "help": "what a face should show; one for each"},
     ),
+    "background": Flag(
+        "--background", {"help": "checkpoint that upscales what lies around faces or box; else bicubic"}
+    ),
     "feather": Flag(
         "--feather", {"type": finite_number, "default": 0.0, "help": "soft border inside the mask, pixels (0)"}
     ),

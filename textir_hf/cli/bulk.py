@@ -37,6 +37,7 @@ _FACTS = [
     "prompt",
     "prompt_column",
     "scale",
+    "faces",
     "beta",
     "dtype",
 ]
@@ -56,8 +57,8 @@ def add_command(commands) -> None:
     command.add_argument("--image-column", default="image", help="of the data set (%(default)s)")
     command.add_argument("--mask-column", help="column of masks, white = repaint")
     command.add_argument("--prompt", type=sentence, help="one sentence for all images")
-    command.add_argument("--prompt-column", help="column of sentences; a list of them is averaged")
-    for argument in ("scale", "beta", "batch_size"):
+    command.add_argument("--prompt-column", help="column of sentences; a list is averaged, or has one for each face")
+    for argument in ("scale", "faces", "beta", "batch_size"):
         add_flag(command, argument)
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
@@ -83,6 +84,8 @@ def bulk(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
+    from textir_hf.pipeline.faces import check_template
+
     disable_progress_bars()  # of writing files
     state = PartialState(cpu=not torch.accelerator.is_available())
     facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(checkpoint)}
@@ -93,6 +96,8 @@ def bulk(args: argparse.Namespace) -> int:
         known = shards.finished() | shards.failed()
     state.wait_for_everyone()  # all have seen the same files before any writes another
     pipe = load_pipeline(checkpoint, state.device.type, args.dtype).to(state.device)
+    if args.faces is not None:
+        check_template(pipe.restorer.config.face_template)
     pipe.set_progress_bar_config(disable=True)
     mine = (
         (number, row)
@@ -143,8 +148,13 @@ def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list
 
     def restore(items: list) -> list[Image.Image]:
         _, prompts, images, masks = (list(column) for column in zip(*items, strict=True))
-        options = {"scale": args.scale, "beta": args.beta, "batch_size": args.batch_size}
-        return pipe(prompts, images, masks if args.mask_column else None, **options)[0]
+        options = {name: getattr(args, name) for name in ("scale", "faces", "beta", "batch_size")}
+        options["mask_image"] = masks if args.mask_column else None
+        if args.faces is None or not any(isinstance(prompt, list) for prompt in prompts):
+            return pipe(prompts, images, **options)[0]
+        if len(items) > 1:  # a call takes one list for the faces of all its images
+            return [result for item in items for result in restore([item])]
+        return pipe(image=images, face_prompts=prompts[0], **options)[0]
 
     for (number, prompt, *_), result in restore_each(restore, items) if items else ():
         yield number, result if isinstance(result, Exception) else _result_row(number, prompt, result)
@@ -177,7 +187,7 @@ def _check_options(args: argparse.Namespace, task: Task) -> None:
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     try:
-        task.check_call(mask_image=args.mask_column, scale=args.scale)
+        task.check_call(mask_image=args.mask_column, scale=args.scale, faces=args.faces)
     except ValueError as error:
         raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
     if args.output.exists() and not args.output.is_dir():

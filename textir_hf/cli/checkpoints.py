@@ -14,34 +14,35 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-def find_folder(name: str) -> Path | None:
+def find_folder(name: str, flag: str = "--checkpoint") -> Path | None:
     """As `checkpoint_folder`, with the flag's name in its error."""
     try:
         return checkpoint_folder(name)
     except ValueError as error:
-        raise ValueError(f"--checkpoint {name} cannot be found: {error}") from error
+        raise ValueError(f"{flag} {name} cannot be found: {error}") from error
 
 
-def choose_checkpoint(name: str | None, task: Task) -> str:
+def choose_checkpoint(name: str | None, task: Task, flag: str = "--checkpoint") -> str:
     """The checkpoint that the command line names, or the task's embedded one.
 
     Args:
         name: An embedded one's, a folder, or "owner/name" on the Hub; None if it names none.
         task: What it must do.
+        flag: What names it.
 
     Raises:
         ValueError: It is none of these, is a folder without a pipeline, or does something else.
     """
     if name is None:
         if task.checkpoint is None:
-            raise ValueError(f"--checkpoint must be given: none for {task.name} comes with the package.")
+            raise ValueError(f"{flag} must be given: none for {task.name} comes with the package.")
         return task.checkpoint
-    folder = find_folder(name)
+    folder = find_folder(name, flag)
     if folder is not None and not (folder / "model_index.json").is_file():
-        raise ValueError(f"--checkpoint {name} is no checkpoint: it has no model_index.json.")
+        raise ValueError(f"{flag} {name} is no checkpoint: it has no model_index.json.")
     own = None if folder is None else _task_of(folder)
     if own is not None and own is not task:
-        raise ValueError(f"--checkpoint {name} is for {own.name}, and this command needs one for {task.name}.")
+        raise ValueError(f"{flag} {name} is for {own.name}, and this command needs one for {task.name}.")
     return name
 
 

@@ -5,20 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 from tqdm import tqdm
 
 from textir_hf.cli.batches import in_batches, restore_each
-from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say, speaking
 from textir_hf.cli.jobs import Job
 from textir_hf.cli.steps import Item, Steps
-
-if TYPE_CHECKING:
-    from textir_hf.pipeline.pipeline import TextIRPipeline
-
 
 _DELAY = 2  # seconds of work for which no bar is shown
 
@@ -36,13 +30,11 @@ def restore_folder(steps: Steps, checkpoint: str, jobs: list[Job]) -> int:
     failed, done = 0, len(jobs) - len(left)
     try:
         if left:
-            pipe = load_pipeline(checkpoint, args.device, args.dtype)
-            pipe.max_pixels = steps.max_pixels
-            pipe.set_progress_bar_config(disable=True)
-            size = args.batch_size or (1 if pipe.device.type == "cpu" else 8)
+            device = steps.load(checkpoint, disable=True)
+            size = args.batch_size or (1 if device.type == "cpu" else 8)
             with tqdm(total=len(left), desc=args.command, unit="image", delay=_DELAY) as bar:
                 for batch in in_batches(left, size):
-                    for job, error in _restore_batch(steps, pipe, batch, partial(_say, bar)):
+                    for job, error in _restore_batch(steps, batch, partial(_say, bar)):
                         done, failed = done + (error is None), failed + (error is not None)
                         if error is not None:
                             name_file(job.image, explain(error), partial(_say, bar))
@@ -55,7 +47,7 @@ def restore_folder(steps: Steps, checkpoint: str, jobs: list[Job]) -> int:
 
 
 def _restore_batch(
-    steps: Steps, pipe: "TextIRPipeline", jobs: list[Job], write: Callable[[str], None]
+    steps: Steps, jobs: list[Job], write: Callable[[str], None]
 ) -> Iterator[tuple[Job, Exception | None]]:
     """Reads, restores and writes images; gives each with what went wrong, if anything did."""
     items = []
@@ -66,7 +58,7 @@ def _restore_batch(
                 items.append(steps.read(job))
         except Exception as error:
             yield job, error
-    for item, result in restore_each(partial(steps.restore, pipe), items) if items else ():
+    for item, result in restore_each(steps.restore, items) if items else ():
         yield item.job, result if isinstance(result, Exception) else _try_to_write(steps, item, result)
 
 

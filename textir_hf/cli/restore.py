@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textir_hf.checks import check_beta, check_range
 from textir_hf.cli.arguments import FILES, FLAGS, add_flag, finite_number, seed, with_companions
-from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint, load_pipeline
+from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
 from textir_hf.cli.jobs import check_no_overwriting, find_jobs
@@ -75,6 +75,8 @@ def restore(args: argparse.Namespace) -> int:
     _check_values(args, task)
     jobs = find_jobs(args.image, mask_path(args), args.output, args.recursive)
     check_no_overwriting(jobs, args.reference_image)
+    if getattr(args, "background", None) is not None:
+        choose_checkpoint(args.background, task, "--background")
     steps = Steps(args, task)
     if args.image.is_dir():
         return restore_folder(steps, checkpoint, jobs)
@@ -82,10 +84,8 @@ def restore(args: argparse.Namespace) -> int:
     if not (args.skip_existing and job.output.exists()):
         with speaking(partial(name_file, job.image)):
             item = steps.read(job)
-        pipe = load_pipeline(checkpoint, args.device, args.dtype)
-        pipe.max_pixels = steps.max_pixels
-        pipe.set_progress_bar_config(desc=args.command, leave=False)
-        steps.write(item, steps.restore(pipe, [item])[0])
+        steps.load(checkpoint, desc=args.command, leave=False)
+        steps.write(item, steps.restore([item])[0])
     print(job.output)
     return 0
 

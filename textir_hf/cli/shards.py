@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import keep_facts, replacing
 
 
 class Shards:
@@ -20,19 +20,10 @@ class Shards:
 
     def __init__(self, folder: Path, facts: dict, process: int) -> None:
         self.folder, self.process = folder, process
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "bulk.json"
-        if path.is_file():
-            known = json.loads(path.read_text(encoding="utf-8"))
-            differing = [name for name in facts if known.get(name) != facts[name]]
-            if differing:
-                flags = ", ".join(f"--{name.replace('_', '-')}" for name in differing)
-                raise ValueError(f"{folder} holds results of another run ({flags} differ). Give another --output.")
-        elif self.finished():
+        if not path.is_file() and self.finished():
             raise ValueError(f"{folder} holds results of an unknown run. Give another --output.")
-        elif process == 0:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        keep_facts(path, facts, process == 0)
 
     def finished(self) -> set[int]:
         """Numbers of the rows that lie in finished files, whoever wrote them."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from textir_hf.cli.checkpoints import find_folder, quieten
 from textir_hf.hub.paths import check_conversion, check_new_folder
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.tasks import TASKS
 
 
@@ -18,6 +19,8 @@ def add_commands(commands) -> None:
     command.add_argument("--task", choices=TASKS, help="refuse a checkpoint for another task")
     text = "key of the weights: params_ema, averaged (%(default)s), or params"
     command.add_argument("--weights", default="params_ema", help=text)
+    text = "for a network of aligned faces: whose alignment, so that it restores faces in photos"
+    command.add_argument("--face-template", choices=FACE_TEMPLATES, help=text)
     command = commands.add_parser("export", help="write a checkpoint in a format that runs without PyTorch")
     command.set_defaults(run=_export)
     command.add_argument("checkpoint", help="embedded name, folder or Hub id")
@@ -49,7 +52,7 @@ def _convert(args: argparse.Namespace) -> int:
     check_conversion(args.source, args.output)
     from textir_hf.hub.convert import ENCODER, convert
 
-    task, digest = convert(args.source, args.output, args.task, args.weights)
+    task, digest = convert(args.source, args.output, args.task, args.weights, args.face_template)
     print(f"{args.source}: SHA-256 {digest}\n{args.output}: for {task.name}, with {ENCODER}; dropped: noises.*")
     return 0
 

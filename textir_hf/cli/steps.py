@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from textir_hf.cli.arguments import FILES, FLAGS, with_companions
+from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
-from textir_hf.imaging.files import check_output, open_image, save_image
+from textir_hf.imaging.files import SETTINGS, check_output, open_image, save_image
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.metadata import carry_over
 from textir_hf.imaging.raster import to_mask, to_raster
@@ -18,6 +19,8 @@ from textir_hf.tasks import Task
 from textir_hf.tasks.base import Request
 
 if TYPE_CHECKING:
+    import torch
+
     from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
@@ -83,12 +86,28 @@ class Steps:
             check_output(job.output, self.task.check_result_size(request, self.max_pixels), bool(np.any(transparent)))
         return Item(job, image, mask)
 
-    def restore(self, pipe: "TextIRPipeline", items: list[Item]) -> list[Image.Image]:
-        """The results of images, made by one call of the pipeline."""
+    def load(self, checkpoint: str, **bar) -> "torch.device":
+        """Loads the checkpoint and that of the background, and returns their device.
+
+        Args:
+            checkpoint: As for `load_pipeline`.
+            **bar: As for `DiffusionPipeline.set_progress_bar_config`.
+        """
+        self.background = getattr(self.args, "background", None) and self._load(self.args.background, bar)
+        self.pipe = self._load(checkpoint, bar)
+        return self.pipe.device
+
+    def _load(self, checkpoint: str, bar: dict) -> "TextIRPipeline":
+        pipe = load_pipeline(checkpoint, self.args.device, self.args.dtype)
+        pipe.max_pixels = self.max_pixels
+        pipe.set_progress_bar_config(**bar)
+        return pipe
+
+    def restore(self, items: list[Item]) -> list[Image.Image]:
+        """The results of images, made by one call of the pipeline, after it has been loaded."""
         args = self.args
         if self.grid:
-            return [self._sweep(pipe, item) for item in items]
-        import torch
+            return [self._sweep(item) for item in items]
 
         masks = [item.mask for item in items if item.mask is not None]
         arguments: dict[str, Any] = {
@@ -96,24 +115,41 @@ class Steps:
             "image": [item.image for item in items],
             "beta": args.beta,
             "strength": args.strength[0] if args.strength and len(args.strength) == 1 else args.strength,
-            "generator": None if args.seed is None else torch.Generator().manual_seed(args.seed),
+            "generator": self._generator(),
             "batch_size": args.batch_size,
         }
         given = vars(args) | {"mask_image": masks or None, "region": masks or None}
+        if self.background:
+            given["background"] = self._backgrounds(items)
         taken = (*self.task.requires, *self.task.accepts)
         if args.task is None:
             taken = ("region", "factor", "colors", *self.task.edit_accepts)
         else:
             arguments["reference_image"] = self.reference
         arguments |= {name: given[name] for name in with_companions(taken)}
-        return (pipe if args.task else pipe.edit)(**arguments)[0]
+        results = (self.pipe if args.task else self.pipe.edit)(**arguments)[0]
+        for result in results if self.background else ():
+            result.info[SETTINGS]["background"] = Path(args.background).name
+        return results
 
-    def _sweep(self, pipe: "TextIRPipeline", item: Item) -> Image.Image:
+    def _backgrounds(self, items: list[Item]) -> list[Image.Image]:
+        """The images upscaled by the background's checkpoint, towards the prompt or, without one, the image itself."""
+        args, prompt = self.args, [self.args.prompt] if self.args.prompt else None
+        images, beta = [item.image for item in items], args.beta if prompt else 0.0
+        own = {"scale": args.scale, "tile": args.tile, "batch_size": args.batch_size, "generator": self._generator()}
+        return self.background(prompt, images, reference_image=self.reference, beta=beta, **own)[0]
+
+    def _generator(self) -> "torch.Generator | None":
+        import torch
+
+        return None if self.args.seed is None else torch.Generator().manual_seed(self.args.seed)
+
+    def _sweep(self, item: Item) -> Image.Image:
         from textir_hf.pipeline.sweep import sweep
 
         args = self.args
         axes = (args.prompt or [None], args.beta, args.strength, args.factor)
-        return sweep(pipe, item.image, *axes, region=item.mask, seed=args.seed, batch_size=args.batch_size)
+        return sweep(self.pipe, item.image, *axes, region=item.mask, seed=args.seed, batch_size=args.batch_size)
 
     def write(self, item: Item, result: Image.Image) -> None:
         """Writes a result, with what is known of its source unless the user wants none of it."""

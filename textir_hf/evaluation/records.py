@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import keep_facts
 
 
 class Records:
@@ -23,18 +23,7 @@ class Records:
 
     def __init__(self, folder: Path, facts: dict, rank: int) -> None:
         self.folder, self.rank = folder, rank
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "evaluation.json"
-        if path.is_file():
-            known = json.loads(path.read_text())
-            differing = [name for name in facts if known.get(name) != facts[name]]
-            if differing:
-                raise ValueError(
-                    f"{folder} holds another evaluation ({', '.join(differing)} differ). Give another --output."
-                )
-        elif rank == 0:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(facts, indent=1))
+        keep_facts(folder / "evaluation.json", facts, rank == 0)
 
     def read(self) -> list[dict]:
         """What has been measured, each image once; a torn last line is dropped."""

@@ -14,6 +14,7 @@ from textir_hf.atomic import replacing
 from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.paths import check_conversion
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
@@ -38,7 +39,13 @@ class Converted(NamedTuple):
     digest: str
 
 
-def convert(source: str | Path, output: str | Path, task: str | None = None, weights: str = "params_ema") -> Converted:
+def convert(
+    source: str | Path,
+    output: str | Path,
+    task: str | None = None,
+    weights: str = "params_ema",
+    face_template: str | None = None,
+) -> Converted:
     """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
 
     The folder holds no dual encoder: it names `openai/clip-vit-base-patch32`, which is fetched from the Hub, or its
@@ -49,9 +56,12 @@ def convert(source: str | Path, output: str | Path, task: str | None = None, wei
         output: The folder to write, which must not exist or be empty.
         task: What the network must be for; any task if left out.
         weights: Key of the state dict: "params_ema", the averaged weights, or "params".
+        face_template: "ffhq" for a network that was trained on FFHQ's aligned faces, so that it restores faces in
+            photos. The file itself does not say what it was trained on.
 
     Raises:
-        ValueError: The file is missing, is no such checkpoint, or of another task; or the folder is not empty.
+        ValueError: The file is missing, is no such checkpoint, of another task, or of a task without faces; or the
+            folder is not empty.
     """
     source, output = Path(source), Path(output)
     check_conversion(source, output)
@@ -59,6 +69,10 @@ def convert(source: str | Path, output: str | Path, task: str | None = None, wei
     model = convert_state(_read(source, weights))
     if task is not None and model.config.task != task:
         raise ValueError(f"{source} is a checkpoint for {model.config.task}, got --task {task}.")
+    if face_template is not None:
+        if "faces" not in get_task(model.config.task).accepts:
+            raise ValueError(f"--face-template cannot be used: {source} is a checkpoint for {model.config.task}.")
+        model.register_to_config(face_template=FACE_TEMPLATES[face_template])
     pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=list(IMAGENET_TEMPLATES))
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as folder:

@@ -14,6 +14,11 @@ from textir_hf.imaging.geometry import Box
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Where aligned training faces have their eyes (the image's left one first) and the mouth's corners, shares of the side.
+FACE_TEMPLATES = {
+    "ffhq": ((0.37691, 0.46865), (0.62285, 0.46912), (0.39309, 0.72541), (0.6115, 0.7249)),
+    "portrait": ((0.332, 0.5), (0.645, 0.5), (0.363, 0.8125), (0.621, 0.809)),  # of the embedded networks
+}
 BORDER = 0.1  # share of a frame's side over which its content fades into what lies around it
 
 

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from textir_hf.checks import check_beta, check_range
+from textir_hf.imaging.raster import ImageInput
 
+Prompts = str | list[str] | list[list[str]]
+Images = ImageInput | list[ImageInput]
+Box = tuple[int, int, int, int]
+Faces = str | int | list[int]
 OUTPUT_TYPES = ("pil", "np", "pt")
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 
@@ -17,9 +22,9 @@ def image_lists(image, **others) -> dict[str, list]:
 
     Args:
         image: The image or images.
-        **others: By name: `reference_image`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the last two
-            holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks if there
-            are as many images.
+        **others: By name: `reference_image`, `background`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the
+            last two holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks
+            if there are as many images.
     """
     images = _batches_apart(image)
     lists = {"image": images}

@@ -46,19 +46,18 @@ class Conditions:
         self.pipe, self.templates, self.beta = pipe, templates, beta
         self._known: dict = {}
 
-    def __call__(self, prepared: Prepared, face_prompts: tuple[Prompt, ...] | None, sample_size: int) -> list[Tensor]:
+    def __call__(self, prepared: Prepared, sample_size: int) -> list[Tensor]:
         """Conditions `[1, D]` at unit length: the image's, and where faces have their own, one for each.
 
         A face's reference is the face itself in its frame, unless the caller gave another.
 
         Args:
             prepared: What was asked of an image.
-            face_prompts: A prompt for each of its faces, or None.
             sample_size: Side of a face's frame, pixels.
         """
         image = prepared.request.image.rgb if prepared.reference is None else prepared.reference.rgb
         conditions = [self._mix(prepared.prompt, prepared.prompt_embeds, image)]
-        frames = prepared.request.frames
+        frames, face_prompts = prepared.request.frames, prepared.face_prompts
         if face_prompts is None and (self.beta == 1 or prepared.reference is not None):
             return conditions
         for prompt, frame in zip(face_prompts or [prepared.prompt] * len(frames), frames, strict=True):

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.imaging.faces import Face, Frame, align, choose_faces, reading_order, warp_to_frame
+from textir_hf.imaging.faces import FACE_TEMPLATES, Face, Frame, align, choose_faces, reading_order, warp_to_frame
 from textir_hf.imaging.resample import resize
 from textir_hf.models.detector import face_detector, keep_surest
 
-PORTRAIT = ((0.332, 0.5), (0.645, 0.5), (0.363, 0.8125), (0.621, 0.809))  # eyes and mouth's corners, shares of the side
+_PORTRAIT = FACE_TEMPLATES["portrait"]  # the detector finds landmarks again in this frame
 SIDES = (320, 1280)  # longest side of the image as the detector sees it: it finds faces of 10 to 300 pixels
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks that a mirror image swaps
 UPRIGHT = 256  # side of a face's frame in which its landmarks are found again
@@ -48,7 +48,7 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
 
 def _refine(image: Tensor, landmarks: np.ndarray) -> np.ndarray:
     """Two steps towards the face's own frame, then the mean over views a little larger, smaller, turned, mirrored."""
-    frame = align(landmarks, PORTRAIT)
+    frame = align(landmarks, _PORTRAIT)
     left, top, right, bottom = frame.bounds(image.shape[-2:], margin=round(frame.side / 4))
     if left >= right or top >= bottom:
         return landmarks
@@ -66,7 +66,7 @@ def _refine(image: Tensor, landmarks: np.ndarray) -> np.ndarray:
 
 def _seen_in(image: Tensor, landmarks: np.ndarray, views: list[tuple[float, float, bool]]) -> Iterator[np.ndarray]:
     """The landmarks `[5, 2]` as found in views of the face's frame: its size, its turn in radians, mirrored or not."""
-    frame = align(landmarks, PORTRAIT)
+    frame = align(landmarks, _PORTRAIT)
     center = frame.offset + frame.scale * (0.5 + 0.5j)
     for size, turn, mirror in views:
         scale = frame.scale * size * complex(np.exp(1j * turn))
@@ -81,6 +81,16 @@ def _seen_in(image: Tensor, landmarks: np.ndarray, views: list[tuple[float, floa
             yield np.stack([points.real, points.imag], 1)
 
 
+def check_template(template) -> None:
+    """Checks that a network knows faces.
+
+    Raises:
+        ValueError: Its config has no template.
+    """
+    if template is None:
+        raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
+
+
 def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> tuple[Frame, ...]:
     """The frames in which a network sees the chosen faces of an image, in reading order.
 
@@ -92,8 +102,7 @@ def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> t
     Raises:
         ValueError: The network knows no faces, none is found ("auto" then means none), or there is none of a number.
     """
-    if template is None:
-        raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
+    check_template(template)
     chosen = choose_faces(find_faces(rgb), choice)
     if not chosen and choice != "auto":
         raise ValueError('No face was found in the image. Leave faces out, use "auto", or give a box.')

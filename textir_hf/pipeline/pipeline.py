@@ -3,8 +3,6 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -15,18 +13,13 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf.imaging.files import MAX_PIXELS
-from textir_hf.imaging.raster import ImageInput
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import arguments, condition, finish, loading, prepare
+from textir_hf.pipeline.arguments import Box, Faces, Images, Prompts
 from textir_hf.pipeline.folder import check_folder, check_options
-from textir_hf.pipeline.run import Run, forward, run_all, step_callback
+from textir_hf.pipeline.run import CountedNetwork, Run, run_all, step_callback
 from textir_hf.tasks import Task, get_task
-
-Prompts = str | list[str] | list[list[str]]
-Images = ImageInput | list[ImageInput]
-Box = tuple[int, int, int, int]
-Faces = str | int | list[int]
 
 
 class TextIRPipeline(DiffusionPipeline):
@@ -136,6 +129,7 @@ class TextIRPipeline(DiffusionPipeline):
         box: Box | None = None,
         faces: Faces | None = None,
         face_prompts: Prompts | None = None,
+        background: Images | None = None,
         feather: float = 0.0,
         tile: int | None = None,
         templates: list[str] | None = None,
@@ -168,13 +162,15 @@ class TextIRPipeline(DiffusionPipeline):
                 what the network derives; a list has one for each level, full size first.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
             box: (left, top, right, bottom) of the part to look at, in pixels. Inpainting then looks at this box instead
-                of the surroundings of each masked region; super-resolution restores the box and enlarges the rest
-                bicubically.
+                of the surroundings of each masked region; super-resolution restores the box before the `background`.
             faces: Which faces of a photo to restore, each upright in the frame that the network was trained on: "all",
                 "largest", the number of a face in reading order from 1, or several numbers. "auto" means all, and the
-                image as a whole where there is none. Super-resolution enlarges the rest bicubically; inpainting fills
-                in a face's frame what a mask has of it.
+                image as a whole where there is none. Super-resolution restores them before the `background`;
+                inpainting fills in a face's frame what a mask has of it.
             face_prompts: A prompt for each of these faces, in reading order; then `prompt` may be left out.
+            background: For super-resolution of faces or a box: the image, upscaled to the result's size by another
+                checkpoint or program, that comes back bit for bit elsewhere; bicubically upscaled if left out. An
+                image in which "auto" finds no face is then this.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
@@ -202,8 +198,9 @@ class TextIRPipeline(DiffusionPipeline):
         own = {"scale": scale, "feather": feather, "tile": tile}
         shared = (beta, strength, templates, box, faces, face_prompts)
         options = prepare.to_options(self.restorer.config, *shared, own, None, self.max_pixels)
-        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **own)
+        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, background=background, **own)
         images = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
+        images["background"] = background
         callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback)
         return self._restore(images, prompt, prompt_embeds, options, *running)
@@ -281,22 +278,17 @@ class TextIRPipeline(DiffusionPipeline):
         def runs() -> Iterator[Run]:
             for asked, sources in zip(prepared, generators, strict=True):
                 plan = plans.popleft()  # so that it is freed when its results are done
-                shown = conditions(asked, options.face_prompts, config.sample_size)
+                shown = conditions(asked, config.sample_size)
                 for source in sources:
                     yield Run(plan.restore(), shown, options.strength, source)
 
         batch_size = batch_size or (1 if device.type == "cpu" else 8)
         owners = [p for p in prepared for _ in range(variants)]
         with self.progress_bar(total=variants * sum(plan.windows for plan in plans)) as bar:
-            restored = run_all(runs(), partial(self._run_network, device, bar, count(), callback), batch_size)
+            restored = run_all(runs(), CountedNetwork(self.restorer, device, bar.update, callback), batch_size)
             rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
         self.maybe_free_model_hooks()
         model = Path(str(self.name_or_path or "")).name
         settings = finish.all_settings(owners, task, model, generator, variants)
         output = finish.to_output(rasters, output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
-
-    def _run_network(self, device, bar, steps, callback, batch) -> Tensor:
-        samples, step = forward(self.restorer, device, batch), next(steps)
-        bar.update(len(batch))
-        return samples if callback is None else callback(step, samples)

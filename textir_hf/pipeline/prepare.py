@@ -59,6 +59,7 @@ class Prepared:
         request: What the task needs to know; transparent pixels of its image have their neighbors' color.
         prompt: Its sentences, or None.
         prompt_embeds: `[D]` in place of a prompt, or None.
+        face_prompts: A prompt for each face of the request, or None.
         reference: The image that `beta` mixes with the text, if it is not the image itself.
         settings: What makes the result again, but for the checkpoint and the seed.
     """
@@ -67,6 +68,7 @@ class Prepared:
     request: Request
     prompt: Prompt | None
     prompt_embeds: Tensor | None
+    face_prompts: tuple[Prompt, ...] | None
     reference: Raster | None
     settings: dict
 
@@ -81,6 +83,7 @@ def prepare(
     mask_image=None,
     region=None,
     reference_image=None,
+    background=None,
 ) -> Prepared:
     """Decodes one image and what belongs to it, and checks what was asked of it.
 
@@ -94,6 +97,7 @@ def prepare(
         mask_image: Where to repaint, or None.
         region: Where to edit, in its place, or None.
         reference_image: The image to mix with the text, or None.
+        background: The image to paste parts into, or None.
 
     Raises:
         ValueError: Something does not fit the image, or the result would be too large.
@@ -104,23 +108,27 @@ def prepare(
     mask = None if mask is None else to_mask(mask, raster.size, name)
     box = None if options.box is None else check_box(options.box, raster.size)
     frames = () if options.faces is None else frames_of(raster.rgb, options.faces, template)
-    if options.face_prompts is not None and len(options.face_prompts) != len(frames):
-        raise ValueError(
-            f"face_prompts must be one for each of the {len(frames)} faces chosen, got {len(options.face_prompts)}."
-        )
-    request = Request(raster, mask, box=box, frames=frames, **options.arguments)
-    task.check_result_size(request, options.max_pixels)
+    face_prompts = None if options.faces == "auto" and not frames else options.face_prompts
+    if face_prompts is not None and len(face_prompts) != len(frames):
+        raise ValueError(f"Prompts must be one for each of the {len(frames)} faces chosen, got {len(face_prompts)}.")
+    background = None if background is None else to_raster(background, "background")
+    request = Request(raster, mask, box=box, frames=frames, background=background, **options.arguments)
+    size = task.check_result_size(request, options.max_pixels)
+    if background is not None and background.size != size:
+        sizes = " got ".join(f"{width}x{height}," for height, width in (size, background.size)).rstrip(",")
+        raise ValueError(f"background must have the result's size {sizes}.")
     reference = None if reference_image is None else fill_transparent(to_raster(reference_image, "reference_image"))
     settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
     if options.faces is not None:
         settings["faces_found"] = len(frames)
-    if options.face_prompts is not None:
-        settings["face_prompts"] = [_words(p) for p in options.face_prompts]
-    for name, pixels in (("mask", mask), ("reference", None if reference is None else reference.rgb)):
+    if face_prompts is not None:
+        settings["face_prompts"] = [_words(p) for p in face_prompts]
+    rasters = {"reference": reference, "background": background}
+    for name, pixels in {"mask": mask, **{name: raster and raster.rgb for name, raster in rasters.items()}}.items():
         if pixels is not None:
             settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return Prepared(source, request, prompt, prompt_embeds, reference, settings)
+    return Prepared(source, request, prompt, prompt_embeds, face_prompts, reference, settings)
 
 
 def _words(prompt: Prompt | None) -> str | list[str] | None:
@@ -157,7 +165,7 @@ def prepare_all(
         task: The checkpoint's.
         config: Of its network.
         options: What the call says for all its images.
-        images: What the caller gave as `image`, `mask_image`, `region` and `reference_image`.
+        images: What the caller gave as `image`, `mask_image`, `region`, `reference_image` and `background`.
         prompt: The prompt or prompts, or None.
         prompt_embeds: `[N, D]` in place of prompts, or None.
 

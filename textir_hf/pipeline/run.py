@@ -94,6 +94,33 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     return sample[..., :height, :width].float()
 
 
+class CountedNetwork:
+    """The network as `run_all` calls it, which tells of each of its runs.
+
+    Args:
+        restorer: The network.
+        device: Where it runs.
+        update: Called with the number of inputs that a run has done.
+        callback: As `step_callback` returns it, or None.
+    """
+
+    def __init__(
+        self,
+        restorer: TextIRGenerator,
+        device: torch.device,
+        update: Callable[[int], object],
+        callback: Callable[[int, Tensor], Tensor] | None,
+    ) -> None:
+        self.restorer, self.device, self.update, self.callback, self.runs = restorer, device, update, callback, 0
+
+    def __call__(self, batch: list[tuple[Run, NetworkInput]]) -> Tensor:
+        """As `forward`."""
+        samples = forward(self.restorer, self.device, batch)
+        self.update(len(batch))
+        self.runs += 1
+        return samples if self.callback is None else self.callback(self.runs - 1, samples)
+
+
 def _condition(run: Run, single: NetworkInput) -> Tensor:
     return run.conditions[0 if single.face is None or len(run.conditions) == 1 else 1 + single.face]
 

@@ -42,6 +42,7 @@ class Request:
         feather: Pixels inside the mask over which the old content turns into the new one.
         tile: Side of the tiles, pixels of the result.
         frames: Of the faces to restore, each in its own frame.
+        background: The result as it is where nothing is restored, of the result's size.
     """
 
     image: Raster
@@ -52,6 +53,7 @@ class Request:
     feather: float = 0.0
     tile: int | None = None
     frames: tuple[Frame, ...] = ()
+    background: Raster | None = None
 
 
 class NetworkInput(NamedTuple):

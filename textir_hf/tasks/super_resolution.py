@@ -1,4 +1,4 @@
-"""Super-resolution: 2 to 64 times larger, in overlapping tiles; or a face alone, the rest enlarged bicubically."""
+"""Super-resolution: 2 to 64 times larger, in overlapping tiles; or faces alone, before a background."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 from textir_hf import imaging
 from textir_hf.checks import check_range
 from textir_hf.imaging.geometry import Box
+from textir_hf.imaging.raster import Raster
 from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
@@ -22,7 +23,7 @@ class SuperResolution(Task):
     usage = 'pipe("a smiling woman", image, scale=8)'
     strength_source = "input"
     requires = ("scale",)
-    accepts = ("box", "faces", "tile")
+    accepts = ("box", "faces", "background", "tile")
     degradation = "factor"
     edit_accepts = ("region", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
@@ -31,6 +32,8 @@ class SuperResolution(Task):
         super().check_values(**arguments)
         for name in {"scale", "factor"} & arguments.keys():
             check_range(name, arguments[name], MIN_FACTOR, MAX_FACTOR)
+        if "background" in arguments and not {"box", "faces"} & arguments.keys():
+            raise ValueError("background needs faces or box: what is restored before it.")
 
     def result_size(self, request):
         height, width = request.image.size
@@ -41,10 +44,10 @@ class SuperResolution(Task):
         if request.tile is not None and request.tile < sample_size:
             raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
         size = self.result_size(request)
-        if request.frames:
-            return _FacesPlan(request, size, sample_size, device)
         if request.box is not None:
             return _BoxPlan(request, request.box, size, sample_size, device)
+        if request.frames or request.background is not None:
+            return _FacesPlan(request, size, sample_size, device)
         return _TiledPlan(request, size, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
@@ -82,7 +85,7 @@ class _TiledPlan(Plan):
 
     @cached_property
     def degraded(self):  # [3, H, W] uint8
-        small = _to_device(self.request, self.device)
+        small = _to_device(self.request.image, self.device)
         if self.request.factor:
             small = _shrink(small, self.request.factor)
         return imaging.resample.upsample_bytes(small, self.size)[0]
@@ -102,7 +105,7 @@ class _TiledPlan(Plan):
 
 
 class _BoxPlan(Plan):
-    """A box at the network's trained size; around it lies the bicubic enlargement, or for an edit the original."""
+    """A box at the network's trained size; around it lies the background."""
 
     windows = 1
 
@@ -122,14 +125,9 @@ class _BoxPlan(Plan):
             )
 
     @cached_property
-    def base(self):  # [3, H, W] uint8
-        image = _to_device(self.request, self.device)
-        return image[0] if self.request.factor else imaging.resample.upsample_bytes(image, self.size)[0]
-
-    @cached_property
     def input(self) -> NetworkInput:
         left, top, right, bottom = self.small_box
-        small = _to_device(self.request, self.device)[..., top:bottom, left:right]
+        small = _to_device(self.request.image, self.device)[..., top:bottom, left:right]
         if self.request.factor:
             small = _shrink(small, self.request.factor)
         degraded = imaging.resample.upsample_bytes(small, self.inner)[0].float() / 255
@@ -141,21 +139,21 @@ class _BoxPlan(Plan):
         height, width = bottom - top, right - left
         restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
         weights = _edge_weights(height, width).to(restored)
-        result = self.base.clone()
+        result = _background(self.request, self.size, self.device)
         window = (slice(None), slice(top, bottom), slice(left, right))
         result[window] = (weights * restored + (1 - weights) * result[window]).round().byte()
         return result
 
 
 class _FacesPlan(Plan):
-    """Each face in its own frame; around them lies the bicubic enlargement, or for an edit the original."""
+    """Each face in its own frame; around them lies the background."""
 
     def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
         self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
         small = [frame.enlarged(1 / (request.factor or 1)) for frame in request.frames]  # in the small image
         self.frames = [(i, f) for i, f in enumerate(small) if sample_size / f.side >= MIN_FACTOR]
         self.windows = len(self.frames)
-        if not self.frames:
+        if small and not self.frames:
             sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for f in small)
             raise ValueError(
                 f"The faces have {sides} pixels, and this checkpoint restores to {sample_size}: it has nothing to "
@@ -163,13 +161,13 @@ class _FacesPlan(Plan):
             )
 
     def restore(self) -> Restoration:
-        image = _to_device(self.request, self.device)
-        factor, scale = self.request.factor, self.request.scale or 1
-        small = _shrink(image, factor) if factor else image
+        small = _to_device(self.request.image, self.device)
+        if self.request.factor:
+            small = _shrink(small, self.request.factor)
         samples = yield [self._seen(small[0], frame, i) for i, frame in self.frames]
-        result = image[0].clone() if factor else imaging.resample.upsample_bytes(image, self.size)[0].clone()
+        result = _background(self.request, self.size, self.device)
         for (i, _), sample in zip(self.frames, samples, strict=True):
-            imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(scale))
+            imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(self.request.scale or 1))
         return result
 
     def _seen(self, small, frame, face: int) -> NetworkInput:
@@ -178,10 +176,18 @@ class _FacesPlan(Plan):
         return NetworkInput(imaging.resample.round_to_8_bits(warped / 255), strength, face)
 
 
-def _to_device(request: Request, device):  # -> [1, 3, H, W] uint8
+def _to_device(image: Raster, device):  # -> [1, 3, H, W] uint8
     import torch
 
-    return torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)[None]
+    return torch.from_numpy(image.rgb).to(device).movedim(-1, 0)[None]
+
+
+def _background(request: Request, size: tuple[int, int], device):
+    """The image that parts are pasted into, `[3, H, W]` uint8: the caller's, an edit's original, or the bicubic one."""
+    if request.background is not None:
+        return _to_device(request.background, device)[0].clone()
+    image = _to_device(request.image, device)
+    return image[0].clone() if request.factor else imaging.resample.upsample_bytes(image, size)[0]
 
 
 def _shrink(image, factor: float):  # [1, 3, H, W] uint8 -> the same, smaller

@@ -1,0 +1,135 @@
+"""What lies around restored faces and boxes: another checkpoint's result, which comes back bit for bit."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_image
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_faces import group
+
+from textir_hf import open_image
+from textir_hf.cli.main import main
+from textir_hf.imaging.faces import FACE_TEMPLATES
+from textir_hf.pipeline.faces import frames_of
+
+PORTRAIT = FACE_TEMPLATES["portrait"]
+
+
+@pytest.fixture
+def faces(pipeline):
+    """A network of faces, and another one for what lies around them."""
+    return (
+        pipeline("super-resolution", sample_size=128, face_template=PORTRAIT),
+        pipeline("super-resolution", channels=(8, 12, 12)),
+    )
+
+
+def small_group() -> Image.Image:
+    return group()[0].resize((100, 52), Image.Resampling.BICUBIC)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.sampled_from(["all", "largest", 2]), st.sampled_from([4, 7.5, 8]), st.sampled_from(["pil", "np", "pt"]))
+def test_outside_the_faces_the_background_comes_back_bit_for_bit(faces, choice, scale, output_type):
+    pipe, other = faces
+    small = small_group()
+    background = other("a flower", small, scale=scale, output_type=output_type).images[0]
+    result = pipe("a face", small, scale=scale, faces=choice, background=background).images[0]
+    large = np.asarray(other("a flower", small, scale=scale).images[0])
+    changed = (np.asarray(result) != large).any(-1)
+    for frame in frames_of(np.asarray(small), choice, PORTRAIT):
+        left, top, right, bottom = frame.enlarged(scale).bounds(large.shape[:2])
+        assert changed[top:bottom, left:right].mean() > 0.3
+        changed[top:bottom, left:right] = False
+    assert not changed.any()
+    assert len(result.info["textir"]["background_sha256"]) == 64
+
+
+def test_a_face_is_the_same_before_any_background(faces):
+    pipe, other = faces
+    small = small_group()
+    large = other("a flower", small, scale=8).images[0]
+    frame = frames_of(np.asarray(small), 1, PORTRAIT)[0].enlarged(8)
+    center = frame.offset + frame.scale * (0.5 + 0.5j)
+    x, y = round(center.real), round(center.imag)
+    plain, pasted = (
+        np.asarray(pipe("a face", small, scale=8, faces=1, background=b).images[0])[y - 30 : y + 30, x - 30 : x + 30]
+        for b in (None, large)
+    )
+    assert np.array_equal(plain, pasted)
+
+
+def test_a_box_is_restored_before_a_background(faces):
+    pipe, other = faces
+    image, box = make_image(), (8, 4, 24, 20)
+    background = other("a flower", image, scale=4).images[0]
+    result = np.asarray(pipe("a face", image, scale=4, box=box, background=background).images[0])
+    changed = (result != np.asarray(background)).any(-1)
+    assert changed[16:80, 32:96].mean() > 0.5
+    changed[16:80, 32:96] = False
+    assert not changed.any()
+
+
+def test_an_image_without_a_face_is_the_background(faces):
+    pipe, other = faces
+    images = [make_image(), small_group()]
+    backgrounds = other("a flower", images, scale=4).images
+    results = pipe("a face", images, scale=4, faces="auto", background=backgrounds).images
+    assert results[0].tobytes() == backgrounds[0].tobytes() and results[0].info["textir"]["faces_found"] == 0
+    assert results[1].tobytes() != backgrounds[1].tobytes() and results[1].info["textir"]["faces_found"] == 2
+
+
+def test_backgrounds_that_do_not_fit_are_refused(faces, pipeline):
+    pipe, image = faces[0], make_image()
+    with pytest.raises(ValueError, match="background must have the result's size 160x144, got 40x36"):
+        pipe("a face", image, scale=4, faces="auto", background=image)
+    with pytest.raises(ValueError, match="background needs faces or box"):
+        pipe("a face", image, scale=4, background=image)
+    with pytest.raises(ValueError, match="background cannot be used with this checkpoint, whose task is colorization"):
+        pipeline("colorization")("a face", image, background=image)
+
+
+def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path, capsys):
+    pipe, other = faces
+    small = small_group()
+    for name, network in (("faces", pipe), ("photos", other)):
+        network.save_pretrained(tmp_path / name)
+    (tmp_path / "images").mkdir()
+    for name, image in (("group", small), ("plain", make_image())):
+        image.save(tmp_path / "images" / f"{name}.png")
+    words = ["--scale", "8", "--faces", "auto", "--checkpoint", str(tmp_path / "faces")]
+    words += ["--background", str(tmp_path / "photos"), "--face-prompt", "a face", "--face-prompt", "a red face"]
+    command = ["upscale", str(tmp_path / "images"), *words, "-o", str(tmp_path / "out")]
+    assert main([*command, "--prompt", "a flower", "--seed", "3"]) == 0
+    prompts = {"faces": "auto", "face_prompts": ["a face", "a red face"]}
+    for name, image in (("group", small), ("plain", make_image())):
+        background = other("a flower", image, scale=8).images[0]
+        expected = pipe("a flower", image, scale=8, background=background, **prompts).images[0]
+        result = open_image(tmp_path / "out" / f"{name}.png")
+        assert result.tobytes() == expected.tobytes()
+        assert json.loads(result.info["textir"])["background"] == "photos"
+    photo = str(tmp_path / "images" / "plain.png")
+    assert (
+        main(["upscale", photo, *words, "-o", str(tmp_path / "own.png")]) == 0
+    )  # no sentence: the image's own content
+    expected = other(image=make_image(), scale=8, beta=0).images[0]
+    assert open_image(tmp_path / "own.png").tobytes() == expected.tobytes()
+    capsys.readouterr()
+    shutil.copytree(tmp_path / "photos", tmp_path / "gray")
+    config = json.loads((tmp_path / "gray" / "restorer" / "config.json").read_text())
+    (tmp_path / "gray" / "restorer" / "config.json").write_text(json.dumps(config | {"task": "colorization"}))
+    for change, message in (
+        (["--background", str(tmp_path / "none")], f"--background {tmp_path / 'none'} cannot be found"),
+        (["--background", str(tmp_path / "images")], "is no checkpoint: it has no model_index.json"),
+        (["--background", str(tmp_path / "gray")], "is for colorization, and this command needs one for super-res"),
+    ):
+        assert main(["upscale", photo, *words, *change, "--prompt", "a face", "-o", str(tmp_path / "bad.png")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1 and not (tmp_path / "bad.png").exists()
+    plain = ["upscale", photo, "--scale", "8", "--background", "textir-mini-super-resolution", "--prompt", "a face"]
+    assert main([*plain, "-o", str(tmp_path / "bad.png")]) == 2
+    assert "--background needs faces or box" in capsys.readouterr().err

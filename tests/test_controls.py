@@ -1,0 +1,137 @@
+"""What steers a call besides image and mask: sentences, strength, noise, boxes; and edits."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image, make_mask
+from PIL import Image
+from skimage import data
+from test_pipeline import TASKS
+
+
+def test_several_sentences_and_templates_are_averaged(pipeline):
+    pipe = pipeline("super-resolution")
+    parts = pipe.encode_prompt(["a red flower", "a blue face"])
+    assert parts.shape == (2, 32) and torch.allclose(parts.norm(dim=1), torch.ones(2))
+    both = pipe.encode_prompt([["a red flower", "a blue face"]])
+    torch.testing.assert_close(both, torch.nn.functional.normalize(parts.sum(0, keepdim=True), dim=1))
+    templates = ["a {}", "red {}"]
+    torch.testing.assert_close(pipe.encode_prompt("face", templates), pipe.encode_prompt([["a face", "red face"]]))
+
+    def call(prompt=None, **kwargs):
+        return pipe(prompt, make_image(), scale=2, output_type="np", **kwargs).images[0]
+
+    assert np.array_equal(call([["a red flower", "a blue face"]]), call(prompt_embeds=both))
+    assert np.array_equal(call("face", templates=templates), call(prompt_embeds=pipe.encode_prompt("face", templates)))
+    two = pipe(image=[make_image()] * 2, prompt_embeds=parts, scale=2, output_type="np").images
+    assert np.array_equal(two[1], call("a blue face")) and not np.array_equal(two[0], two[1])
+
+
+def test_several_results_for_a_prompt_differ_by_their_noise(pipeline):
+    pipe = pipeline("super-resolution")
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+
+    def call(images, **kwargs):
+        source = torch.Generator().manual_seed(1)
+        return pipe("a face", images, scale=2, output_type="np", generator=source, **kwargs).images
+
+    images = [make_image(seed=s) for s in range(2)]
+    four = call(images, num_images_per_prompt=2)
+    assert len(four) == 4 and not np.array_equal(four[0], four[1])
+    assert np.array_equal(four[2:], call(images[1], num_images_per_prompt=2))
+    assert np.array_equal(four[0], call(images[0])[0])
+    sources = [torch.Generator().manual_seed(s) for s in (1, 2, 1, 2)]
+    listed = pipe("a face", images, scale=2, output_type="np", num_images_per_prompt=2, generator=sources).images
+    assert np.array_equal(listed[0], four[0]) and not np.array_equal(listed[1], four[1])
+    with pytest.raises(ValueError, match="a list of 4, one a result, got 2"):
+        pipe("a face", images, scale=2, num_images_per_prompt=2, generator=sources[:2])
+
+
+def test_strength_overrides_what_the_network_derives(pipeline):
+    pipe = pipeline("super-resolution")
+
+    def call(**kwargs):
+        return pipe("a face", make_image(), scale=2, output_type="np", **kwargs).images[0]
+
+    assert np.array_equal(call(), call(strength=2 / 64)) and not np.array_equal(call(), call(strength=0.9))
+    assert np.allclose(call(strength=[0.5] * 3), call(strength=0.5), atol=1.01 / 255)
+    assert not np.array_equal(call(strength=[0.5, 0.5, 1.0]), call(strength=0.5))
+
+
+def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):
+    image, region = make_image(), make_mask()
+    outside = np.asarray(region) < 128
+    for task, option in (
+        ("inpainting", {}),
+        ("super-resolution", {"factor": 4}),
+        ("colorization", {"colors": True}),
+    ):
+        pipe = pipeline(task)
+        result = np.asarray(pipe.edit("a red flower", image, region=region, **option).images[0])
+        assert np.array_equal(result[outside], np.asarray(image)[outside])
+        assert (result[~outside] != np.asarray(image)[~outside]).any()
+        if task != "inpainting":
+            whole = np.asarray(pipe.edit("a red flower", image, **option).images[0])
+            assert whole.shape == result.shape and np.array_equal(whole[~outside], result[~outside])
+    pipe, large = pipeline("super-resolution"), make_image(120, 100)
+    boxed = np.asarray(pipe.edit("a face", large, factor=4, box=(20, 12, 60, 52)).images[0])
+    changed = (boxed != np.asarray(large)).any(-1)
+    assert changed[12:52, 20:60].mean() > 0.9 and changed.sum() == changed[12:52, 20:60].sum()
+    results = [pipe.edit("a red flower", image, factor=4, beta=b, output_type="np").images[0] for b in (0, 0.5, 1, 1.5)]
+    assert all(not np.array_equal(a, b) for a, b in pairwise(results))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("inpainting", {}, "edit with region, got nothing"),
+        ("inpainting", {"region": make_mask(), "factor": 4}, "edit with region, got region, factor"),
+        ("super-resolution", {"region": make_mask()}, "edit with factor, got region"),
+        ("super-resolution", {"factor": 65}, "factor must lie in 2..64, got 65"),
+        ("colorization", {"factor": 4}, "edit with colors, got factor"),
+    ],
+)
+def test_edits_of_another_kind_are_refused(pipeline, task, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(task).edit("a face", make_image(), **options)
+
+
+def test_a_box_says_where_to_look(pipeline):
+    pipe, image = pipeline("inpainting"), make_image(200, 180)
+    mask = make_mask(200, 180)
+    around, boxed = (np.asarray(pipe("a face", image, mask, box=b).images[0]) for b in (None, (40, 40, 110, 110)))
+    outside = np.asarray(mask) < 128
+    assert np.array_equal(around[outside], boxed[outside]) and not np.array_equal(around, boxed)
+    with pytest.raises(ValueError, match="reaches out of the box"):
+        pipe("a face", image, mask, box=(60, 60, 110, 110))
+    astronaut = Image.fromarray(data.astronaut())
+    result = pipeline("super-resolution")("a face", astronaut.resize((64, 64)), scale=4, box=(18, 5, 34, 21))
+    assert result.images[0].size == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("super-resolution", {"strength": 1.5}, "strength must lie in 0..1, got 1.5"),
+        ("super-resolution", {"strength": [0.5]}, "a list of 3, one a level, got 1"),
+        ("super-resolution", {"tile": 16}, "at least the trained size 32, got 16"),
+        ("super-resolution", {"feather": 3}, "feather cannot be used"),
+        ("super-resolution", {"num_images_per_prompt": 0}, "at least 1, got 0"),
+        ("super-resolution", {"prompt_embeds": torch.zeros(1, 32)}, "cannot both be given"),
+        ("super-resolution", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, r"must be \[N, 32\]"),
+        ("super-resolution", {"templates": ["a photo"]}, "must contain"),
+        ("super-resolution", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
+        ("colorization", {"box": (0, 0, 9, 9)}, "box cannot be used"),
+        ("colorization", {"faces": "all"}, "faces cannot be used"),
+        ("super-resolution", {"faces": "all"}, "has no face_template"),
+        ("colorization", {"tile": 64}, "tile cannot be used"),
+        ("inpainting", {"feather": -1}, "at least 0, got -1"),
+    ],
+)
+def test_unfit_controls_are_refused(pipeline, task, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(task)(**{"prompt": "a face", "image": make_image()} | TASKS[task] | options)

@@ -1,0 +1,129 @@
+"""What a file says of its pixels: which way is up, resolution, color profile, depth and transparency."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from conftest import make_image
+from image_bytes import BAD_RATIONAL, ORIENTATION, chunk, encode, exif, icc, png
+from PIL import Image, ImageOps
+
+from textir_hf.imaging.decode import open_image
+from textir_hf.imaging.profiles import srgb_profile, to_srgb
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright_and_said_no_more(kind, orientation):
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = orientation, "camera"
+    content = encode(make_image(), kind, exif=tags)
+    image = open_image(content)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.asarray(image), np.asarray(expected.convert("RGB")))
+    kept = Image.Exif()
+    kept.load(image.info.get("exif", b""))
+    assert kept.get(0x0112, 1) == 1 and kept.get(0x010F) == (None if kind == "tiff" else "camera")
+
+
+def test_broken_exif_is_left_out_with_a_warning_and_its_orientation_kept():
+    content = encode(make_image(), "jpeg", exif=exif(ORIENTATION, BAD_RATIONAL))
+    with pytest.warns(UserWarning, match=r"photo\.jpg has damaged EXIF data"):
+        image = open_image(content, name="photo.jpg")
+    assert image.size == (36, 40) and "exif" not in image.info
+    with pytest.warns(UserWarning, match="damaged EXIF data"):
+        image = open_image(encode(make_image(), "jpeg", exif=b"Exif\0\0garbage"))
+    assert image.size == (40, 36) and "exif" not in image.info
+
+
+def test_resolution_is_kept_where_it_is_one():
+    assert open_image(encode(make_image(), "jpeg", dpi=(300, 200))).info["dpi"] == (300, 200)
+    flat = make_image()
+    flat.info["dpi"] = (float("nan"), 0)
+    assert "dpi" not in to_srgb(flat).info
+
+
+def test_a_profile_is_what_it_does_and_not_its_name():
+    linear = Image.fromarray(np.linspace(0, 255, 36 * 40 * 3).reshape(36, 40, 3).round().astype(np.uint8))
+    results = [open_image(encode(linear, icc_profile=icc(b"RGB ", 1.0, n))) for n in ("sRGB built-in", "linear", "")]
+    assert all(np.array_equal(np.asarray(results[0]), np.asarray(r)) for r in results)
+    assert results[0].info["icc_profile"] == srgb_profile()
+    x = np.asarray(linear) / 255
+    expected = np.where(x > 0.0031308, 1.055 * x ** (1 / 2.4) - 0.055, 12.92 * x) * 255
+    assert np.abs(np.asarray(results[0]) - expected).max() < 3
+    same = open_image(encode(linear, icc_profile=srgb_profile()))
+    assert np.array_equal(np.asarray(same), np.asarray(linear))
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "message"),
+    [
+        ("L", icc(b"RGB ", 1.8), "is for RGB colors, not for the image's mode L"),
+        ("RGB", icc(b"GRAY", 1.8), "is for GRAY colors, not for the image's mode RGB"),
+        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "is of class link, which describes no image"),
+        ("RGB", icc(b"RGB ", 1.8)[:-40], "is cut short"),
+        ("RGB", icc(b"RGB ", 1.8)[:60], "is cut short"),
+        ("RGB", icc(b"RGB ", 1.8)[:4] + bytes(500), "is damaged"),
+        ("RGB", icc(b"RGB ", 1.8).replace(b"curv", b"none"), "is damaged"),
+    ],
+)
+def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, message):
+    image = make_image().convert(mode)
+    with pytest.warns(UserWarning, match=rf"file 7 has a color profile that ({message})\. It was ignored"):
+        result = open_image(encode(image, icc_profile=profile), name="file 7")
+    assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
+
+
+def test_a_profile_of_which_a_part_is_missing_is_ignored_with_a_warning():
+    content = encode(make_image(), "jpeg", icc_profile=icc(b"RGB ", 1.0))
+    place = content.index(b"ICC_PROFILE\0") + 13
+    with pytest.warns(UserWarning, match="color profile that is cut short"):
+        open_image(content[:place] + b"\2" + content[place + 1 :])
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1"])
+def test_profiles_are_converted_in_every_mode(mode):
+    image = make_image().convert("LA" if mode == "LA" else mode)
+    gray = mode in ("L", "LA", "1")
+    kind = "tiff" if mode == "CMYK" else "png"
+    if mode == "CMYK":
+        with pytest.warns(UserWarning, match="is for RGB colors, not for the image's mode CMYK"):
+            open_image(encode(image, kind, icc_profile=icc(b"RGB ", 1.0)))
+        return
+    result = open_image(encode(image, kind, icc_profile=icc(b"GRAY" if gray else b"RGB ", 1.0)))
+    plain = np.asarray(image.convert("RGB"))
+    assert result.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+    brighter = np.asarray(result)[..., :3].astype(int) - plain
+    assert brighter.min() >= -1 and (brighter.max() > 20 or mode == "1")
+
+
+@pytest.mark.parametrize("profile", [None, icc(b"GRAY", 1.0), icc(b"GRAY", 1.8), icc(b"GRAY", 2.2)])
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_sixteen_bits_of_gray_become_what_eight_become(kind, profile):
+    levels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    options = {} if profile is None else {"icc_profile": profile}
+    eight = open_image(encode(Image.fromarray(levels), kind, **options))
+    sixteen = open_image(encode(Image.fromarray(levels.astype(np.uint16) * 257), kind, **options))
+    assert eight.info.keys() == sixteen.info.keys()
+    assert np.abs(np.asarray(eight).astype(int) - np.asarray(sixteen)).max() <= 1
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_the_one_transparent_color_is_kept_at_every_depth(depth):
+    top = 2**depth - 1
+    row = struct.pack(">2H", top, 1) if depth == 16 else bytes([top, 1] if depth == 8 else [top << (8 - depth)])
+    image = open_image(png(0, depth, (2, 1), b"\0" + row, chunk(b"tRNS", struct.pack(">H", top))))
+    assert image.mode == "RGBA" and list(image.getchannel("A").tobytes()) == [0, 255]
+    if depth >= 8:
+        form = ">6H" if depth == 16 else ">6B"
+        row = struct.pack(form, top, 0, top, 0, top, 0)
+        image = open_image(png(2, depth, (2, 1), b"\0" + row, chunk(b"tRNS", struct.pack(">3H", top, 0, top))))
+        assert list(image.getchannel("A").tobytes()) == [0, 255]
+
+
+def test_thirty_two_bits_are_refused():
+    with pytest.raises(ValueError, match='must have 8 or 16 bits a channel, got mode "F"'):
+        open_image(encode(Image.new("F", (4, 4)), "tiff"))
+    with pytest.raises(ValueError, match="got values of 70000 to 70000"):
+        open_image(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff"))

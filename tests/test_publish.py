@@ -1,0 +1,119 @@
+"""What is pushed to the Hub: checked folders, cards with their samples, and the Space."""
+
+import re
+import shutil
+
+import pytest
+from conftest import CARD
+from huggingface_hub import ModelCard, snapshot_download
+from test_hub import NAME
+
+from textir_hf import TextIRPipeline
+from textir_hf.cli.main import main
+from textir_hf.hub.cards import HERE, card_data, name_checkpoint, render_card, usage
+from textir_hf.hub.publish import check_folder, publish
+from textir_hf.tasks import get_task
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    pipeline("inpainting").save_pretrained(tmp_path / "folder")
+    (tmp_path / "folder" / "README.md").write_text(CARD)
+    return tmp_path / "folder"
+
+
+def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
+    assert set(check_folder(folder)) >= {"model_index.json", "README.md", "restorer/config.json"}
+
+    def broken(change, message):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        change(copy)
+        with pytest.raises(ValueError, match=message):
+            check_folder(copy)
+        shutil.rmtree(copy)
+
+    broken(lambda f: (f / "model_index.json").unlink(), "has no model_index.json")
+    broken(lambda f: (f / "README.md").unlink(), "has no README.md")
+    broken(lambda f: (f / "README.md").write_text(CARD + "[More Information Needed]"), "More Information Needed")
+    broken(lambda f: (f / "README.md").write_text("# no metadata"), "lacks library_name, pipeline_tag, tags")
+    broken(lambda f: (f / "extra.bin").write_bytes(b""), "holds the pickle extra.bin")
+    broken(lambda f: shutil.rmtree(f / "restorer"), "cannot be loaded")
+    index = (folder / "model_index.json").read_text()
+    newer = index.replace('"TextIRGenerator"', '"TextIRGenerator9"')
+    broken(lambda f: (f / "model_index.json").write_text(newer), "newer version of textir_hf .* pip install -U")
+    other = index.replace('"TextIRPipeline"', '"StableDiffusionPipeline"')
+    broken(lambda f: (f / "model_index.json").write_text(other), "it is a StableDiffusionPipeline")
+    weights = folder / "restorer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match=r"cannot be loaded.*pickles are not loaded"):
+        TextIRPipeline.from_pretrained(folder)
+
+
+def test_the_whole_snapshot_is_what_was_pushed(hub, folder, tmp_path):
+    publish(folder, NAME)
+    copy = snapshot_download(NAME, cache_dir=tmp_path / "snap")
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        assert (tmp_path / "snap" / copy / path.relative_to(folder)).read_bytes() == path.read_bytes()
+
+
+def test_samples_and_results_are_pushed_from_where_they_live(hub, folder, monkeypatch, tmp_path):
+    cards = tmp_path / "model_cards"
+    for name in ("samples/tiny.jpg", "results/tiny.json", "results/other.json"):
+        (cards / name).parent.mkdir(parents=True, exist_ok=True)
+        (cards / name).write_text(name)
+    monkeypatch.setattr("textir_hf.hub.publish._CARDS", cards)
+    links = (
+        "![Faces](samples/tiny.jpg) [report](results/tiny.json) [gone](results/gone.json) [out](../results/other.json)"
+    )
+    (folder / "README.md").write_text(CARD + links)
+    publish(folder, NAME)
+    pushed = hub.repositories[NAME].commits[hub.repositories[NAME].refs["main"]]
+    assert pushed["samples/tiny.jpg"] == b"samples/tiny.jpg" and pushed["results/tiny.json"] == b"results/tiny.json"
+    own = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert set(pushed) - {".gitattributes"} == own | {"samples/tiny.jpg", "results/tiny.json"}
+
+
+def test_cards_share_one_form():
+    task = get_task("inpainting")
+    text = render_card(
+        card_data(task, license="other"),
+        "A network",
+        "What it does.",
+        {"How to use it": usage(task, "a/b", "now"), "": ""},
+    )
+    card = ModelCard(text)
+    assert card.data.tags == ["textir", "inpainting"] and card.data.library_name == "textir-hf"
+    assert card.data.license == "other" and text.count("---\n") == 2
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    compile(code, "card", "exec")
+    assert 'from_pretrained("a/b")  # now' in code and task.usage in code
+    assert name_checkpoint(usage(task, HERE, "now"), "a/b") == usage(task, "a/b", "now")
+    assert re.findall("^#+ .*", text.replace(code, ""), re.M) == ["# A network", "## How to use it", "## Citation"]
+
+
+def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
+    assert main(["publish-space", "--repo", "me/textir", "--dry-run"]) == 0
+    listed = capsys.readouterr().out
+    assert "dry run" in listed and not hub.repositories
+    names = {line.split("MB")[1].strip() for line in listed.splitlines() if "MB" in line} - {"in all"}
+    assert {"app.py", "README.md", "requirements.txt", "textir_hf/pipeline/pipeline.py"} <= names
+    assert "textir_hf/checkpoints/textir-mini-inpainting/restorer/diffusion_pytorch_model.safetensors" in names
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"app.py", "README.md", "requirements.txt", "textir_hf"} and not any("pycache" in n for n in names)
+    assert main(["publish-space", "--repo", "me/textir", "--model", "me/textir-face"]) == 0
+    space = hub.repositories["me/textir"]
+    files = space.commits[space.refs["main"]]
+    assert set(files) == names and hub.variables == {"TEXTIR_CHECKPOINTS": "me/textir-face"}
+    card = ModelCard(files["README.md"].decode()).data.to_dict()
+    assert card["sdk"] == "gradio" and f"gradio=={card['sdk_version']}" in files["requirements.txt"].decode()
+    assert card["models"] == ["me/textir-face"] and card["license"] == "other"
+    assert main(["publish-space", "--repo", "no name"]) == 2
+    assert "--repo must be owner/name, got no name" in capsys.readouterr().err
+    assert main(["publish-space", "--repo", "me/textir", "--model", "no name"]) == 2
+    assert "--model must be owner/name on the Hub, got no name" in capsys.readouterr().err
+    hub.faults["/preupload/main"] = 403
+    assert main(["publish-space", "--repo", "me/textir"]) == 2
+    assert "could not be pushed to me/textir" in capsys.readouterr().err
