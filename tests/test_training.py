@@ -62,7 +62,7 @@ def test_an_encoder_from_half_precision_is_stored_in_it_without_a_change(encoder
 def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, config):
     run = set_up(config(task=task, lambda_features=0.1, adversarial_start=0))
     trained = {"generator": run.networks.generator, "discriminator": run.networks.discriminator}
-    frozen = {"clip": run.encoder.clip, "features": run.objective.matched_losses["features"]}
+    frozen = {"clip": run.encoder.clip, "features": run.objective.features}
     before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in (trained | frozen).items()}
     batches = run.batches()
     for _ in range(2):
@@ -85,7 +85,7 @@ def test_vgg_and_the_clip_loss_take_no_gradients(config, tmp_path):
     run = set_up(config(lambda_perceptual=0.1, vgg=str(tmp_path / "vgg.safetensors")))
     terms = train_step(run, run.batches())
     assert terms["perceptual"] > 0 and terms["clip"] > 0
-    for module in (run.encoder.clip, run.objective.matched_losses["perceptual"]):
+    for module in (run.encoder.clip, run.objective.perceptual):
         parameters = list(module.parameters())
         assert parameters and all(p.grad is None and not p.requires_grad for p in parameters)
 

@@ -135,7 +135,7 @@ class Objective:
         if self.adversarial(step):
             logits = discriminator(restored, ours, embedding, mask)
             terms["adversarial"] = generator_loss([x.float() for x in logits], batch.get("mask"))
-        ours = [x.detach() for x in ours]
+        ours, theirs = ([x.detach() for x in ours], theirs) if self.projected else ([], [])
         return terms, Comparison(target, restored.detach(), theirs, ours, own, embedding, mask)
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from textir_hf.tasks.base import Request
 if TYPE_CHECKING:
     import torch
 
+    from textir_hf.pipeline.arguments import Images
     from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
@@ -135,8 +136,10 @@ class Steps:
     def _backgrounds(self, items: list[Item]) -> list[Image.Image]:
         """The images upscaled by the background's checkpoint, towards the prompt or, without one, the image itself."""
         args, prompt = self.args, [self.args.prompt] if self.args.prompt else None
-        images, beta = [item.image for item in items], args.beta if prompt else 0.0
+        images: Images = [item.image for item in items]
+        beta = args.beta if prompt else 0.0
         own = {"scale": args.scale, "tile": args.tile, "batch_size": args.batch_size, "generator": self._generator()}
+        assert self.background is not None
         return self.background(prompt, images, reference_image=self.reference, beta=beta, **own)[0]
 
     def _generator(self) -> "torch.Generator | None":
