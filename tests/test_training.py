@@ -32,7 +32,6 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     card = (folder / "README.md").read_text()
     assert f"# TextIR, {task}" in card and "| right |" in card and "4 steps of 3 images at 32x32" in card
     assert ("in the masked regions" in card) == (task == "inpainting")
-    assert load_file(folder / "clip" / "model.safetensors")["logit_scale"].dtype == torch.float32  # its weights need it
     make_image().save(folder / "image.png")
     make_mask().save(folder / "mask.png")
     monkeypatch.chdir(folder)

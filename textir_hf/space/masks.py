@@ -81,7 +81,9 @@ def face_part(image: Image.Image, part: str) -> Box:
         raise ValueError(texts.NO_FACE)
     left, top, right, bottom = 0, 0, image.width, image.height
     if faces:
-        left, top, right, bottom = align(faces[0].landmarks, FACE_TEMPLATES["portrait"]).bounds((image.height, image.width))
+        left, top, right, bottom = align(faces[0].landmarks, FACE_TEMPLATES["portrait"]).bounds(
+            (image.height, image.width)
+        )
     width, height = right - left, bottom - top
     x0, y0, x1, y1 = PARTS[part]
     return round(left + x0 * width), round(top + y0 * height), round(left + x1 * width), round(top + y1 * height)
