@@ -1,4 +1,4 @@
-.PHONY: install test lint types demo benchmark cards results docs pages figures
+.PHONY: install test lint types demo benchmark cards results docs pages figures screenshots
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -34,3 +34,6 @@ pages:
 
 figures:
 	python -m docs.figures
+
+screenshots:
+	python -m docs.screenshots

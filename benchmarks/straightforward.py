@@ -36,7 +36,7 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool, u
     kernel = weight[None] / math.sqrt(i * k * k) * style[:, None, :, None, None]
     if demodulate:
         kernel = kernel * torch.rsqrt(kernel.square().sum((2, 3, 4), keepdim=True) + 1e-8)
-    x = x.reshape(1, n * i, h, w)
+    x, kernel = x.reshape(1, n * i, h, w), kernel.to(x.dtype)  # a style may have more digits
     if upsample:
         kernel = kernel.transpose(1, 2).reshape(n * i, o, k, k)
         x = F.conv_transpose2d(x, kernel, stride=2, groups=n)

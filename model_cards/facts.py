@@ -58,7 +58,7 @@ _SEED = "It has learned next to no noise: a seed changes next to nothing, and a 
 _NO_GROUPS = (
     "Its training portraits are made by a GAN and favor some groups of people. No measurement by group has been made."
 )
-_FACE_HINT = 'In a photo of a person, add `box="face"`.'
+_FACE_HINT = 'In a photo of a person, add `faces="auto"`.'
 
 FACTS: dict[str, Facts] = {
     "textir-mini-clip": Facts(

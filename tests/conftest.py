@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from browser import chromium, page, photo, server, tiny_networks  # noqa: F401  fixtures
 from datasets import Dataset, Features, List, Value, disable_progress_bars
 from datasets import Image as ImageFeature
 from hub_server import TOKEN, Hub

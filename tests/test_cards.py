@@ -65,9 +65,12 @@ def test_cards_are_complete_and_their_metadata_is_valid(name):
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_the_code_of_a_card_runs(name):
+def test_the_code_of_a_card_runs(name, tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", make_card(name), re.DOTALL).group(1)
-    names = {"image": make_image(40, 40), "mask": make_mask(40, 40)}
+    make_image(40, 40).save(tmp_path / "image.png")
+    make_mask(40, 40).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    names = {}
     exec(code, names)
     if FACTS[name].task:
         assert names["restored"].width == 40 * (8 if "scale=8" in code else 1)

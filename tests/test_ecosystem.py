@@ -22,9 +22,10 @@ from textir_hf.tasks import embedded_checkpoints
 
 KERNELS = (EqualizedConv2d, StyleConv2d, ToImage)
 _PACKAGE_FIRST = """
-import sys, textir_hf
+import importlib, sys, textir_hf
 assert not {"torch", "transformers", "diffusers"} & set(sys.modules)
-from transformers import BertModel  # its import begins before the Auto classes' and ends after
+module, name = sys.argv[2].split()
+getattr(importlib.import_module(module), name)
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 config = AutoConfig.from_pretrained(sys.argv[1])
 assert AutoModelForZeroShotImageClassification.from_config(config).__class__ is textir_hf.MiniCLIPModel
@@ -40,9 +41,14 @@ def inputs(model, count=2, height=32, width=48):
     return degraded, F.normalize(torch.randn(count, 32), dim=1)
 
 
-def test_auto_classes_need_only_the_package(clip_folder):
+@pytest.mark.parametrize(
+    "first",
+    ["transformers BertModel", "transformers AutoModel", "transformers.models.bert.configuration_bert BertConfig"],
+)
+def test_auto_classes_need_only_the_package(clip_folder, first):
+    """Whatever of transformers is imported first: the Auto classes' modules, or what imports them halfway."""
     environment = os.environ | {"PYTHONPATH": str(Path(textir_hf.__file__).parent.parent)}
-    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder, first], check=True, env=environment)
 
 
 def test_the_encoder_is_registered_at_once_where_transformers_is_there_already(monkeypatch):

@@ -10,7 +10,7 @@ from test_hub import NAME
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
-from textir_hf.hub.cards import card_data, render_card, usage
+from textir_hf.hub.cards import HERE, card_data, name_checkpoint, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
 from textir_hf.tasks import get_task
 
@@ -90,6 +90,7 @@ def test_cards_share_one_form():
     code = re.search(r"```python\n(.*?)```", text, re.S)[1]
     compile(code, "card", "exec")
     assert 'from_pretrained("a/b")  # now' in code and task.usage in code
+    assert name_checkpoint(usage(task, HERE, "now"), "a/b") == usage(task, "a/b", "now")
     assert re.findall("^#+ .*", text.replace(code, ""), re.M) == ["# A network", "## How to use it", "## Citation"]
 
 

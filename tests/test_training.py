@@ -2,10 +2,12 @@ import json
 import re
 import resource
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from conftest import make_image, make_mask
 from safetensors.torch import load_file, save_file
 from test_training_processes import command
 
@@ -15,12 +17,13 @@ from textir_hf.metrics import functional
 from textir_hf.models.embedding import embed_texts
 from training.loop import learning_rate, train, train_step
 from training.networks import adopt, lazy_ratio
+from training.publish import as_stored
 from training.run import set_up
 from training.train import main
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
-def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path):
+def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path, monkeypatch):
     settings = config(task=task, mixed_precision="bf16", lambda_features=0.1, train_batch_size=3)
     folder = train(settings)
     pipe = TextIRPipeline.from_pretrained(folder)
@@ -29,6 +32,10 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     card = (folder / "README.md").read_text()
     assert f"# TextIR, {task}" in card and "| right |" in card and "4 steps of 3 images at 32x32" in card
     assert ("in the masked regions" in card) == (task == "inpainting")
+    make_image().save(folder / "image.png")
+    make_mask().save(folder / "mask.png")
+    monkeypatch.chdir(folder)
+    exec(re.search(r"```python\n(.*?)```", card, re.S)[1], {})
     assert str(tmp_path) not in card + (folder / "training_config.json").read_text()
     run = tmp_path / "run"
     assert (run / "validation" / "0000004.png").exists() and not list(run.glob(".*"))
@@ -37,6 +44,17 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     assert "discriminator" not in rows[0] and "discriminator" in rows[1] and "r1" in rows[2] and "r1" not in rows[3]
     assert {f"validation/{m}/{c}" for m in ("psnr", "ssim") for c in ("right", "other", "empty")} < set(rows[4])
     assert json.loads((run / "training_config.json").read_text())["network"]["task"] == task
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_an_encoder_from_half_precision_is_stored_in_it_without_a_change(encoder, dtype):
+    network = deepcopy(encoder[0]).to(dtype).float()
+    stored = as_stored(network)
+    assert {p.dtype for p in stored.parameters()} == {dtype} and {p.dtype for p in network.parameters()} == {
+        torch.float32
+    }
+    for before, after in zip(network.parameters(), stored.parameters(), strict=True):
+        assert torch.equal(before, after.float())
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])

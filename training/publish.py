@@ -1,11 +1,15 @@
 """The trained pipeline as a folder that can be published: weights, card, curves and grid."""
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.atomic import replacing
-from textir_hf.hub.cards import INVENTED, card_data, render_card, usage
+from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.publish import publish
 from textir_hf.tasks import get_task
 from training.config import TrainingConfig
@@ -36,7 +40,7 @@ def write_pipeline(
         OSError: It cannot be written. An older pipeline and the checkpoints are whole.
     """
     run = folder.parent
-    parts = (encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
+    parts = (as_stored(encoder.clip), encoder.tokenizer, encoder.image_processor, encoder.recentering)
     try:
         plot_curves(run / "metrics.jsonl", run / "curves.png")
         with replacing(folder) as temporary:
@@ -54,6 +58,14 @@ def write_pipeline(
             f"The pipeline cannot be written ({error}). The checkpoint of step {step} is whole: free some space and "
             "give the same command with --resume-from-checkpoint latest."
         ) from error
+
+
+def as_stored(network: nn.Module) -> nn.Module:
+    """A copy in a half format where that holds every weight exactly, as it does for weights that came from one."""
+    for dtype in (torch.float16, torch.bfloat16):
+        if all(torch.equal(p.to(dtype).to(p.dtype), p) for p in network.parameters()):
+            return deepcopy(network).to(dtype)
+    return network
 
 
 def _last_validation(metrics: Path) -> dict[str, float]:
@@ -89,7 +101,7 @@ def make_card(config: TrainingConfig, step: int, batch: int, figures: dict[str, 
         if value not in (None, "", False) and name not in _OWN
     ]
     sections = {
-        "How to use it": usage(task, config.run.hub_model_id or "PATH"),
+        "How to use it": usage(task, config.run.hub_model_id or HERE),
         "Training": f"Data: {', '.join(_short(data))}. Recipe: {recipe}.{expected}\n\n{step:,} steps of {batch} images "
         f"at {size}x{size} pixels. The published weights are the run's moving average.",
         "Results": "\n\n".join([_table(figures, "mask_image" in task.requires), *images]),

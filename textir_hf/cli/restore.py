@@ -53,7 +53,7 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
-    command.add_argument("--seed", type=seed, help="add fine noise from this seed, if the checkpoint learnt noise")
+    command.add_argument("--seed", type=seed, help="add fine noise from this seed, if the checkpoint learned noise")
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     add_flag(command, "batch_size")

@@ -10,6 +10,7 @@ INVENTED = (
     "What the network puts where information is missing is invented, not recovered. A result shows no real person's "
     "face and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
 )
+HERE = "."  # the name of an unpublished checkpoint in its card, for a program that runs in its folder
 _NOT_DIFFUSERS = (
     "`pip install textir-hf` comes first. The pipeline is one of diffusers in all it does, but "
     "`DiffusionPipeline.from_pretrained` does not load it: that takes classes of diffusers alone."
@@ -32,13 +33,31 @@ def usage(task: Task, checkpoint: str, comment: str = "") -> str:
 
     Args:
         task: The checkpoint's.
-        checkpoint: Its name for `TextIRPipeline.from_pretrained`.
+        checkpoint: Its name for `TextIRPipeline.from_pretrained`, or `HERE`.
         comment: What the reader has to know about loading it.
     """
-    load = f'pipe = TextIRPipeline.from_pretrained("{checkpoint}"){f"  # {comment}" if comment else ""}'
-    call = f"restored = {task.usage}.images[0]"
-    code = f"```python\nfrom textir_hf import TextIRPipeline\n\n{load}\n{call}\n```"
-    return f"{code}\n\n{_NOT_DIFFUSERS}"
+    images = {"image": "image.png"} | ({"mask": "mask.png"} if "mask_image" in task.requires else {})
+    lines = [
+        "from textir_hf import TextIRPipeline, open_image\n",
+        f"{_loading(checkpoint)}{f'  # {comment}' if comment else ''}",
+        *(f'{name} = open_image("{file}")' for name, file in images.items()),
+        f"restored = {task.usage}.images[0]",
+    ]
+    return "\n".join(["```python", *lines, "```"]) + f"\n\n{_NOT_DIFFUSERS}"
+
+
+def _loading(checkpoint: str) -> str:
+    return f'pipe = TextIRPipeline.from_pretrained("{checkpoint}")'
+
+
+def name_checkpoint(card: str, checkpoint: str) -> str:
+    """A card whose example loads a published checkpoint in place of the folder that it stands in.
+
+    Args:
+        card: The card's text.
+        checkpoint: Its name on the Hub.
+    """
+    return card.replace(_loading(HERE), _loading(checkpoint))
 
 
 def card_data(task: Task, **metadata) -> ModelCardData:

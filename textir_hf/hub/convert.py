@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from textir_hf.atomic import replacing
-from textir_hf.hub.cards import INVENTED, card_data, render_card, usage
+from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.paths import check_conversion
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.imaging.faces import FACE_TEMPLATES
@@ -84,7 +84,7 @@ def convert(
 def _card(name: str, digest: str, model: TextIRGenerator) -> str:
     task = get_task(model.config.task)
     sections = {
-        "How to use it": usage(task, "PATH", f"the dual encoder comes from {ENCODER}"),
+        "How to use it": usage(task, HERE, f"the dual encoder comes from {ENCODER}"),
         "Limits": INVENTED,
     }
     summary = _ORIGIN.format(name=name, digest=digest, size=model.config.sample_size)

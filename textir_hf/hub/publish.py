@@ -9,6 +9,8 @@ import numpy as np
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from PIL import Image
 
+from textir_hf.hub.cards import name_checkpoint
+
 _CARDS = Path(__file__).parent.parent.parent / "model_cards"  # in a source checkout
 _LINK = re.compile(r"\]\(((?:samples|results)/[\w.-]+)\)")
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
@@ -106,6 +108,8 @@ def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool 
     api = HfApi()
     with pushing(str(folder), repo):
         api.create_repo(repo, exist_ok=True, private=private or None)
-        operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+        operations = [CommitOperationAdd(name, path) for name, path in files.items() if name != "README.md"]
+        card = name_checkpoint(files["README.md"].read_text(encoding="utf-8"), repo)
+        operations.append(CommitOperationAdd("README.md", card.encode()))
         url = api.create_commit(repo, operations, commit_message="Upload TextIR pipeline").commit_url
     return "\n".join([*lines, f"Pushed: {url}"])

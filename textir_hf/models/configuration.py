@@ -1,7 +1,7 @@
 """The config of the embedded dual encoder, known to `transformers.AutoConfig`.
 
 It is apart from the model because it is imported while transformers is (see `textir_hf.auto_classes`), when no model
-can be.
+can be, nor another config: the decorator of transformers' own needs the Auto classes.
 """
 
 import importlib
@@ -9,7 +9,6 @@ import importlib
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
-from transformers.models.bert.configuration_bert import BertConfig
 
 
 @strict
@@ -27,9 +26,9 @@ class MiniCLIPConfig(PreTrainedConfig):
     """
 
     model_type = "textir_mini_clip"
-    sub_configs_defaults = {"text_config": SubConfigSpec(BertConfig)}
+    sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="bert")}
 
-    text_config: dict | BertConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
     image_size: int = 192
     hidden_size: int = 384
@@ -46,8 +45,10 @@ class MiniCLIPConfig(PreTrainedConfig):
         """Called by `strict`.
 
         Raises:
-            ValueError: Two sizes do not fit each other.
+            ValueError: Two sizes do not fit each other, or the text tower is none of BERT's.
         """
+        if self.text_config.model_type != "bert":  # type: ignore[union-attr]
+            raise ValueError(f"text_config must be a BertConfig, got {type(self.text_config).__name__}.")
         if self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}.")
         if self.hidden_size % self.num_heads:

@@ -115,15 +115,22 @@ def edit(
     factor: float,
     faces: Faces = "none",
 ) -> Outcome:
-    """Takes something away from a good image and restores it; with a mask, nothing outside it changes.
+    """Takes something away from a good image and restores it, at the image's own size.
+
+    Without a region every pixel may change. With one, each pixel outside it stays as it is, bit for bit.
 
     Args:
-        degradation: One of `DEGRADATIONS`.
-        path: The image's file.
-        read_mask: Gives the region; None where the whole image may change.
-        guidance: What the result shall show.
-        factor: How much resolution to take away.
-        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
+        degradation: One of `DEGRADATIONS`: what is taken away, and so which network restores it.
+        path: The image's file, of any size up to `MAX_PIXELS`.
+        read_mask: From the image's width and height to a mask of that size, above 127 where the image may change; or to
+            None, for all of it. The degradation "region" needs a mask.
+        guidance: What the results show. Each of its 1 to 4 variants is one result.
+        factor: For the degradation "factor": how many times width and height shrink, 2 to 64. Others leave it unread.
+        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers from 1 in
+            reading order. Left unread where the task knows no faces.
+
+    Returns:
+        An `Outcome` with a result for each variant.
 
     Raises:
         ValueError: Something is missing or out of range.
@@ -142,20 +149,26 @@ def compare(
     factor: float,
     faces: Faces = "none",
 ) -> Outcome:
-    """Edits an image for every prompt and every text strength, a row for each prompt.
+    """Edits an image for every prompt and every text strength: a grid of `len(prompts)` rows and `len(betas)` columns.
+
+    Every cell is an edit as `edit` makes it, with the same seed and region, and has the image's own size. The grid's
+    file shows each cell at 256 pixels, after the original at the start of its row.
 
     Args:
         degradation: One of `DEGRADATIONS`.
-        path: The image's file.
-        read_mask: Gives the region; None where the whole image may change.
-        prompts: Sentences.
-        betas: Text strengths.
+        path: The image's file, of any size up to `MAX_PIXELS`.
+        read_mask: As in `edit`.
+        prompts: A sentence for each row; an empty one only where all of `betas` are 0.
+        betas: A text strength for each column, 0 to `settings.MAX_BETA`.
         seed: For every result.
-        factor: How much resolution to take away.
-        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers.
+        factor: As in `edit`.
+        faces: As in `edit`.
+
+    Returns:
+        An `Outcome` with the results row by row, `len(betas)` columns, and the grid's file.
 
     Raises:
-        ValueError: Something is missing or out of range, or there are too many cells.
+        ValueError: Something is missing or out of range, or there are no cells or more than `MAX_CELLS`.
     """
     count = len(prompts) * len(betas)
     if not 1 <= count <= MAX_CELLS:

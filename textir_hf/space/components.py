@@ -143,10 +143,20 @@ def status(text: str = "", share: float | None = None, alert: bool = False) -> s
     return f"<p{kind}>{escape(text)}</p>{bar}"
 
 
+_PLACE = """
+const block = element.parentElement.closest('[id]'), place = element.querySelector('.ti-place');
+new MutationObserver(() => {
+  const found = /queue: (\\d+)\\/(\\d+)/.exec(block.querySelector('.progress-text')?.textContent);
+  const text = found ? `WAITING`.replace('{0}', found[1]).replace('{1}', found[2]) : '';
+  if (place.textContent !== text) place.textContent = text;
+}).observe(block, { childList: true, characterData: true, subtree: true });
+"""
+
+
 def status_line(elem_id: str) -> gr.HTML:
-    """Where a tab shows its `status`."""
-    template = '<div class="ti-status" role="status" aria-live="polite">${value}</div>'
-    return _custom("", html_template=template, js_on_load=None, elem_id=elem_id)
+    """Where a tab shows its `status`, and a waiting run its place in the queue, which Gradio alone knows."""
+    template = '<div class="ti-status" role="status">${value}</div><p class="ti-place" role="status"></p>'
+    return _custom("", html_template=template, js_on_load=_PLACE.replace("WAITING", texts.WAITING), elem_id=elem_id)
 
 
 def no_addresses(page: gr.Blocks) -> None:

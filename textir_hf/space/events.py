@@ -59,7 +59,7 @@ def streamed(function: Callable, finish: Callable) -> Callable:
                     yield value, status(f"{done} {sentence}".strip()), idle
                     return
                 text = at.message() if networks.READY.is_set() else texts.LOADING
-                yield gr.skip(), status(text, at.share()), gr.Button(visible=True)
+                yield gr.skip(), status(text, at.share()), gr.skip()
         except ValueError as error:
             yield gr.skip(), status(str(error), alert=True), idle
         except Exception as error:

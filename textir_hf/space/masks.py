@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from textir_hf.imaging.faces import align, choose_faces
+from textir_hf.imaging.faces import FACE_TEMPLATES, align, choose_faces
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.geometry import Box
 from textir_hf.space import texts
@@ -74,14 +74,16 @@ def face_part(image: Image.Image, part: str) -> Box:
     """
     if part not in PARTS:
         raise ValueError(f"The part must be one of {', '.join(PARTS)}, got {str(part)[:80]!r}.")
-    from textir_hf.pipeline.faces import PORTRAIT, find_faces
+    from textir_hf.pipeline.faces import find_faces
 
     faces = choose_faces(find_faces(np.asarray(image.convert("RGB"))), "largest")
     if not faces and image.width != image.height:
         raise ValueError(texts.NO_FACE)
     left, top, right, bottom = 0, 0, image.width, image.height
     if faces:
-        left, top, right, bottom = align(faces[0].landmarks, PORTRAIT).bounds((image.height, image.width))
+        left, top, right, bottom = align(faces[0].landmarks, FACE_TEMPLATES["portrait"]).bounds(
+            (image.height, image.width)
+        )
     width, height = right - left, bottom - top
     x0, y0, x1, y1 = PARTS[part]
     return round(left + x0 * width), round(top + y0 * height), round(left + x1 * width), round(top + y1 * height)

@@ -18,6 +18,7 @@ from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
 _CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
 _OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
 _SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
+_SHOW = "() => ({ __type__: 'update', visible: true })"
 _QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
 
@@ -96,7 +97,8 @@ class _Tab:
         """Lets the button run a function of the editor's value and `inputs`."""
         output = self.results if output is None else output
         editors = [self.editor] if self.editor else []
-        take = f"async (canvas, ...rest) => [textirEditors['{self.name}'].value(), ...rest]" if editors else None
+        take = f"async (canvas, ...rest) => [await textirEditors['{self.name}'].value(), ...rest]" if editors else None
+        self.button.click(None, None, self.cancel, js=_SHOW, **events.PRIVATE)  # at once: a run may wait in the queue
         event = self.button.click(
             events.streamed(function, finish),
             [*editors, *inputs],

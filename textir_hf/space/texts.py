@@ -42,7 +42,7 @@ FIELDS = {  # label and help
 }
 DICE = "Another seed"
 FACES_FOUND = "Faces found: {0}. A click or its number chooses one."
-FACES = {"auto": "Every face; the whole image if there is none", "largest": "The largest face", "none": "No faces"}
+FACES = {"auto": "Every face, if there is any", "largest": "The largest face", "none": "No faces"}
 DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"
@@ -52,6 +52,7 @@ SETTINGS = "Settings"
 RESTORE = "Restore the settings of a downloaded PNG: drop it here"
 EXAMPLES = "Examples"
 CANCEL = "Cancel"
+WAITING = "Waiting: place {0} of {1} in the queue."
 CANCELLED = "Cancelled."
 STRENGTH_CAPTION = "text strength {0:g}"
 DONE = "Done in {0:.1f} s."

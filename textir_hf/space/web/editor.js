@@ -6,8 +6,9 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find("input[type=range]");
 const context = canvas.getContext("2d");
 let image = null, file = null, tool = "brush", view = { scale: 1, x: 0, y: 0 };
-let pointer = null, stroke = null;
+let pointer = null, stroke = null, tap = null; // tap: where one finger has chosen something, unless a second one comes
 const touches = new Map();
+let opened = Promise.resolve(); // once the image that was given last is there
 let faces = null, chosen = new Set(); // boxes, and numbers from 1
 
 function say(text, alert = false) {
@@ -39,7 +40,9 @@ function decode(url) {
   });
 }
 
-async function show(given, boxes = []) {
+const show = (...given) => (opened = open(...given));
+
+async function open(given, boxes = []) {
   try {
     image = await decode(given.url);
   } catch (error) {
@@ -152,11 +155,16 @@ canvas.addEventListener("pointerdown", (e) => {
   if (!image) return find(".ti-file").click();
   canvas.setPointerCapture(e.pointerId);
   touches.set(e.pointerId, place(e));
-  if (touches.size === 2 && stroke) (stroke = null), repaint();
+  if (touches.size === 2) {
+    tap = null;
+    if (stroke) (stroke = null), repaint();
+  }
   const free = touches.size === 1 && (paints || tool === "face") && e.button === 0 && !e.shiftKey;
   const point = inImage(place(e));
   const within = point[0] >= 0 && point[1] >= 0 && point[0] < image.width && point[1] < image.height;
-  if (free && (within || tool === "brush" || tool === "eraser")) begin(point);
+  if (!free) return;
+  if (tool === "brush" || tool === "eraser") begin(point);
+  else if (within) tap = point;
 });
 
 canvas.addEventListener("pointermove", (e) => {
@@ -165,9 +173,9 @@ canvas.addEventListener("pointermove", (e) => {
   if (before && !stroke && image) {
     const others = [...touches.entries()].filter(([id]) => id !== e.pointerId);
     if (others.length === 1) {
-      const still = others[0][1];
-      const spanned = (p) => Math.hypot(p[0] - still[0], p[1] - still[1]) || 1;
-      zoom(spanned(now) / spanned(before), still[0], still[1]);
+      const [x, y] = others[0][1];
+      const spanned = (p) => Math.hypot(p[0] - x, p[1] - y) || 1;
+      zoom(spanned(now) / spanned(before), (x + before[0]) / 2, (y + before[1]) / 2); // about the middle, which moves
       view.x += (now[0] - before[0]) / 2;
       view.y += (now[1] - before[1]) / 2;
     } else if (!others.length && tool !== "select" && tool !== "face") {
@@ -179,8 +187,13 @@ canvas.addEventListener("pointermove", (e) => {
   if (stroke) extend(pointer);
   else draw();
 });
-for (const name of ["pointerup", "pointercancel"])
-  canvas.addEventListener(name, (e) => (touches.delete(e.pointerId), end()));
+canvas.addEventListener("pointerup", (e) => {
+  touches.delete(e.pointerId);
+  if (tap) begin(tap);
+  tap = null;
+  end();
+});
+canvas.addEventListener("pointercancel", (e) => (touches.delete(e.pointerId), (tap = null), end()));
 canvas.addEventListener("pointerleave", () => stroke || ((pointer = null), draw()));
 canvas.addEventListener(
   "wheel",
@@ -243,7 +256,10 @@ watch("value", () => {
 });
 window.textirEditors = window.textirEditors || {};
 window.textirEditors[props.name] = {
-  value: () => image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() },
+  value: async () => {
+    await opened;
+    return image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() };
+  },
   paint: (wanted) => {
     paints = wanted;
     element.classList.toggle("ti-paints", paints);

@@ -1,0 +1,203 @@
+"""A server of the page, and what a visitor does on it in a real browser."""
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from textir_hf.imaging.files import open_image
+
+REPOSITORY = Path(__file__).parent.parent
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+WAIT = 60_000
+
+TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
+
+
+def start(folder: Path, **variables) -> tuple[str, subprocess.Popen, Path]:
+    """Address, process and log of `python app.py`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    environment |= {"GRADIO_TEMP_DIR": str(folder), **variables}
+    log = folder.parent / f"log-{port}"
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=out, stderr=out)
+    return f"http://127.0.0.1:{port}", process, log
+
+
+def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text())
+        try:
+            httpx.get(address, timeout=5)
+            return
+        except httpx.TransportError:
+            time.sleep(0.2)
+
+
+def visit(browser, address: str, width: int = 1280, **options):
+    page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+    page.set_default_timeout(WAIT)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector("#inpaint-editor .ti-filled")
+    return page
+
+
+def to_tab(page, name: str) -> None:
+    page.click(f"button[role=tab]:has-text('{name}')")
+    page.wait_for_selector(f"#{name.lower()}-run, .prose h2:has-text('Keys')")
+
+
+def upload(page, tab: str, path) -> None:
+    page.set_input_files(f"#{tab}-editor .ti-file", str(path))
+    size = "{} × {}".format(*open_image(path).size)
+    page.wait_for_function(
+        "([tab, size]) => document.querySelector(`#${tab}-editor .ti-info`).textContent.startsWith(size)",
+        arg=[tab, size],
+    )
+
+
+def stroke(page, tab: str = "inpaint") -> None:
+    """Draws a line through the middle of the canvas."""
+    box = page.query_selector(f"#{tab}-editor canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y)
+    page.mouse.down()
+    page.mouse.move(x, y + 4, steps=4)
+    page.mouse.move(x + 40, y + 10, steps=4)
+    page.mouse.up()
+
+
+def address_of_result(page) -> str | None:
+    return page.get_attribute(".tr-download", "href")
+
+
+def run(page, tab: str, keys: str | None = None) -> None:
+    """Presses a tab's button, or keys, and waits for the result."""
+    before = address_of_result(page)
+    page.keyboard.press(keys) if keys else page.click(f"#{tab}-run")
+    changed = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
+    page.wait_for_function(changed, arg=before)
+
+
+def downloaded(page, tmp_path, selector: str = ".tr-download") -> Image.Image:
+    with page.expect_download() as download:
+        page.click(selector)
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    return open_image(path)
+
+
+def alert(page, tab: str) -> str:
+    """What a tab says is wrong."""
+    return page.wait_for_selector(f"#{tab}-status .ti-alert").inner_text()
+
+
+def sent(address: str, content: bytes | Path) -> dict:
+    """An uploaded file, as the endpoints take it."""
+    content = content.read_bytes() if isinstance(content, Path) else content
+    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": ("image.png", content)}, timeout=240)
+    return {"path": answer.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def called(address: str, endpoint: str, data: dict) -> Image.Image | str:
+    """What an endpoint makes, or its answer to the contrary."""
+    with httpx.Client(base_url=address + "/gradio_api", timeout=240) as client:
+        answer = client.post(f"/call/v2/{endpoint}", json=data)
+        if answer.status_code != 200:
+            return answer.text
+        lines = client.get(f"/call/v2/{endpoint}/{answer.json()['event_id']}").text.splitlines()
+        if "event: complete" not in lines:
+            return "\n".join(lines)
+        (files,) = json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))
+        file = files[0] if isinstance(files, list) else files
+        return open_image(client.get(f"/file={file['path']}").raise_for_status().content)
+
+
+def flat(color) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 24), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def upscaled(address: str, color, scale: int = 2) -> np.ndarray | str:
+    """A flat image as the page upscales it, or its answer to the contrary."""
+    data = {"image": sent(address, flat(color)), "prompt": "a face", "scale": scale, "faces": "none"}
+    made = called(address, "upscale", data)
+    return made if isinstance(made, str) else np.asarray(made)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Address and process of the page (`python app.py`)."""
+    address, process, log = start(tmp_path_factory.mktemp("server") / "files")
+    wait_for(address, process, log)
+    yield address, process
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server, chromium):
+    """The page in a browser, in which no script may fail."""
+    page = visit(chromium, server[0])
+    yield page
+    assert not page.problems
+    page.close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """An image whose every pixel can be checked."""
+    small = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(small).resize((300, 240), Image.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_networks(pipeline, monkeypatch):
+    """The embedded names load tiny networks."""
+    import app  # noqa: F401  opens the folder of the page's files before Gradio is imported
+    from textir_hf.space import networks, progress
+
+    made = {}
+
+    def tiny(name):
+        if name not in made:
+            made[name] = pipeline(name.removeprefix("textir-mini-"), sample_size=32)
+            made[name].register_to_config(_name_or_path=name)
+            made[name].progress_bar = progress.bar
+        return made[name]
+
+    monkeypatch.setattr(networks, "_loaded", tiny)
+    networks.READY.set()

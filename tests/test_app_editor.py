@@ -1,0 +1,151 @@
+"""The mask editor in a real browser. Without Chromium the tests are skipped."""
+
+import io
+
+import numpy as np
+import pytest
+from browser import downloaded, needs_browser, run, upload, visit
+from PIL import Image
+
+from textir_hf.imaging.files import read_settings
+
+pytestmark = needs_browser
+
+INK = np.array((229, 23, 123)) / 2  # the mask's color at half weight
+
+
+def masked_on_screen(page, tab: str) -> np.ndarray:
+    """Where the canvas shows the mask's color over a gray image."""
+    shown = page.query_selector(f"#{tab}-editor canvas").screenshot()
+    rgb = np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")).astype(int)
+    return np.abs(rgb - (INK + 64)).max(2) < 12
+
+
+@pytest.mark.parametrize("size", [(900, 300), (200, 700), (40, 30), (2000, 1500)])
+def test_the_mask_on_the_screen_lies_where_it_is_on_the_image(page, tmp_path, size):
+    width, height = size
+    Image.new("RGB", size, (128, 128, 128)).save(tmp_path / "gray.png")
+    mask = Image.new("L", size)
+    box = (width // 4, height // 5, width // 2, height // 2)
+    mask.paste(255, box)
+    mask.save(tmp_path / "mask.png")
+    upload(page, "inpaint", tmp_path / "gray.png")
+    page.set_input_files("#inpaint-editor .ti-mask-file", str(tmp_path / "mask.png"))
+    page.wait_for_function("!document.querySelector('#inpaint-editor .ti-info').textContent.includes(', 0 %')")
+    page.mouse.move(5, 5)
+    for _ in range(2):
+        shown = masked_on_screen(page, "inpaint")
+        scale = min(shown.shape[1] / width, shown.shape[0] / height)
+        left, top = (shown.shape[1] - width * scale) / 2, (shown.shape[0] - height * scale) / 2
+        expected = np.array(box) * scale + np.array((left, top, left, top))
+        rows, columns = np.nonzero(shown)
+        found = np.array((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+        assert np.abs(found - expected).max() <= 2
+        assert shown.sum() > 0.97 * np.prod(found[2:] - found[:2])  # one full rectangle, and no second one
+        page.set_viewport_size({"width": 700, "height": 800})
+        page.wait_for_timeout(300)
+
+
+def test_editor_tools(page, tmp_path):
+    image = Image.new("RGB", (300, 200), (255, 255, 255))
+    image.paste((20, 120, 200), (100, 50, 200, 150))
+    image.save(tmp_path / "flat.png")
+    upload(page, "inpaint", tmp_path / "flat.png")
+
+    def percent() -> str:
+        return page.inner_text("#inpaint-editor .ti-info").split(", ")[1]
+
+    assert percent() == "0 % masked"
+    page.click("#inpaint-editor [data-tool=select]")
+    box = page.query_selector("#inpaint-editor canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert percent() == "17 % masked"  # the square, and nothing of what is around it
+    page.click("#inpaint-editor .ti-more summary")
+    page.click("#inpaint-editor [data-do=invert]")
+    assert percent() in ("82 % masked", "83 % masked")
+    page.keyboard.press("Control+z")
+    page.click("#inpaint-editor [data-do=grow]")
+    assert percent() == "20 % masked"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert percent() == "0 % masked" and page.is_disabled("#inpaint-editor [data-do=undo]")
+    page.keyboard.press("Control+Shift+Z")
+    assert percent() == "17 % masked"
+    before = int(page.input_value("#inpaint-editor input[type=range]"))
+    page.keyboard.press("]")
+    assert int(page.input_value("#inpaint-editor input[type=range]")) > before
+    page.keyboard.press("[")
+    assert abs(int(page.input_value("#inpaint-editor input[type=range]")) - before) <= 1
+    shown = page.query_selector("#inpaint-editor canvas").screenshot()
+    page.focus("#inpaint-editor canvas")
+    page.hover("#inpaint-editor canvas", position={"x": 60, "y": 60})
+    page.mouse.wheel(0, -300)
+    page.wait_for_timeout(200)
+    assert page.query_selector("#inpaint-editor canvas").screenshot() != shown
+    image.resize((9, 9)).save(tmp_path / "small.png")
+    page.set_input_files("#inpaint-editor .ti-mask-file", str(tmp_path / "small.png"))
+    page.wait_for_selector("#inpaint-editor .ti-info.ti-alert")
+    assert "300 × 200, got 9 × 9" in page.inner_text("#inpaint-editor .ti-info")
+
+
+def test_a_face_is_chosen_by_its_number_or_a_click(page, tmp_path):
+    page.click("#inpaint-editor [data-tool=face]")
+    info = "document.querySelector('#inpaint-editor .ti-info').textContent"
+    page.wait_for_function(f"{info}.startsWith('Faces found: 1.')")
+    page.focus("#inpaint-editor canvas")
+    page.keyboard.press("1")
+    assert page.inner_text("#inpaint-editor .ti-info").endswith("% masked, face 1")
+    run(page, "inpaint")
+    assert read_settings(downloaded(page, tmp_path))["faces"] == [1]
+    page.click("#inpaint-editor canvas")  # its middle lies in the face
+    assert page.inner_text("#inpaint-editor .ti-info").endswith("% masked")
+    run(page, "inpaint")
+    assert read_settings(downloaded(page, tmp_path))["faces"] == "auto"
+
+
+def test_a_finger_paints(server, chromium):
+    page = visit(chromium, server[0], 390, has_touch=True)
+    page.click("#inpaint-editor [data-do=clear]")
+    box = page.query_selector("#inpaint-editor canvas").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("!document.querySelector('#inpaint-editor .ti-info').textContent.includes(', 0 %')")
+    page.close()
+
+
+def fingers(page, *steps: list[tuple[float, float]]) -> None:
+    """Touches the screen at the points of the first step, moves through the others, and lets go."""
+    session = page.context.new_cdp_session(page)
+    for number, points in enumerate([*steps, []]):
+        kind = "touchStart" if number == 0 else "touchMove" if points else "touchEnd"
+        touches = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+@pytest.mark.parametrize("tool", ["brush", "select"])
+def test_two_fingers_zoom_and_move_the_image_with_them_and_paint_nothing(server, chromium, tmp_path, tool):
+    page = visit(chromium, server[0], 390, has_touch=True)
+    image, colors = Image.new("RGB", (200, 120), "gray"), ((255, 0, 0), (0, 0, 255))
+    for color, x in zip(colors, (80, 120), strict=True):
+        image.paste(color, (x - 6, 54, x + 6, 66))
+    image.save(tmp_path / "spots.png")
+    upload(page, "inpaint", tmp_path / "spots.png")
+    page.click(f"#inpaint-editor [data-tool={tool}]")
+    canvas = page.query_selector("#inpaint-editor canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+
+    def spots() -> np.ndarray:
+        """Centers of the two spots on the screen, `[2, 2]`."""
+        rgb = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+        places = [np.argwhere(np.abs(rgb - color).max(2) < 60)[:, ::-1] for color in colors]
+        return np.array([(place.min(0) + place.max(0)) / 2 + np.array((box["x"], box["y"])) for place in places])
+
+    begun = spots()
+    ended = begun + np.array([(-50, 20), (40, 20)])  # apart, and both downwards
+    fingers(page, *[(begun + (ended - begun) * share).tolist() for share in np.linspace(0, 1, 9)])
+    assert np.abs(spots() - ended).max() < 4
+    assert page.inner_text("#inpaint-editor .ti-info") == "200 × 120, 0 % masked"
+    assert page.is_disabled("#inpaint-editor [data-do=undo]")
+    fingers(page, [ended[0].tolist()])  # one finger alone uses the tool, where it is on the image
+    assert ", 0 %" not in page.inner_text("#inpaint-editor .ti-info")
+    page.close()

@@ -1,0 +1,192 @@
+"""The page as a visitor sees it, in a real browser. Without Chromium the tests are skipped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import TABS, alert, downloaded, needs_browser, run, stroke, to_tab, upload, visit
+from PIL import Image
+
+from textir_hf.imaging.files import open_image, read_settings
+from textir_hf.space import examples, texts
+
+pytestmark = needs_browser
+
+
+def test_the_first_view_has_an_example_and_its_result(page):
+    for selector in ("#inpaint-run", "#results .tr-stage", "#inpaint-examples button >> nth=0"):
+        box = page.query_selector(selector).bounding_box()
+        assert box["y"] >= 0 and box["y"] < 800, selector
+    images = "[...document.querySelectorAll('#inpaint-examples img, .tr-stage img')]"
+    page.wait_for_function(f"{images}.every(i => i.complete && i.naturalWidth)")
+    assert len(page.query_selector_all("#inpaint-examples img")) == 2 * len(examples.of("inpainting"))
+    assert page.inner_text("#inpaint-editor .ti-info") == "256 × 256, 58 % masked"
+    assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
+    assert page.evaluate("document.documentElement.scrollHeight") < 1600
+
+
+def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):
+    to_tab(page, "Upscale")
+    page.click("#upscale-examples button >> nth=1")
+    page.wait_for_function("document.querySelector('#upscale-prompt textarea').value == 'a smiling woman'")
+    page.wait_for_function("document.querySelector('#upscale-editor .ti-info').textContent == '32 × 32'")
+    assert page.input_value("#upscale-scale input[type=number]") == "8"
+    assert read_settings(downloaded(page, tmp_path))["prompt"] == "a smiling woman"
+    run(page, "upscale")
+    again = downloaded(page, tmp_path)
+    assert again.size == (256, 256)
+    page.click("[data-do=use]")
+    page.wait_for_function("document.querySelector('#upscale-editor .ti-info').textContent == '256 × 256'")
+
+
+def test_edit_shows_what_applies(page, photo, tmp_path):
+    to_tab(page, "Edit")
+    upload(page, "edit", photo)
+    tools, factor, confine = "#edit-editor .ti-tools", "#edit-factor", "#edit-confine"
+    shown = {"Resolution": (False, True, True), "Colors": (False, False, True), "A region": (True, False, False)}
+    for kind, wanted in shown.items():
+        page.check(f"#edit-degradation label:has-text('{kind}') input")
+        for selector, visible in zip((tools, factor, confine), wanted, strict=True):
+            page.wait_for_selector(selector, state="visible" if visible else "hidden")
+    stroke(page, "edit")
+    page.fill("#edit-prompt textarea", "a serious man")
+    run(page, "edit")
+    changed = (np.asarray(downloaded(page, tmp_path)) != np.asarray(open_image(photo))).any(2)
+    assert 0.01 < changed.mean() < 0.3
+    page.check("#edit-degradation label:has-text('Colors') input")
+    page.wait_for_selector(tools, state="hidden")
+    run(page, "edit")
+    assert (np.asarray(downloaded(page, tmp_path)) != np.asarray(open_image(photo))).any(2).mean() > 0.5
+
+
+def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
+    page = visit(chromium, server[0], 390, has_touch=True)
+    for tab in TABS:
+        box = page.query_selector(f"button[role=tab]:has-text('{tab}')").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390, tab
+    page.click("#inpaint-settings button")
+    page.wait_for_selector("#inpaint-beta, #inpaint-feather", state="visible")
+    run(page, "inpaint")
+    page.wait_for_function(
+        """() => { const box = document.querySelector('.tr-stage').getBoundingClientRect();
+        return box.top >= -5 && box.top < 300 && box.bottom <= innerHeight + 200 }"""
+    )
+    page.wait_for_selector("#inpaint-feather", state="hidden")
+    for tab in TABS:
+        to_tab(page, tab)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    for selector in ("#inpaint-run", "#inpaint-prompt", ".tr-stage"):
+        to_tab(page, "Inpaint")
+        box = page.query_selector(selector).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert not page.problems
+    page.close()
+
+
+def tab_to(page, selector: str) -> None:
+    """Presses Tab until something within `selector` has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => !!document.activeElement.closest(s)", selector):
+            return
+    raise AssertionError(f"{selector} cannot be reached by Tab.")
+
+
+def next_tab(page, name: str) -> None:
+    """From one tab to the next, by keys."""
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#{name}-run")
+
+
+def test_the_keyboard_alone_completes_each_task(page):
+    page.click("#inpaint-editor [data-do=clear]")
+    page.focus("#inpaint-editor canvas")
+    for key in (" ", "ArrowRight", "ArrowRight", "ArrowDown"):
+        page.keyboard.down(key) if key == " " else page.keyboard.press(key)
+    page.keyboard.up(" ")
+    assert ", 0 %" not in page.inner_text("#inpaint-editor .ti-info")
+    run(page, "inpaint", "Control+Enter")
+    for tab in ("upscale", "colorize", "edit"):
+        next_tab(page, tab)
+        tab_to(page, f"#{tab}-prompt")
+        page.keyboard.press("Control+a")
+        page.keyboard.type("a red cup")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == f"{tab}-run"
+        run(page, tab, "Enter")
+
+
+def test_the_keyboard_alone_compares_and_does_a_batch(page, photo):
+    page.on("filechooser", lambda chooser: chooser.set_files(str(photo)))
+    to_tab(page, "Edit")
+    next_tab(page, "compare")
+    tab_to(page, "#compare-degradation input[value=factor]")  # Gradio makes every radio button a stop of its own
+    page.keyboard.press("Space")
+    tab_to(page, "#compare-prompts")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("a smiling woman")
+    tab_to(page, "#compare-betas")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0 1")
+    tab_to(page, "#compare-run")
+    run(page, "compare", "Enter")
+    assert len(page.query_selector_all(".tr-strip button")) == 2
+    assert "factor" in page.inner_text("#results dl")
+
+    next_tab(page, "batch")
+    tab_to(page, "#batch-files")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#batch-files :text('{photo.stem}')")
+    tab_to(page, "#batch-task input[value=colorization]")
+    page.keyboard.press("Space")
+    tab_to(page, "#batch-prompt")
+    page.keyboard.type("a red cup")
+    tab_to(page, "#batch-run")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#batch-zip a")
+    tab_to(page, "#batch-zip a")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "textir-colorize.zip"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(server, chromium, theme):
+    """Contrast, names, roles and order of every tab, with a result shown and the settings open."""
+    axe = pytest.importorskip("axe_playwright_python")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    page = visit(chromium, f"{server[0]}/?__theme={theme}", color_scheme=theme)
+    page.evaluate(script)
+    for tab in TABS:
+        to_tab(page, tab)
+        for closed in page.query_selector_all(".ti-settings > button:not(.open)"):
+            if closed.is_visible():
+                closed.click()
+        page.wait_for_timeout(300)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        assert not [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found], tab
+    page.close()
+
+
+def test_bad_input_is_answered_in_a_sentence_beside_the_button(page, photo, tmp_path):
+    to_tab(page, "Upscale")
+    (tmp_path / "fake.png").write_text("this is no image")
+    page.set_input_files("#upscale-editor .ti-file", str(tmp_path / "fake.png"))
+    page.wait_for_selector("#upscale-editor .ti-alert")
+    assert "cannot show the file" in page.inner_text("#upscale-editor .ti-info")
+    (tmp_path / "huge.png").write_bytes(photo.read_bytes() + bytes(30_000_000))
+    page.set_input_files("#upscale-editor .ti-file", str(tmp_path / "huge.png"))
+    page.wait_for_function("document.querySelector('#upscale-editor .ti-info').textContent.includes('20 MB')")
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
+    upload(page, "upscale", tmp_path / "dot.png")
+    page.fill("#upscale-prompt textarea", "")
+    page.click("#upscale-run")
+    assert alert(page, "upscale") == texts.NO_PROMPT
+    page.fill("#upscale-prompt textarea", "x" * 2000)
+    page.click("#upscale-run")
+    page.wait_for_function("document.querySelector('#upscale-status').textContent.includes('2000 characters')")
+    page.fill("#upscale-prompt textarea", "a face 🙂")
+    run(page, "upscale")
+    assert downloaded(page, tmp_path).size == (4, 4)

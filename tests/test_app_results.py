@@ -1,0 +1,220 @@
+"""Results, their code and their settings, in a real browser. Without Chromium the tests are skipped."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+from browser import (
+    REPOSITORY,
+    address_of_result,
+    alert,
+    downloaded,
+    needs_browser,
+    run,
+    stroke,
+    to_tab,
+    upload,
+    upscaled,
+    visit,
+)
+from PIL import Image
+
+from textir_hf.imaging.files import SETTINGS, open_image, read_settings, save_image
+from textir_hf.space import examples, texts
+
+pytestmark = needs_browser
+
+
+def test_a_visitor_repaints_a_region(page, photo, tmp_path):
+    upload(page, "inpaint", photo)
+    stroke(page)
+    page.fill("#inpaint-prompt textarea", "a smiling woman")
+    run(page, "inpaint")
+    made = downloaded(page, tmp_path)
+    original, result = np.asarray(open_image(photo)), np.asarray(made)
+    changed = (original != result).any(2)
+    rows, columns = np.nonzero(changed)
+    assert result.shape == original.shape and 0.01 < changed.mean() < 0.3
+    # outside the stroke, a line of some thickness through the middle, every pixel is as it was
+    assert rows.min() > 60 and rows.max() < 180 and columns.min() > 60 and columns.max() < 240
+    settings = read_settings(made)
+    assert settings["prompt"] == "a smiling woman" and settings["seed"] == 0 and settings["task"] == "inpainting"
+
+    # the line moves by keys, and the whole original shows while C is held
+    def stage():
+        return page.query_selector(".tr-stage").screenshot()
+
+    middle = stage()
+    page.focus(".tr-range")
+    page.keyboard.press("End")
+    end = stage()
+    page.keyboard.down("c")
+    held = stage()
+    page.keyboard.up("c")
+    assert middle != end and page.get_attribute(".tr-before", "style").endswith("inset(0px 0% 0px 0px);")
+    assert held == end and stage() == end
+
+    # undone, nothing is masked
+    page.click("#inpaint-editor [data-do=undo]")
+    page.click("#inpaint-run")
+    assert alert(page, "inpaint") == texts.NO_MASK
+
+
+def copied(page, button: str) -> str:
+    """What a button puts onto the clipboard."""
+    return page.evaluate(
+        """(selector) => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
+        document.querySelector(selector).click(); })""",
+        f"#results [data-do={button}]",
+    )
+
+
+def test_the_copied_program_and_command_make_the_same_image_again(page, photo, tmp_path, monkeypatch):
+    upload(page, "inpaint", photo)
+    stroke(page)
+    page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
+    page.click("#inpaint-settings button")
+    page.fill("#inpaint-beta input[type=number]", "0.7")
+    page.keyboard.press("Tab")
+    run(page, "inpaint")
+    result = np.asarray(downloaded(page, tmp_path))
+    shutil.copy(photo, tmp_path / "image.png")
+    page.click("#inpaint-editor .ti-more summary")
+    downloaded(page, tmp_path, "#inpaint-editor [data-do=save]")
+    program, command = copied(page, "python"), copied(page, "command")
+    assert program == page.inner_text("#results pre")
+    bin_folder = Path(sys.executable).parent  # where `textir` is
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / "program.py").write_text(program)
+    for line in ("python program.py", command):
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, check=True)
+        assert (np.asarray(open_image(tmp_path / "result.png")) == result).all(), line
+        (tmp_path / "result.png").unlink()
+
+
+def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
+    to_tab(page, "Compare")
+    run(page, "compare")
+    cells = page.query_selector_all(".tr-strip button")
+    assert len(cells) == 6
+    tops = [round(cell.bounding_box()["y"]) for cell in cells]
+    assert len(set(tops)) == 2 and tops[:3] == [tops[0]] * 3  # a row for each sentence
+    cells[5].click()
+    page.wait_for_function("document.querySelector('#results dl').textContent.includes('blue cup')")
+    assert read_settings(downloaded(page, tmp_path))["prompt"] == "a blue cup of coffee"
+    assert downloaded(page, tmp_path, ".tr-grid").width > 4 * 256
+    page.fill("#compare-betas textarea", "0 x")
+    page.click("#compare-run")
+    assert alert(page, "compare") == texts.NOT_NUMBERS.format("0 x")
+
+
+def test_variants_differ_and_history_keeps_them(page):
+    page.click("#inpaint-settings button")
+    page.fill("#inpaint-variants input[type=number]", "3")
+    page.keyboard.press("Tab")
+    run(page, "inpaint")
+    sources = [i.get_attribute("src") for i in page.query_selector_all(".tr-strip img")]
+    images = [np.asarray(Image.open(io.BytesIO(httpx.get(s).content)).convert("RGB")).astype(int) for s in sources]
+    assert len(images) == 3
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(images[a] - images[b])[20:130, 30:220].mean() > 2  # levels, within the mask
+    assert len(page.query_selector_all(".tr-history img")) == 4
+    page.click(".tr-history button >> nth=3")
+    assert page.inner_text(".tr-history button >> nth=3") == examples.EXAMPLES[0].prompt
+    assert "black-hair" in page.get_attribute(".tr-after", "src")
+
+
+def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
+    to_tab(page, "Upscale")
+    Image.effect_noise((900, 900), 60).convert("RGB").save(tmp_path / "large.png")
+    upload(page, "upscale", tmp_path / "large.png")
+    before = address_of_result(page)
+    page.click("#upscale-run")
+    page.wait_for_function("/tile \\d+ of \\d\\d+/i.test(document.querySelector('#upscale-status').textContent)")
+    assert len(page.query_selector_all("progress")) == 1
+    assert "Infinity" not in page.inner_text("body") and "/0" not in page.inner_text("body")
+    page.click("#upscale-cancel")
+    page.wait_for_function(f"document.querySelector('#upscale-status').innerText.trim() == '{texts.CANCELLED}'")
+    page.wait_for_selector("#upscale-cancel", state="hidden")
+    page.wait_for_timeout(1500)
+    assert address_of_result(page) == before
+    assert page.inner_text("#upscale-status").strip() == texts.CANCELLED
+    page.click("#upscale-examples button >> nth=1")
+    page.wait_for_function("document.querySelector('#upscale-editor .ti-info').textContent == '32 × 32'")
+    run(page, "upscale")
+
+
+def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, tmp_path):
+    page.fill("#inpaint-prompt textarea", "a woman with glasses")
+    page.click("#inpaint-settings button")
+    page.click("#inpaint-dice")
+    page.wait_for_function("document.querySelector('#inpaint-seed input').value != '0'")
+    seed = page.input_value("#inpaint-seed input")
+    run(page, "inpaint")
+    made = downloaded(page, tmp_path)
+    made.info[SETTINGS] = read_settings(made)
+    assert made.info[SETTINGS]["seed"] == int(seed)
+    link = copied(page, "link")
+    page.fill("#inpaint-prompt textarea", "something else")
+    save_image(made, tmp_path / "made.png")
+    page.click(f"button:has-text('{texts.RESTORE}')")
+    page.set_input_files("#settings-file input[type=file]", str(tmp_path / "made.png"))
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
+
+    other = visit(chromium, link)
+    other.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
+    other.click("#inpaint-settings button")
+    assert other.input_value("#inpaint-seed input") == seed
+    other.close()
+
+    made.info[SETTINGS] = {"task": "inpainting", "prompt": {"__type__": "update", "label": "owned"}}
+    save_image(made, tmp_path / "bad.png")
+    page.click("#settings-file button[aria-label=Clear]")
+    page.set_input_files("#settings-file input[type=file]", str(tmp_path / "bad.png"))
+    page.wait_for_selector("#settings-status .ti-alert")
+    assert page.inner_text("#settings-status") == "prompt must be a text, got dict."
+    assert "owned" not in page.inner_text("body")
+
+
+def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
+    to_tab(page, "Batch")
+    (tmp_path / "fake.png").write_text("this is no image")
+    Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
+    page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
+    page.wait_for_selector("#batch-files :text('fake')")
+    page.fill("#batch-prompt textarea", "a smiling woman")
+    page.click("#batch-run")
+    page.wait_for_selector("#batch-zip a")
+    text = page.inner_text("#batch-status")
+    assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is no image of a known format" in text
+    with page.expect_download() as download:
+        page.click("#batch-zip a >> nth=0")
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.namelist() == ["small.png"]
+        made = open_image(archive.read("small.png"))
+    assert made.size == (120, 96) and read_settings(made)["scale"] == 4
+
+
+def test_a_run_that_waits_says_its_place_and_can_be_cancelled(page, server):
+    before = address_of_result(page)
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(upscaled, server[0], (i, 0, 0), 16) for i in range(12)]
+        page.wait_for_timeout(500)
+        page.click("#inpaint-run")
+        page.wait_for_function(
+            "/place \\d+ of \\d+ in the queue/.test(document.querySelector('#inpaint-status').innerText)"
+        )
+        page.click("#inpaint-cancel")
+        page.wait_for_function(f"document.querySelector('#inpaint-status').innerText.trim() == '{texts.CANCELLED}'")
+        page.wait_for_selector("#inpaint-cancel", state="hidden")
+        assert not [a for a in answers if isinstance(a.result(), str)]
+    assert address_of_result(page) == before and page.inner_text("#inpaint-status").strip() == texts.CANCELLED
+    run(page, "inpaint")

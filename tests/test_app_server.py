@@ -1,0 +1,154 @@
+"""The page's server: programs that call it, visitors at once, memory and files."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from browser import REPOSITORY, called, flat, sent, start, upscaled, wait_for
+from PIL import Image
+
+from textir_hf.imaging.files import open_image
+from textir_hf.space import examples, texts
+
+
+def test_examples_are_what_their_checkpoints_make(server):
+    """Run `python -m textir_hf.space.examples` if this fails after a checkpoint has changed."""
+    for example in examples.EXAMPLES[::3]:
+        endpoint = example.name.split("-")[0]
+        data = {"image": sent(server[0], example.input), "prompt": example.prompt} | example.arguments
+        if example.box:
+            mask = io.BytesIO()
+            example.mask().save(mask, "PNG")
+            data["mask_image"] = sent(server[0], mask.getvalue())
+        made, stored = np.asarray(called(server[0], endpoint, data)), np.asarray(open_image(example.output))
+        assert np.abs(made.astype(int) - stored).max() <= 2, example.name
+
+
+def test_forty_visitors_at_once_get_their_own_images(server):
+    address, _ = server
+    colors = [tuple(int(v) for v in np.random.default_rng(i).integers(0, 256, 3)) for i in range(40)]
+    expected = [upscaled(address, color) for color in colors[:8]]
+    assert len({e.tobytes() for e in expected}) == 8
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda color: upscaled(address, color), colors))
+    assert not [a for a in answers if isinstance(a, str)]
+    for own, made in zip(expected, answers, strict=False):
+        assert np.array_equal(made, own)
+    assert len({a.tobytes() for a in answers}) == 40
+
+
+def test_memory_stays_where_it_was(server):
+    address, process = server
+    memory = psutil.Process(process.pid)
+
+    def many(count: int) -> int:
+        for i in range(count):  # every second is refused
+            upscaled(address, (i % 256, 0, 0))
+            called(address, "upscale", {"image": sent(address, b"no image"), "prompt": "a face"})
+        return memory.memory_info().rss
+
+    many(20)  # until Gradio's copies of the page for each session are as many as they get
+    before = many(5)
+    assert many(40) < before + 4e6  # 80 requests; at 0.15 MB each these were 12 MB
+
+
+def test_other_files_and_addresses_are_refused(server):
+    address, _ = server
+    for path in ("/etc/passwd", str(REPOSITORY / "app.py")):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
+        for file in ({"path": path, "meta": {"_type": "gradio.FileData"}}, {"path": path}):
+            answer = called(address, "upscale", {"image": file, "prompt": "a face"})
+            assert isinstance(answer, str) and "root:" not in answer and "import" not in answer
+    for url in (f"{address}/x.png", "ftp://127.0.0.1/x.png", "file:///etc/passwd"):
+        for file in ({"path": url, "meta": {"_type": "gradio.FileData"}}, {"path": "", "url": url}):
+            answer = called(address, "upscale", {"image": file, "prompt": "a face"})
+            assert isinstance(answer, str) and "event: error" in answer
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "changes", "match"),
+    [
+        ("upscale", {"scale": "large"}, "scale must be a number, got 'large'"),
+        ("upscale", {"scale": None}, "scale must be a number"),
+        ("upscale", {"scale": 64, "prompt": ["a"]}, "prompt must be a text, got list"),
+        ("upscale", {"seed": 0.5}, "seed must be a whole number, got 0.5"),
+        ("upscale", {"variants": 400}, "variants must lie in 1..4, got 400"),
+        ("upscale", {"faces": "face"}, "faces must be one of auto, largest, none, got 'face'"),
+        ("upscale", {"strength": {}}, "strength must be a number, got {}"),
+        ("upscale", {"checkpoint": "/etc"}, "must be one of textir-mini-super-resolution, got '/etc'"),
+        ("upscale", {"image": 5}, texts.NO_IMAGE),
+        ("inpaint", {"mask_image": 5}, texts.NO_IMAGE),
+        ("edit", {"degradation": "sound"}, "degradation must be one of region, factor, colors, got 'sound'"),
+        ("edit", {"degradation": "region"}, texts.NO_MASK),
+        ("compare", {"prompts": "a face", "prompt": None}, "prompts must be a list, got str"),
+        ("compare", {"prompts": ["a"] * 30, "prompt": None}, "1 to 24 images, this one would have 90"),
+    ],
+)
+def test_endpoints_answer_bad_input_in_a_sentence(server, endpoint, changes, match):
+    data = {"image": sent(server[0], flat("red")), "prompt": "a face"} | changes
+    data = {k: v for k, v in data.items() if not (k == "prompt" and v is None)}
+    answer = called(server[0], endpoint, data)
+    assert isinstance(answer, str) and match in json.loads('"' + answer.split('"error": "')[1].split('"')[0] + '"')
+
+
+def test_a_turned_photo_is_restored_as_the_browser_shows_it(server):
+    photo, buffer = Image.new("RGB", (40, 20), "white"), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    photo.save(buffer, "JPEG", exif=exif)
+    made = called(server[0], "upscale", {"image": sent(server[0], buffer.getvalue()), "prompt": "a face", "scale": 2})
+    assert made.size == (40, 80)
+
+
+def test_every_action_is_a_documented_endpoint(server):
+    info = httpx.get(f"{server[0]}/gradio_api/info", timeout=60).json()["named_endpoints"]
+    assert set(info) == {"/inpaint", "/upscale", "/colorize", "/edit", "/compare"}
+    names = {n: [p["parameter_name"] for p in e["parameters"]] for n, e in info.items()}
+    assert names["/inpaint"][:3] == ["image", "mask_image", "prompt"] and "feather" in names["/inpaint"]
+    assert names["/upscale"][:3] == ["image", "prompt", "scale"] and "mask_image" not in names["/colorize"]
+
+
+def test_the_printed_programs_run(server, tmp_path, monkeypatch):
+    Image.open(io.BytesIO(flat("red"))).save(tmp_path / "small.png")
+    python, shell = re.findall(r"```\w+\n(.*?)```", texts.API, re.DOTALL)
+    scope = {"URL": server[0]}
+    monkeypatch.chdir(tmp_path)
+    exec(python, scope)
+    assert open_image(scope["result"]).size == (192, 192)
+    output = subprocess.run(
+        ["bash", "-c", shell],
+        cwd=tmp_path,
+        env=os.environ | {"URL": server[0]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "event: complete" in output and ".png" in output
+
+
+def test_files_are_gone_after_sigterm_and_at_the_next_start(tmp_path):
+    files = tmp_path / "files"
+    (files / "textir-space-999999999" / "left").mkdir(parents=True)
+    address, process, log = start(files)
+    wait_for(address, process, log)
+    sent(address, flat("red"))
+    (folder,) = files.iterdir()
+    assert folder.name == f"textir-space-{process.pid}" and len(list(folder.rglob("*.png"))) > 1
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert not list(files.iterdir())
+
+
+def test_a_wrong_path_among_the_checkpoints_is_named(tmp_path):
+    _, process, log = start(tmp_path / "files", TEXTIR_CHECKPOINTS=str(tmp_path / "nothing"))
+    assert process.wait(120) == 1
+    last = log.read_text().strip().splitlines()[-1]
+    assert last.startswith(f"TEXTIR_CHECKPOINTS names {tmp_path / 'nothing'}: ") and "Traceback" not in log.read_text()
