@@ -1,6 +1,7 @@
 """The mask editor in a real browser. Without Chromium the tests are skipped."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from browser import downloaded, needs_browser, run, upload, visit
 from PIL import Image
 
 from textir_hf.imaging.files import read_settings
+from textir_hf.imaging.raster import to_mask
 
 pytestmark = needs_browser
 
@@ -44,6 +46,41 @@ def test_the_mask_on_the_screen_lies_where_it_is_on_the_image(page, tmp_path, si
         assert shown.sum() > 0.97 * np.prod(found[2:] - found[:2])  # one full rectangle, and no second one
         page.set_viewport_size({"width": 700, "height": 800})
         page.wait_for_timeout(300)
+
+
+def masks_of_many_kinds() -> dict[str, Image.Image]:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    box = np.zeros((90, 120), np.uint8)
+    box[20:70, 30:80] = 255
+    black, white = np.zeros_like(noise), np.full_like(noise, 255)
+    return {
+        "strokes on nothing": Image.fromarray(np.dstack([white, box])),
+        "an erased photo": Image.fromarray(np.dstack([noise, 255 - box])),
+        "erased black": Image.fromarray(np.dstack([black, 255 - box])),
+        "gray levels": Image.fromarray(np.where(box > 0, 200, 20).astype(np.uint8)),
+        "a photo": Image.fromarray(noise),
+        "two regions": Image.fromarray(np.dstack([black + box[..., None], np.roll(255 - box, 40, 1)])),
+        "nothing": Image.fromarray(black),
+    }
+
+
+@pytest.mark.parametrize("kind", masks_of_many_kinds())
+def test_a_mask_file_means_what_it_means_to_the_pipeline(page, tmp_path, kind):
+    mask = masks_of_many_kinds()[kind]
+    Image.new("RGB", (120, 90), (128, 128, 128)).save(tmp_path / "gray.png")
+    mask.save(tmp_path / "mask.png")
+    upload(page, "inpaint", tmp_path / "gray.png")
+    info = "document.querySelector('#inpaint-editor .ti-info')"
+    page.wait_for_function(f"{info}.textContent.includes(', 0 %')")
+    page.set_input_files("#inpaint-editor .ti-mask-file", str(tmp_path / "mask.png"))
+    try:
+        share = to_mask(mask, (90, 120)).mean()
+    except ValueError as error:
+        page.wait_for_selector("#inpaint-editor .ti-info.ti-alert")
+        words = set(re.findall("photo|two regions|marks nothing", page.inner_text("#inpaint-editor .ti-info")))
+        assert words == set(re.findall("photo|two regions|marks nothing", str(error))) and words
+    else:
+        page.wait_for_function(f"{info}.textContent.includes(', {round(100 * share)} %')")
 
 
 def test_editor_tools(page, tmp_path):

@@ -117,10 +117,7 @@ async function takeMask(picked) {
     pen.drawImage(given, 0, 0);
     const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
     const rgb = [1, 3, 5].map((i) => parseInt(COLOR.slice(i, i + 2), 16));
-    for (let i = 0; i < data.length; i += 4) {
-      const white = ((data[i] + data[i + 1] + data[i + 2]) * data[i + 3]) / 255 >= 3 * 127.5;
-      data.set([...rgb, white ? 255 : 0], i);
-    }
+    marks(data).forEach((marked, i) => data.set([...rgb, marked >= 128 ? 255 : 0], 4 * i));
     pen.putImageData(pixels, 0, 0);
     apply({ kind: "area", area });
   } catch (error) {
@@ -143,4 +140,36 @@ function maskUrl() {
   }
   pen.putImageData(pixels, 0, 0);
   return sheet.toDataURL("image/png");
+}
+
+const FEW = 0.001, MOST_SOFT = 0.25;
+
+// How much each pixel of a mask's RGBA data is marked, 0..255, by the rules of `to_mask` in imaging/raster.py.
+function marks(data) {
+  const count = data.length / 4, white = new Uint8Array(count);
+  const soft = (value) => value > 25 && value < 230;
+  let opaque = 0, bright = 0, gray = 0, seeThrough = false;
+  for (let i = 0; i < count; i++) {
+    const alpha = data[4 * i + 3];
+    white[i] = (data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3;
+    seeThrough ||= alpha < 255;
+    if (alpha < 128) continue;
+    opaque += 1;
+    bright += white[i] >= 128;
+    gray += soft(white[i]);
+  }
+  if (seeThrough) {
+    const share = opaque ? bright / opaque : 1;
+    const byAlpha = share < FEW || gray > MOST_SOFT * opaque;  // black, or the image itself
+    if (!byAlpha && share <= 1 - FEW)
+      throw new Error("The mask is black, white and transparent, so it may mean two regions. Make it opaque.");
+    for (let i = 0; i < count; i++) {
+      const alpha = data[4 * i + 3];
+      white[i] = byAlpha ? 255 - alpha : (white[i] * alpha) / 255;
+    }
+  }
+  if (white.filter(soft).length > MOST_SOFT * count)
+    throw new Error("The mask looks like a photo. Give one that is black and white.");
+  if (!white.some((value) => value >= 128)) throw new Error("The mask marks nothing: white is repainted.");
+  return white;
 }
