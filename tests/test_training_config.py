@@ -7,7 +7,8 @@ from conftest import make_image
 from textir_hf import TextIRGenerator
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.tasks import TASKS
-from training.config import GROUPS, TrainingConfig, parse
+from training.arguments import parse
+from training.config import GROUPS, TrainingConfig
 from training.networks import generator_config
 from training.presets import PRESETS
 from training.run import set_up

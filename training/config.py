@@ -1,13 +1,10 @@
-"""Everything that decides a training run, in five groups, and the command line over it."""
+"""Everything that decides a training run, in five groups."""
 
-import argparse
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
-
-from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
@@ -280,39 +277,3 @@ GROUPS = {
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-class _Parser(HfArgumentParser):
-    """Spells options with hyphens alone, where its base takes underscores too."""
-
-    def add_argument_group(self, *args, **kwargs):
-        group = super().add_argument_group(*args, **kwargs)
-        add = group.add_argument
-        group.add_argument = lambda *names, **options: add(*(n for n in names if "_" not in n), **options)
-        return group
-
-
-def parse(argv: list[str] | None = None) -> TrainingConfig:
-    """The command line: a preset, and any field over it.
-
-    Raises:
-        ValueError: The preset is unknown, or a value does not fit.
-    """
-    from training.presets import PRESETS
-
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; with --help, its values are shown")
-    known, rest = first.parse_known_args(argv)
-    if known.preset is not None and known.preset not in PRESETS:
-        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {known.preset}.")
-    parser = _Parser(
-        GROUPS.values(),
-        description="Trains a TextIR generator for one task.",
-        usage="accelerate launch -m training.train --preset PRESET --dataset DATASET --output-dir DIR [OPTION ...]",
-        parents=[first],
-        allow_abbrev=False,
-    )
-    base = PRESETS[known.preset] if known.preset else TrainingConfig()
-    parser.set_defaults(**base.flat())
-    values = vars(parser.parse_args(rest))
-    return base.replace(**{name: values[name] for name in base.flat()})

@@ -10,7 +10,7 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns 0, 1 (something does not fit or cannot be written) or 128 + a signal's number."""
     try:
-        from training.config import parse
+        from training.arguments import parse
         from training.interrupt import Interrupted
         from training.loop import train
 
