@@ -20,21 +20,25 @@ from training.samples import MaskSampler, collate
 
 
 def test_adversarial_losses_have_eq_6s_values():
-    zero, one = [torch.zeros(4, 1, 1, 1)], [torch.ones(4, 1, 2, 2)]
-    assert discriminator_loss(zero, [zero]).item() == pytest.approx(2 * math.log(2))
-    assert discriminator_loss(one, [[-one[0]]]).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
-    assert generator_loss(one).item() == pytest.approx(math.log(1 + math.exp(-1)))
-    assert discriminator_loss(zero, [zero, one]).item() == pytest.approx(1.5 * math.log(2) + math.log(1 + math.e) / 2)
-    assert generator_loss([*zero, *one]).item() == pytest.approx((math.log(2) + math.log(1 + math.exp(-1))) / 2)
+    zero, one, everywhere = [torch.zeros(4, 1, 1, 1)], [torch.ones(4, 1, 2, 2)], torch.ones(4, 1, 8, 8)
+    assert discriminator_loss(zero, [zero], everywhere).item() == pytest.approx(2 * math.log(2))
+    assert discriminator_loss(one, [[-one[0]]], everywhere).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
+    assert generator_loss(one, everywhere).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    expected = 1.5 * math.log(2) + math.log(1 + math.e) / 2
+    assert discriminator_loss(zero, [zero, one], everywhere).item() == pytest.approx(expected)
+    expected = (math.log(2) + math.log(1 + math.exp(-1))) / 2
+    assert generator_loss([*zero, *one], everywhere).item() == pytest.approx(expected)
 
 
 def test_only_places_that_were_repainted_count():
     mask = torch.zeros(2, 1, 8, 8)
     mask[:, :, 5, 6] = 1  # in the last of four places
-    real, fake = torch.randn(2, 1, 2, 2), torch.randn(2, 1, 2, 2)
+    real, fake, everywhere = torch.randn(2, 1, 2, 2), torch.randn(2, 1, 2, 2), torch.ones(2, 1, 8, 8)
     losses = [discriminator_loss([real], [[fake]], mask), generator_loss([fake], mask)]
-    real, fake = real[..., 1:, 1:], fake[..., 1:, 1:]
-    torch.testing.assert_close(losses, [discriminator_loss([real], [[fake]]), generator_loss([fake])])
+    last = [x[..., 1:, 1:] for x in (real, fake)]
+    expected = [discriminator_loss([last[0]], [[last[1]]], everywhere), generator_loss([last[1]], everywhere)]
+    torch.testing.assert_close(losses, expected)
+    assert discriminator_loss([real], [[fake]], torch.zeros_like(mask)) == 0  # nothing was repainted: no NaN
 
 
 def test_r1_penalty_of_a_linear_discriminator_is_its_squared_weight_norm():

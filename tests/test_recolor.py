@@ -84,7 +84,7 @@ def test_masks_come_from_a_column_and_may_be_missing_in_a_row(config, tmp_path):
         run = set_up(config(**changes, streaming=streaming, train_batch_size=5, swap_probability=0.5))
         batches = run.batches()
         areas = next(batches)["object_mask"].mean((1, 2, 3))
-        assert sorted(a > 0 for a in areas.tolist()).count(False) in (1, 2, 3) and areas.max() > 0
+        assert (areas == 0).sum() == 2  # of the five rows that are not held out
         assert torch.isfinite(torch.stack(list(train_step(run, batches).values()))).all()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor | None = None) -> Tensor:
+def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
     """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
 
     Args:
@@ -19,18 +19,16 @@ def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: T
     return generator_loss(real, counted) + sum(losses) / len(losses)
 
 
-def generator_loss(fake: list[Tensor], counted: Tensor | None = None) -> Tensor:
+def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
     """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; arguments as for `discriminator_loss`."""
     return _mean_over_places([F.softplus(-x) for x in fake], counted)
 
 
-def _mean_over_places(losses: list[Tensor], counted: Tensor | None) -> Tensor:
-    if counted is None:
-        return torch.stack([x.mean() for x in losses]).mean()
+def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
     means = []
     for x in losses:
         weights = F.adaptive_max_pool2d(counted, x.shape[-2:])
-        means.append((x * weights).sum() / weights.sum())
+        means.append((x * weights).sum() / weights.sum().clamp(min=1))
     return torch.stack(means).mean()
 
 

@@ -134,7 +134,7 @@ class Objective:
         mask = batch["mask"] if "mask" in batch else torch.ones_like(target[:, :1])
         if self.adversarial(step):
             logits = discriminator(restored, ours, embedding, mask)
-            terms["adversarial"] = generator_loss([x.float() for x in logits], batch.get("mask"))
+            terms["adversarial"] = generator_loss([x.float() for x in logits], mask)
         ours, theirs = ([x.detach() for x in ours], theirs) if self.projected else ([], [])
         return terms, Comparison(target, restored.detach(), theirs, ours, own, embedding, mask)
 

@@ -115,8 +115,8 @@ def prepare(
     request = Request(raster, mask, box=box, frames=frames, background=background, **options.arguments)
     size = task.check_result_size(request, options.max_pixels)
     if background is not None and background.size != size:
-        sizes = " got ".join(f"{width}x{height}," for height, width in (size, background.size)).rstrip(",")
-        raise ValueError(f"background must have the result's size {sizes}.")
+        (height, width), (given_height, given_width) = size, background.size
+        raise ValueError(f"background must have the result's size {width}x{height}, got {given_width}x{given_height}.")
     reference = None if reference_image is None else fill_transparent(to_raster(reference_image, "reference_image"))
     settings: dict = {"prompt": _words(prompt), "beta": options.beta, "strength": options.strength, "box": box}
     settings |= options.arguments | {"templates": options.templates, "edit": options.edit, "faces": options.faces}
