@@ -64,8 +64,9 @@ class Distillation:
     """
 
     def __init__(self, tower: TextTower, token_ids: TokenIds, targets: Tensor, config: DistillationConfig) -> None:
-        self.tower, self.token_ids, self.targets, self.config = tower, token_ids, targets, config
-        self.to_teacher = nn.Linear(tower.bert.config.hidden_size, targets.shape[1])
+        self.device = next(tower.parameters()).device
+        self.tower, self.token_ids, self.targets, self.config = tower, token_ids, targets.to(self.device), config
+        self.to_teacher = nn.Linear(tower.bert.config.hidden_size, targets.shape[1], device=self.device)
         self.rng = np.random.default_rng(0)
 
     def learn_space(self, numbers: np.ndarray) -> None:
@@ -85,7 +86,7 @@ class Distillation:
     def learn_facts(self, numbers: np.ndarray, groups: Sequence[PairSentences]) -> None:
         """Steps of which one half are these sentences, and the other half pairs whose facts a linear map must read."""
         width = self.tower.bert.config.hidden_size
-        readers = nn.ModuleList([nn.Linear(width, 3 * group.facts.shape[1]) for group in groups])
+        readers = nn.ModuleList([nn.Linear(width, 3 * group.facts.shape[1]) for group in groups]).to(self.device)
         half, pairs = self.config.batch // 2, self.config.batch // (4 * len(groups))
 
         def loss() -> Tensor:
@@ -94,7 +95,7 @@ class Distillation:
                 first = 2 * self.rng.choice(len(group.numbers) // 2, pairs)
                 rows = np.concatenate([first, first + 1])
                 own, targets = self._features(group.numbers[rows])
-                read = reading_loss(reader(_SHARPNESS * own), group.facts[rows])
+                read = reading_loss(reader(_SHARPNESS * own), group.facts[rows].to(self.device))
                 total = total + 0.5 * self._distance(own, targets) + self.config.fact_weight * read
             return total
 
@@ -140,7 +141,7 @@ class Distillation:
 
 def reading_loss(logits: Tensor, facts: Tensor) -> Tensor:
     """Cross-entropy of false, not stated or true for each attribute: `[N, 3 A]` against `[N, A]` in {-1, 0, 1}."""
-    weight = torch.tensor([1.0, _UNSTATED, 1.0])
+    weight = torch.tensor([1.0, _UNSTATED, 1.0], device=logits.device)
     return F.cross_entropy(logits.reshape(-1, 3), facts.long().flatten() + 1, weight)
 
 

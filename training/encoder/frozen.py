@@ -14,8 +14,9 @@ def embed(tower: ImageTower, pixel_values: Tensor, first: int) -> Tensor:
 
     Features of early stages are pooled on the tower's grid a few images at a time; pooling them again changes nothing.
     """
+    chunk = _CHUNK if pixel_values.device.type == "cpu" else len(pixel_values)
     with torch.no_grad():
-        parts = [_early(tower, chunk, first) for chunk in pixel_values.split(_CHUNK)]
+        parts = [_early(tower, part, first) for part in pixel_values.split(chunk)]
     x, *stages = (torch.cat(chunks) for chunks in zip(*parts, strict=True))
     for stage in tower.backbone.stages[first:]:
         x = stage(x)

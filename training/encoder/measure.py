@@ -34,7 +34,7 @@ def recall(images: Tensor, source: CaptionSource, rows: np.ndarray, embed: Embed
     """
     numbers = np.concatenate([source.numbers[row] for row in rows])
     owners = torch.from_numpy(np.concatenate([np.full(len(source.numbers[row]), i) for i, row in enumerate(rows)]))
-    rank = ranks(images, embed(torch.from_numpy(numbers)), owners)
+    rank = ranks(images, embed(torch.from_numpy(numbers)), owners.to(images.device))
     return {f"R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 5, 10)}
 
 
@@ -53,7 +53,7 @@ def balanced_accuracy(
     for name, numbers in source.pairs_of.items():
         pairs = torch.tensor(rng.sample(numbers.tolist(), min(_PAIRS, len(numbers))))
         first, second = (images @ embed(source.sentences(pairs)).T).chunk(2, 1)
-        chosen, answer = torch.where(first > second, 1, -1), source.answer[pairs][:, rows].T
+        chosen, answer = torch.where(first > second, 1, -1).cpu(), source.answer[pairs][:, rows].T
         sides = [(chosen[answer == side] == side).float().mean().item() for side in (1, -1)]
         if not np.isnan(sides).any():
             shares[name] = 50 * sum(sides)

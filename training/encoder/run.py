@@ -9,7 +9,7 @@
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +96,11 @@ class Run:
     Args:
         corpus: What it learns from.
         folder: Of everything that the run keeps.
+        device: Where it learns.
     """
 
-    def __init__(self, corpus: Corpus, folder: Path) -> None:
-        self.corpus, self.folder = corpus, folder
+    def __init__(self, corpus: Corpus, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.corpus, self.folder, self.device = corpus, folder, device
         folder.mkdir(parents=True, exist_ok=True)
         self.texts = corpus.sentences + corpus.extra
         self.model, tokenizer, self.image_processor = initial_encoder()
@@ -109,19 +110,20 @@ class Run:
         bert.resize_token_embeddings(len(self.tokenizer)).weight.data.copy_(rows)
         self.model.config.text_config.vocab_size = len(self.tokenizer)
         self.token_ids = self.tokenizer(self.texts, truncation=True)["input_ids"]
+        self.model.to(device)
 
     def distill(self, teacher: str, config: DistillationConfig) -> FrozenTexts:
         """Trains the text tower's BERT; the features of all sentences."""
         tower, path = self.model.text_tower, self.folder / "distilled.pt"
         if not path.exists():
-            targets = teacher_features(self.texts, self.folder / "teacher.npz", teacher)
+            targets = teacher_features(self.texts, self.folder / "teacher.npz", teacher, self.device)
             distillation = Distillation(tower, self.token_ids, targets, config)
             distillation.learn_space(self.corpus.learned)
             distillation.learn_facts(self.corpus.learned, self.corpus.groups)
             features = all_features(tower, self.token_ids[: len(self.corpus.sentences)])
             with replacing(path) as temporary:
                 torch.save({"bert": tower.bert.state_dict(), "features": features}, temporary)
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         tower.bert.load_state_dict(state["bert"])
         return FrozenTexts(tower, state["features"])
 
@@ -149,7 +151,7 @@ class Run:
     def write(self, log_scale: Tensor, output: Path) -> None:
         """Writes the complete checkpoint, in fp16."""
         self.model.logit_scale.data.copy_(log_scale)
-        save_encoder(self.model.eval(), self.tokenizer, self.image_processor, output)
+        save_encoder(self.model.cpu().eval(), self.tokenizer, self.image_processor, output)
         print(f"Wrote {output}")
 
 
@@ -160,13 +162,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--teacher", default=TEACHER, help="folder, or name on the Hub, of the larger text model")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of the training rows to choose runs by")
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode and vary images")
     parser.add_argument("--max-minutes", type=float, default=math.inf, help="of the last stage; later calls go on")
     args = parser.parse_args()
     torch.manual_seed(0)
-    run = Run(read_corpus(args.data, args.held_out), args.folder)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    run = Run(read_corpus(args.data, args.held_out), args.folder, device)
     texts = run.distill(args.teacher, DistillationConfig())
-    log_scale = run.tune("warm", texts, WARM, torch.tensor(LOG_SCALE))
-    log_scale = run.tune("tune", texts, TUNE, log_scale, args.max_minutes)
+    log_scale = run.tune("warm", texts, replace(WARM, workers=args.workers), torch.tensor(LOG_SCALE))
+    log_scale = run.tune("tune", texts, replace(TUNE, workers=args.workers), log_scale, args.max_minutes)
     run.write(log_scale, args.output)
 
 

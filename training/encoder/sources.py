@@ -83,19 +83,19 @@ class CaptionSource(Source):
     def loss(
         self, draw: Draw, images: Tensor, embed: EmbedSentences, scale: Tensor, rng: np.random.Generator
     ) -> Tensor:
-        rows = torch.from_numpy(draw.rows)
+        device, rows = images.device, torch.from_numpy(draw.rows)
         own = np.concatenate([self.numbers[row] for row in draw.rows])
         owners = torch.from_numpy(np.concatenate([np.full(len(self.numbers[row]), row) for row in draw.rows]))
         others = rng.choice(np.setdiff1d(self.images.train, draw.rows), self.negatives)
         numbers = np.concatenate([own, [rng.choice(self.numbers[row]) for row in others]])
         texts = embed(torch.from_numpy(numbers))
         by_image = contrastive_loss(
-            images @ texts.T * scale, _same(rows, torch.cat([owners, torch.from_numpy(others)]))
+            images @ texts.T * scale, _same(rows, torch.cat([owners, torch.from_numpy(others)])).to(device)
         )
         self._forget(rows)
-        pool = torch.cat([images, self.memory.reshape(-1, images.shape[1])])
+        pool = torch.cat([images, self.memory.to(device).reshape(-1, images.shape[1])])
         by_text = contrastive_loss(
-            texts[: len(own)] @ pool.T * scale, _same(owners, torch.cat([rows, self.memory_rows]))
+            texts[: len(own)] @ pool.T * scale, _same(owners, torch.cat([rows, self.memory_rows])).to(device)
         )
         self.memory = torch.cat([pool[len(rows) :], images]).detach()[-self.limit :]
         self.memory_rows = torch.cat([self.memory_rows, rows])[-self.limit :]
@@ -103,7 +103,7 @@ class CaptionSource(Source):
 
     def _forget(self, rows: Tensor) -> None:
         kept = ~torch.isin(self.memory_rows, rows)
-        self.memory, self.memory_rows = self.memory[kept], self.memory_rows[kept]
+        self.memory, self.memory_rows = self.memory[kept.to(self.memory.device)], self.memory_rows[kept]
 
 
 def _same(rows: Tensor, columns: Tensor) -> Tensor:
@@ -172,6 +172,8 @@ class LabeledSource(Source):
         pairs = torch.from_numpy(draw.pairs)
         logits = images @ embed(self.sentences(pairs)).T * scale
         first, second = logits.chunk(2, 1)
-        choice = choice_loss(first - second, self.answer[pairs][:, draw.rows].T.float())
+        answer = self.answer[pairs][:, draw.rows].T.float()
+        choice = choice_loss(first - second, answer.to(images.device))
         fits = relation(self.labels[draw.rows], torch.cat([self.statements[0, pairs], self.statements[1, pairs]]))
+        fits = fits.to(images.device)
         return choice + 0.5 * (contrastive_loss(logits, fits) + contrastive_loss(logits.T, fits.T))

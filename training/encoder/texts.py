@@ -28,16 +28,18 @@ class FrozenTexts(nn.Module):
         self.register_buffer("features", features, persistent=False)
 
     def forward(self, numbers: Tensor) -> Tensor:  # [N] -> [N, projection_dim], unit length
-        return F.normalize(self.tower.pool(self.features[numbers].float()).float(), dim=-1)
+        features = self.features[numbers.to(self.features.device)]
+        return F.normalize(self.tower.pool(features.float()).float(), dim=-1)
 
 
 def tower_features(tower: TextTower, token_ids: TokenIds) -> Tensor:
-    """The tower's features `[N, hidden]` of sentences of any length."""
+    """The tower's features `[N, hidden]` of sentences of any length, on its device."""
+    device = next(tower.parameters()).device
     tokens = nn.utils.rnn.pad_sequence([torch.as_tensor(ids) for ids in token_ids], batch_first=True)
     lengths = torch.tensor([len(ids) for ids in token_ids])
     mask = (torch.arange(tokens.shape[1])[None] < lengths[:, None]).long()
-    with torch.autocast("cpu", torch.bfloat16):
-        return tower.features(tokens, mask).float()
+    with torch.autocast(device.type, torch.bfloat16):
+        return tower.features(tokens.to(device), mask.to(device)).float()
 
 
 @torch.no_grad()
@@ -48,5 +50,5 @@ def all_features(tower: TextTower, token_ids: TokenIds, batch: int = 128) -> Ten
     order = sorted(first.values(), key=lambda i: len(token_ids[i]))
     features = torch.zeros(len(token_ids), tower.bert.config.hidden_size, dtype=torch.float16)
     for rows in (order[i : i + batch] for i in range(0, len(order), batch)):
-        features[rows] = tower_features(tower, [token_ids[i] for i in rows]).half()
+        features[rows] = tower_features(tower, [token_ids[i] for i in rows]).half().cpu()
     return features[[first[tuple(ids)] for ids in token_ids]]

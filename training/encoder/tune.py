@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from textir_hf.atomic import replacing
 from textir_hf.models.towers import ImageTower
 from training.encoder.frozen import embed
 from training.encoder.measure import balanced_accuracy, recall
-from training.encoder.sources import CaptionSource, LabeledSource, Source
+from training.encoder.sources import CaptionSource, Draw, LabeledSource, Source
 from training.encoder.texts import FrozenTexts
 
 _FLOOR = 0.02  # of the cosine schedule, as a share of the full learning rates
+_SHOWN = 20  # steps between two reports
+_DRAWN, _ASKED = range(2)  # what a step's random numbers are for
 
 
 @dataclass
@@ -36,6 +40,7 @@ class TuningConfig:
         first_stage: The first stage of the backbone that learns.
         average: Decay of the running average of the weights, which is measured and written.
         measure_minutes: Minutes between two checkpoints, each with a measurement of the held-out images.
+        workers: Processes that decode and vary images.
     """
 
     steps: int = 3000
@@ -49,10 +54,37 @@ class TuningConfig:
     first_stage: int = 3
     average: float = 0.995
     measure_minutes: float = 5.0
+    workers: int = 0
+
+
+class Draws(Dataset):
+    """What each step takes from the sources: draws and images, which follow from the step's number alone.
+
+    Args:
+        sources: Of the run.
+        sizes: Images of each source in a step.
+        side: Of the images, pixels.
+    """
+
+    def __init__(self, sources: list[Source], sizes: tuple[int, ...], side: int) -> None:
+        self.sources, self.sizes, self.side = sources, sizes, side
+
+    def __getitem__(self, step: int) -> tuple[list[Draw], Tensor]:
+        rng = np.random.default_rng([_DRAWN, step])
+        draws = [source.draw(size, rng) for source, size in zip(self.sources, self.sizes, strict=True)]
+        pixels = [
+            source.images.augmented(draw.rows, self.side, source.least_crop, rng)
+            for source, draw in zip(self.sources, draws, strict=True)
+        ]
+        return draws, torch.cat(pixels)
+
+
+def _as_drawn(item):
+    return item
 
 
 class Tuner:
-    """The networks of a stage with their optimizer, average and random state.
+    """The networks of a stage with their optimizer, average and random state, on the image tower's device.
 
     Args:
         tower: Image tower.
@@ -73,8 +105,9 @@ class Tuner:
         log_scale: Tensor,
     ) -> None:
         self.tower = nn.utils.convert_conv2d_weight_memory_format(tower, torch.channels_last)
-        self.texts, self.sources, self.config, self.folder = texts, sources, config, folder
-        self.log_scale = nn.Parameter(log_scale.clone())
+        self.device = next(tower.parameters()).device
+        self.texts, self.sources, self.config, self.folder = texts.to(self.device), sources, config, folder
+        self.log_scale = nn.Parameter(log_scale.to(self.device, copy=True))
         self.modules = nn.ModuleDict({"image": tower, "text": texts})
         tower.backbone.requires_grad_(True)
         for part in (tower.backbone.stem, *tower.backbone.stages[: config.first_stage]):
@@ -83,7 +116,7 @@ class Tuner:
             tower.backbone.head.requires_grad_(False)
         self.optimizer = self._optimizer()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.rng = np.random.default_rng(0)
+        self.batches: Iterator[tuple[list[Draw], Tensor]] | None = None
         self.step = 0
         self.averaged = {name: value.clone() for name, value in self._learning().items()}
 
@@ -107,32 +140,47 @@ class Tuner:
     def _learning(self) -> dict[str, Tensor]:
         return {name: value.detach() for name, value in self.modules.named_parameters() if value.requires_grad}
 
-    def train_step(self) -> list[float]:
-        """One update; the loss of each source."""
+    def train_step(self) -> Tensor:
+        """One update; the loss of each source, on the device."""
         self.modules.train()
         self.optimizer.zero_grad()
         scale = self.log_scale.exp().clamp(max=100)
-        sources = list(self.sources.values())
-        draws = [source.draw(size, self.rng) for source, size in zip(sources, self.config.sizes, strict=True)]
-        pixels = [
-            source.images.augmented(draw.rows, self.side, source.least_crop, self.rng)
-            for source, draw in zip(sources, draws, strict=True)
-        ]
-        with torch.autocast("cpu", torch.bfloat16):
-            embedded = F.normalize(self._embed(torch.cat(pixels)).float(), dim=-1)
-            losses = [
-                source.loss(draw, images, self.texts, scale, self.rng)
-                for source, draw, images in zip(sources, draws, embedded.split(self.config.sizes), strict=True)
-            ]
-        (torch.stack(losses) * torch.tensor(self.config.weights)).sum().backward()
+        rng, sources = np.random.default_rng([_ASKED, self.step]), list(self.sources.values())
+        draws, pixels = next(self._batches())
+        with torch.autocast(self.device.type, torch.bfloat16):
+            embedded = F.normalize(self._embed(pixels).float(), dim=-1)
+            losses = torch.stack(
+                [
+                    source.loss(draw, images, self.texts, scale, rng)
+                    for source, draw, images in zip(sources, draws, embedded.split(self.config.sizes), strict=True)
+                ]
+            )
+        weights = torch.tensor(self.config.weights, device=self.device)
+        (losses * weights).sum().backward()
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 5.0)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
         decay = min(self.config.average, self.step / (self.step + 10))
-        for name, value in self._learning().items():
-            self.averaged[name].lerp_(value, 1 - decay)
-        return [loss.item() for loss in losses]
+        learned = self._learning()
+        torch._foreach_lerp_([self.averaged[name] for name in learned], list(learned.values()), 1 - decay)
+        return losses.detach()
+
+    def _batches(self) -> Iterator[tuple[list[Draw], Tensor]]:
+        """The draws and images of this step and those after it."""
+        if self.batches is None:
+            draws = Draws(list(self.sources.values()), self.config.sizes, self.side)
+            steps = range(self.step, self.config.steps)
+            loader = DataLoader(
+                draws,
+                batch_size=None,
+                sampler=steps,
+                num_workers=self.config.workers,
+                collate_fn=_as_drawn,
+                pin_memory=self.device.type == "cuda",
+            )
+            self.batches = iter(loader)
+        return self.batches
 
     @property
     def side(self) -> int:
@@ -140,7 +188,8 @@ class Tuner:
         return self.tower.grid * 32
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        return embed(self.tower, pixels.contiguous(memory_format=torch.channels_last), self.config.first_stage)
+        pixels = pixels.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        return embed(self.tower, pixels, self.config.first_stage)
 
     def swap(self) -> None:
         """Exchanges the weights and their average."""
@@ -159,7 +208,6 @@ class Tuner:
             "log_scale": self.log_scale.data,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "numpy": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
             "memories": [(source.memory_rows, source.memory) for source in captions],
             "step": self.step,
@@ -172,14 +220,13 @@ class Tuner:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.modules.load_state_dict(state["modules"])
-        self.averaged, self.step = state["averaged"], state["step"]
+        self.averaged, self.step, self.batches = state["averaged"], state["step"], None
         self.log_scale.data.copy_(state["log_scale"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.rng.bit_generator.state = state["numpy"]
-        torch.set_rng_state(state["torch"])
+        torch.set_rng_state(state["torch"].cpu())
         captions = [source for source in self.sources.values() if isinstance(source, CaptionSource)]
         for source, (rows, memory) in zip(captions, state["memories"], strict=True):
             source.memory_rows, source.memory = rows, memory
@@ -202,19 +249,19 @@ class Tuner:
     def _embed_rows(self, source: Source, rows: np.ndarray, size: int = 64) -> Tensor:
         """`[N, D]` at unit length, fp32."""
         parts = [source.images.normalized(rows[i : i + size], self.side) for i in range(0, len(rows), size)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             return F.normalize(torch.cat([self._embed(part).float() for part in parts]), dim=-1)
 
     def run(self, max_minutes: float = math.inf) -> None:
         """Trains until the steps or the minutes are over, and keeps a checkpoint."""
         start = saved = time.monotonic()
-        first, losses = self.step, []
+        first, losses = self.step, torch.zeros(len(self.sources), device=self.device)
         while self.step < self.config.steps and time.monotonic() - start < 60 * max_minutes:
-            losses.append(self.train_step())
-            if self.step % 20 == 0:
-                means = zip(self.sources, np.mean(losses, 0), strict=True)
+            losses += self.train_step()
+            if self.step % _SHOWN == 0:
+                means = zip(self.sources, (losses / _SHOWN).tolist(), strict=True)
                 print(f"step {self.step}:", *(f"{name} {mean:.3f}" for name, mean in means), flush=True)
-                losses = []
+                losses.zero_()
             if time.monotonic() - saved > 60 * self.config.measure_minutes:
                 self._keep()
                 saved = time.monotonic()
