@@ -149,12 +149,12 @@ class Tuner:
         draws, pixels = next(self._batches())
         with torch.autocast(self.device.type, torch.bfloat16):
             embedded = F.normalize(self._embed(pixels).float(), dim=-1)
-            losses = torch.stack(
-                [
-                    source.loss(draw, images, self.texts, scale, rng)
-                    for source, draw, images in zip(sources, draws, embedded.split(self.config.sizes), strict=True)
-                ]
-            )
+        losses = torch.stack(  # similarities in fp32: bf16 cannot tell neighbors apart
+            [
+                source.loss(draw, images, self.texts, scale, rng)
+                for source, draw, images in zip(sources, draws, embedded.split(self.config.sizes), strict=True)
+            ]
+        )
         weights = torch.tensor(self.config.weights, device=self.device)
         (losses * weights).sum().backward()
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 5.0)
@@ -178,6 +178,7 @@ class Tuner:
                 num_workers=self.config.workers,
                 collate_fn=_as_drawn,
                 pin_memory=self.device.type == "cuda",
+                generator=torch.Generator(),  # else the loader draws from the state that dropout follows
             )
             self.batches = iter(loader)
         return self.batches
