@@ -92,7 +92,7 @@ def test_a_feather_lies_inside_the_mask():
 
     def filled(feather):
         request = Request(image, mask, feather=feather, box=(0, 0, 60, 60))
-        return drive(INPAINTING.plan(request, 64, CPU), lambda x: torch.zeros_like(x[:, :3]))[0]
+        return drive(INPAINTING.plan(request, 64, CPU), lambda x: x[:, :3])[0]
 
     hard, soft, wide = filled(0), filled(5), filled(500)
     assert (hard[mask] == 0).all() and (hard[~mask] == 200).all() and (soft[~mask] == 200).all()
@@ -105,7 +105,7 @@ def test_many_regions_are_all_filled():
     mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
     request = Request(to_raster(make_image(100, 1600)), mask)
     plan = INPAINTING.plan(request, 16, CPU)
-    result, _ = drive(plan, lambda x: torch.zeros_like(x[:, :3]))
+    result, _ = drive(plan, lambda x: x[:, :3])
     assert plan.windows > 32 and (result[mask] == 0).all()
     assert np.array_equal(result[~mask], request.image.rgb[~mask])
 

@@ -6,5 +6,6 @@ Modules load when they are first used, since some of them need PyTorch and files
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["color", "faces", "files", "geometry", "grid", "masks", "raster", "resample", "scale"]
+    __name__,
+    submodules=["blend", "color", "faces", "files", "geometry", "grid", "masks", "raster", "resample", "scale"],
 )

@@ -190,11 +190,13 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
         canvas: `[C, H, W]` uint8, changed.
         content: `[C, S, S]` in [0, 1].
         frame: Where in the canvas it belongs.
-        where: `[H, W]` bool, pixels that may change; all if left out.
+        where: `[H, W]` bool, pixels that may change, in which the content continues the canvas around them without a
+            seam; all if left out.
     """
     import torch
     from torch.nn import functional as F
 
+    from textir_hf.imaging.blend import match_border
     from textir_hf.imaging.resample import resize
 
     (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
@@ -205,9 +207,11 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
         content = resize(content[None], (side, side))[0]
     grid = (2 * places - 1)[None].to(content)
     warped = F.grid_sample(content[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
-    weights = weights.to(content)
+    weights, window = weights.to(content), canvas[:, top:bottom, left:right]
     if where is not None:
-        weights = weights * where[top:bottom, left:right]
-    window = canvas[:, top:bottom, left:right]
+        inside = where[top:bottom, left:right]
+        replaced = inside | (weights == 0)  # beyond the frame, the content shows nothing to compare the canvas with
+        warped = match_border(warped[None], window[None] / 255, replaced[None, None].to(content))[0]
+        weights = weights * inside
     blended = window + weights * (warped.clamp(0, 1) * 255 - window)
     window.copy_(torch.where(weights > 0, blended.round().byte(), window))

@@ -30,8 +30,8 @@ class Inpainting(Task):
         return {"degraded": imaging.masks.mask_out(target, mask)[0], "mask": mask[0]}
 
     def restored(self, sample, target, batch):
-        """The known pixels are the target's."""
-        return imaging.masks.composite(target, sample, batch["mask"])
+        """The known pixels are the target's, and the new ones continue them without a seam."""
+        return imaging.masks.composite(target, imaging.blend.match_border(sample, target, batch["mask"]), batch["mask"])
 
     def preserved_error(self, sample, restored, target, batch):
         """The border of the region has to fit what is known."""
@@ -87,9 +87,10 @@ class _Plan(Plan):
             samples = iter((yield [single for crop in inputs for single in crop]))
             for ((left, top, right, bottom), part, tiles), crop in zip(crops, inputs, strict=True):
                 sample = tiles.join([next(samples) for _ in crop])[None]
-                restored = imaging.resample.to_bytes(imaging.resample.resize(sample, (bottom - top, right - left)))[0]
-                window = result[:, top:bottom, left:right]
-                window.copy_(restored.where(self._to_device(part), window))
+                sample = imaging.resample.resize(sample, (bottom - top, right - left))
+                window, mask = result[:, top:bottom, left:right], self._to_device(part)
+                blended = imaging.blend.match_border(sample, window[None] / 255, mask[None, None].float())
+                window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
 
     def _feather(self, result):
         if not self.request.feather:
