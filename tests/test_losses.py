@@ -134,7 +134,7 @@ def test_the_rim_of_a_mask_is_where_it_meets_what_is_known():
 
 
 def test_only_the_border_of_a_mask_is_kept_under_another_condition():
-    task, target = get_task("inpainting"), torch.rand(2, 3, 64, 64)
+    task, target = get_task("inpainting"), torch.rand(2, 3, 1, 1).expand(-1, -1, 64, 64)
     batch = degraded(task, target)
     batch["mask"] = torch.zeros(2, 1, 64, 64)
     batch["mask"][..., 16:48, 16:48] = 1

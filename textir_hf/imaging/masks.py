@@ -99,6 +99,13 @@ def _within(region: tuple[slice, slice], box: Box) -> bool:
     return region[0].start >= top and region[0].stop <= bottom and region[1].start >= left and region[1].stop <= right
 
 
+def extent(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of a mask `[H, W]` bool that holds a pixel, and `margin` pixels around them."""
+    region = ndimage.find_objects(mask.astype(np.uint8))[0]
+    rows, columns = (slice(max(part.start - margin, 0), part.stop + margin) for part in region)
+    return rows, columns
+
+
 def rim(mask: Tensor, width: int = 4) -> Tensor:
     """Where a masked region meets what is known: 1 at its border, falling to 0 at `width` pixels inside, 0 outside.
 

@@ -85,12 +85,18 @@ class _Plan(Plan):
             crops = self.crops[start : start + AT_ONCE]
             inputs = [self._inputs(box, tiles) for box, _, tiles in crops]
             samples = iter((yield [single for crop in inputs for single in crop]))
-            for ((left, top, right, bottom), part, tiles), crop in zip(crops, inputs, strict=True):
+            for (box, part, tiles), crop in zip(crops, inputs, strict=True):
                 sample = tiles.join([next(samples) for _ in crop])[None]
-                sample = imaging.resample.resize(sample, (bottom - top, right - left))
-                window, mask = result[:, top:bottom, left:right], self._to_device(part)
-                blended = imaging.blend.match_border(sample, window[None] / 255, mask[None, None].float())
-                window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
+                self._paste(result, sample, box, part)
+
+    def _paste(self, result, sample, box, part):
+        """At full size, where the border is seen; only as much as lies around the regions."""
+        left, top, right, bottom = box
+        sample = imaging.resample.resize(sample, (bottom - top, right - left))
+        rows, columns = imaging.masks.extent(part, margin=1)
+        window, mask = result[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
+        blended = imaging.blend.match_border(sample[..., rows, columns], window[None] / 255, mask[None, None].float())
+        window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
 
     def _feather(self, result):
         if not self.request.feather:
