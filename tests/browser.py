@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from textir_hf.imaging.files import open_image
+from textir_hf.space import texts
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -62,9 +63,21 @@ def visit(browser, address: str, width: int = 1280, **options):
     return page
 
 
+def painted(page) -> None:
+    """Waits until what has just been opened is on the screen: in its first frame Gradio gives each field its value."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def to_tab(page, name: str) -> None:
     page.click(f"button[role=tab]:has-text('{name}')")
     page.wait_for_selector(f"#{name.lower()}-run, .prose h2:has-text('Keys')")
+    painted(page)
+
+
+def open_settings(page, tab: str) -> None:
+    page.click(f"#{tab}-settings button")
+    page.wait_for_selector(f"#{tab}-seed")
+    painted(page)
 
 
 def upload(page, tab: str, path) -> None:
@@ -97,6 +110,25 @@ def run(page, tab: str, keys: str | None = None) -> None:
     page.keyboard.press(keys) if keys else page.click(f"#{tab}-run")
     changed = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
     page.wait_for_function(changed, arg=before)
+
+
+def begin_long_run(page, folder: Path) -> None:
+    """Starts a run that takes longer than any wait of a test, until it is cancelled, and waits for its first tiles."""
+    to_tab(page, "Upscale")
+    Image.effect_noise((990, 990), 60).convert("RGB").save(folder / "large.png")
+    upload(page, "upscale", folder / "large.png")
+    open_settings(page, "upscale")
+    page.fill("#upscale-variants input[type=number]", "4")
+    page.keyboard.press("Tab")
+    page.click("#upscale-run")
+    page.wait_for_function("/tile \\d+ of \\d\\d+/i.test(document.querySelector('#upscale-status').textContent)")
+
+
+def cancel(page, tab: str) -> None:
+    """Cancels a tab's run, and waits until the page says so."""
+    page.click(f"#{tab}-cancel")
+    page.wait_for_function(f"document.querySelector('#{tab}-status').innerText.trim() == '{texts.CANCELLED}'")
+    page.wait_for_selector(f"#{tab}-cancel", state="hidden")
 
 
 def downloaded(page, tmp_path, selector: str = ".tr-download") -> Image.Image:

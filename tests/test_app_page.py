@@ -4,7 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import TABS, alert, downloaded, needs_browser, run, stroke, to_tab, upload, visit
+from browser import (
+    TABS,
+    alert,
+    downloaded,
+    needs_browser,
+    open_settings,
+    painted,
+    run,
+    stroke,
+    to_tab,
+    upload,
+    visit,
+)
 from PIL import Image
 
 from textir_hf.imaging.files import open_image, read_settings
@@ -64,7 +76,7 @@ def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
     for tab in TABS:
         box = page.query_selector(f"button[role=tab]:has-text('{tab}')").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, tab
-    page.click("#inpaint-settings button")
+    open_settings(page, "inpaint")
     page.wait_for_selector("#inpaint-beta, #inpaint-feather", state="visible")
     run(page, "inpaint")
     page.wait_for_function(
@@ -98,6 +110,7 @@ def next_tab(page, name: str) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_selector(f"#{name}-run")
+    painted(page)
 
 
 def test_the_keyboard_alone_completes_each_task(page):

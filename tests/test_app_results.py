@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,13 +14,16 @@ from browser import (
     REPOSITORY,
     address_of_result,
     alert,
+    begin_long_run,
+    cancel,
     downloaded,
     needs_browser,
+    open_settings,
+    painted,
     run,
     stroke,
     to_tab,
     upload,
-    upscaled,
     visit,
 )
 from PIL import Image
@@ -80,7 +82,7 @@ def test_the_copied_program_and_command_make_the_same_image_again(page, photo, t
     upload(page, "inpaint", photo)
     stroke(page)
     page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
-    page.click("#inpaint-settings button")
+    open_settings(page, "inpaint")
     page.fill("#inpaint-beta input[type=number]", "0.7")
     page.keyboard.press("Tab")
     run(page, "inpaint")
@@ -116,7 +118,7 @@ def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
 
 
 def test_variants_differ_and_history_keeps_them(page):
-    page.click("#inpaint-settings button")
+    open_settings(page, "inpaint")
     page.fill("#inpaint-variants input[type=number]", "3")
     page.keyboard.press("Tab")
     run(page, "inpaint")
@@ -132,17 +134,11 @@ def test_variants_differ_and_history_keeps_them(page):
 
 
 def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
-    to_tab(page, "Upscale")
-    Image.effect_noise((900, 900), 60).convert("RGB").save(tmp_path / "large.png")
-    upload(page, "upscale", tmp_path / "large.png")
     before = address_of_result(page)
-    page.click("#upscale-run")
-    page.wait_for_function("/tile \\d+ of \\d\\d+/i.test(document.querySelector('#upscale-status').textContent)")
+    begin_long_run(page, tmp_path)
     assert len(page.query_selector_all("progress")) == 1
     assert "Infinity" not in page.inner_text("body") and "/0" not in page.inner_text("body")
-    page.click("#upscale-cancel")
-    page.wait_for_function(f"document.querySelector('#upscale-status').innerText.trim() == '{texts.CANCELLED}'")
-    page.wait_for_selector("#upscale-cancel", state="hidden")
+    cancel(page, "upscale")
     page.wait_for_timeout(1500)
     assert address_of_result(page) == before
     assert page.inner_text("#upscale-status").strip() == texts.CANCELLED
@@ -153,7 +149,7 @@ def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
 
 def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, tmp_path):
     page.fill("#inpaint-prompt textarea", "a woman with glasses")
-    page.click("#inpaint-settings button")
+    open_settings(page, "inpaint")
     page.click("#inpaint-dice")
     page.wait_for_function("document.querySelector('#inpaint-seed input').value != '0'")
     seed = page.input_value("#inpaint-seed input")
@@ -165,12 +161,14 @@ def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, t
     page.fill("#inpaint-prompt textarea", "something else")
     save_image(made, tmp_path / "made.png")
     page.click(f"button:has-text('{texts.RESTORE}')")
+    page.wait_for_selector("#settings-file")
+    painted(page)
     page.set_input_files("#settings-file input[type=file]", str(tmp_path / "made.png"))
     page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
 
     other = visit(chromium, link)
     other.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
-    other.click("#inpaint-settings button")
+    open_settings(other, "inpaint")
     assert other.input_value("#inpaint-seed input") == seed
     other.close()
 
@@ -203,18 +201,16 @@ def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
     assert made.size == (120, 96) and read_settings(made)["scale"] == 4
 
 
-def test_a_run_that_waits_says_its_place_and_can_be_cancelled(page, server):
+def test_a_run_that_waits_says_its_place_and_can_be_cancelled(page, server, chromium, tmp_path):
     before = address_of_result(page)
-    with ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(upscaled, server[0], (i, 0, 0), 16) for i in range(12)]
-        page.wait_for_timeout(500)
-        page.click("#inpaint-run")
-        page.wait_for_function(
-            "/place \\d+ of \\d+ in the queue/.test(document.querySelector('#inpaint-status').innerText)"
-        )
-        page.click("#inpaint-cancel")
-        page.wait_for_function(f"document.querySelector('#inpaint-status').innerText.trim() == '{texts.CANCELLED}'")
-        page.wait_for_selector("#inpaint-cancel", state="hidden")
-        assert not [a for a in answers if isinstance(a.result(), str)]
+    others = [visit(chromium, server[0]) for _ in range(2)]  # as many as run at once
+    for other in others:
+        begin_long_run(other, tmp_path)
+    page.click("#inpaint-run")
+    page.wait_for_function("/place 1 of 1 in the queue/.test(document.querySelector('#inpaint-status').innerText)")
+    cancel(page, "inpaint")
+    for other in others:
+        cancel(other, "upscale")
+        other.close()
     assert address_of_result(page) == before and page.inner_text("#inpaint-status").strip() == texts.CANCELLED
     run(page, "inpaint")

@@ -7,7 +7,7 @@ from conftest import make_image
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoProcessor, BertConfig
+from transformers import AutoModel, AutoProcessor, AutoTokenizer, BertConfig
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextRecentering
 from textir_hf.imaging.raster import to_raster
@@ -15,6 +15,7 @@ from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
 from textir_hf.models.towers import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
+from training.encoder.files import save_encoder
 
 
 @pytest.mark.parametrize("name", ["encoder", "openai_encoder"])
@@ -216,6 +217,18 @@ def test_auto_classes_and_zero_shot_classification(encoder, clip_folder):
     scores = {answer["label"]: answer["score"] for answer in answers}
     expected = logits.softmax(1)[0].tolist()
     assert scores == pytest.approx({"a face": expected[0], "a red flower": expected[1]}, abs=1e-4)
+
+
+@torch.no_grad()
+def test_a_tokenizer_is_saved_without_the_lengths_of_its_last_call(encoder, pipeline, tmp_path):
+    clip, tokenizer, image_processor = encoder
+    embed_texts(clip, tokenizer, ["a face", "a red flower"])
+    save_encoder(deepcopy(clip), tokenizer, image_processor, tmp_path / "encoder")
+    embed_texts(clip, tokenizer, ["a face", "a red flower"])
+    pipeline("inpainting").save_pretrained(tmp_path)
+    for folder in (tmp_path / "encoder", tmp_path / "tokenizer", CHECKPOINTS / "textir-mini-clip"):
+        options = AutoTokenizer.from_pretrained(folder).init_kwargs  # a processor passes them on
+        assert not {"max_length", "truncation_strategy", "pad_to_multiple_of"} & options.keys(), folder
 
 
 def test_encoder_is_saved_and_loaded(encoder, tmp_path):

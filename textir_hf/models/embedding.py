@@ -138,6 +138,15 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
     return F.normalize(output.pooler_output.float(), dim=-1)
 
 
+def forget_lengths(tokenizer) -> None:
+    """Ends the cutting and padding of a tokenizer's last call.
+
+    transformers keeps both in the tokenizer and saves them with it. A processor that is loaded from the files then
+    warns of a `max_length` that nobody asked for.
+    """
+    tokenizer("")
+
+
 def _is_hooked(clip: PreTrainedModel) -> bool:
     """Whether accelerate or diffusers has replaced the instance's `forward`, to move weights when it is called.
 

@@ -13,6 +13,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf.imaging.files import MAX_PIXELS
+from textir_hf.models.embedding import forget_lengths
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import arguments, condition, finish, loading, prepare
@@ -109,6 +110,8 @@ class TextIRPipeline(DiffusionPipeline):
             safe_serialization: As in diffusers, without effect: no pickle is ever written.
             **kwargs: As in diffusers: `variant`, `max_shard_size`, `push_to_hub`.
         """
+        if self.tokenizer is not None:
+            forget_lengths(self.tokenizer)
         super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
 
     def progress_bar(self, iterable=None, total=None):

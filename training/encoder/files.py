@@ -12,6 +12,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from textir_hf.atomic import replacing
 from textir_hf.models.configuration import MiniCLIPConfig
+from textir_hf.models.embedding import forget_lengths
 from textir_hf.models.encoder import MiniCLIPModel
 from textir_hf.models.towers import LITE0_STAGES
 
@@ -80,6 +81,7 @@ def _package(name: str) -> Path:
 
 def save_encoder(model: MiniCLIPModel, tokenizer, image_processor, folder: Path) -> None:
     """Writes the encoder in fp16 with its tokenizer and image processor; an older folder is replaced."""
+    forget_lengths(tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as temporary:
         model.half().save_pretrained(temporary)
