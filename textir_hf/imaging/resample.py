@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,7 +46,17 @@ def fit(height: int, width: int, side: int) -> tuple[int, int]:
 def shrink(images: Tensor, factor: float) -> Tensor:
     """`downsample` before the rounding, which has no gradient."""
     size = [max(1, round(side / factor)) for side in images.shape[-2:]]
-    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+    if images.device.type == "cpu":
+        return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+    rows, columns = (_filters(*sides, images.device, images.dtype) for sides in zip(images.shape[-2:], size, strict=True))
+    return rows @ images @ columns.T  # CUDA's own kernel has no room for the filters of large factors
+
+
+@lru_cache(maxsize=256)
+def _filters(side: int, smaller: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each of the pixels of a shrunken line takes of the line's, `[smaller, side]`."""
+    line = F.interpolate(torch.eye(side)[None, None], (smaller, side), mode="bicubic", antialias=True)
+    return line[0, 0].to(device, dtype)
 
 
 def downsample(images: Tensor, factor: float) -> Tensor:

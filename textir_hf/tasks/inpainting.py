@@ -33,9 +33,14 @@ class Inpainting(Task):
         """The known pixels are the target's, and the new ones continue them without a seam."""
         return imaging.masks.composite(target, imaging.blend.match_border(sample, target, batch["mask"]), batch["mask"])
 
+    def reconstruction_error(self, sample, restored, target, batch):
+        """Where the image is known, the network's own pixels count: the new ones are fitted to them at the border."""
+        return super().reconstruction_error(sample, restored, target, batch) + _known_error(sample, target, batch)
+
     def preserved_error(self, sample, restored, target, batch):
         """The border of the region has to fit what is known."""
-        return (2 * imaging.masks.rim(batch["mask"]) * (restored - target).abs()).mean((1, 2, 3))
+        rim = (2 * imaging.masks.rim(batch["mask"]) * (restored - target).abs()).mean((1, 2, 3))
+        return rim + _known_error(sample, target, batch)
 
     def example(self, side):
         from PIL import Image
@@ -43,6 +48,10 @@ class Inpainting(Task):
         mask = Image.new("L", (side, side))
         mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
         return {"mask_image": mask}
+
+
+def _known_error(sample, target, batch):
+    return 0.5 * ((1 - batch["mask"]) * (sample - target).abs()).mean((1, 2, 3))
 
 
 class _Plan(Plan):
