@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from skimage.color import rgb2lab
 
 from textir_hf.imaging import color, masks, resample
@@ -87,3 +88,12 @@ def test_lab_to_8_bits_keeps_every_lightness():
         color.lab_to_bytes(color.lightness(torch.tensor([[[[0.2]], [[0.5]], [[0.7]]]])), inside).movedim(0, -1).numpy()
     )
     assert np.abs(kept[0, 0] / 255 - [0.2, 0.5, 0.7]).max() < 1.01 / 255
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("size", "smaller"), [((128, 128), (2, 2)), ((70, 301), (1, 5)), ((40, 33), (40, 9))])
+def test_matrices_shrink_as_pytorchs_filters(mode, size, smaller):
+    """A GPU takes them where its own kernel has no room."""
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(images, smaller, mode=mode, antialias=True, align_corners=False)
+    torch.testing.assert_close(resample.filter_lines(images, smaller, mode), expected, rtol=0, atol=1e-5)

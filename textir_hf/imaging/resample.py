@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_LARGEST = 16  # factor that a GPU's kernel shrinks by; the CPU's has no limit
 
 
 def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -34,7 +34,34 @@ def resize(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
     """Resizes `[N, C, H, W]` to `size` (height, width); images of this size come back as they are."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
+    largest = max(side / smaller for side, smaller in zip(images.shape[-2:], size, strict=True))
+    if images.device.type != "cpu" and largest > _LARGEST:
+        return filter_lines(images, size, mode)
     return F.interpolate(images, tuple(size), mode=mode, antialias=True, align_corners=False)
+
+
+def filter_lines(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """`resize` as two matrix products, for factors whose filters do not fit into the kernel of a GPU.
+
+    Args:
+        images: `[N, C, H, W]`.
+        size: Height and width of the result, in which no side is larger.
+        mode: "bicubic" or "bilinear".
+    """
+    rows, columns = (_filters(side, small, mode, images) for side, small in zip(images.shape[-2:], size, strict=True))
+    return rows @ images @ columns.T
+
+
+def _filters(side: int, smaller: int, mode: str, like: Tensor) -> Tensor:
+    """How much of each pixel of a line the pixels of the shrunken line take, `[smaller, side]`."""
+    places, centers = (torch.arange(n, device=like.device) + 0.5 for n in (side, smaller))
+    d = (places - centers[:, None] * (side / smaller)).abs() / (side / smaller)
+    if mode == "bilinear":
+        weights = (1 - d).clamp(min=0)
+    else:  # Keys' cubic, a = -1/2
+        far = (((2.5 - 0.5 * d) * d - 4) * d + 2).where(d < 2, 0 * d)
+        weights = ((1.5 * d - 2.5) * d * d + 1).where(d < 1, far)
+    return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
 
 
 def fit(height: int, width: int, side: int) -> tuple[int, int]:
@@ -45,18 +72,7 @@ def fit(height: int, width: int, side: int) -> tuple[int, int]:
 
 def shrink(images: Tensor, factor: float) -> Tensor:
     """`downsample` before the rounding, which has no gradient."""
-    size = [max(1, round(side / factor)) for side in images.shape[-2:]]
-    if images.device.type == "cpu":
-        return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-    rows, columns = (_filters(*sides, images.device, images.dtype) for sides in zip(images.shape[-2:], size, strict=True))
-    return rows @ images @ columns.T  # CUDA's own kernel has no room for the filters of large factors
-
-
-@lru_cache(maxsize=256)
-def _filters(side: int, smaller: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What each of the pixels of a shrunken line takes of the line's, `[smaller, side]`."""
-    line = F.interpolate(torch.eye(side)[None, None], (smaller, side), mode="bicubic", antialias=True)
-    return line[0, 0].to(device, dtype)
+    return resize(images, tuple(max(1, round(side / factor)) for side in images.shape[-2:]))
 
 
 def downsample(images: Tensor, factor: float) -> Tensor:

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, BertTokenizerFast, CLIPModel, Pretrained
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.hub.download import download
+from textir_hf.imaging.resample import resize
 from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.encoder import MiniCLIPModel
 from textir_hf.models.encoder_files import check_config, check_encoder, check_tokenizer
@@ -80,8 +81,7 @@ def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
     images = _middle(images)
     height, width = images.shape[-2:]
     size = tuple(int(shortest * side / min(height, width)) for side in (height, width))  # cut, as transformers does
-    if size != (height, width):
-        images = F.interpolate(images.float(), size, mode="bicubic", antialias=True, align_corners=False)
+    images = resize(images if size == (height, width) else images.float(), size)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     images = images[..., top : top + crop, left : left + crop].clamp(0, 1)
     mean, std = (_by_channel(images, v) for v in (image_processor.image_mean, image_processor.image_std))
