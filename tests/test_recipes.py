@@ -7,8 +7,10 @@ from textir_hf import TextIRGenerator, TextIRPipeline, TextRecentering
 from training.loop import train
 from training.recipes import export as exporting
 from training.recipes import grow as growing
+from training.recipes import refit as refitting
 from training.recipes.export import export
 from training.recipes.grow import grow
+from training.recipes.refit import refit
 
 
 def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path, monkeypatch):
@@ -68,3 +70,30 @@ def test_a_grown_network_starts_as_the_smaller_one_at_half_its_size(tmp_path, mo
         side = network.config.sample_size
         network(torch.rand(1, 4, side, side), embedding, 0.3)
     torch.testing.assert_close(images["large"], images["small"])
+
+
+def test_a_refitted_network_reads_another_encoder():
+    """Embeddings that are an affine image of the old ones lose nothing but the ridge's share."""
+    draw = torch.Generator().manual_seed(0)
+    network = TextIRGenerator(channels=(8, 8), embedding_dim=8, style_dim=8, sample_size=16)
+    old = torch.nn.functional.normalize(torch.randn(200, 8, generator=draw), dim=1)
+    new = old @ torch.linalg.qr(torch.randn(8, 8, generator=draw)).Q + 0.3
+    degraded = torch.rand(1, 4, 16, 16, generator=draw).expand(200, -1, -1, -1)
+    with torch.no_grad():
+        before = network(degraded, old).sample
+        refit(network, new, old)
+        after = network(degraded, new).sample
+    assert (after - before).abs().mean() < 0.02 * before.std(0).mean()
+
+
+def test_the_refit_command_writes_network_and_recentering(config, data, clip_folder, tmp_path, monkeypatch):
+    folder, texts = train(config(max_train_steps=1)), tmp_path / "sentences.txt"
+    texts.write_text("a red flower\na face\na blue flower\n")
+    command = ["refit", str(folder), str(tmp_path / "refitted"), "--encoder", clip_folder, "--dataset", str(data)]
+    monkeypatch.setattr(sys, "argv", [*command, "--domain-texts", str(texts)])
+    refitting.main()
+    assert sorted(p.name for p in (tmp_path / "refitted").iterdir()) == ["recentering", "restorer"]
+    before, after = (
+        TextIRGenerator.from_pretrained(f / "restorer").state_dict() for f in (folder, tmp_path / "refitted")
+    )
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"style.weight", "style.bias"}
