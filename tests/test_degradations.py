@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 from skimage.color import rgb2lab
+from torch.nn import functional as F
 
 from textir_hf.imaging import color, masks, resample
 from textir_hf.tasks.super_resolution import FACTORS

@@ -31,10 +31,10 @@ class DistillationConfig:
         fact_weight: Of reading the facts.
     """
 
-    epochs: float = 4
-    fact_steps: int = 250
-    learning_rate: float = 2e-4
-    batch: int = 128
+    epochs: float = 5
+    fact_steps: int = 300
+    learning_rate: float = 2.5e-4
+    batch: int = 256
     relation_weight: float = 0.2
     temperature: float = 0.05
     fact_weight: float = 0.3

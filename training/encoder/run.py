@@ -29,7 +29,7 @@ from training.encoder.tune import Tuner, TuningConfig
 from training.encoder.vocabulary import trim, words_of
 
 WARM = TuningConfig(
-    steps=300, sizes=(256, 192, 96), weights=(1, 1, 1), first_stage=7, image_rate=1e-3, text_rate=1e-3, warmup=50
+    steps=250, sizes=(256, 192, 96), weights=(1, 1, 1), first_stage=7, image_rate=1e-3, text_rate=1e-3, warmup=50
 )
 TUNE = TuningConfig()
 LOG_SCALE = 3.0  # logarithm of the inverse temperature at the start

@@ -44,7 +44,7 @@ class TuningConfig:
     """
 
     steps: int = 3000
-    sizes: tuple[int, ...] = (88, 32, 16)
+    sizes: tuple[int, ...] = (112, 48, 32)
     weights: tuple[float, ...] = (1.0, 0.6, 0.4)
     backbone_rate: float = 2.5e-4
     image_rate: float = 4e-4

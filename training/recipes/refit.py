@@ -2,8 +2,8 @@
 
     python -m training.recipes.refit CHECKPOINT OUTPUT --encoder NEW --dataset FILES --domain-texts sentences.txt
 
-The same images and sentences are embedded by both encoders. The affine map that leads best from the new embeddings to the
-old ones joins the style layer, which is linear itself. Texts are compared as each encoder's recentering moves them.
+The same images and sentences are embedded by both encoders. The affine map that leads best from the new embeddings to
+the old ones joins the style layer, which is linear itself. Texts are compared as each encoder's recentering moves them.
 """
 
 import argparse
