@@ -107,6 +107,7 @@ def test_two_processes_share_the_images(arguments, tmp_path):
     shares = [(tmp_path / "results" / f"values-{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
     assert [[json.loads(line)["index"] for line in share] for share in shares] == [[0], [1]]
     assert [process.out().count("text effect, 2 images") for process in processes] == [1, 0]
+    assert "--data DIR --limit 2 " in json.loads((tmp_path / "results" / "report.json").read_text())["command"]
 
 
 def test_any_diffusers_pipeline_is_a_baseline(arguments, tmp_path, capsys, monkeypatch):

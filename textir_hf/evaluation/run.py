@@ -124,7 +124,8 @@ def _write(measures: Measures, records: Records, args: argparse.Namespace, facts
     text = "\n\n".join(markdown(table) for table in tables) + "\n"
     with replacing(folder / "tables.md") as temporary:
         temporary.write_text(text)
-    command = f"textir evaluate --preset {args.preset} --data DIR --output results"
+    limit = "" if args.limit is None else f" --limit {args.limit}"
+    command = f"textir evaluate --preset {args.preset} --data DIR{limit} --output results"
     config = {key: facts[key] for key in ("preset", "images", "size", "baselines")}
     files = _weights(checkpoint), _data_files(args, measures.protocol)
     write_report(folder / "report.json", Path(checkpoint).name, tables, *files, command, config)
