@@ -195,6 +195,9 @@ def test_a_swapped_condition_is_judged_by_the_clip_and_adversarial_losses_alone(
         expected = run.maker.task.preserved_error(pair.restored, pair.restored, pair.target, batch).mean()
         torch.testing.assert_close(terms["l1"], expected)
         assert terms["l1"] > 0
+    if task == "inpainting":  # beside what the network makes of the known pixels
+        rim_error = run.maker.task.preserved_error(pair.target, pair.restored, pair.target, batch).mean()
+        assert terms["l1"] > rim_error > 0
     terms["clip"].backward()
     assert run.networks.generator.style.weight.grad.abs().sum() > 0
 
