@@ -1,5 +1,6 @@
 """Results as files: whole or not at all, in formats that can hold them, with what is known of their source."""
 
+import itertools
 import os
 import stat
 import subprocess
@@ -117,6 +118,45 @@ def test_folders_appear_whole(tmp_path):
         temporary.mkdir()
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["folder"] and (tmp_path / "folder" / "file").read_text() == "second"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("older", [False, True])
+def test_ctrl_c_anywhere_leaves_the_old_or_the_new_alone(tmp_path, kind, older):
+    def write(path, text):
+        if kind == "folder":
+            os.mkdir(path)
+        with open(os.path.join(path, "inside") if kind == "folder" else path, "w") as file:
+            file.write(text)
+
+    def interrupt(frame, event, _):  # where Python delivers a signal: as a function begins, and as one of C ends
+        if event in ("call", "c_return") and Path(frame.f_code.co_filename).name in own:
+            left[0] -= 1
+            if left[0] == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    own, stopped = ("atomic.py", "pathlib.py"), 0
+    for place in itertools.count(1):
+        folder, left = tmp_path / str(place), [place]
+        folder.mkdir()
+        result = folder / "result"
+        if older:
+            write(result, "old")
+        try:
+            sys.setprofile(interrupt)
+            with replacing(result) as temporary:
+                write(temporary, "new")
+        except KeyboardInterrupt:
+            stopped += 1
+        finally:
+            sys.setprofile(None)
+        inside = result / "inside" if kind == "folder" else result
+        found = inside.read_text() if inside.exists() else None
+        assert found in ("old" if older else None, "new") and set(folder.iterdir()) <= {result}, f"at place {place}"
+        if left[0] > 0:
+            break
+    assert stopped > 20 and found == "new"
 
 
 def test_exif_is_kept_upright_and_without_what_is_outdated(tmp_path):

@@ -2,8 +2,8 @@
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +13,16 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path for a file or a folder, and renames it to `path` when the block ends.
 
-    Where the block raises, what it wrote is removed, and what stood at `path` stays. A symbolic link is written
-    through, and an older file's permissions stay.
+    Where the block raises, or Ctrl-C ends it, what it wrote is removed, and what stood at `path` stays. A symbolic link
+    is written through, and an older file's permissions stay.
 
     Args:
         path: The file or folder to write; the folder that holds it must exist. An older one is replaced.
     """
     path = Path(os.path.realpath(path))
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=".textir-"))
+    scratch = path.parent / f".textir-{secrets.token_hex(6)}"
     try:
+        scratch.mkdir(mode=0o700)
         temporary = scratch / path.name
         yield temporary
         if temporary.is_dir():
@@ -34,19 +35,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
         error.filename = error.filename or str(path)  # a write names no file
         raise
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            _remove(scratch)
+        finally:  # where Ctrl-C came in between
+            _remove(scratch)
 
 
 def _replace_folder(temporary: Path, path: Path, replaced: Path) -> None:
     """Renames a folder onto another, which a single call cannot do; if that fails, the old one comes back."""
-    if path.exists():
-        path.rename(replaced)
     try:
+        if path.exists():
+            path.rename(replaced)
         temporary.rename(path)
     except BaseException:
-        if replaced.exists():
+        if replaced.exists() and not path.exists():
             replaced.rename(path)
         raise
+
+
+def _remove(scratch: Path) -> None:
+    try:
+        os.rmdir(scratch)  # empty where a file was written
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def keep_facts(path: Path, facts: dict, write: bool) -> None:
