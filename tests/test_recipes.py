@@ -8,9 +8,11 @@ from training.loop import train
 from training.recipes import export as exporting
 from training.recipes import grow as growing
 from training.recipes import refit as refitting
+from training.recipes import widen as widening
 from training.recipes.export import export
 from training.recipes.grow import grow
 from training.recipes.refit import refit
+from training.recipes.widen import widen
 
 
 def test_an_exported_run_is_a_checkpoint_without_the_shared_encoder(config, encoder, tmp_path, monkeypatch):
@@ -70,6 +72,39 @@ def test_a_grown_network_starts_as_the_smaller_one_at_half_its_size(tmp_path, mo
         side = network.config.sample_size
         network(torch.rand(1, 4, side, side), embedding, 0.3)
     torch.testing.assert_close(images["large"], images["small"])
+
+
+@pytest.mark.parametrize("source", ["encoder", "input", "embedding"])
+@pytest.mark.parametrize("channels", [(10, 13, 15), (6, 12, 9), (6, 8, 9)])
+def test_a_wider_network_starts_as_the_narrow_one(source, channels):
+    values = {"sample_size": 16, "embedding_dim": 8, "style_dim": 8, "strength_source": source}
+    narrow = TextIRGenerator(channels=(6, 8, 9), in_channels=1, out_channels=2, **values)
+    for value in narrow.state_dict().values():
+        value.add_(0.1 * torch.randn(value.shape))
+    wider = widen(narrow, channels)
+    assert tuple(wider.config.channels) == channels
+    strength = None if source == "embedding" else 0.3
+    draw = torch.Generator().manual_seed(0)
+    degraded, embedding = torch.rand(2, 1, 16, 16, generator=draw), torch.randn(2, 8, generator=draw)
+    embedding = torch.nn.functional.normalize(embedding, dim=1)
+    noise = narrow.draw_noise(degraded, draw)
+    before, after = (n(degraded, embedding, strength, noise=noise).sample for n in (narrow, wider))
+    torch.testing.assert_close(after, before)
+    if channels[-2:] != (8, 9):  # what is new learns
+        after.square().sum().backward()
+        assert wider.skips[1].weight.grad[:8, 8:].any()
+
+
+def test_the_widen_command_writes_a_network_and_refuses_a_narrower_one(tmp_path, monkeypatch):
+    TextIRGenerator(sample_size=16, channels=(6, 8), embedding_dim=8, style_dim=8).save_pretrained(tmp_path / "narrow")
+    words = ["widen", str(tmp_path / "narrow"), str(tmp_path / "wide"), "--channels"]
+    monkeypatch.setattr(sys, "argv", [*words, "6", "16"])
+    widening.main()
+    assert tuple(TextIRGenerator.from_pretrained(tmp_path / "wide").config.channels) == (6, 16)
+    for widths in ("8", "6"), ("6", "8", "8"):
+        monkeypatch.setattr(sys, "argv", [*words, *widths])
+        with pytest.raises(ValueError, match=r"must be 2 widths of at least \(6, 8\), got"):
+            widening.main()
 
 
 def test_a_refitted_network_reads_another_encoder():
