@@ -237,3 +237,13 @@ def test_the_total_weighs_the_terms_as_eq_8_and_r1_for_the_steps_without_it(conf
     terms = {name: torch.tensor(1.0) for name in ("l1", "clip", "adversarial")}
     assert run.objective.total(terms) == 1.0 + 0.25 + 0.5
     assert run.objective.total({"discriminator": torch.tensor(1.0), "r1": torch.tensor(1.0)}) == 0.5 + 0.5 * 8 / 2 * 4
+
+
+def test_the_clip_loss_of_a_step_counts_for_the_steps_without_it(config):
+    run = set_up(config(lambda_clip=0.25, clip_start=2, clip_every=3))
+    generator, discriminator, batch = run.networks.generator, run.networks.discriminator, next(run.batches())
+    taken = [
+        step for step in range(8) if "clip" in run.objective.generator_terms(generator, discriminator, batch, step)[0]
+    ]
+    assert taken == [3, 6]
+    assert run.objective.total({"clip": torch.tensor(1.0)}) == 0.25 * 3

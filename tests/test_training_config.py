@@ -21,6 +21,7 @@ from training.run import set_up
         ({"sample_size": 48, "channels": [4] * 6}, "--sample-size must be a power of two and a multiple of 32"),
         ({"train_batch_size": 0}, "--train-batch-size must be at least 1, got 0"),
         ({"log_steps": 0}, "--log-steps must be at least 1"),
+        ({"clip_every": 0}, "--clip-every must be at least 1"),
         ({"r1_every": 0}, "--r1-every must be at least 1"),
         ({"lr_warmup_steps": -1}, "--lr-warmup-steps must be at least 0"),
         ({"shuffle_buffer": 0}, "--shuffle-buffer must be at least 1"),

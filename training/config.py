@@ -121,6 +121,7 @@ class ObjectiveConfig:
     lambda_features: float = _help("weight of the embedded encoder's feature loss", default=0.0)
     vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
     clip_start: int = _help("step from which the CLIP loss counts", default=0)
+    clip_every: int = _help("steps between two CLIP losses, each counting for all of them", default=1)
     adversarial_start: int = _help("step from which the discriminator takes part", default=0)
     r1_weight: float = _help("weight of the R1 penalty", default=10.0)
     r1_every: int = _help("steps between two R1 penalties, each counting for all of them", default=16)
@@ -142,6 +143,7 @@ class ObjectiveConfig:
         check_range("--swap-probability", self.swap_probability, 0, 1)
         check_range("--condition-dropout", self.condition_dropout, 0, 1)
         check_range("--recentering-gain", self.recentering_gain, 1e-6)
+        check_range("--clip-every", self.clip_every, 1)
         check_range("--r1-every", self.r1_every, 1)
 
 

@@ -87,7 +87,7 @@ class Objective:
             self.perceptual = VGGPerceptualLoss(vgg_file(objective.vgg)).to(encoder.device)
         self.weights = {
             "l1": objective.lambda_l1,
-            "clip": objective.lambda_clip,
+            "clip": objective.lambda_clip * objective.clip_every,
             "features": objective.lambda_features,
             "perceptual": objective.lambda_perceptual,
             "adversarial": objective.lambda_adversarial,
@@ -98,6 +98,10 @@ class Objective:
     def adversarial(self, step: int) -> bool:
         """Whether the discriminator takes part in a step."""
         return self.config.lambda_adversarial > 0 and step >= self.config.adversarial_start
+
+    def _clip(self, step: int) -> bool:
+        """Whether a step takes the CLIP loss."""
+        return self.config.lambda_clip > 0 and step >= self.config.clip_start and step % self.config.clip_every == 0
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms."""
@@ -124,7 +128,7 @@ class Objective:
         restored = self.task.restored(sample, target, batch)
         terms = {"l1": self._reconstruction(sample, restored, target, batch)}
         with self.autocast():
-            if self.config.lambda_clip and step >= self.config.clip_start:
+            if self._clip(step):
                 terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, restored, embedding)
             ours, theirs = self._features(restored, target)
             if self.config.lambda_features:

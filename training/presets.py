@@ -47,9 +47,9 @@ PRESETS = {
         source="TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps",
         expected="Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
     ),
-    "textir-mini-inpainting": _MINI.replace(channels=[32, 32, 64, 128, 192], lambda_clip=0.6, face_template="portrait"),
+    "textir-mini-inpainting": _MINI.replace(channels=[32, 48, 96, 192, 320], lambda_clip=0.6, face_template="portrait"),
     "textir-mini-super-resolution": _MINI.replace(
-        task="super-resolution", channels=[32, 32, 64, 128, 192], lambda_clip=0.3, face_template="portrait"
+        task="super-resolution", channels=[32, 48, 96, 192, 320], lambda_clip=0.3, face_template="portrait"
     ),
     "textir-mini-colorization": _MINI.replace(task="colorization", lambda_clip=1.0, lambda_features=0.15),
 }
