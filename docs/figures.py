@@ -57,7 +57,7 @@ def draw_tasks() -> Image.Image:
     hair = ("a woman with blond hair", "a man with black hair")
     cases = (
         ("inpainting", ("masked", masked), ("a woman with bangs", hair[1]), face, {"mask_image": mask}),
-        ("super-resolution", ("8x8 pixels", small), hair, small, {"scale": 16}),
+        ("super-resolution", ("8x8 pixels", small), ("a smiling woman", "an old man"), small, {"scale": 16}),
         ("colorization", ("gray", gray), ("a red cup", "a blue cup"), gray, {}),
     )
     rows = []

@@ -31,6 +31,7 @@ def exported(encoder, tmp_path_factory):
     recentering = TextRecentering(32, scale=1.5)
     torch.nn.init.normal_(recentering.image_mean, std=0.1)
     restorer = tiny_generator("super-resolution", channels=(4, 6))
+    restorer.levels[0].conv.noise_strength.data.fill_(0.5)
     pipe = TextIRPipeline(restorer, *encoder, recentering, prompt_templates=["a {}", "red {}"])
     pipe.save_pretrained(folder / "checkpoint")
     with redirect_stdout(io.StringIO()) as out:
@@ -65,8 +66,14 @@ def test_onnx_gives_the_pipelines_embeddings_and_images(exported):
     torch.testing.assert_close(embeddings, embed_images(pipe.clip, pipe.image_processor, images), atol=1e-4, rtol=0)
     inputs = {"degraded": torch.rand(3, 3, 6, 10), "clip_embedding": embedding.expand(3, -1)}
     inputs["strength"] = torch.tensor([0.1, 0.5, 0.9])
-    sample = pipe.restorer(**inputs).sample
-    torch.testing.assert_close(run(folder, "restorer", **inputs), sample, atol=1e-4 * sample.abs().max().item(), rtol=0)
+    sizes = pipe.restorer.noise_sizes(6, 10)
+    noise = torch.randn(3, len(sizes), 6, 10)
+    maps = [noise[:, i : i + 1, :: 6 // height, :: 10 // width] for i, (height, width) in enumerate(sizes)]
+    sample = pipe.restorer(**inputs, noise=maps).sample
+    assert not torch.equal(sample, pipe.restorer(**inputs).sample)
+    torch.testing.assert_close(
+        run(folder, "restorer", **inputs, noise=noise), sample, atol=1e-4 * sample.abs().max().item(), rtol=0
+    )
 
 
 def test_openais_encoders_are_exported_too(openai_encoder, tmp_path):

@@ -67,6 +67,7 @@ def test_batches_equal_singles_and_seeds_repeat(pipeline, task):
     assert np.array_equal(call(prompts, images, torch.Generator().manual_seed(5)), seeded)
     assert np.array_equal(call(prompts, images, [torch.Generator().manual_seed(5) for _ in range(2)]), seeded)
     assert np.array_equal(call(prompts[0], images)[1], call(prompts[0], images[1])[0])
+    assert np.array_equal(call(prompts, images), call(prompts, images, torch.Generator().manual_seed(0)))
     assert not np.array_equal(call(prompts, images), seeded)
     assert not np.array_equal(call(prompts, images, torch.Generator().manual_seed(6)), seeded)
 
@@ -204,6 +205,7 @@ def test_alpha_and_settings_go_with_the_result(pipeline):
             alpha[np.asarray(make_mask()) > 0] = 255
         assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], alpha)
         settings = result.info["textir"]
+        assert pipeline(task)("a face", image, **TASKS[task]).images[0].info["textir"]["seed"] == 0
         assert settings["prompt"] == "a face" and settings["seed"] == 7 and settings["task"] == task
         assert settings["beta"] == 0.5 and settings.get("scale") == TASKS[task].get("scale")
 

@@ -14,7 +14,7 @@ from textir_hf.cli.steps import Steps, mask_path, max_pixels
 from textir_hf.imaging.files import MAX_PIXELS, open_image
 from textir_hf.imaging.scale import estimate_scale
 from textir_hf.tasks import TASKS, Task
-from textir_hf.tasks.base import DEGRADATIONS
+from textir_hf.tasks.base import DEFAULT_SEED, DEGRADATIONS
 
 
 def add_task_command(commands, task: Task) -> None:
@@ -53,7 +53,7 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
-    command.add_argument("--seed", type=seed, help="add fine noise from this seed, if the checkpoint learned noise")
+    command.add_argument("--seed", type=seed, default=DEFAULT_SEED, help="of the fine noise (%(default)s)")
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     add_flag(command, "batch_size")

@@ -142,10 +142,10 @@ class Steps:
         assert self.background is not None
         return self.background(prompt, images, reference_image=self.reference, beta=beta, **own)[0]
 
-    def _generator(self) -> "torch.Generator | None":
+    def _generator(self) -> "torch.Generator":
         import torch
 
-        return None if self.args.seed is None else torch.Generator().manual_seed(self.args.seed)
+        return torch.Generator().manual_seed(self.args.seed)
 
     def _sweep(self, item: Item) -> Image.Image:
         from textir_hf.pipeline.sweep import sweep

@@ -44,14 +44,18 @@ class ImageEncoder(nn.Module):
 
 
 class Restorer(nn.Module):
-    """`TextIRGenerator` without noise."""
+    """`TextIRGenerator` whose noise is one input of full size, of which each map takes every n-th value."""
 
     def __init__(self, restorer: TextIRGenerator) -> None:
         super().__init__()
         self.restorer = restorer
+        self.steps = [restorer.stride // height for height, _ in restorer.noise_sizes(restorer.stride, restorer.stride)]
 
-    def forward(self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | None = None) -> Tensor:
-        return self.restorer.restore(degraded, clip_embedding, strength, None)
+    def forward(
+        self, degraded: Tensor, clip_embedding: Tensor, noise: Tensor, strength: Tensor | None = None
+    ) -> Tensor:
+        maps = [noise[:, i : i + 1, ::step, ::step] for i, step in enumerate(self.steps)]
+        return self.restorer.restore(degraded, clip_embedding, strength, maps)
 
 
 def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
@@ -112,17 +116,19 @@ def _export_image_encoder(pipe: TextIRPipeline, path: Path) -> None:
 
 
 def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
-    config, stride = restorer.config, restorer.stride
+    config, stride, module = restorer.config, restorer.stride, Restorer(restorer)
 
     def inputs(count: int, height: int, width: int) -> dict[str, Tensor]:
         degraded = torch.rand(count, config.in_channels, height * stride, width * stride) / config.input_scale
         values = {"degraded": degraded, "clip_embedding": F.normalize(torch.randn(count, config.embedding_dim))}
+        values["noise"] = torch.randn(count, len(module.steps), *degraded.shape[-2:])
         return values | ({"strength": torch.rand(count)} if config.strength_source == "input" else {})
 
     shapes = {"degraded": {0: "images", 2: "height", 3: "width"}, "clip_embedding": {0: "images"}}
+    shapes["noise"] = shapes["degraded"]
     if config.strength_source == "input":
         shapes["strength"] = {0: "images"}
-    _export(Restorer(restorer), [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)], shapes, "sample", path)
+    _export(module, [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)], shapes, "sample", path)
 
 
 @torch.no_grad()
@@ -171,6 +177,7 @@ def _settings(pipe: TextIRPipeline) -> dict:
         "out_channels": config.out_channels,
         "embedding_dim": config.embedding_dim,
         "strength_source": config.strength_source,
+        "noise_maps": len(Restorer(pipe.restorer).steps),
         "prompt_templates": list(pipe.config.prompt_templates or ["{}"]),
         "max_tokens": pipe.tokenizer.model_max_length,
         "image_size": processor.crop_size["height"],
@@ -190,7 +197,8 @@ Three networks that ONNX Runtime runs without PyTorch. `settings.json` holds the
 | `image_encoder.onnx` | `pixel_values` `[images, 3, {image_size}, {image_size}]` float32, normalized with \
 `image_mean` and `image_std` | `clip_embedding` `[images, {embedding_dim}]` |
 | `restorer.onnx` | `degraded` `[images, {in_channels}, height, width]`, `clip_embedding` \
-`[images, {embedding_dim}]`, float32; sides are multiples of {stride}, best near {sample_size} | `sample` \
+`[images, {embedding_dim}]` and unit normal `noise` `[images, {noise_maps}, height, width]`, float32; sides are \
+multiples of {stride}, best near {sample_size} | `sample` \
 `[images, {out_channels}, height, width]` |
 
 What `degraded` and `sample` hold depends on the task:
@@ -226,6 +234,8 @@ tokens = {{"input_ids": [e.ids for e in encodings], "attention_mask": [e.attenti
 side = settings["sample_size"]
 inputs = {{"clip_embedding": embedding}}
 inputs["degraded"] = np.zeros((1, settings["in_channels"], side, side), np.float32)  # put your image here
+noise = np.random.default_rng(0).standard_normal((1, settings["noise_maps"], side, side), np.float32)
+inputs["noise"] = noise
 if settings["strength_source"] == "input":
     inputs["strength"] = np.array([16 / 64], np.float32)
 (sample,) = restorer.run(None, inputs)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from textir_hf.checks import check_beta, check_range
 from textir_hf.imaging.raster import ImageInput
+from textir_hf.tasks.base import DEFAULT_SEED
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
@@ -146,14 +147,15 @@ def check_strength(strength, levels: int, source: str) -> float | tuple[float, .
     return tuple(strength) if several else strength
 
 
-def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator | None]]:
+def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator]]:
     """A random generator for every variant of every image.
 
     Each result draws its own seed, all images from copies of the given generator, so a result does not depend on what
     else is restored beside it.
 
     Args:
-        generator: One for all, a list with one a result, or None.
+        generator: One for all, a list with one a result, or None for seed 0: a network that learned with noise restores
+            worse without.
         count: Images.
         variants: Results for each image.
 
@@ -161,7 +163,7 @@ def result_generators(generator, count: int, variants: int) -> list[list[torch.G
         ValueError: It is no generator, or a list has another length.
     """
     if generator is None:
-        return [[None] * variants for _ in range(count)]
+        generator = torch.Generator().manual_seed(DEFAULT_SEED)
     for single in generator if isinstance(generator, (list, tuple)) else [generator]:
         if not isinstance(single, torch.Generator):
             raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
@@ -178,10 +180,10 @@ def _derive(source: torch.Generator) -> torch.Generator:
     return torch.Generator(source.device).manual_seed(seed)
 
 
-def seeds_of(generator, results: int) -> Sequence[int | None]:
+def seeds_of(generator, results: int) -> Sequence[int]:
     """The seed of the caller's generator for each result, for the settings."""
     if generator is None:
-        return [None] * results
+        return [DEFAULT_SEED] * results
     if isinstance(generator, (list, tuple)):
         return [g.initial_seed() for g in generator]
     return [generator.initial_seed()] * results

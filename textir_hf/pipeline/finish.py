@@ -37,7 +37,7 @@ def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
     return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha, source.profile)
 
 
-def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, variant: int) -> dict:
+def settings_of(prepared: Prepared, task: Task, model: str, seed: int, variant: int) -> dict:
     """What made a result, so that the same call makes it again.
 
     Args:
@@ -47,9 +47,8 @@ def settings_of(prepared: Prepared, task: Task, model: str, seed: int | None, va
         seed: Of the caller's random generator.
         variant: Number of this result among those for its image, from 0.
     """
-    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings
-    if seed is not None:
-        settings |= {"seed": seed, "variant": variant}
+    own = {"seed": seed, "variant": variant}
+    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings | own
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
 
 

@@ -180,7 +180,7 @@ class TextIRPipeline(DiffusionPipeline):
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each image; they differ by the generator's noise.
             generator: Source of fine noise; the same seed gives the same image, alone or among others. A list has
-                one for each result. Without it, nothing is random.
+                one for each result. Without it, the seed is 0.
             batch_size: Most crops, tiles or images in one run of the network; 1 on the CPU and 8 elsewhere if left out.
                 With 1, a batch's results are its single results bit for bit; with more, within 1/255.
             output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the

@@ -20,13 +20,13 @@ class Run:
         restoration: Asks for the network's outputs and returns the restored image.
         conditions: `[1, D]` each: the image's, and perhaps one for each of its faces.
         strength: s of Eq. 4 that the caller gave, one or one a level; None leaves it to the task and the network.
-        generator: Source of its noise, or None.
+        generator: Source of its noise.
     """
 
     restoration: Restoration
     conditions: list[Tensor]
     strength: float | tuple[float, ...] | None
-    generator: torch.Generator | None
+    generator: torch.Generator
 
 
 def run_all(runs: Iterable[Run], forward: Callable, batch_size: int) -> Iterator[Tensor]:
@@ -86,7 +86,7 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
         strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
     generators = [run.generator for run, _ in batch]
     conditions = torch.cat([_condition(run, single) for run, single in batch]).to(device)
-    sample = restorer(padded, conditions, strength, None if generators[0] is None else generators).sample
+    sample = restorer(padded, conditions, strength, generators).sample
     if not sample.isfinite().all():
         raise ValueError(
             f"The network's output in {restorer.dtype} is NaN or infinite. Load the checkpoint in float32, or another."

@@ -9,6 +9,7 @@ from PIL import Image
 from textir_hf.imaging.grid import draw_grid
 from textir_hf.imaging.raster import ImageInput, to_raster
 from textir_hf.pipeline.pipeline import TextIRPipeline
+from textir_hf.tasks.base import DEFAULT_SEED
 
 
 def sweep(
@@ -19,7 +20,7 @@ def sweep(
     strengths: Sequence[float | None] = (None,),
     factors: Sequence[float | None] = (None,),
     region: ImageInput | None = None,
-    seed: int | None = None,
+    seed: int = DEFAULT_SEED,
     cell: int = 160,
     **kwargs,
 ) -> Image.Image:
@@ -68,7 +69,7 @@ def sweep(
             for line in cells:
                 row = [original]
                 for chosen in line:
-                    source = None if seed is None else torch.Generator().manual_seed(seed)
+                    source = torch.Generator().manual_seed(seed)
                     (results,) = pipe.edit(image=image, generator=source, return_dict=False, **fixed, **chosen)
                     row.append((_label(axes, chosen), results[0]))
                     bar.update()

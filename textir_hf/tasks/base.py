@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from textir_hf.imaging.raster import Raster
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
+DEFAULT_SEED = 0  # of a result's noise, where the caller gives none
 AT_ONCE = 32  # crops or tiles that a plan prepares at a time
 DEGRADATIONS = ("region", "factor", "colors")  # what an edit can take away
 
