@@ -54,9 +54,8 @@ def draw_tasks() -> Image.Image:
     masked = face.copy()
     masked.paste(_GRAY, _MASK)
     small, gray = face.resize((8, 8), Image.Resampling.BICUBIC), color.convert("L")
-    hair = ("a woman with blond hair", "a man with black hair")
     cases = (
-        ("inpainting", ("masked", masked), ("a woman with bangs", hair[1]), face, {"mask_image": mask}),
+        ("inpainting", ("masked", masked), ("a woman with bangs", "a man with black hair"), face, {"mask_image": mask}),
         ("super-resolution", ("8x8 pixels", small), ("a smiling woman", "an old man"), small, {"scale": 16}),
         ("colorization", ("gray", gray), ("a red cup", "a blue cup"), gray, {}),
     )

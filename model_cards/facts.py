@@ -48,8 +48,8 @@ _GENERATOR = (
 )
 _WIDER = (
     "Then the network was widened from 32, 32, 64, 128 and 192 channels to 32, 48, 96, 192 and 320, without a change of what "
-    "it does, and learned from portraits and real faces on one CPU core, with a projected discriminator and VGG16's "
-    "perceptual loss:"
+    "it does, and learned from portraits and real faces, all but 12 of each, on one CPU core, with a projected discriminator "
+    "and VGG16's perceptual loss:"
 )
 _REFIT = (
     "The style layer was then refitted to today's dual encoder, by 1,000 images and 1,919 sentences in both encoders' "
@@ -64,7 +64,10 @@ _PROTOCOL = (
     'than the result for the contrary one does (50 % is chance). Rows named "images" use the mean embedding of other images '
     "in the sentence's place. The judge is the dual encoder that also guided training, so these figures are favorable."
 )
-_FACES_NOTE = "Noise is that of seed 0, as in a call without a generator. The judge calls nearly all of these portraits smiling, so the first column says little of smiles."
+_FACES_NOTE = (
+    "Noise is that of seed 0, as in a call without a generator. The judge calls nearly all of these portraits smiling, so the "
+    "first column says little of smiles."
+)
 _PORTRAITS = "It knows front-facing portraits whose face fills the image. Anything else comes out blurred or strange."
 _SEED = "It has learned next to no noise: a seed changes next to nothing, and a result has no variants."
 _FINE_SEED = "A seed changes fine structure alone, by some two levels of 255, and no result has real variants."

@@ -177,7 +177,7 @@ def _settings(pipe: TextIRPipeline) -> dict:
         "out_channels": config.out_channels,
         "embedding_dim": config.embedding_dim,
         "strength_source": config.strength_source,
-        "noise_maps": len(Restorer(pipe.restorer).steps),
+        "noise_maps": len(pipe.restorer.noise_sizes(pipe.restorer.stride, pipe.restorer.stride)),
         "prompt_templates": list(pipe.config.prompt_templates or ["{}"]),
         "max_tokens": pipe.tokenizer.model_max_length,
         "image_size": processor.crop_size["height"],

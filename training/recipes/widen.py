@@ -33,16 +33,17 @@ def widen(network: TextIRGenerator, channels: tuple[int, ...]) -> TextIRGenerato
     if len(channels) != len(before) or any(new < old for new, old in zip(channels, before, strict=True)):
         raise ValueError(f"channels must be {len(before)} widths of at least {before}, got {tuple(channels)}.")
     wider = TextIRGenerator(**config | {"channels": tuple(channels)})
-    demodulated = {f"{name}.weight" for name, layer in wider.named_modules() if isinstance(layer, StyleConv2d)}
-    transposed = {f"{name}.up.weight" for name in (f"levels.{i}" for i in range(len(channels) - 1))}
-    state = wider.state_dict()
+    layers, state = dict(wider.named_modules()), wider.state_dict()
     for name, value in network.state_dict().items():
         if name.startswith("fusion.alpha."):
             _put_levels(state[name], value, channels, before)
-        elif name in transposed:
-            _put(state[name].transpose(0, 1), value.transpose(0, 1), 1.0)
-        else:
-            _put(state[name], value, 1.0 if name in demodulated else _fan_in(state[name], value))
+            continue
+        layer, target, gain = layers[name.rpartition(".")[0]], state[name], _fan_in(state[name], value)
+        if isinstance(layer, StyleConv2d) and value.ndim > 1:
+            gain = 1.0  # demodulation takes any factor out again
+            if layer.blur is not None:  # a transposed convolution's kernel has its inputs first
+                target, value = target.transpose(0, 1), value.transpose(0, 1)
+        _put(target, value, gain)
     return wider
 
 
@@ -78,9 +79,8 @@ def main() -> None:
     parser.add_argument("network", metavar="NETWORK", type=Path, help="folder of the trained network")
     parser.add_argument("wider", metavar="WIDER", type=Path, help="folder to write")
     parser.add_argument("--channels", type=int, nargs="+", required=True, help="width of each level, full size first")
-    parser.add_argument("--seed", type=int, default=0, help="of the new weights")
     args = parser.parse_args()
-    torch.manual_seed(args.seed)
+    torch.manual_seed(0)  # of the new weights
     with replacing(args.wider) as temporary:
         widen(TextIRGenerator.from_pretrained(args.network), tuple(args.channels)).save_pretrained(temporary)
     print(f"Wrote {args.wider}")
