@@ -27,7 +27,9 @@ class DataConfig:
     )
     dataset_config: str | None = _help("configuration of a data set on the Hub", default=None)
     image_column: str = _help("column of the images", default="image")
-    caption_column: str | None = _help("column of captions: for recentering and validation", default=None)
+    caption_column: str | None = _help(
+        "column of captions, one or several a row: for recentering, validation and --caption-probability", default=None
+    )
     split_column: str | None = _help("column that names the split of each row", default=None)
     train_split: str = _help("split to train on", default="train")
     validation_split: str | None = _help('split to validate on; "test" where there is a split column', default=None)
@@ -42,14 +44,12 @@ class DataConfig:
     least_crop: float = _help("half the images are cropped, to this share of their side or more", default=1.0)
     color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
     object_mask_column: str | None = _help("column of masks of each image's object, white = object", default=None)
-    recolor_probability: float = _help("share of the images whose object takes another color", default=0.0)
     cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
     cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
     domain_texts: str | None = _help("text file of sentences, one a line, for recentering", default=None)
 
     def __post_init__(self) -> None:
-        for name in ("color_jitter", "recolor_probability"):
-            check_range(_flag(name), getattr(self, name), 0, 1)
+        check_range("--color-jitter", self.color_jitter, 0, 1)
         check_range("--least-crop", self.least_crop, 0.1, 1)
         check_range("--shuffle-buffer", self.shuffle_buffer, 1)
         if len(self.mask_mix) != 3 or min(self.mask_mix) < 0 or abs(sum(self.mask_mix) - 1) > 1e-6:
@@ -137,11 +137,14 @@ class ObjectiveConfig:
         default=0.0,
     )
     condition_dropout: float = _help("share of the images restored under the empty sentence", default=0.0)
+    caption_probability: float = _help(
+        "share of the images restored under one of their captions in place of their own embedding", default=0.0
+    )
     recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
 
     def __post_init__(self) -> None:
-        check_range("--swap-probability", self.swap_probability, 0, 1)
-        check_range("--condition-dropout", self.condition_dropout, 0, 1)
+        for name in ("swap_probability", "condition_dropout", "caption_probability"):
+            check_range(_flag(name), getattr(self, name), 0, 1)
         check_range("--recentering-gain", self.recentering_gain, 1e-6)
         check_range("--clip-every", self.clip_every, 1)
         check_range("--r1-every", self.r1_every, 1)
@@ -250,13 +253,13 @@ class TrainingConfig:
             )
         if data.streaming and data.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache-embeddings.")
-        if data.cache_embeddings and (data.least_crop < 1 or data.color_jitter or data.recolor_probability):
+        if data.cache_embeddings and (data.least_crop < 1 or data.color_jitter):
             raise ValueError(
                 "Images that are cropped or colored anew each time have no embedding that could be cached: set "
-                "--cache-embeddings false, or leave --least-crop, --color-jitter and --recolor-probability out."
+                "--cache-embeddings false, or leave --least-crop and --color-jitter out."
             )
-        if data.recolor_probability and not data.object_mask_column:
-            raise ValueError("--recolor-probability needs --object-mask-column: what takes another color.")
+        if self.objective.caption_probability and not data.caption_column:
+            raise ValueError("--caption-probability needs --caption-column: the sentences to restore towards.")
         if run.report_to and find_spec(run.report_to) is None:
             raise ValueError(f"--report-to {run.report_to} needs its package: pip install {run.report_to}.")
         if run.push_to_hub and not run.hub_model_id:

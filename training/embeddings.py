@@ -17,6 +17,7 @@ from textir_hf.models.embedding import embed_images, embed_texts, load_encoder
 from textir_hf.models.recentering import TextRecentering
 from training.config import TrainingConfig
 from training.data import decode_rows
+from training.samples import row_captions
 
 _MOST = 1000  # rows that stand for all of them in the recentering
 _AT_ONCE = 64
@@ -137,8 +138,7 @@ def recenter(
 
 def captions(rows: list[dict], column: str) -> list[str]:
     """The first caption of every row that has one."""
-    values = [row.get(column) for row in rows]
-    return [value if isinstance(value, str) else value[0] for value in values if value]
+    return [found[0] for row in rows if (found := row_captions(row, column))]
 
 
 def _read_sentences(path: Path) -> list[str]:

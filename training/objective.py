@@ -191,7 +191,14 @@ class Objective:
         return torch.where(batch["swapped"][:, None], other, own)
 
     def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
-        """What the generator is told of an embedding: it with noise, or where dropped the empty sentence's."""
+        """What the generator is told of an embedding: it, or where there is a caption that, with noise; or where
+        dropped the empty sentence's.
+        """
+        places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
+        if places:
+            texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
+            at = torch.tensor(places).to(embedding.device, non_blocking=True)
+            embedding = embedding.index_copy(0, at, texts)
         noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
         condition = F.normalize(embedding + noise, dim=1)
         return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition

@@ -5,8 +5,8 @@ where it stopped, and the number of processes that share a batch changes nothing
 """
 
 import hashlib
-import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from textir_hf.hub.data import read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import Task
 from training.config import DataConfig, ObjectiveConfig
-from training.recipes.recolor import recolor
 
 
 class MaskSampler:
@@ -62,7 +61,7 @@ class SampleMaker:
         config: How the images vary.
         seed: The run's.
         noise_dim: Length of the condition's noise.
-        objective: How many samples get another condition, or none.
+        objective: How many samples get another condition, a caption, or none.
         sentences: How many sentences there are among the other conditions.
     """
 
@@ -81,18 +80,20 @@ class SampleMaker:
         self.noise_dim, self.objective, self.sentences = noise_dim, objective, sentences
         self.decoded_size = round(size / config.least_crop)  # so that a crop is never upscaled
 
-    def __call__(self, image: Tensor, number: int) -> dict:
+    def __call__(self, image: Tensor, number: int, captions: Sequence[str] = ()) -> dict:
         """Makes sample `number`.
 
         Args:
             image: `[3, decoded_size, decoded_size]` uint8; where objects are known, a fourth channel is their mask.
             number: The sample's.
+            captions: The image's.
 
         Returns:
             What `Task.degrade` gives, and `target` `[3, S, S]` uint8, where objects are known `object_mask` `[1, S, S]`
             in [0, 1], empty if this image's is not, `flip` and `seed` (numbers), `condition_noise`
             `[D]` and, as tensors, where conditions are swapped, `swapped` (bool) and `sentence` (its number, or -1 for
-            the next image's embedding), and where they are dropped, `dropped` (bool).
+            the next image's embedding), and where they are dropped, `dropped` (bool); where captions
+            are used, `caption`: the one to restore under, or "" to restore under the image's embedding.
         """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
@@ -110,6 +111,9 @@ class SampleMaker:
             sample["sentence"] = torch.tensor(sentence)
         if self.objective.condition_dropout:
             sample["dropped"] = torch.tensor(rng.random() < self.objective.condition_dropout)
+        if self.objective.caption_probability:
+            use = rng.random() < self.objective.caption_probability and not sample.get("swapped")
+            sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
     def _vary(self, image: Tensor, rng: random.Random) -> Tensor:
@@ -127,9 +131,6 @@ class SampleMaker:
             gain = torch.tensor([1 + amount[0] + tint / 2 for tint in amount[2:]])[:, None, None]
             bright = target.float() / 255 * gain
             target = _to_bytes((bright - bright.mean()) * (1 + amount[1]) + bright.mean())
-        if config.recolor_probability and rng.random() < config.recolor_probability and mask.any():
-            chroma, hue = rng.uniform(20, 60), rng.uniform(0, 2 * math.pi)
-            target = _to_bytes(recolor(target[None].float() / 255, mask[None].float() / 255, chroma, hue)[0])
         return torch.cat([target, mask])
 
 
@@ -150,6 +151,12 @@ def decode_row(row: dict, config: DataConfig, size: int) -> Tensor:
     value = row[config.object_mask_column]
     mask = decode(value, size, "The object's mask")[:1] if value else torch.zeros_like(image[:1])
     return torch.cat([image, mask])
+
+
+def row_captions(row: dict, column: str | None) -> list[str]:
+    """A row's captions; it may have none."""
+    value = row.get(column) if column else None
+    return [value] if isinstance(value, str) else [caption for caption in (value or []) if caption]
 
 
 class Images(data.Dataset):
@@ -182,7 +189,7 @@ class Images(data.Dataset):
             except ValueError:
                 damaged.append((values[self.maker.config.image_column] or {}).get("path") or f"row {row}")
                 continue
-            sample = self.maker(image, number)
+            sample = self.maker(image, number, row_captions(values, self.maker.config.caption_column))
             if self.embeddings is not None:
                 sample["embedding"] = self.embeddings[sample["flip"], row]
             return {"damaged": damaged, **sample}
@@ -196,19 +203,22 @@ class StreamedImages(data.Dataset):
         self.maker = maker
 
     def __getitems__(self, items: list[dict]) -> list[dict]:
-        images, damaged = [], []
+        config, images, damaged = self.maker.config, [], []
         for item in items:
             try:
-                images.append(decode_row(item["row"], self.maker.config, self.maker.decoded_size))
+                images.append((decode_row(item["row"], config, self.maker.decoded_size), item["row"]))
             except ValueError:
                 images.append(None)
-                path = (item["row"][self.maker.config.image_column] or {}).get("path")
+                path = (item["row"][config.image_column] or {}).get("path")
                 damaged.append(path or f"image {item['number']} of the stream")
         good = [image for image in images if image is not None]
         if not good:
             raise ValueError(f"No image of a batch can be decoded: {', '.join(damaged)}.")
         images = [good[i % len(good)] if image is None else image for i, image in enumerate(images)]
-        samples = [self.maker(image, item["number"]) for image, item in zip(images, items, strict=True)]
+        samples = [
+            self.maker(image, item["number"], row_captions(row, config.caption_column))
+            for (image, row), item in zip(images, items, strict=True)
+        ]
         return [{"damaged": damaged, "position": items[-1]["position"], **sample} for sample in samples]
 
 
