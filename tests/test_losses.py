@@ -222,6 +222,16 @@ def test_a_dropped_condition_is_the_empty_sentences(config):
     torch.testing.assert_close(condition, torch.stack([empty, own[1], empty, own[3]]))
 
 
+def test_a_caption_takes_the_embeddings_place_as_the_condition_alone(config):
+    run = set_up(config(caption_probability=0.5, train_batch_size=4, embedding_noise=0.0))
+    batch = next(run.batches()) | {"caption": ["", "a red flower", "", "a face"]}
+    target = batch["target"].float() / 255
+    own, texts = run.encoder.images(target), run.encoder.texts(["a red flower", "a face"])
+    torch.testing.assert_close(run.objective._condition(batch, own), torch.stack([own[0], texts[0], own[2], texts[1]]))
+    _, pair = run.objective.generator_terms(run.networks.generator, None, batch, 0)
+    torch.testing.assert_close(pair.given, own)  # what the losses compare with is still the image
+
+
 def test_a_matched_loss_counts_its_share_of_the_batch():
     images = torch.rand(4, 3, 8, 8)
     restored, loss = images + torch.arange(4.0)[:, None, None, None], torch.nn.L1Loss()

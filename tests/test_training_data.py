@@ -27,7 +27,11 @@ from training.streams import StreamedRows
 def maker(task: str = "super-resolution", size: int = 32, **changes) -> SampleMaker:
     masks = MaskSampler(size, [0.0, 0.5, 0.5], None)
     sentences, swaps = changes.pop("sentences", 0), changes.pop("swap_probability", 0.0)
-    objective = ObjectiveConfig(swap_probability=swaps, condition_dropout=changes.pop("condition_dropout", 0.0))
+    objective = ObjectiveConfig(
+        swap_probability=swaps,
+        condition_dropout=changes.pop("condition_dropout", 0.0),
+        caption_probability=changes.pop("caption_probability", 0.0),
+    )
     return SampleMaker(get_task(task), size, masks, DataConfig(**changes), 0, 8, objective, sentences)
 
 
@@ -256,6 +260,24 @@ def test_the_share_of_dropped_conditions_is_the_one_asked_for():
     dropping = maker(condition_dropout=0.25)
     assert 70 < sum(dropping(target, n)["dropped"].item() for n in range(400)) < 130
     assert "dropped" not in maker()(target, 0)
+
+
+def test_the_share_of_captions_is_the_one_asked_for_and_a_swapped_sample_has_none():
+    target = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
+    told = [maker(caption_probability=0.25)(target, n, ["one", "two"])["caption"] for n in range(400)]
+    assert 70 < sum(map(bool, told)) < 130 and set(told) == {"", "one", "two"}
+    assert maker(caption_probability=1.0)(target, 0)["caption"] == ""
+    both = maker(caption_probability=1.0, swap_probability=0.5)
+    assert all(bool(s["caption"]) != s["swapped"].item() for s in (both(target, n, ["one"]) for n in range(40)))
+    assert "caption" not in maker()(target, 0, ["one"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_captions_reach_the_batch(config, streaming):
+    batch = next(set_up(config(caption_probability=1.0, streaming=streaming, train_batch_size=4)).batches())
+    assert len(batch["caption"]) == 4 and set(batch["caption"]) <= {"a red flower", "a face"}
+    with pytest.raises(ValueError, match="--caption-probability needs --caption-column"):
+        set_up(config(caption_probability=0.5, caption_column=None))
 
 
 @pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
