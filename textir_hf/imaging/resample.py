@@ -72,7 +72,8 @@ def fit(height: int, width: int, side: int) -> tuple[int, int]:
 
 def shrink(images: Tensor, factor: float) -> Tensor:
     """`downsample` before the rounding, which has no gradient."""
-    return resize(images, tuple(max(1, round(side / factor)) for side in images.shape[-2:]))
+    height, width = (max(1, round(side / factor)) for side in images.shape[-2:])
+    return resize(images, (height, width))
 
 
 def downsample(images: Tensor, factor: float) -> Tensor:

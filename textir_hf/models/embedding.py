@@ -80,7 +80,8 @@ def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
     shortest, crop = image_processor.size["shortest_edge"], image_processor.crop_size["height"]
     images = _middle(images)
     height, width = images.shape[-2:]
-    size = tuple(int(shortest * side / min(height, width)) for side in (height, width))  # cut, as transformers does
+    shorter = min(height, width)
+    size = (int(shortest * height / shorter), int(shortest * width / shorter))  # cut, as transformers does
     images = resize(images if size == (height, width) else images.float(), size)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     images = images[..., top : top + crop, left : left + crop].clamp(0, 1)

@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import make_image
+from PIL import Image
+
+from model_cards.groups import TITLE, FaceJudge, add, face_box, measure, sentence
+from textir_hf.evaluation.tables import Table, cell, read_tables, write_report
+from training.recipes.reframe import TIGHT
+
+ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asian")[n % 3]} for n in range(24)]
+
+
+def test_the_box_covers_the_landmarks_and_the_sentence_says_the_labels():
+    mask = face_box(100)
+    assert all(mask[round(100 * y), round(100 * x)] for x, y in TIGHT) and 0.2 < mask.mean() < 0.6
+    assert sentence({"age": 60, "male": True}) == "an old man"
+    assert sentence({"age": 30, "male": False}) == "a young woman"
+    assert sentence({"age": 40, "male": False}) == "a woman"
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
+def test_every_group_is_measured_on_its_faces_alone(task, pipeline, lpips_file):
+    faces = [make_image(32, 32, seed=n) for n in range(24)]
+    (table,) = measure(FaceJudge(pipeline(task), lpips_file, faces), ROWS)
+    counts = {name.rsplit(" (", 1)[0]: int(name.rsplit("(", 1)[1][:-1]) for name in table.rows}
+    ages = {"up to 32 years": 7, "from 52 years on": 8}
+    assert counts == {"all": 24, "men": 12, "women": 12, **ages, "white": 8, "black": 8, "asian": 8}
+    column = table.columns.index("LPIPS")
+    everyone, men = (next(c for n, c in table.rows.items() if n.startswith(g))[column].values for g in ("all", "men"))
+    assert men == everyone[::2]
+    assert ("seam" in table.columns) == (task == "inpainting")
+
+
+def test_a_result_that_is_the_original_is_recognized(pipeline, lpips_file):
+    faces = [make_image(32, 32, seed=n) for n in range(24)]
+    judge = FaceJudge(pipeline("super-resolution"), lpips_file, faces)
+    judge.restore = lambda prompt, index: np.asarray(faces[index])
+    values = judge.measure("a man", 3)
+    assert values["recognized among 24 (%)"] == 100 and values["LPIPS"] < 1e-6 and values["detail"] == 1
+
+
+def test_tables_by_group_take_the_place_of_earlier_ones(tmp_path):
+    data = tmp_path / "faces.parquet"
+    Image.new("L", (2, 2)).save(data, "PNG")
+    report = tmp_path / "report.json"
+    write_report(report, "one", [Table("a", ["x"], {"r": [cell([1.0])]})], [], [], "command")
+    for value in (2.0, 3.0):
+        add(report, [Table(f"{TITLE}, 8x", ["x"], {"all (2)": [cell([value, value])]})], data)
+    assert [table.title for table in read_tables(report)] == ["a", f"{TITLE}, 8x"]
+    assert read_tables(report)[1].rows["all (2)"][0].mean == 3.0
+    assert list(json.loads(report.read_text())["data"]) == ["faces.parquet"]
