@@ -35,10 +35,10 @@ class Colorization(Task):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
         return imaging.color.join_lab(batch["degraded"].clamp(1, 99), sample)
 
-    def _error(self, sample, batch):  # smooth L1 of a and b in units of 100
+    def _error(self, sample, batch):  # of a and b in units of 100; smooth below 3 units of Lab
         from torch.nn.functional import smooth_l1_loss
 
-        return smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.1, reduction="none")
+        return smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
 
     def reconstruction_error(self, sample, restored, target, batch):
         return self._error(sample, batch).mean((1, 2, 3))
