@@ -54,8 +54,9 @@ def draw_tasks() -> Image.Image:
     masked = face.copy()
     masked.paste(_GRAY, _MASK)
     small, gray = face.resize((8, 8), Image.Resampling.BICUBIC), color.convert("L")
+    inpainting = {"mask_image": mask, "faces": "auto"}
     cases = (
-        ("inpainting", ("masked", masked), ("a woman with bangs", "a man with black hair"), face, {"mask_image": mask}),
+        ("inpainting", ("masked", masked), ("a woman with brown hair", "a man with brown hair"), face, inpainting),
         ("super-resolution", ("8x8 pixels", small), ("a smiling woman", "an old man"), small, {"scale": 16}),
         ("colorization", ("gray", gray), ("a red cup", "a blue cup"), gray, {}),
     )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _INPAINT = (
     ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
-    ("upper half", (0, 0, 128, 74), ("a woman with bangs", "a man with black hair", "an old man")),
-    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with black hair", "an old man with gray hair")),
+    ("upper half", (0, 0, 128, 74), ("a woman with brown hair", "a man with black hair", "an old man")),
+    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with black hair", "a woman with blond hair")),
 )
 _UPSCALE = (
     (4, ("a smiling woman", "a serious woman", "a man")),
@@ -29,7 +29,7 @@ _UPSCALE = (
 _COLORIZE = (
     ("coffee", ("a red cup", "a blue cup", "a green cup")),
     ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
-    ("rocket", ("a rocket in a blue sky", "a rocket at sunset", "a rocket in a red sky")),
+    ("astronaut", ("a woman in an orange jacket", "a woman in a blue jacket", "a woman in a red jacket")),
 )
 
 
@@ -80,7 +80,8 @@ def _inpaint(face: Image.Image) -> Iterator[Row]:
         mask.paste(255, box)
         masked = face.copy()
         masked.paste((128, 128, 128), box)
-        yield [("original", face), (f"masked: {name}", masked)], prompts, pipe, {"image": face, "mask_image": mask}
+        arguments = {"image": face, "mask_image": mask, "faces": "auto"}
+        yield [("original", face), (f"masked: {name}", masked)], prompts, pipe, arguments
 
 
 def _upscale(face: Image.Image) -> Iterator[Row]:
@@ -89,7 +90,12 @@ def _upscale(face: Image.Image) -> Iterator[Row]:
         small = face.resize((face.width // scale, face.height // scale), Image.Resampling.BICUBIC)
         label = f"{small.width}x{small.height} pixels"
         shown = small.resize(face.size, Image.Resampling.NEAREST)
-        yield [("original", face), (label, shown)], prompts, pipe, {"image": small, "scale": scale}
+        yield [("original", face), (label, shown)], prompts, pipe, {"image": small, "scale": scale} | _faces(scale)
+
+
+def _faces(scale: int) -> dict:
+    """Faces are aligned where they are large enough to be found."""
+    return {"faces": "auto"} if scale == 4 else {}
 
 
 def _colorize() -> Iterator[Row]:
