@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _INPAINT = (
     ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
-    ("upper half", (0, 0, 128, 74), ("a woman with brown hair", "a man with black hair", "an old man")),
-    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with black hair", "a woman with blond hair")),
+    ("upper half", (0, 0, 128, 74), ("a woman with brown hair", "a man with brown hair", "an old man")),
+    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with brown hair", "a woman with blond hair")),
 )
 _UPSCALE = (
     (4, ("a smiling woman", "a serious woman", "a man")),

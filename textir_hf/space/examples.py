@@ -82,8 +82,8 @@ class Example:
 
 _INPAINT, _UPSCALE, _COLORIZE = "inpainting", "super-resolution", "colorization"
 EXAMPLES = (
-    Example(_INPAINT, "Black hair", "astronaut", "a man with black hair", _UPPER, arguments=_SOFT),
-    Example(_INPAINT, "Brown hair", "astronaut", "a woman with brown hair", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "A woman", "astronaut", "a woman with brown hair", _UPPER, arguments=_SOFT),
+    Example(_INPAINT, "A man", "astronaut", "a man with brown hair", _UPPER, arguments=_SOFT),
     Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
     Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4, "faces": "auto"}),
     Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8, "faces": "auto"}),
