@@ -174,7 +174,7 @@ def test_only_what_lies_around_an_object_is_kept_under_another_condition():
     sample[..., 20:44, 20:44] += 20
     restored = task.restored(sample, target, batch)
     assert (task.preserved_error(sample, restored, target, batch) == 0).all()
-    expected = torch.full((2,), (0.2 - 0.05) * 576 / 4096)  # smooth L1 of 0.2 with beta 0.1
+    expected = torch.full((2,), (0.2 - 0.015) * 576 / 4096)  # smooth L1 of 0.2 with beta 0.03
     torch.testing.assert_close(task.reconstruction_error(sample, restored, target, batch), expected, rtol=1e-3, atol=0)
     sample[..., :4, :] += 20
     assert (task.preserved_error(sample, restored, target, batch) > 0.005).all()

@@ -76,6 +76,12 @@ def cancelled() -> tuple:
     return status(texts.CANCELLED), gr.Button(visible=False)
 
 
+def settled() -> str:
+    """The status again, after what the run said last: that may have been under way when it was cancelled."""
+    time.sleep(2 * progress.INTERVAL)
+    return status(texts.CANCELLED)
+
+
 def readiness() -> Iterator[str]:
     """Says that the networks are loading, until they are loaded."""
     if not networks.READY.is_set():

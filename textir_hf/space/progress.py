@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from weakref import WeakSet
 
+INTERVAL = 0.4  # seconds between two looks at a run
 _RUNNING: WeakSet["Progress"] = WeakSet()
 _CURRENT: ContextVar["Progress | None"] = ContextVar("progress", default=None)
 
@@ -82,7 +83,7 @@ def bar(iterable=None, total: int | None = None) -> Progress:
     return progress
 
 
-def watched(work: Callable, interval: float = 0.4) -> Iterator[Progress]:
+def watched(work: Callable, interval: float = INTERVAL) -> Iterator[Progress]:
     """Runs `work()` in a thread, yields its progress now and then, and returns what it returns.
 
     When the generator is closed, the run stops at its next tile.

@@ -109,9 +109,10 @@ class _Tab:
             **events.QUEUED,
             **events.PRIVATE,
         )
-        self.cancel.click(
+        stopped = self.cancel.click(
             events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
         )
+        stopped.then(events.settled, None, self.status, **_QUIET)
 
 
 def _guidance(prompt, beta, automatic, strength, seed, variants) -> actions.Guidance:
