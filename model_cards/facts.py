@@ -42,7 +42,7 @@ _OBJECTS = ("Imagenette, ten kinds of objects", "1,819", "ImageNet's terms, rese
 _MASKS = ("NVIDIA irregular masks", "1,200", "CC BY-NC-SA")
 
 _GENERATOR = (
-    "Trained from scratch on image embeddings of `textir-mini-clip`; sentences joined in the last run. The losses are L1 and a feature "
+    "Trained from scratch on image embeddings of `textir-mini-clip`; captions of the images joined in the last runs. The losses are L1 and a feature "
     "loss on EfficientNet-Lite0, later also a CLIP loss and a discriminator. `training/README.md` in the project's "
     "repository has the commands. `TextRecentering` moves text embeddings to where the image embeddings lie."
 )
@@ -74,13 +74,13 @@ _FACES_NOTE = (
 )
 _PORTRAITS = "It knows front-facing portraits whose face fills the image. Anything else comes out blurred or strange."
 _SEED = "It has learned next to no noise: a seed changes next to nothing, and a result has no variants."
-_FINE_SEED = "A seed changes fine structure alone, by some two levels of 255, and no result has real variants."
+_FINE_SEED = "A seed changes fine structure alone, by two to three levels of 255, and no result has real variants."
 _GROUPS = (
     "Its training portraits are made by a GAN and favor some groups of people; its real faces are of many groups. Faces of men, "
     "of black people and of people from 52 years on are restored less well than others."
 )
 _BY_GROUP = (
-    "By group: 393 real test faces, cut tightly, with sex, age and group labeled by people (UTKFace). The sentence says sex and, "
+    "By group, from `python -m model_cards.groups`: 393 real test faces, cut tightly, with sex, age and group labeled by people (UTKFace). The sentence says sex and, "
     'up to 32 and from 52 years on, young or old. The last column says how often results for "a man" and "a woman" lie nearer '
     "to their own sentence."
 )
@@ -136,7 +136,7 @@ FACTS: dict[str, Facts] = {
         f"of each side. {_PROTOCOL} {_FACES_NOTE}\n\n{_BY_GROUP}",
         limits=(
             _PORTRAITS,
-            "The text moves hair, smile, sex and age, but not every time enough to see. Glasses, beards, hats and rare looks are "
+            "The text moves hair, smile and sex, but not every time enough to see. Glasses, beards, hats and rare looks are "
             "beyond it.",
             "Its colors are fitted to those around the mask, so a mask over half a face keeps the light and the skin of the "
             "other half.",

@@ -18,7 +18,7 @@ from model_cards.make import REPORTS
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import replacing
 from textir_hf.evaluation.judges import AMONG, detail, is_recognized, seam
-from textir_hf.evaluation.tables import Table, cell, read_tables, sha256
+from textir_hf.evaluation.tables import Table, cell, sha256
 from textir_hf.hub.data import open_rows, read_image
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics.perceptual import LPIPS
@@ -83,7 +83,14 @@ class FaceJudge:
     @torch.no_grad()
     def measure(self, prompt: str, index: int) -> dict[str, float]:
         """Figures of one face by column."""
-        result, target = self.restore(prompt, index), np.asarray(self.faces[index])
+        sides = [self._side(self.restore(asked, index)) for asked in SENTENCES]
+        obeyed = {"man / woman as asked (%)": 50.0 * ((sides[0] > 0) + (sides[1] < 0))}
+        return self.compare(self.restore(prompt, index), index) | obeyed
+
+    @torch.no_grad()
+    def compare(self, result: np.ndarray, index: int) -> dict[str, float]:
+        """Figures of a result, `[H, W, 3]` uint8, against the original."""
+        target = np.asarray(self.faces[index])
         ours, original = to_tensor(result), to_tensor(target)
         area = None if self.mask is None else torch.from_numpy(self.mask)[None, None].float()
         values = {
@@ -95,8 +102,7 @@ class FaceJudge:
         else:
             found = is_recognized(self.lpips.descriptor(ours)[0], self.descriptors, index)
             values[f"recognized among {AMONG} (%)"] = 100.0 * found
-        sides = [self._side(self.restore(asked, index)) for asked in SENTENCES]
-        return values | {"man / woman as asked (%)": 50.0 * ((sides[0] > 0) + (sides[1] < 0))}
+        return values
 
     def _side(self, result: np.ndarray) -> float:
         """How far a result looks like the first sentence more than like the second."""
@@ -129,7 +135,6 @@ def add(report: Path, tables: list[Table], data: Path) -> None:
     content["data"][data.name] = sha256(data)
     with replacing(report) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    read_tables(report)
 
 
 def main() -> None:

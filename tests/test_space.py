@@ -26,6 +26,7 @@ from textir_hf.space import (
     progress,
     storage,
     tabs,
+    texts,
 )
 from textir_hf.tasks import TASKS, Colorization
 
@@ -102,6 +103,13 @@ def test_an_event_gives_a_result_or_a_sentence():
         endpoints.one_sentence(fail)()
     with pytest.raises(gr.Error, match="no"):
         endpoints.one_sentence(refuse)()
+
+
+def test_the_last_word_of_a_cancelled_run_gives_way_and_another_runs_result_does_not():
+    said, _ = events.cancelled()
+    assert events.settled(components.status("Tile 1 of 4", 0.2)) == said == components.status(texts.CANCELLED)
+    for shown in (components.status("Done."), components.status("Wrong.", alert=True), "", None):
+        assert events.settled(shown) == gr.skip()
 
 
 def test_the_status_has_one_bar_and_no_markup_of_others():

@@ -76,10 +76,14 @@ def cancelled() -> tuple:
     return status(texts.CANCELLED), gr.Button(visible=False)
 
 
-def settled() -> str:
-    """The status again, after what the run said last: that may have been under way when it was cancelled."""
+def pause() -> None:
+    """Waits until what a run said last, which may be under way when it is cancelled, has come."""
     time.sleep(2 * progress.INTERVAL)
-    return status(texts.CANCELLED)
+
+
+def settled(shown: str) -> str | dict:
+    """The status again, where the last word of the cancelled run has taken its place."""
+    return status(texts.CANCELLED) if "<progress" in (shown or "") else gr.skip()
 
 
 def readiness() -> Iterator[str]:

@@ -112,7 +112,7 @@ class _Tab:
         stopped = self.cancel.click(
             events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
         )
-        stopped.then(events.settled, None, self.status, **_QUIET)
+        stopped.then(events.pause, **_QUIET).then(events.settled, self.status, self.status, **_QUIET)
 
 
 def _guidance(prompt, beta, automatic, strength, seed, variants) -> actions.Guidance:

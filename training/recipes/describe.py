@@ -24,6 +24,7 @@ from training.encoder import faces
 from training.samples import decode
 
 _SENTENCES = 8
+_SIZE = 128  # pixels, of the images that are embedded
 _WORDINGS = 12  # of each side of an attribute
 # attribute: share of the images called true, share called false
 SHARES = {
@@ -95,19 +96,17 @@ def sentences(labels: np.ndarray, rng: random.Random, count: int = _SENTENCES) -
     return found
 
 
-def describe(rows: Dataset, encoder: str = ENCODER, size: int = 128) -> Dataset:
+def describe(rows: Dataset) -> Dataset:
     """Adds a column `caption` to faces: what people labeled, where the columns of UTKFace are there, and what is seen.
 
     Args:
         rows: Faces in a column `image`.
-        encoder: As for `load_encoder`.
-        size: Side of the images that are embedded, pixels.
     """
-    clip, tokenizer, processor = load_encoder(encoder)
+    clip, tokenizer, processor = load_encoder(ENCODER)
     embedded = []
     with torch.inference_mode():
         for start in tqdm(range(0, len(rows), 64), desc="embeddings"):
-            part = [decode(value, size) for value in rows[start : start + 64]["image"]]
+            part = [decode(value, _SIZE) for value in rows[start : start + 64]["image"]]
             embedded.append(embed_images(clip, processor, torch.stack(part).float() / 255))
         labels = seen_labels(torch.cat(embedded), lambda texts: embed_texts(clip, tokenizer, texts))
     if "male" in rows.column_names:

@@ -2,13 +2,14 @@
 
     python -m training.recipes.reframe tight.parquet --output framed.parquet
 
-A network that meets one kind of faces in one frame alone puts eyes there without looking. This writes each face once as
-it is and once moved, by a share of the way that differs from face to face; what was never seen is a blurred edge.
+A network that meets one kind of faces in one frame alone puts eyes there without looking. This moves each face by a
+share of the way that differs from face to face; what was never seen is a blurred edge.
 """
 
 import argparse
 import io
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,8 @@ from textir_hf.atomic import replacing
 from textir_hf.hub.data import open_rows, read_image
 from textir_hf.imaging.faces import FACE_TEMPLATES
 
-TIGHT = (
-    (0.305, 0.285),
-    (0.675, 0.285),
-    (0.33, 0.665),
-    (0.65, 0.665),
-)  # UTKFace, aligned: eyes and corners of the mouth
+# UTKFace, aligned: eyes and corners of the mouth
+TIGHT = ((0.305, 0.285), (0.675, 0.285), (0.33, 0.665), (0.65, 0.665))
 _MARGIN = 0.75  # of the side, around the image: more than any frame shows
 _BLUR = 0.04  # of the side, on what was never seen
 
@@ -54,34 +51,34 @@ def reframe(image: Image.Image, share: float, size: int) -> Image.Image:
     return blurred.resize((size, size), Image.Resampling.BICUBIC, tuple(box))
 
 
-def reframed(rows: Dataset, size: int, rng: random.Random) -> list[dict]:
-    """Each row as it is, and once more with its face moved; further columns stay.
+def reframed(rows: Dataset, size: int, least_share: float, rng: random.Random) -> Iterator[dict]:
+    """Each row with its face moved; further columns stay.
 
     Args:
         rows: With the column `image`.
         size: Side of the moved images, pixels.
+        least_share: As in `reframe`; each face is moved by that share or more.
         rng: Draws the shares.
     """
-    made = []
     for row in tqdm(rows, desc="faces"):
         data = io.BytesIO()
         face = read_image(row["image"], "A face").convert("RGB")
-        reframe(face, rng.uniform(0.3, 1), size).save(data, "JPEG", quality=95)
-        made += [row, row | {"image": {"bytes": data.getvalue(), "path": None}}]
-    return made
+        reframe(face, rng.uniform(least_share, 1), size).save(data, "JPEG", quality=95)
+        yield row | {"image": {"bytes": data.getvalue(), "path": None}}
 
 
 def main() -> None:
-    """Writes the training rows of a parquet file of tightly cut faces, each once more in another frame."""
+    """Writes the training rows of a parquet file of tightly cut faces, each in another frame."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("faces", type=Path, help="parquet file with the columns image and split")
     parser.add_argument("--output", type=Path, required=True, help="parquet file")
+    parser.add_argument("--least-share", type=float, default=0.3, help="of the way to the portraits' frame")
     parser.add_argument("--size", type=int, default=160, help="side of the moved images, pixels")
     args = parser.parse_args()
     rows = open_rows(args.faces, "train", split_column="split")
     with replacing(args.output) as temporary:
-        made = reframed(rows, args.size, random.Random(0))
-        Dataset.from_list(made, features=rows.features).to_parquet(temporary)
+        made = reframed(rows, args.size, args.least_share, random.Random(0))
+        Dataset.from_list(list(made), features=rows.features).to_parquet(temporary)
 
 
 if __name__ == "__main__":
