@@ -1,4 +1,4 @@
-.PHONY: install test lint types demo benchmark cards results docs pages figures screenshots
+.PHONY: install test lint types demo benchmark samples cards results docs pages figures screenshots
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -19,6 +19,9 @@ demo:
 benchmark:
 	python -m benchmarks.startup
 	python -m benchmarks.generator
+
+samples:
+	python -m model_cards.samples
 
 cards:
 	python -m model_cards.make
