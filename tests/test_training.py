@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import re
 import resource
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from textir_hf.models.embedding import embed_texts
 from training.loop import learning_rate, train, train_step
 from training.networks import adopt, lazy_ratio
 from training.publish import as_stored
-from training.run import set_up
+from training.run import Run, set_up
 from training.train import main
 
 
@@ -44,6 +45,20 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     assert "discriminator" not in rows[0] and "discriminator" in rows[1] and "r1" in rows[2] and "r1" not in rows[3]
     assert {f"validation/{m}/{c}" for m in ("psnr", "ssim") for c in ("right", "other", "empty")} < set(rows[4])
     assert json.loads((run / "training_config.json").read_text())["network"]["task"] == task
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_process_of_the_loader_outlives_a_run_whatever_holds_its_batches(damaged, config, tmp_path, monkeypatch):
+    kept, made = [], Run.batches
+    monkeypatch.setattr(Run, "batches", lambda run: kept.append(made(run)) or kept[-1])
+    settings = config(dataloader_num_workers=2, max_train_steps=2, validation_steps=9)
+    if damaged:
+        monkeypatch.setattr("training.data.MOST_DAMAGED", -1)
+        with pytest.raises(ValueError, match="images are damaged"):
+            train(settings)
+    else:
+        train(settings)
+    assert len(kept) == 1 and not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -136,6 +136,11 @@ class Batches:
         device = self.accelerator.device
         return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
+    def close(self) -> None:
+        """Ends the loader's processes. At Python's exit it is too late: they ignore the signal that ends others."""
+        if self.config.data.dataloader_num_workers:
+            self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
+
     def _count_damaged(self, names: list[str]) -> None:
         for name in set(names) - self.damaged:
             self.damaged.add(name)

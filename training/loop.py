@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from torch import Tensor
@@ -32,12 +32,12 @@ def train(config: TrainingConfig) -> Path:
     run.checkpoints.resume()
     if accelerator.is_main_process:
         config.save(Path(limits.output_dir) / "training_config.json")
-    log, batches = Log(config, accelerator, progress.step), run.batches()
+    log = Log(config, accelerator, progress.step)
     started, late, interrupted = time.monotonic(), False, False
     last, alone = config.optimization.max_train_steps, accelerator.num_processes == 1
     quiet = not accelerator.is_local_main_process
     bar = tqdm(total=last, initial=progress.step, desc=run.maker.task.name, disable=quiet)
-    with bar, stop_on_signal() as received:
+    with closing(run.batches()) as batches, bar, stop_on_signal() as received:
         while progress.step < last and not (late or interrupted):
             log.add(train_step(run, batches))
             bar.update()
