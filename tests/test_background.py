@@ -1,10 +1,11 @@
-"""What lies around restored faces and boxes: another checkpoint's result, which comes back bit for bit."""
+"""What lies around restored faces and boxes: the whole image's result or another's, which comes back bit for bit."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,37 @@ def test_a_box_is_restored_before_a_background(faces):
     assert not changed.any()
 
 
+@pytest.mark.parametrize("where", [{"faces": "all"}, {"faces": 2}, {"box": (10, 5, 60, 45)}])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_around_the_parts_a_restored_background_is_the_result_without_them(faces, where, seeds):
+    pipe, small = faces[0], small_group()
+    arguments = {"scale": 4, "num_images_per_prompt": seeds}
+    whole = np.stack(pipe("a face", small, **arguments).images)
+    results = pipe("a face", small, background="restored", **where, **arguments).images
+    changed = (np.stack(results) != whole).any(-1)
+    if "box" in where:
+        boxes = [tuple(4 * v for v in where["box"])]
+    else:
+        frames = frames_of(np.asarray(small), where["faces"], PORTRAIT)
+        boxes = [frame.enlarged(4).bounds(whole.shape[1:3]) for frame in frames]
+    for left, top, right, bottom in boxes:
+        assert changed[0, top:bottom, left:right].mean() > 0.3
+        changed[0, top:bottom, left:right] = False
+    assert not changed[0].any()
+    assert results[0].info["textir"]["background"] == "restored"
+
+
+def test_the_progress_bar_counts_the_runs_of_a_restored_background(faces, capsys):
+    pipe, small, runs = faces[0], small_group(), []
+    pipe.set_progress_bar_config(disable=False, delay=0)
+    arguments = {"scale": 4, "callback_on_step_end": lambda pipe, step, *_: runs.append(step) or {}}
+    pipe("a face", small, **arguments)
+    whole = len(runs)
+    pipe("a face", small, faces="all", background="restored", **arguments)
+    assert len(runs) == whole + whole + 2  # two faces
+    assert f"{whole + 2}/{whole + 2} " in capsys.readouterr().err
+
+
 def test_an_image_without_a_face_is_the_background(faces):
     pipe, other = faces
     images = [make_image(), small_group()]
@@ -87,10 +119,27 @@ def test_backgrounds_that_do_not_fit_are_refused(faces, pipeline):
     pipe, image = faces[0], make_image()
     with pytest.raises(ValueError, match="background must have the result's size 160x144, got 40x36"):
         pipe("a face", image, scale=4, faces="auto", background=image)
-    with pytest.raises(ValueError, match="background needs faces or box"):
-        pipe("a face", image, scale=4, background=image)
+    for background in (image, "restored"):
+        with pytest.raises(ValueError, match="background needs faces or box"):
+            pipe("a face", image, scale=4, background=background)
+    with pytest.raises(ValueError, match=r'background must be an image or "restored", got .photo'):
+        pipe("a face", image, scale=4, faces="auto", background="photo.png")
     with pytest.raises(ValueError, match="background cannot be used with this checkpoint, whose task is colorization"):
         pipeline("colorization")("a face", image, background=image)
+
+
+def test_the_command_restores_the_background(faces, tmp_path):
+    pipe, small = faces[0], small_group()
+    pipe.save_pretrained(tmp_path / "faces")
+    small.save(tmp_path / "group.png")
+    words = ["--scale", "4", "--faces", "auto", "--background", "restored", "--prompt", "a face", "--seed", "3"]
+    words += ["--checkpoint", str(tmp_path / "faces"), "-o", str(tmp_path / "out.png")]
+    assert main(["upscale", str(tmp_path / "group.png"), *words]) == 0
+    generator = torch.Generator().manual_seed(3)
+    expected = pipe("a face", small, scale=4, faces="auto", background="restored", generator=generator).images[0]
+    result = open_image(tmp_path / "out.png")
+    assert result.tobytes() == expected.tobytes()
+    assert json.loads(result.info["textir"])["background"] == "restored"
 
 
 def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path, capsys):

@@ -163,6 +163,11 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
     assert json.loads(whole["settings"])["faces_found"] == 0
     expected = pipe("a face", make_image(), scale=2).images[0]
     assert np.array_equal(to_raster(whole["image"]).rgb, to_raster(expected).rgb)
+    assert main([*command, "all", "--background", "restored", "--output", str(folder / "restored")]) == 1
+    (both,) = load_dataset("parquet", data_files=str(folder / "restored" / "part-*.parquet"), split="train")
+    asked = {"scale": 2, "faces": "all", "face_prompts": texts[0], "background": "restored", "batch_size": 3}
+    expected = pipe(image=small, **asked).images[0]
+    assert np.array_equal(to_raster(both["image"]).rgb, to_raster(expected).rgb)
 
 
 def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline, capsys):

@@ -13,6 +13,7 @@ from textir_hf.space import (
     actions,
     masks,
     networks,
+    results,
     storage,
     tabs,
     texts,
@@ -42,6 +43,19 @@ def test_the_other_tasks_work_on_files():
     (result,) = restored(COLORIZE, mask=unpainted).results
     with Image.open(result["before"]["path"]) as before:
         assert before.mode == "L" and np.ptp(array(result), 2).max() > 0
+
+
+@pytest.mark.parametrize("background", ["restored", "enlarged"])
+@pytest.mark.parametrize("faces", ["auto", [2], "none"])
+def test_what_lies_around_faces_is_restored_or_enlarged(faces, background):
+    checked = actions.check_arguments(UPSCALE, {"scale": 2, "faces": faces, "background": background})
+    expected = {"scale": 2} | ({} if faces == "none" else {"faces": faces})
+    if faces != "none" and background == "restored":
+        expected["background"] = "restored"
+    assert checked == expected
+    stored = checked | {"model": "textir-mini-super-resolution", "task": UPSCALE.name, "prompt": "a face"}
+    code, command = results.python_code(stored), results.shell_command(stored)
+    assert ("background='restored'" in code) == ("--background restored" in command) == ("background" in expected)
 
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS)
@@ -119,6 +133,11 @@ def test_a_long_sentence_is_noted():
         (lambda: restored(arguments={"scale": 4}), "scale cannot be used to inpaint"),
         (lambda: restored(arguments={"faces": "face"}), "one of auto, largest, none, got 'face'"),
         (lambda: restored(arguments={"faces": "auto"}), "faces cannot be used with this checkpoint"),
+        (lambda: restored(arguments={"background": "restored"}), "background cannot be used to inpaint"),
+        (
+            lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": 2, "faces": "none", "background": 5}),
+            "background must be one of restored, enlarged, got '5'",
+        ),
         (lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": None}), "scale must be a number"),
         (lambda: restored(UPSCALE, photo(400, 400), arguments={"scale": 64}), "655 megapixels. At most 16"),
         (lambda: restored(COLORIZE, fake()), "The image is no image of a known format"),

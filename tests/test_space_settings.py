@@ -48,6 +48,7 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
         assert known.pop("tab") in {"edit", *(t.command for t in TASKS.values())}
         assert isinstance(known.pop("prompt"), str) and known.pop("degradation", "colors") in DEGRADATIONS
         assert known.pop("faces", "auto") in fields.FACES
+        assert known.pop("background", "restored") in fields.BACKGROUNDS
         for name, value in known.items():
             low, high = fields.RANGES[name]
             assert not isinstance(value, bool) and low <= value <= high
@@ -72,6 +73,9 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
         "faces": "none",
     }
     assert fields.from_query({"__theme": "dark"}) == {}
+    query = {"task": "super-resolution", "faces": "auto"}
+    assert fields.from_query(query)["background"] == "enlarged"
+    assert fields.from_query(query | {"background": "restored"})["background"] == "restored"
     for bad in ("x", "[8]", "1e999", "true"):
         with pytest.raises(ValueError, match="factor must be a"):
             fields.from_query(query | {"factor": bad})

@@ -113,7 +113,8 @@ FLAGS = {
         {"action": "append", "type": sentence, "help": "what a face should show; one for each"},
     ),
     "background": Flag(
-        "--background", {"help": "checkpoint that upscales what lies around faces or box; else bicubic"}
+        "--background",
+        {"help": "what lies around faces or box: restored as well, or a checkpoint that upscales it; else bicubic"},
     ),
     "feather": Flag(
         "--feather", {"type": finite_number, "default": 0.0, "help": "soft border inside the mask, pixels (0)"}

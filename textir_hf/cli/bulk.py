@@ -38,6 +38,7 @@ _FACTS = [
     "prompt_column",
     "scale",
     "faces",
+    "background",
     "beta",
     "dtype",
 ]
@@ -60,6 +61,7 @@ def add_command(commands) -> None:
     command.add_argument("--prompt-column", help="column of sentences; a list is averaged, or has one for each face")
     for argument in ("scale", "faces", "beta", "batch_size"):
         add_flag(command, argument)
+    command.add_argument("--background", choices=["restored"], help="restore what lies around the faces, too")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
     command.add_argument("--shard-size", type=count, default=200, help="images in a file (%(default)s)")
@@ -148,7 +150,7 @@ def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list
 
     def restore(items: list) -> list[Image.Image]:
         _, prompts, images, masks = (list(column) for column in zip(*items, strict=True))
-        options = {name: getattr(args, name) for name in ("scale", "faces", "beta", "batch_size")}
+        options = {name: getattr(args, name) for name in ("scale", "faces", "background", "beta", "batch_size")}
         options["mask_image"] = masks if args.mask_column else None
         if args.faces is None or not any(isinstance(prompt, list) for prompt in prompts):
             return pipe(prompts, images, **options)[0]
@@ -187,7 +189,8 @@ def _check_options(args: argparse.Namespace, task: Task) -> None:
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     try:
-        task.check_call(mask_image=args.mask_column, scale=args.scale, faces=args.faces)
+        own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
+        task.check_call(mask_image=args.mask_column, **own)
     except ValueError as error:
         raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
     if args.output.exists() and not args.output.is_dir():

@@ -95,7 +95,7 @@ def _upscale(face: Image.Image) -> Iterator[Row]:
 
 def _faces(scale: int) -> dict:
     """Faces are aligned where they are large enough to be found."""
-    return {"faces": "auto"} if scale == 4 else {}
+    return {"faces": "auto", "background": "restored"} if scale == 4 else {}
 
 
 def _colorize() -> Iterator[Row]:

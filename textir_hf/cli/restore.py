@@ -10,7 +10,7 @@ from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
 from textir_hf.cli.jobs import check_no_overwriting, find_jobs
-from textir_hf.cli.steps import Steps, mask_path, max_pixels
+from textir_hf.cli.steps import Steps, background_checkpoint, mask_path, max_pixels
 from textir_hf.imaging.files import MAX_PIXELS, open_image
 from textir_hf.imaging.scale import estimate_scale
 from textir_hf.tasks import TASKS, Task
@@ -75,8 +75,8 @@ def restore(args: argparse.Namespace) -> int:
     _check_values(args, task)
     jobs = find_jobs(args.image, mask_path(args), args.output, args.recursive)
     check_no_overwriting(jobs, args.reference_image)
-    if getattr(args, "background", None) is not None:
-        choose_checkpoint(args.background, task, "--background")
+    if background := background_checkpoint(args):
+        choose_checkpoint(background, task, "--background")
     steps = Steps(args, task)
     if args.image.is_dir():
         return restore_folder(steps, checkpoint, jobs)

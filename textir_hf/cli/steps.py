@@ -40,6 +40,12 @@ class Item:
     mask: Image.Image | None
 
 
+def background_checkpoint(args: argparse.Namespace) -> str | None:
+    """The checkpoint that `--background` names; None where it names none."""
+    name = getattr(args, "background", None)
+    return None if name == "restored" else name
+
+
 class Steps:
     """The three steps for one command line.
 
@@ -94,7 +100,8 @@ class Steps:
             checkpoint: As for `load_pipeline`.
             **bar: As for `DiffusionPipeline.set_progress_bar_config`.
         """
-        self.background = getattr(self.args, "background", None) and self._load(self.args.background, bar)
+        background = background_checkpoint(self.args)
+        self.background = self._load(background, bar) if background else None
         self.pipe = self._load(checkpoint, bar)
         return self.pipe.device
 

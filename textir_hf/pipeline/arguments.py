@@ -18,6 +18,17 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 
 
+def check_background(background: Images | str | None) -> Images | str | None:
+    """Images as they are, or the word "restored".
+
+    Raises:
+        ValueError: It is another word.
+    """
+    if isinstance(background, str) and background != "restored":
+        raise ValueError(f'background must be an image or "restored", got {background[:80]!r}.')
+    return background
+
+
 def image_lists(image, **others) -> dict[str, list]:
     """Lists of images and of masks; tensors and arrays with a leading batch dimension are taken apart, also in a list.
 

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
@@ -132,7 +133,7 @@ class TextIRPipeline(DiffusionPipeline):
         box: Box | None = None,
         faces: Faces | None = None,
         face_prompts: Prompts | None = None,
-        background: Images | None = None,
+        background: Images | Literal["restored"] | None = None,
         feather: float = 0.0,
         tile: int | None = None,
         templates: list[str] | None = None,
@@ -171,9 +172,10 @@ class TextIRPipeline(DiffusionPipeline):
                 image as a whole where there is none. Super-resolution restores them before the `background`;
                 inpainting fills in a face's frame what a mask has of it.
             face_prompts: A prompt for each of these faces, in reading order; then `prompt` may be left out.
-            background: For super-resolution of faces or a box: the image, upscaled to the result's size by another
-                checkpoint or program, that comes back bit for bit elsewhere; bicubically upscaled if left out. An
-                image in which "auto" finds no face is then this.
+            background: For super-resolution of faces or a box: what comes back bit for bit elsewhere. "restored" is the
+                result of the same call without faces or box; an image of the result's size may come from another
+                checkpoint or program; left out, the image is upscaled bicubically. An image in which "auto" finds no
+                face is then this.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
@@ -198,12 +200,13 @@ class TextIRPipeline(DiffusionPipeline):
         """
         if image is None:
             raise ValueError("image must be given: the image to restore.")
-        own = {"scale": scale, "feather": feather, "tile": tile}
+        own: dict[str, Any] = {"scale": scale, "feather": feather, "tile": tile}
+        images: dict[str, Any] = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
+        (own if isinstance(background, str) else images)["background"] = arguments.check_background(background)
         shared = (beta, strength, templates, box, faces, face_prompts)
         options = prepare.to_options(self.restorer.config, *shared, own, None, self.max_pixels)
-        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, background=background, **own)
-        images = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
-        images["background"] = background
+        asked = own | {"background": background}
+        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **asked)
         callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
         running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback)
         return self._restore(images, prompt, prompt_embeds, options, *running)

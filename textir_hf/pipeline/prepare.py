@@ -112,7 +112,8 @@ def prepare(
     if face_prompts is not None and len(face_prompts) != len(frames):
         raise ValueError(f"Prompts must be one for each of the {len(frames)} faces chosen, got {len(face_prompts)}.")
     background = None if background is None else to_raster(background, "background")
-    request = Request(raster, mask, box=box, frames=frames, background=background, **options.arguments)
+    arguments = {"background": background} | options.arguments
+    request = Request(raster, mask, box=box, frames=frames, **arguments)
     size = task.check_result_size(request, options.max_pixels)
     if background is not None and background.size != size:
         (height, width), (given_height, given_width) = size, background.size

@@ -193,7 +193,8 @@ def check_arguments(task: Task, arguments: dict) -> dict:
 
     Args:
         task: The task.
-        arguments: By name; numbers, and `faces` as one of `settings.FACES` or a list of numbers.
+        arguments: By name; numbers, `faces` as one of `settings.FACES` or a list of numbers, and `background` as one of
+            `settings.BACKGROUNDS`.
 
     Raises:
         ValueError: One is of another type, out of range, or not of this task.
@@ -204,8 +205,13 @@ def check_arguments(task: Task, arguments: dict) -> dict:
             raise ValueError(f"{name} cannot be used to {task.command}.")
         if name == "faces":
             checked |= _faces(value)
+        elif name == "background":
+            if settings.check_choice(name, value, settings.BACKGROUNDS) == "restored":
+                checked[name] = value
         elif name in task.requires or value:
             checked[name] = settings.check_number(name, value)
+    if "faces" not in checked:  # then nothing lies around any
+        checked.pop("background", None)
     return checked
 
 

@@ -22,6 +22,7 @@ _ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the p
     "prompt": (str, _REQUIRED, "What the result should show, a sentence."),
     "scale": (float, 4.0, "How many times larger the result is, 2 to 64."),
     "faces": (Literal[settings.FACES], "auto", "Faces to restore, each in a frame of its own."),
+    "background": (Literal[settings.BACKGROUNDS], "restored", "What lies around the faces."),
     "feather": (float, 0.0, "Pixels inside the mask over which old content turns into new."),
     "beta": (float, 1.0, "Text strength: 1 follows the sentence alone, 0 the image alone, more exaggerates."),
     "strength": (float | None, None, "Generated against given features, 0 to 1; left out, the network decides."),

@@ -21,6 +21,7 @@ _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
 _SOFT = {"feather": 12, "faces": "auto"}
+_WHOLE = {"faces": "auto", "background": "restored"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ EXAMPLES = (
     Example(_INPAINT, "A woman", "astronaut", "a woman with brown hair", _UPPER, arguments=_SOFT),
     Example(_INPAINT, "A man", "astronaut", "a man with brown hair", _UPPER, arguments=_SOFT),
     Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
-    Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4, "faces": "auto"}),
-    Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8, "faces": "auto"}),
+    Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4} | _WHOLE),
+    Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8} | _WHOLE),
     Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
     Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
     Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),

@@ -12,7 +12,7 @@ from textir_hf.tasks import TASKS
 _HIDDEN = {"version", "mask_sha256", "variant", "faces_found"}  # not shown
 _PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
-_FLAGS = {"faces", "feather", "scale", "factor", "beta", "strength"}
+_FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "strength"}
 
 
 def as_file(path: str | Path, name: str | None = None) -> dict:

@@ -21,6 +21,7 @@ RANGES = {
     "variants": (1, MAX_VARIANTS),
 }
 FACES = ("auto", "largest", "none")  # which faces are restored in a frame of their own
+BACKGROUNDS = ("restored", "enlarged")  # what lies around them
 WHOLE = ("seed", "variants")  # numbers without a fraction
 
 
@@ -68,7 +69,7 @@ def read(stored: dict) -> dict:
         stored: As a result's PNG holds them.
 
     Returns:
-        `tab`, and some of `prompt`, `degradation`, `faces` and the numbers of `RANGES`.
+        `tab`, and some of `prompt`, `degradation`, `faces`, `background` and the numbers of `RANGES`.
 
     Raises:
         ValueError: One has another type, or is out of range.
@@ -84,6 +85,8 @@ def read(stored: dict) -> dict:
         known |= {"tab": "edit", "degradation": check_choice("edit", stored["edit"], DEGRADATIONS)}
     if "faces" in TASKS[task].accepts and not isinstance(stored.get("faces"), list):  # faces that were clicked
         known["faces"] = check_choice("faces", stored.get("faces", "none"), FACES)
+    if "background" in TASKS[task].accepts and stored.get("faces") and "edit" not in stored:
+        known["background"] = check_choice("background", stored.get("background", "enlarged"), BACKGROUNDS)
     return known | {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
 
 
@@ -101,6 +104,6 @@ def from_query(query: dict[str, str]) -> dict:
             except ValueError:
                 number = value[:80]
             stored[name] = number if isinstance(number, Real) else value[:80]
-        elif name in ("task", "prompt", "edit", "faces"):
+        elif name in ("task", "prompt", "edit", "faces", "background"):
             stored[name] = value
     return read(stored) if "task" in stored else {}

@@ -28,8 +28,8 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
         return None
     label, info = texts.FIELDS[name]
     options = {"label": label, "info": info, "elem_id": f"{tab}-{name}"}
-    if name == "faces":
-        kinds = [(texts.FACES[choice], choice) for choice in settings.FACES]
+    if name in texts.CHOICES:
+        kinds = [(text, choice) for choice, text in texts.CHOICES[name].items()]
         return gr.Dropdown(kinds, value=kinds[0][1], **options)
     low, high = settings.RANGES[name]
     return gr.Slider(low, high, _OPENING[name], step=1, **options)
@@ -270,7 +270,7 @@ class BatchTab(_Tab):
             if not isinstance(paths, list) or name not in [t.name for t in able]:
                 raise ValueError(texts.NO_IMAGE)
             given = [storage.given_file(path, texts.NO_IMAGE) for path in paths]
-            given_arguments = {"scale": scale, "faces": "auto"}
+            given_arguments = {"scale": scale, "faces": "auto", "background": "restored"}
             known = (*TASKS[name].requires, *TASKS[name].accepts)
             arguments = {n: value for n, value in given_arguments.items() if n in known}
             return len(given), *batch(TASKS[name], given, actions.Guidance(prompt), arguments)

@@ -34,6 +34,7 @@ FIELDS = {  # label and help
     "scale": ("Scale", "How many times larger the result is."),
     "feather": ("Feather", "Pixels inside the mask over which old content turns into new."),
     "faces": ("Faces", "Each is restored upright, in a frame of its own."),
+    "background": ("Around the faces", "Hair, shoulders, and all else outside the faces' frames."),
     "degradation": ("Degrade", "What is taken away from the image before it is restored."),
     "factor": ("Resolution to lose", "How many times the image is shrunk."),
     "confine": ("Change a painted region only", "Everything outside stays as it is, pixel by pixel."),
@@ -42,7 +43,10 @@ FIELDS = {  # label and help
 }
 DICE = "Another seed"
 FACES_FOUND = "Faces found: {0}. A click or its number chooses one."
-FACES = {"auto": "Every face, if there is any", "largest": "The largest face", "none": "No faces"}
+CHOICES = {  # of fields
+    "faces": {"auto": "Every face, if there is any", "largest": "The largest face", "none": "No faces"},
+    "background": {"restored": "Restored, too", "enlarged": "Plainly enlarged"},
+}
 DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"

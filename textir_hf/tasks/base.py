@@ -43,7 +43,8 @@ class Request:
         feather: Pixels inside the mask over which the old content turns into the new one.
         tile: Side of the tiles, pixels of the result.
         frames: Of the faces to restore, each in its own frame.
-        background: The result as it is where nothing is restored, of the result's size.
+        background: The result as it is around frames or a box, of the result's size; "restored" means the image as a
+            whole through the network, None the plainly enlarged image.
     """
 
     image: Raster
@@ -54,7 +55,7 @@ class Request:
     feather: float = 0.0
     tile: int | None = None
     frames: tuple[Frame, ...] = ()
-    background: Raster | None = None
+    background: Raster | Literal["restored"] | None = None
 
 
 class NetworkInput(NamedTuple):

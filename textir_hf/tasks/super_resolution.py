@@ -104,13 +104,32 @@ class _TiledPlan(Plan):
         return result
 
 
+class _Background(Plan):
+    """The image that parts are pasted into: restored as a whole, the caller's, an edit's original, or bicubic."""
+
+    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+        self.request, self.size, self.device = request, size, device
+        restored = isinstance(request.background, str)
+        self.whole = _TiledPlan(request, size, sample_size, device) if restored else None
+        self.windows = self.whole.windows if self.whole else 0
+
+    def restore(self) -> Restoration:
+        if self.whole:
+            return (yield from self.whole.restore())
+        given = self.request.background
+        if given is not None and not isinstance(given, str):
+            return _to_device(given, self.device)[0].clone()
+        image = _to_device(self.request.image, self.device)
+        return image[0].clone() if self.request.factor else imaging.resample.upsample_bytes(image, self.size)[0]
+
+
 class _BoxPlan(Plan):
     """A box at the network's trained size; around it lies the background."""
 
-    windows = 1
-
     def __init__(self, request: Request, box: Box, size: tuple[int, int], sample_size: int, device) -> None:
-        self.request, self.small_box, self.size, self.device = request, box, size, device
+        self.request, self.small_box = request, box
+        self.background = _Background(request, size, sample_size, device)
+        self.windows, self.device = 1 + self.background.windows, device
         scales = (size[1] / request.image.size[1], size[0] / request.image.size[0]) * 2
         self.box = tuple(round(v * s) for v, s in zip(box, scales, strict=True))  # in the result
         left, top, right, bottom = box
@@ -134,12 +153,12 @@ class _BoxPlan(Plan):
         return NetworkInput(degraded, min(self.factor / MAX_FACTOR, 1.0))
 
     def restore(self) -> Restoration:
+        result = yield from self.background.restore()
         (sample,) = yield [self.input]
         left, top, right, bottom = self.box
         height, width = bottom - top, right - left
         restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
         weights = _edge_weights(height, width).to(restored)
-        result = _background(self.request, self.size, self.device)
         window = (slice(None), slice(top, bottom), slice(left, right))
         result[window] = (weights * restored + (1 - weights) * result[window]).round().byte()
         return result
@@ -149,10 +168,11 @@ class _FacesPlan(Plan):
     """Each face in its own frame; around them lies the background."""
 
     def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
-        self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
+        self.request, self.sample_size, self.device = request, sample_size, device
+        self.background = _Background(request, size, sample_size, device)
         small = [frame.enlarged(1 / (request.factor or 1)) for frame in request.frames]  # in the small image
         self.frames = [(i, f) for i, f in enumerate(small) if sample_size / f.side >= MIN_FACTOR]
-        self.windows = len(self.frames)
+        self.windows = len(self.frames) + self.background.windows
         if small and not self.frames:
             sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for f in small)
             raise ValueError(
@@ -161,11 +181,11 @@ class _FacesPlan(Plan):
             )
 
     def restore(self) -> Restoration:
+        result = yield from self.background.restore()
         small = _to_device(self.request.image, self.device)
         if self.request.factor:
             small = _shrink(small, self.request.factor)
         samples = yield [self._seen(small[0], frame, i) for i, frame in self.frames]
-        result = _background(self.request, self.size, self.device)
         for (i, _), sample in zip(self.frames, samples, strict=True):
             imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(self.request.scale or 1))
         return result
@@ -180,14 +200,6 @@ def _to_device(image: Raster, device):  # -> [1, 3, H, W] uint8
     import torch
 
     return torch.from_numpy(image.rgb).to(device).movedim(-1, 0)[None]
-
-
-def _background(request: Request, size: tuple[int, int], device):
-    """The image that parts are pasted into, `[3, H, W]` uint8: the caller's, an edit's original, or the bicubic one."""
-    if request.background is not None:
-        return _to_device(request.background, device)[0].clone()
-    image = _to_device(request.image, device)
-    return image[0].clone() if request.factor else imaging.resample.upsample_bytes(image, size)[0]
 
 
 def _shrink(image, factor: float):  # [1, 3, H, W] uint8 -> the same, smaller
