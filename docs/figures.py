@@ -72,7 +72,8 @@ def draw_faces() -> Image.Image:
     photo = group_photo()
     small = photo.resize((photo.width // 8, photo.height // 8), Image.Resampling.BICUBIC)
     pipe, prompts = _load("super-resolution"), ["a smiling woman", "a serious woman with glasses"]
-    restored = pipe(image=small, scale=8, faces="all", face_prompts=prompts).images[0]
+    faces = {"faces": "all", "face_prompts": prompts, "background": "restored"}
+    restored = pipe("a woman", small, scale=8, **faces).images[0]
     label = " and ".join(f"“{prompt}”" for prompt in prompts)
     return draw_grid([[(f"{small.width}x{small.height} pixels", small), (label, restored)]], 384)
 

@@ -81,10 +81,11 @@ _GROUPS = (
 )
 _BY_GROUP = (
     "By group, from `python -m model_cards.groups`: 393 real test faces, cut tightly, with sex, age and group labeled by people (UTKFace). The sentence says sex and, "
-    'up to 32 and from 52 years on, young or old. The last column says how often results for "a man" and "a woman" lie nearer '
-    "to their own sentence."
+    'up to 32 and from 52 years on, young or old. One column says how often results for "a man" and "a woman" lie nearer '
+    'to their own sentence, the last how often the result for "an old person" looks older than that for "a young person".'
 )
 _FACE_HINT = 'In a photo of a person, add `faces="auto"`.'
+_PHOTO_HINT = 'In a photo of a person, add `faces="auto"`, and `background="restored"` where it is a portrait.'
 
 FACTS: dict[str, Facts] = {
     "textir-mini-clip": Facts(
@@ -148,7 +149,7 @@ FACTS: dict[str, Facts] = {
         task="super-resolution",
         summary="Upscales portraits as a sentence says.",
         does="It upscales a small portrait 2 to 64 times and adds what is missing as the sentence says.",
-        hint=_FACE_HINT,
+        hint=_PHOTO_HINT,
         training=f"{_GENERATOR}\n\nIt started from textir-mini-inpainting. 2,188 steps took 20 minutes on two CPU cores. 1,829 "
         "more steps took an hour of one core beside other work; in them, three images in ten were restored towards another "
         "image's embedding or a sentence. From there, 993 steps of 32 images, real faces among them, with a projected "
@@ -176,8 +177,8 @@ FACTS: dict[str, Facts] = {
         "object in 8,668 images; in 4,168 it was clear. Three in five of these had their object in another color, and 2,177 "
         "images were made of two objects. Under another image's condition, what lies around the object had to keep its "
         "colors. In the last runs, most images came under sentences: flowers and clothing whose object alone got the color that "
-        "its sentence names, composites of two objects of which one is named, and scenes under their captions; 5,150 steps "
-        "of 8 images in 55 minutes of one CPU core, most of them with the L1 loss alone. The colors are then multiplied by "
+        "its sentence names, composites of two objects of which one is named, and scenes under their captions; 10,340 steps "
+        "of 8 images in 135 minutes of one CPU core, most of them with the L1 loss alone. The colors are then multiplied by "
         "1.5: the network predicts a mean over likely colors, which is too pale.",
         data=(_FLICKR, _FLOWERS, _CLOTHES, _OBJECTS),
         protocol=f"40 test images each of flowers, clothing and scenes. {_PROTOCOL}\n\nColor words are measured between the "
@@ -185,8 +186,7 @@ FACTS: dict[str, Facts] = {
         "middle and the outer tenth move towards the word in CIE Lab.",
         limits=(
             "A color word also tints what surrounds the object, about half as far as the object. What is too dark or too bright "
-            "for the color stays as it is. Colors keep to the image's middle: a colored sky is a patch around what stands in it, "
-            "and faces take the color of a coat.",
+            "for the color stays as it is. Skies come out blotched, and faces take the color of a coat.",
             _SEED,
         ),
         groups="Photos of people come from a photo site and favor some groups. No measurement by group has been made.",

@@ -27,7 +27,8 @@ from training.recipes.reframe import TIGHT
 
 TITLE = "real faces by group"
 FACTOR = 8
-SENTENCES = ("a man", "a woman")
+SEXES = ("a man", "a woman")
+AGES = ("an old person", "a young person")
 _OLD, _YOUNG = 52, 32  # years
 _AGE_WORDS = (("old", lambda age: age >= _OLD), ("young", lambda age: age <= _YOUNG))
 # group: whether a row belongs to it
@@ -69,8 +70,8 @@ class FaceJudge:
         self.side = pipe.restorer.config.sample_size
         self.mask = face_box(self.side) if pipe.task.name == "inpainting" else None
         self.descriptors = torch.cat([self.lpips.descriptor(to_tensor(np.asarray(face))) for face in faces])
-        texts = embed_texts(pipe.clip, pipe.tokenizer, list(SENTENCES))
-        self.axis = texts[0] - texts[1]
+        man, woman, old, young = embed_texts(pipe.clip, pipe.tokenizer, [*SEXES, *AGES])
+        self.axes = {SEXES: man - woman, AGES: old - young}
 
     def restore(self, prompt: str, index: int) -> np.ndarray:
         """The damaged face under a sentence, `[H, W, 3]` uint8."""
@@ -83,8 +84,12 @@ class FaceJudge:
     @torch.no_grad()
     def measure(self, prompt: str, index: int) -> dict[str, float]:
         """Figures of one face by column."""
-        sides = [self._side(self.restore(asked, index)) for asked in SENTENCES]
-        obeyed = {"man / woman as asked (%)": 50.0 * ((sides[0] > 0) + (sides[1] < 0))}
+        man, woman = self._sides(SEXES, index)
+        old, young = self._sides(AGES, index)
+        obeyed = {
+            "man / woman as asked (%)": 50.0 * ((man > 0) + (woman < 0)),
+            "older as asked (%)": 100.0 * (old > young),
+        }
         return self.compare(self.restore(prompt, index), index) | obeyed
 
     @torch.no_grad()
@@ -104,10 +109,11 @@ class FaceJudge:
             values[f"recognized among {AMONG} (%)"] = 100.0 * found
         return values
 
-    def _side(self, result: np.ndarray) -> float:
-        """How far a result looks like the first sentence more than like the second."""
-        seen = embed_images(self.pipe.clip, self.pipe.image_processor, to_tensor(result))
-        return (seen @ self.axis).item()
+    def _sides(self, pair: tuple[str, str], index: int) -> list[float]:
+        """How far a face restored under each of two contrary sentences looks like the first more than like the second."""
+        results = torch.cat([to_tensor(self.restore(prompt, index)) for prompt in pair])
+        seen = embed_images(self.pipe.clip, self.pipe.image_processor, results)
+        return (seen @ self.axes[pair]).tolist()
 
 
 def measure(judge: FaceJudge, rows: list[dict]) -> list[Table]:

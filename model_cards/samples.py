@@ -49,8 +49,10 @@ def draw_super_resolution() -> Image.Image:
     face, rows = astronaut(), []
     for scale, sentences in prompts.items():
         small = face.resize((face.width // scale, face.height // scale), Image.Resampling.BICUBIC)
-        damaged = (f"{small.width}x{small.height} pixels", small)
-        rows.append(_row("super-resolution", face, damaged, sentences, {"image": small, "scale": scale}))
+        damaged, arguments = (f"{small.width}x{small.height} pixels", small), {"image": small, "scale": scale}
+        if scale == 4:  # the face is large enough to be aligned
+            arguments |= {"faces": "auto", "background": "restored"}
+        rows.append(_row("super-resolution", face, damaged, sentences, arguments))
     return draw_grid(rows, _CELL)
 
 

@@ -2,11 +2,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_image
 from PIL import Image
 
-from model_cards.groups import TITLE, FaceJudge, add, face_box, measure, sentence
+from model_cards.groups import AGES, TITLE, FaceJudge, add, face_box, measure, sentence
 from textir_hf.evaluation.tables import Table, cell, read_tables, write_report
+from textir_hf.imaging.resample import to_tensor
+from textir_hf.models.embedding import embed_images
 from training.recipes.reframe import TIGHT
 
 ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asian")[n % 3]} for n in range(24)]
@@ -38,6 +41,16 @@ def test_a_result_that_is_the_original_is_recognized(pipeline, lpips_file):
     judge = FaceJudge(pipeline("super-resolution"), lpips_file, faces)
     values = judge.compare(np.asarray(faces[3]), 3)
     assert values["recognized among 24 (%)"] == 100 and values["LPIPS"] < 1e-6 and values["detail"] == 1
+
+
+def test_a_face_looks_older_as_asked_where_the_judge_says_so(pipeline, lpips_file):
+    judge = FaceJudge(pipeline("super-resolution"), lpips_file, [make_image(32, 32, seed=n) for n in range(24)])
+    results = torch.cat([to_tensor(judge.restore(prompt, 0)) for prompt in AGES])
+    with torch.no_grad():
+        old, young = embed_images(judge.pipe.clip, judge.pipe.image_processor, results)
+    for axis, share in ((old - young, 100), (young - old, 0)):
+        judge.axes[AGES] = axis
+        assert judge.measure("a man", 0)["older as asked (%)"] == share
 
 
 def test_tables_by_group_take_the_place_of_earlier_ones(tmp_path):

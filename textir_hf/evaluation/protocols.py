@@ -86,6 +86,7 @@ _FACE_CONTRASTS = (
     Contrast("glasses / none", ("a person with glasses", "a person with no glasses"), (0.1, 0.3, 0.9, 0.6)),
     Contrast("blond / black hair", ("a person with blond hair", "a person with black hair"), (0.0, 0.0, 1.0, 0.35)),
     Contrast("man / woman", ("a man", "a woman"), (0.0, 0.45, 1.0, 1.0)),
+    Contrast("young / old", ("a young person", "an old person"), (0.1, 0.2, 0.9, 0.9)),
 )
 _COLOR_CONTRASTS = (
     Contrast("red / blue", ("a red flower", "a blue flower")),
