@@ -56,8 +56,13 @@ def test_memory_stays_where_it_was(server):
         return memory.memory_info().rss
 
     many(20)  # until Gradio's copies of the page for each session are as many as they get
-    before = many(5)
-    assert many(40) < before + 4e6  # 80 requests; at 0.15 MB each these were 12 MB
+    grown, last = [], many(5)
+    for _ in range(3):  # what is lost with every request is lost in every round; a busy allocator grows in one
+        before, last = last, many(40)
+        grown.append(last - before)
+        if grown[-1] < 4e6:
+            break
+    assert min(grown) < 4e6  # 80 requests; at 0.15 MB each these were 12 MB
 
 
 def test_other_files_and_addresses_are_refused(server):
