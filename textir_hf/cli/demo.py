@@ -1,6 +1,6 @@
 """The demonstration: sample photos damaged, restored towards several sentences, on one labeled grid."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,20 +48,29 @@ def demo(output: Path) -> Path:
     if output.exists() and not output.is_dir():
         raise ValueError(f"The output {output} must be a folder, but it is a file.")
     output.mkdir(parents=True, exist_ok=True)
-    from skimage import data
-
-    face = Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.Resampling.LANCZOS)
     rows: list[list[Cell]] = []
     with tqdm(total=sum(len(p) for *_, p in (*_INPAINT, *_UPSCALE, *_COLORIZE)), desc="demo", delay=2) as bar:
-        for cells in (_inpaint(face), _upscale(face), _colorize()):
-            for row, prompts, pipe, arguments in cells:
-                for prompt in prompts:
-                    row.append((f"“{prompt}”", pipe(prompt, **arguments)[0][0]))
-                    bar.update()
-                rows.append(row)
+        for checkpoint in DAMAGED:
+            rows += restored_rows(checkpoint, bar.update)
     path = output / "demo.png"
     save_image(draw_grid(rows), path)
     return path
+
+
+def restored_rows(checkpoint: str, advance: Callable[[], object] = lambda: None) -> list[list[Cell]]:
+    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results.
+
+    Args:
+        checkpoint: One of `DAMAGED`.
+        advance: Called after each result.
+    """
+    rows = []
+    for row, prompts, pipe, arguments in DAMAGED[checkpoint](_load(checkpoint)):
+        for prompt in prompts:
+            row.append((f"“{prompt}”", pipe(prompt, **arguments)[0][0]))
+            advance()
+        rows.append(row)
+    return rows
 
 
 Row = tuple[list[Cell], tuple[str, ...], "TextIRPipeline", dict]  # its first cells, and what makes the others
@@ -73,8 +82,14 @@ def _load(checkpoint: str) -> "TextIRPipeline":
     return pipe
 
 
-def _inpaint(face: Image.Image) -> Iterator[Row]:
-    pipe = _load("textir-mini-inpainting")
+def _portrait() -> Image.Image:
+    from skimage import data
+
+    return Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.Resampling.LANCZOS)
+
+
+def _inpaint(pipe: "TextIRPipeline") -> Iterator[Row]:
+    face = _portrait()
     for name, box, prompts in _INPAINT:
         mask = Image.new("L", face.size)
         mask.paste(255, box)
@@ -84,8 +99,8 @@ def _inpaint(face: Image.Image) -> Iterator[Row]:
         yield [("original", face), (f"masked: {name}", masked)], prompts, pipe, arguments
 
 
-def _upscale(face: Image.Image) -> Iterator[Row]:
-    pipe = _load("textir-mini-super-resolution")
+def _upscale(pipe: "TextIRPipeline") -> Iterator[Row]:
+    face = _portrait()
     for scale, prompts in _UPSCALE:
         small = face.resize((face.width // scale, face.height // scale), Image.Resampling.BICUBIC)
         label = f"{small.width}x{small.height} pixels"
@@ -98,10 +113,9 @@ def _faces(scale: int) -> dict:
     return {"faces": "auto", "background": "restored"} if scale == 4 else {}
 
 
-def _colorize() -> Iterator[Row]:
+def _colorize(pipe: "TextIRPipeline") -> Iterator[Row]:
     from skimage import data
 
-    pipe = _load("textir-mini-colorization")
     for name, prompts in _COLORIZE:
         photo = np.asarray(getattr(data, name)())
         side = min(photo.shape[:2])
@@ -110,3 +124,10 @@ def _colorize() -> Iterator[Row]:
         square = square.resize((256, 256), Image.Resampling.LANCZOS)
         gray = square.convert("L")
         yield [("original", square), ("gray", gray.convert("RGB"))], prompts, pipe, {"image": gray}
+
+
+DAMAGED = {
+    "textir-mini-inpainting": _inpaint,
+    "textir-mini-super-resolution": _upscale,
+    "textir-mini-colorization": _colorize,
+}

@@ -20,8 +20,8 @@ RANGES = {
     "feather": (0, MAX_FEATHER),
     "variants": (1, MAX_VARIANTS),
 }
-FACES = ("auto", "largest", "none")  # which faces are restored in a frame of their own
-BACKGROUNDS = ("restored", "enlarged")  # what lies around them
+FACES = tuple(texts.CHOICES["faces"])  # which faces are restored in a frame of their own
+BACKGROUNDS = tuple(texts.CHOICES["background"])  # what lies around them
 WHOLE = ("seed", "variants")  # numbers without a fraction
 
 
