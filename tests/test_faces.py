@@ -18,6 +18,7 @@ from textir_hf.imaging.faces import (
     FACE_TEMPLATES,
     Face,
     align,
+    check_choice,
     choose_faces,
     paste_from_frame,
     reading_order,
@@ -104,20 +105,18 @@ def test_faces_are_numbered_as_one_reads():
     assert [f.box for f in reading_order(faces[::-1])] == [boxes[1], boxes[2], boxes[0], boxes[3], boxes[4]]
     ordered = reading_order(faces)
     assert choose_faces(ordered, "largest") == [faces[0]] and choose_faces(ordered, "all") == ordered
-    assert choose_faces(ordered, 2) == [faces[2]] and choose_faces(ordered, [5, 1]) == [faces[1], faces[4]]
+    assert choose_faces(ordered, 2) == [faces[2]] and choose_faces(ordered, (5, 1)) == [faces[1], faces[4]]
     assert choose_faces([], "largest") == choose_faces([], "auto") == []
 
 
-@pytest.mark.parametrize("choice", [0, 3, [1, 4], [], True, ["1"], 1.5 and [1.5]])
+@pytest.mark.parametrize("choice", [3, [1, 4], [0], [], True, ["1"], [1.5], "some", "1", None, {}])
 def test_faces_of_no_number_are_refused(choice):
     faces = [Face((0, 0, 9, 9), np.zeros((5, 2)), 1.0)] * 2
-    with pytest.raises(ValueError, match=r"faces must be numbers in 1..2, the faces found in the image, got"):
-        choose_faces(faces, choice)
+    with pytest.raises(ValueError, match="faces must"):
+        choose_faces(faces, check_choice(choice))
 
 
 def test_other_choices_are_refused():
-    with pytest.raises(ValueError, match='faces must be "all", "auto", "largest" or numbers from 1, got \'some\''):
-        choose_faces([], "some")
     with pytest.raises(ValueError, match="No face was found"):
         frames_of(data.coffee(), "all", PORTRAIT)
     with pytest.raises(ValueError, match="has no face_template"):

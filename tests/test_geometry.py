@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from textir_hf.imaging.geometry import check_box, tile_spans, tile_weights
+from textir_hf.imaging.geometry import check_box, four_sides, tile_spans, tile_weights
 from textir_hf.imaging.masks import feather_weights, mask_crops
 
 
@@ -80,4 +80,4 @@ def test_a_feather_of_a_mask_that_fills_the_image_changes_nothing():
 )
 def test_boxes_out_of_the_image_are_refused(box, message):
     with pytest.raises(ValueError, match=message):
-        check_box(box, (36, 40))
+        check_box(four_sides(box), (36, 40))

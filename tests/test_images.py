@@ -95,11 +95,6 @@ def test_settings_travel_in_png_alone_and_can_be_left_out(tmp_path):
     assert read_settings(other) == {}
 
 
-def test_a_path_is_no_image():
-    with pytest.raises(TypeError, match="got str"):
-        to_raster("image.png")
-
-
 def test_mask_is_true_from_half_white_on():
     ramp = np.full((8, 256), 255, np.uint8)
     ramp[0] = np.arange(256)

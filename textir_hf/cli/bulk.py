@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from textir_hf.checks import check_beta
-from textir_hf.cli.arguments import add_flag, count, sentence, with_flags
+from textir_hf.checks import Number
+from textir_hf.cli.arguments import add_flag, number_type, sentence, with_flags
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, find_folder, load_pipeline
 from textir_hf.cli.errors import Stopped, explain
@@ -64,7 +64,8 @@ def add_command(commands) -> None:
     command.add_argument("--background", choices=["restored"], help="restore what lies around the faces, too")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
-    command.add_argument("--shard-size", type=count, default=200, help="images in a file (%(default)s)")
+    kind = number_type(Number(1, 10**6, whole=True))
+    command.add_argument("--shard-size", type=kind, default=200, help="images in a file (%(default)s)")
 
 
 def bulk(args: argparse.Namespace) -> int:
@@ -185,7 +186,6 @@ def _open(args: argparse.Namespace) -> Iterable[dict]:
 
 
 def _check_options(args: argparse.Namespace, task: Task) -> None:
-    check_beta(args.beta)
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     try:

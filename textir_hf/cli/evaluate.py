@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from textir_hf.checks import check_range
-from textir_hf.cli.arguments import count
+from textir_hf.checks import Number
+from textir_hf.cli.arguments import number_type
 from textir_hf.cli.checkpoints import find_folder, quieten
 from textir_hf.evaluation.protocols import PRESETS, Protocol
 from textir_hf.tasks import get_task
@@ -24,7 +24,8 @@ def add_command(commands) -> None:
     command.add_argument("--masks", type=Path, help=text)
     command.add_argument("--lpips", type=Path, help="LPIPS on AlexNet as safetensors; fetched once if left out")
     command.add_argument("--baseline", action="append", default=[], help="diffusers:ID, an inpainting pipeline")
-    command.add_argument("--limit", type=count, help="at most so many images of each file, evenly spread")
+    kind = number_type(Number(2, whole=True))
+    command.add_argument("--limit", type=kind, help="at most so many images of each file, evenly spread")
     command.add_argument("--image-column", default="image", help="of the data set (%(default)s)")
     command.add_argument("--caption-column", default="text", help="of the data set (%(default)s)")
     command.add_argument("--split", default="test", help="of a data set without a split column (%(default)s)")
@@ -43,8 +44,6 @@ def _check(args: argparse.Namespace, protocol: Protocol) -> None:
     for name in args.baseline:
         if not name.startswith("diffusers:"):
             raise ValueError(f"--baseline must be diffusers:ID, got {name}.")
-    if args.limit is not None:
-        check_range("--limit", args.limit, 2)
     if args.lpips and not args.lpips.is_file():
         raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
     if args.output.exists() and not args.output.is_dir():

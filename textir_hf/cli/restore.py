@@ -4,8 +4,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from textir_hf.checks import check_beta, check_range
-from textir_hf.cli.arguments import FILES, FLAGS, add_flag, finite_number, seed, with_companions
+from textir_hf.checks import Number
+from textir_hf.cli.arguments import FILES, FLAGS, add_flag, number_type, with_companions
 from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
@@ -53,7 +53,9 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
-    command.add_argument("--seed", type=seed, default=DEFAULT_SEED, help="of the fine noise (%(default)s)")
+    command.add_argument(
+        "--seed", type=number_type("seed"), default=DEFAULT_SEED, help="of the fine noise (%(default)s)"
+    )
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     add_flag(command, "batch_size")
@@ -61,7 +63,8 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     command.add_argument("--skip-existing", action="store_true", help="leave results that are there as they are")
     command.add_argument("--no-metadata", action="store_true", help="write no settings, date, camera or resolution")
     text = "refuse larger images and results (%(default)g)"
-    command.add_argument("--max-megapixels", type=finite_number, default=MAX_PIXELS / 1e6, help=text)
+    kind = number_type(Number(1e-6, 10_000))
+    command.add_argument("--max-megapixels", type=kind, default=MAX_PIXELS / 1e6, help=text)
     return command
 
 
@@ -107,13 +110,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
 
 def _check_values(args: argparse.Namespace, task: Task) -> None:
     """Checks all that is no file."""
-    check_range("--max-megapixels", args.max_megapixels, 1e-6, 10_000)
     betas = args.beta if isinstance(args.beta, list) else [args.beta]
-    for beta in betas:
-        check_beta(beta)
-    for strength in args.strength or ():
-        if strength is not None:
-            check_range("strength", strength, 0, 1)
     face_prompts = getattr(args, "face_prompts", None) or []
     prompts = [*(args.prompt or []), *face_prompts]
     if face_prompts and args.faces is None:

@@ -1,6 +1,7 @@
 """The one decoder: an image file, by its content, to upright 8-bit sRGB; every failure is one sentence."""
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from textir_hf.checks import number
 from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts
 from textir_hf.imaging.profiles import to_srgb
 
@@ -19,7 +21,7 @@ MAX_BYTES = 1_000_000_000
 _OPENING = threading.Lock()
 
 
-def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
+def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
     The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. Broken EXIF and
@@ -38,8 +40,11 @@ def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: s
         ValueError: The file is missing, unreadable, no image, of another format, of several pages, too large, or
             cannot be decoded to its end.
     """
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        raise ValueError(f"An image file must be given by its path or as bytes, got {type(source).__name__}.")
     if name is None:
         name = "The image" if isinstance(source, bytes) else str(source)
+    max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(Path(source), name)
     with decoding(name):
         check_parts(content)

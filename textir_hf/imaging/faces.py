@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from textir_hf.checks import numbers, shown
 from textir_hf.imaging.geometry import Box
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ FACE_TEMPLATES = {
     "ffhq": ((0.37691, 0.46865), (0.62285, 0.46912), (0.39309, 0.72541), (0.6115, 0.7249)),
     "portrait": ((0.332, 0.5), (0.645, 0.5), (0.363, 0.8125), (0.621, 0.809)),  # of the embedded networks
 }
+CHOICES = ("all", "auto", "largest")  # of faces, besides their numbers
 BORDER = 0.1  # share of a frame's side over which its content fades into what lies around it
 
 
@@ -83,24 +85,36 @@ def reading_order(faces: Sequence[Face]) -> list[Face]:
     return ordered
 
 
-def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> list[Face]:
+def check_choice(choice) -> str | int | tuple[int, ...]:
+    """Which faces a caller means: one of `CHOICES`, the number of a face in reading order from 1, or several numbers.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(choice, str) and choice in CHOICES:
+        return str(choice)
+    found = () if isinstance(choice, str) else numbers("faces", choice)
+    if not found:
+        raise ValueError(f'faces must be "all", "auto", "largest" or numbers from 1, got {shown(choice)}.')
+    return found
+
+
+def choose_faces(faces: Sequence[Face], choice: str | int | tuple[int, ...]) -> list[Face]:
     """The faces that a caller means, in reading order.
 
     Args:
         faces: All faces, in reading order.
-        choice: "all" or "auto", "largest", the number of a face in reading order from 1, or several numbers.
+        choice: As `check_choice` returns it.
 
     Raises:
-        ValueError: It is none of these, or there is no face of that number.
+        ValueError: There is no face of that number.
     """
     if isinstance(choice, str):
-        if choice not in ("all", "auto", "largest"):
-            raise ValueError(f'faces must be "all", "auto", "largest" or numbers from 1, got {choice!r}.')
         return [max(faces, key=lambda face: face.area)] if choice == "largest" and faces else list(faces)
-    numbers = [choice] if isinstance(choice, int) else list(choice)
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= len(faces) for n in numbers):
-        raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice!r}.")
-    return [faces[n - 1] for n in sorted(set(numbers))]
+    chosen = {choice} if isinstance(choice, int) else set(choice)
+    if max(chosen) > len(faces):
+        raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice}.")
+    return [faces[n - 1] for n in sorted(chosen)]
 
 
 def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
@@ -152,7 +166,7 @@ def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic")
         raise ValueError("The face's frame lies outside the image.")
     part = image[None, :, top:bottom, left:right].float()
     finer = max(1, round(frame.side / size))  # samples a pixel, against aliasing
-    steps = (torch.arange(size * finer, device=image.device) + 0.5) / (size * finer)
+    steps = (torch.arange(size * finer, dtype=torch.float32, device=image.device) + 0.5) / (size * finer)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     a, b = frame.scale, frame.offset - complex(left, top)
     columns, rows = a.real * x - a.imag * y + b.real, a.imag * x + a.real * y + b.imag
@@ -175,7 +189,8 @@ def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor
     import torch
 
     left, top, right, bottom = box = frame.bounds(size)
-    rows, columns = torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5
+    spans = ((top, bottom), (left, right))
+    rows, columns = (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5 for span in spans)
     y, x = torch.meshgrid(rows - frame.offset.imag, columns - frame.offset.real, indexing="ij")
     a = 1 / frame.scale
     places = torch.stack([a.real * x - a.imag * y, a.imag * x + a.real * y], -1)

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
+from textir_hf.checks import shown
 from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from textir_hf.imaging.decode import open_image as open_image
 from textir_hf.imaging.metadata import metadata_options
@@ -93,9 +94,11 @@ def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> N
             "textir".
 
     Raises:
-        ValueError: As in `check_output`, or the format cannot hold the image.
+        ValueError: As in `check_output`, it is not a PIL image with pixels, or the format cannot hold it.
         OSError: The file cannot be written.
     """
+    if not isinstance(image, Image.Image) or 0 in image.size:
+        raise ValueError(f"Only a PIL image with pixels can be saved to {path}, got {shown(image)}.")
     path = Path(path)
     check_output(path, (image.height, image.width), image.has_transparency_data)
     options = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options

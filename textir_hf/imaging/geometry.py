@@ -2,22 +2,34 @@
 
 import numpy as np
 
+from textir_hf.checks import numbers, shown
+
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
-def check_box(box: Box, size: tuple[int, int]) -> Box:
-    """A box that lies in an image of `size` (height, width).
+def four_sides(box) -> Box:
+    """A box as four plain numbers.
 
     Raises:
-        ValueError: It is no box, empty, or reaches out of the image.
+        ValueError: It is not four whole numbers.
     """
     try:
-        left, top, right, bottom = (int(v) for v in box)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"box must be (left, top, right, bottom) in pixels, got {box!r}.") from error
-    if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
-        raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {(left, top, right, bottom)}.")
+        left, top, right, bottom = numbers("box", box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"box must be (left, top, right, bottom), whole pixels, got {shown(box)}.") from error
     return left, top, right, bottom
+
+
+def check_box(box: Box, size: tuple[int, int]) -> Box:
+    """A box that is inside an image of `size` (height, width).
+
+    Raises:
+        ValueError: It is empty, or reaches out of the image.
+    """
+    left, top, right, bottom = box
+    if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
+        raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {box}.")
+    return box
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:

@@ -38,8 +38,10 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         A new image of mode "RGB", or "RGBA" if `image` has transparency.
 
     Raises:
-        UnfitImage: Its channels have more than 16 bits.
+        UnfitImage: It is empty, or its channels have more than 16 bits.
     """
+    if 0 in image.size:
+        raise UnfitImage(f"has {image.width}x{image.height} pixels, so there is nothing to see.")
     image = _upright(image, name)
     info = {key: image.info[key] for key in _KEPT if image.info.get(key)}
     if "dpi" in info and not all(math.isfinite(value) and value > 0 for value in info["dpi"]):

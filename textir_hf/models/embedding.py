@@ -128,8 +128,8 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
     for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
-    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device or clip.device)
-    tokens = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    found = tokenizer(texts, padding=True, truncation=True, return_tensors="np")  # "pt" is on PyTorch's default device
+    tokens = {n: torch.from_numpy(found[n]).to(device or clip.device) for n in ("input_ids", "attention_mask")}
     if _is_hooked(clip):
         side = getattr(clip.config, "vision_config", clip.config).image_size
         pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)

@@ -264,7 +264,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
         sizes = self.noise_sizes(*degraded.shape[-2:])
         generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded)
-        maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
+        options = {"dtype": torch.float32}  # of another type, a generator draws other numbers
+        maps = [[torch.randn(1, *size, generator=g, device=g.device, **options) for size in sizes] for g in generators]
         return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
 
     def _check(self, degraded: Tensor, clip_embedding: Tensor, strength, generator) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import check_beta, check_range
+from textir_hf.checks import numbers, shown
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.tasks.base import DEFAULT_SEED
 
@@ -15,6 +15,7 @@ Images = ImageInput | list[ImageInput]
 Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
 OUTPUT_TYPES = ("pil", "np", "pt")
+MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 
 
@@ -37,10 +38,15 @@ def image_lists(image, **others) -> dict[str, list]:
         **others: By name: `reference_image`, `background`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the
             last two holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks
             if there are as many images.
+
+    Raises:
+        ValueError: None is in a list.
     """
     images = _batches_apart(image)
     lists = {"image": images}
     for name, value in others.items():
+        if isinstance(value, (list, tuple)) and any(part is None for part in value):
+            raise ValueError(f"{name} must be one image for each of the images, got None among them.")
         masks = name in ("mask_image", "region") and _is_batch_of_masks(value, len(images))
         lists[name] = list(value) if masks else _batches_apart(value)
     return lists
@@ -52,15 +58,10 @@ def _batches_apart(images) -> list:
 
 
 def _is_batch_of_masks(masks, images: int) -> bool:
-    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3:
+    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3 or getattr(masks, "is_nested", False):
         return False
     channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
     return channels not in (1, 3, 4) or masks.shape[0] == images > 1
-
-
-def plain(value):
-    """Numbers of an array or a tensor as Python's; anything else as it is."""
-    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
 
 
 def broadcast(**lists: list) -> list[dict]:
@@ -88,7 +89,6 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
     Raises:
         ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
     """
-    check_beta(beta)
     if prompt is not None and prompt_embeds is not None:
         raise ValueError("prompt and prompt_embeds cannot both be given.")
     if prompt_embeds is not None:
@@ -96,6 +96,9 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
             raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {type(prompt_embeds).__name__}.")
         if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
             raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
+        dense = prompt_embeds.layout == torch.strided and not prompt_embeds.is_meta and len(prompt_embeds) > 0
+        if not dense or not prompt_embeds.is_floating_point() or not prompt_embeds.isfinite().all():
+            raise ValueError(f"prompt_embeds must be finite numbers in a dense tensor, got {shown(prompt_embeds)}.")
         return [None] * len(prompt_embeds)
     prompts = prompt_list(prompt)
     if beta != 0:
@@ -104,15 +107,13 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
     return prompts
 
 
-def check_running(variants: int, batch_size: int | None, output_type: str) -> None:
-    """Checks what says how many results are made and how they are given back.
+def check_output_type(output_type: str) -> None:
+    """Checks how results are given back.
 
     Raises:
-        ValueError: A number is below 1, or `output_type` is none of `OUTPUT_TYPES`.
+        ValueError: It is none of `OUTPUT_TYPES`.
     """
-    if variants < 1 or (batch_size is not None and batch_size < 1):
-        raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
-    if output_type not in OUTPUT_TYPES:
+    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
         raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
 
 
@@ -123,9 +124,8 @@ def prompt_list(prompt) -> list[Prompt | None]:
         ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
     """
     prompts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
-    for single in prompts:
-        if not (single is None or isinstance(single, (str, list, tuple))):
-            raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {prompt!r}.")
+    if not prompts or not all(single is None or isinstance(single, (str, list, tuple)) for single in prompts):
+        raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {shown(prompt)}.")
     return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
 
 
@@ -133,11 +133,38 @@ def check_sentences(sentences: Prompt | None) -> Prompt:
     """The sentences, if there are any and none is empty.
 
     Raises:
-        ValueError: There is none, or one is empty.
+        ValueError: There is none, or one is empty or not Unicode.
     """
     if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
         raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+    if not all(_is_unicode(sentence) for sentence in sentences):
+        raise ValueError(f"prompt must be Unicode text, got a half of a surrogate pair: {ascii(sentences)[:80]}.")
     return sentences
+
+
+def check_templates(templates, name: str = "templates") -> list[str] | None:
+    """Sentences with "{}" for the prompt, or None.
+
+    Raises:
+        ValueError: It is something else, or there are more than `MAX_TEMPLATES`, or one is longer than `MAX_TEMPLATE`.
+    """
+    if templates is None:
+        return None
+    several = isinstance(templates, (list, tuple)) and 0 < len(templates) <= MAX_TEMPLATES
+    if not several or not all(_is_template(template) for template in templates):
+        raise ValueError(
+            f'{name} must be a list of 1 to {MAX_TEMPLATES} sentences with "{{}}" for the prompt, each of at most '
+            f"{MAX_TEMPLATE} characters, got {shown(templates)}."
+        )
+    return list(templates)
+
+
+def _is_template(value) -> bool:
+    return isinstance(value, str) and "{}" in value and len(value) <= MAX_TEMPLATE and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:
@@ -150,12 +177,10 @@ def check_strength(strength, levels: int, source: str) -> float | tuple[float, .
         return None
     if source == "embedding":
         raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-    several = isinstance(strength, (list, tuple))
-    if several and len(strength) != levels:
+    strength = numbers("strength", strength)
+    if isinstance(strength, tuple) and len(strength) != levels:
         raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
-    for value in strength if several else (strength,):
-        check_range("strength", value, 0, 1)
-    return tuple(strength) if several else strength
+    return strength
 
 
 def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator]]:

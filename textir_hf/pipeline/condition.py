@@ -18,15 +18,12 @@ def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> T
     """The mean embedding of a prompt's sentences over the templates, recentered: `[1, D]` at unit length.
 
     Raises:
-        ValueError: A sentence is empty, a template has no "{}", or the pipeline has no encoder.
+        ValueError: A sentence is empty, or the pipeline has no encoder.
     """
     if pipe.clip is None or pipe.tokenizer is None:
         raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
     sentences = check_sentences(prompt)
     templates = templates or pipe.config.prompt_templates or ["{}"]
-    bad = [t for t in templates if "{}" not in t]
-    if bad:
-        raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
     texts = [template.replace("{}", sentence) for sentence in sentences for template in templates]
     embeddings = embed_texts(pipe.clip, pipe.tokenizer, texts, pipe._execution_device)
     embedding = F.normalize(embeddings.mean(0, keepdim=True), dim=1)

@@ -1,6 +1,6 @@
 """Finds the faces in an image, at every size and turned by any angle up to a right one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -29,13 +29,13 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
         The faces in reading order: line by line from the top, each line from the left.
     """
     detector, longest = face_detector(), max(rgb.shape[:2])
-    image = torch.tensor(rgb).movedim(-1, 0)
+    image = torch.tensor(rgb, device="cpu").movedim(-1, 0)
     found = []
     for side in SIDES if longest > SIDES[0] else SIDES[:1]:
         scale = side / longest if side == SIDES[0] else min(side / longest, 1)
         size = (max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
         boxes, landmarks, scores = detector(resize(image[None], size)[0])
-        steps = torch.tensor([rgb.shape[1] / size[1], rgb.shape[0] / size[0]])
+        steps = boxes.new_tensor([rgb.shape[1] / size[1], rgb.shape[0] / size[0]])
         found.append((boxes * steps.repeat(2), landmarks * steps, scores))
     boxes, landmarks, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
     boxes, landmarks, scores = keep_surest(boxes, landmarks, scores)
@@ -91,7 +91,7 @@ def check_template(template) -> None:
         raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
 
 
-def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> tuple[Frame, ...]:
+def frames_of(rgb: np.ndarray, choice: str | int | tuple[int, ...], template) -> tuple[Frame, ...]:
     """The frames in which a network sees the chosen faces of an image, in reading order.
 
     Args:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from textir_hf.models.encoder_files import check_encoder
+from textir_hf.pipeline.arguments import check_templates
 from textir_hf.tasks import Task, get_task
 
 _TOKENIZERS = ("BertTokenizer", "BertTokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast", "TokenizersBackend")
@@ -15,7 +16,6 @@ COMPONENTS: dict[str, set[tuple[str | None, str | None]]] = {  # library and cla
     "image_processor": {("transformers", name) for name in _PROCESSORS} | {(None, None)},
 }
 _PRIVATE = ("_class_name", "_diffusers_version", "_name_or_path")
-_MOST_TEMPLATES = 1000
 _UNSAFE = ("custom_pipeline", "trust_remote_code", "use_flashpack", "use_onnx")
 
 
@@ -56,11 +56,7 @@ def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> Non
             raise ValueError(
                 f"it may be made for a newer version of textir_hf: its {name} is {entry!r}, which is not known"
             )
-    templates = index.get("prompt_templates")
-    if templates is not None:
-        several = isinstance(templates, list) and 0 < len(templates) <= _MOST_TEMPLATES
-        if not several or not all(isinstance(t, str) for t in templates):
-            raise ValueError(f"its prompt_templates must be a list of 1 to {_MOST_TEMPLATES} sentences")
+    check_templates(index.get("prompt_templates"), "its prompt_templates")
     if not isinstance(index.get("encoder"), str | None):
         raise ValueError(f"its encoder must be a name, got {index['encoder']!r}")
     code = next((path for pattern in ("*.py", "*/*.py") for path in folder.glob(pattern)), None)

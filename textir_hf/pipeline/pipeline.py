@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from textir_hf.checks import boolean, number, plain_numbers
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.models.embedding import forget_lengths
 from textir_hf.models.generator import TextIRGenerator
@@ -57,6 +58,7 @@ class TextIRPipeline(DiffusionPipeline):
         super().__init__()
         if clip is not None:
             loading.align(clip)
+        arguments.check_templates(prompt_templates, "prompt_templates")
         self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
@@ -90,7 +92,7 @@ class TextIRPipeline(DiffusionPipeline):
         """
         name = str(pretrained_model_name_or_path)
         kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
-        with loading.explained(name):
+        with loading.explained(name), torch.device("cpu"):  # transformers would load to PyTorch's default device
             check_options(kwargs)
             kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             folder = loading.locate(name, kwargs)
@@ -200,7 +202,7 @@ class TextIRPipeline(DiffusionPipeline):
         """
         if image is None:
             raise ValueError("image must be given: the image to restore.")
-        own: dict[str, Any] = {"scale": scale, "feather": feather, "tile": tile}
+        own: dict[str, Any] = plain_numbers(scale=scale, feather=feather, tile=tile)
         images: dict[str, Any] = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
         (own if isinstance(background, str) else images)["background"] = arguments.check_background(background)
         shared = (beta, strength, templates, box, faces, face_prompts)
@@ -247,7 +249,8 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        own, shared = {"factor": factor, "feather": feather}, (beta, strength, templates, box, faces, face_prompts)
+        own, colors = plain_numbers(factor=factor, feather=feather), boolean("colors", colors)
+        shared = (beta, strength, templates, box, faces, face_prompts)
         options = prepare.to_options(self.restorer.config, *shared, own, self.task.degradation, self.max_pixels)
         self.task.check_edit(region=region, colors=colors, box=options.box, faces=options.faces, **own)
         images = {"image": image, "region": region}
@@ -268,6 +271,7 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
+        templates = arguments.check_templates(templates)
         return torch.cat([condition.encode_prompt(self, p, templates) for p in arguments.prompt_list(prompt)])
 
     def _restore(
@@ -275,7 +279,8 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
         config, task, device = self.restorer.config, self.task, self._execution_device
-        arguments.check_running(variants, batch_size, output_type)
+        variants, batch_size = number("num_images_per_prompt", variants), number("batch_size", batch_size)
+        arguments.check_output_type(output_type)
         prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
         generators = arguments.result_generators(generator, len(prepared), variants)

@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from textir_hf.checks import number
+from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import MAX_PIXELS
-from textir_hf.imaging.geometry import check_box
+from textir_hf.imaging.geometry import check_box, four_sides
 from textir_hf.imaging.raster import Raster, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.arguments import (
     Prompt,
     broadcast,
     check_prompts,
+    check_sentences,
     check_strength,
+    check_templates,
     image_lists,
-    plain,
     prompt_list,
 )
 from textir_hf.pipeline.faces import frames_of
@@ -43,7 +46,7 @@ class Options:
     strength: float | tuple[float, ...] | None = None
     templates: list[str] | None = None
     box: tuple[int, int, int, int] | None = None
-    faces: str | int | list[int] | None = None
+    faces: str | int | tuple[int, ...] | None = None
     face_prompts: tuple[Prompt, ...] | None = None
     arguments: dict = field(default_factory=dict)
     edit: str | None = None
@@ -152,9 +155,13 @@ def to_options(
         raise ValueError("box and faces cannot both be given.")
     if face_prompts is not None and faces is None:
         raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
-    strength = check_strength(plain(strength), len(config.channels), config.strength_source)
-    face_prompts = None if face_prompts is None else tuple(prompt_list(face_prompts))
-    return Options(plain(beta), strength, templates, plain(box), faces, face_prompts, arguments, edit, max_pixels)
+    templates = check_templates(templates)
+    beta, max_pixels = number("beta", beta), number("max_pixels", max_pixels)
+    strength = check_strength(strength, len(config.channels), config.strength_source)
+    box, faces = (None if box is None else four_sides(box)), (None if faces is None else check_choice(faces))
+    if face_prompts is not None:
+        face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(face_prompts))
+    return Options(beta, strength, templates, box, faces, face_prompts, arguments, edit, max_pixels)
 
 
 def prepare_all(

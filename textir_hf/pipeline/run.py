@@ -83,7 +83,7 @@ def forward(restorer: TextIRGenerator, device: torch.device, batch: list[tuple[R
     strengths = [single.strength if run.strength is None else run.strength for run, single in batch]
     strength = None
     if strengths[0] is not None:
-        strength = torch.tensor(strengths, device=device).reshape(len(batch), -1)
+        strength = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
     generators = [run.generator for run, _ in batch]
     conditions = torch.cat([_condition(run, single) for run, single in batch]).to(device)
     sample = restorer(padded, conditions, strength, generators).sample

@@ -1,12 +1,14 @@
 """Grids of results over prompts, beta, strength and factor: Figures 7 and 8 of the paper are two calls."""
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
 import torch
 from PIL import Image
 
-from textir_hf.imaging.grid import draw_grid
+from textir_hf.checks import number, number_list
+from textir_hf.imaging.grid import check_size, draw_grid
 from textir_hf.imaging.raster import ImageInput, to_raster
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks.base import DEFAULT_SEED
@@ -45,24 +47,27 @@ def sweep(
         The grid.
 
     Raises:
-        ValueError: A list is empty, or as in `TextIRPipeline.edit`.
+        ValueError: A list is empty, the grid would be too large, or as in `TextIRPipeline.edit`.
     """
     axes: dict[str, list] = {
         "prompt": list(prompts),
-        "factor": list(factors),
-        "strength": list(strengths),
-        "beta": list(betas),
+        "factor": number_list("factor", factors),
+        "strength": number_list("strength", strengths),
+        "beta": number_list("beta", betas),
     }
     empty = [name for name, values in axes.items() if not values]
     if empty:
         raise ValueError(f"{empty[0]} needs at least one value for a sweep.")
+    seed, cell = number("seed", seed), number("cell", cell)
     along = max(axes, key=lambda name: (len(axes[name]), name != "prompt"))
     lines = product(*(values for name, values in axes.items() if name != along))
     names = [name for name in axes if name != along]
     cells = [[dict(zip(names, line, strict=True)) | {along: value} for value in axes[along]] for line in lines]
+    raster = to_raster(image)
+    check_size(math.prod(map(len, axes.values())) // len(axes[along]), 1 + len(axes[along]), cell, raster.size)
     fixed = {"region": region, "colors": pipe.task.degradation == "colors", **kwargs}
     shown_as = dict(getattr(pipe, "_progress_bar_config", {}))
-    original, rows = ("original", Image.fromarray(to_raster(image).rgb)), []
+    original, rows = ("original", Image.fromarray(raster.rgb)), []
     with pipe.progress_bar(total=sum(map(len, cells))) as bar:  # one for the grid, none for each edit
         pipe.set_progress_bar_config(disable=True)
         try:

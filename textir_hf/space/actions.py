@@ -7,13 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import open_image
+from textir_hf.imaging.grid import check_size as check_grid
 from textir_hf.imaging.grid import draw_grid
 from textir_hf.space import networks, progress, results, settings, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
+_CELL = 256  # width of an image in a grid, pixels
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
 Faces = str | list[int]
 MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
@@ -159,7 +162,7 @@ def compare(
         path: The image's file, of any size up to `MAX_PIXELS`.
         read_mask: As in `edit`.
         prompts: A sentence for each row; an empty one only where all of `betas` are 0.
-        betas: A text strength for each column, 0 to `settings.MAX_BETA`.
+        betas: A text strength for each column, within `settings.RANGES["beta"]`.
         seed: For every result.
         factor: As in `edit`.
         faces: As in `edit`.
@@ -175,6 +178,7 @@ def compare(
         raise ValueError(texts.MANY.format(MAX_CELLS, count))
     cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
     _, image, call = _editor(degradation, path, read_mask, factor, faces)
+    check_grid(len(prompts), 1 + len(betas), _CELL, (image.height, image.width))
     outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
     for line in cells:
         rows.append([("original", image)])
@@ -184,7 +188,7 @@ def compare(
             caption = f"“{guidance.prompt}”, {texts.STRENGTH_CAPTION.format(guidance.beta)}"
             outcome.results.append(results.describe(result, results.save(result, "textir-compare"), before, caption))
             rows[-1].append((caption, result))
-    outcome.grid = results.as_file(results.save(draw_grid(rows, 256), "textir-grid"))
+    outcome.grid = results.as_file(results.save(draw_grid(rows, _CELL), "textir-grid"))
     return outcome
 
 
@@ -226,8 +230,8 @@ def editing_task(degradation: str) -> Task:
 
 
 def _faces(choice: object) -> dict:
-    if isinstance(choice, list) and choice and all(type(number) is int for number in choice):
-        return {"faces": choice}
+    if isinstance(choice, list):
+        return {"faces": check_choice(choice)}
     return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 

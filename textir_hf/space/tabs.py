@@ -13,7 +13,6 @@ from textir_hf.space.components import choices, editor, example_gallery, status_
 from textir_hf.space.masks import PARTS
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
-from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
 
 _CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
 _OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
@@ -31,8 +30,7 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
     if name in texts.CHOICES:
         kinds = [(text, choice) for choice, text in texts.CHOICES[name].items()]
         return gr.Dropdown(kinds, value=kinds[0][1], **options)
-    low, high = settings.RANGES[name]
-    return gr.Slider(low, high, _OPENING[name], step=1, **options)
+    return gr.Slider(*settings.RANGES[name][:2], _OPENING[name], step=1, **options)
 
 
 def _opening(example: examples.Example) -> dict:
@@ -70,17 +68,17 @@ class _Tab:
 
     def add_guidance(self) -> None:
         """Text strength, generated features, seed and variants."""
-        self.beta = gr.Slider(0, settings.MAX_BETA, 1, step=0.05, **self._labels("beta"))
+        self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
         self.strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("strength"))
         self.add_seed()
-        self.variants = gr.Slider(1, settings.MAX_VARIANTS, 1, step=1, **self._labels("variants"))
+        self.variants = gr.Slider(*settings.RANGES["variants"][:2], 1, step=1, **self._labels("variants"))
         names = ("beta", "automatic", "strength", "variants")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
         with gr.Row():
-            bounds = {"precision": 0, "minimum": 0, "maximum": settings.MAX_SEED}
+            bounds = {"precision": 0, "minimum": 0, "maximum": settings.RANGES["seed"].high}
             self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
             dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
         dice.click(events.dice, None, self.seed, **_QUIET)
@@ -172,9 +170,8 @@ class _DegradingTab(_Tab):
         """What is taken away, with the fields that apply to `kind` shown."""
         kinds = [(texts.DEGRADATIONS[name], name) for name in DEGRADATIONS]
         self.degradation = self.fields["degradation"] = gr.Radio(kinds, value=kind, **self._labels("degradation"))
-        factors = (MIN_FACTOR, MAX_FACTOR, 8)
-        labels = self._labels("factor")
-        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, visible=kind == "factor", **labels)
+        options = {"step": 1, "visible": kind == "factor"} | self._labels("factor")
+        self.factor = self.fields["factor"] = gr.Slider(*settings.RANGES["factor"][:2], 8, **options)
         confine = gr.Checkbox(False, **self._labels("confine"))
         paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)

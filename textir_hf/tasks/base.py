@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from textir_hf.checks import check_range
 from textir_hf.imaging.files import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class Task(ABC):
             **arguments: By name; None, False and a feather of 0 mean not given.
 
         Raises:
-            ValueError: One is missing, belongs to another task, or is out of range.
+            ValueError: One is missing, or belongs to another task.
         """
         given = {name: value for name, value in arguments.items() if _is_given(name, value)}
         for name in arguments:
@@ -144,7 +143,6 @@ class Task(ABC):
                 raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
             if name not in given and name in self.requires:
                 raise ValueError(f"{name} must be given with this checkpoint, whose task is {self.name}.")
-        self.check_values(**given)
 
     def check_edit(self, **arguments) -> None:
         """Checks the arguments of an edit that only some tasks take, as `check_call`."""
@@ -159,16 +157,6 @@ class Task(ABC):
         for name in given:
             if name not in known:
                 raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-        self.check_values(**given)
-
-    def check_values(self, **arguments) -> None:
-        """Checks the ranges of given arguments, images aside.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        if "feather" in arguments:
-            check_range("feather", arguments["feather"], 0)
 
     def result_size(self, request: Request) -> tuple[int, int]:
         """Height and width of the result."""

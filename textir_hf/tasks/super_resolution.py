@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 from textir_hf import imaging
-from textir_hf.checks import check_range
+from textir_hf.checks import NUMBERS
 from textir_hf.imaging.geometry import Box
 from textir_hf.imaging.raster import Raster
 from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
-MIN_FACTOR, MAX_FACTOR = 2, 64
+MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
 
 
 class SuperResolution(Task):
@@ -28,11 +28,10 @@ class SuperResolution(Task):
     edit_accepts = ("region", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
-    def check_values(self, **arguments):
-        super().check_values(**arguments)
-        for name in {"scale", "factor"} & arguments.keys():
-            check_range(name, arguments[name], MIN_FACTOR, MAX_FACTOR)
-        if "background" in arguments and not {"box", "faces"} & arguments.keys():
+    def check_call(self, **arguments):
+        super().check_call(**arguments)
+        background, *parts = (arguments.get(name) for name in ("background", "box", "faces"))
+        if background is not None and parts == [None, None]:
             raise ValueError("background needs faces or box: what is restored before it.")
 
     def result_size(self, request):
@@ -211,7 +210,7 @@ def _edge_weights(height: int, width: int):
     import torch
 
     def to_edge(length: int):
-        places = torch.arange(length) + 0.5
+        places = torch.arange(length, dtype=torch.float32, device="cpu") + 0.5
         return torch.minimum(places, length - places)
 
     edge = torch.minimum(to_edge(height)[:, None], to_edge(width)[None])
