@@ -226,7 +226,7 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
     if where is not None:
         inside = where[top:bottom, left:right]
         replaced = inside | (weights == 0)  # beyond the frame, the content shows nothing to compare the canvas with
-        warped = match_border(warped[None], window[None] / 255, replaced[None, None].to(content))[0]
+        warped = match_border(warped[None], window[None].float() / 255, replaced[None, None].to(content))[0]
         weights = weights * inside
     blended = window + weights * (warped.clamp(0, 1) * 255 - window)
     window.copy_(torch.where(weights > 0, blended.round().byte(), window))

@@ -104,7 +104,8 @@ class _Plan(Plan):
         sample = imaging.resample.resize(sample, (bottom - top, right - left))
         rows, columns = imaging.masks.extent(part, margin=1)
         window, mask = result[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
-        blended = imaging.blend.match_border(sample[..., rows, columns], window[None] / 255, mask[None, None].float())
+        known, where = window[None].float() / 255, mask[None, None].float()
+        blended = imaging.blend.match_border(sample[..., rows, columns], known, where)
         window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
 
     def _feather(self, result):
