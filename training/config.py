@@ -9,6 +9,7 @@ from typing import Literal
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
 from textir_hf.imaging.faces import FACE_TEMPLATES
+from textir_hf.models.autoencoder import CELL
 from textir_hf.tasks import TASKS, get_task
 
 
@@ -45,7 +46,12 @@ class DataConfig:
     color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
     object_mask_column: str | None = _help("column of masks of each image's object, white = object", default=None)
     cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
-    cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
+    cache_dir: str = _help("folder of these embeddings and of latents", default="~/.cache/textir_hf")
+    latent_dir: str | None = _help("folder of latents, with --decoder; else one in --cache-dir", default=None)
+    latent_limit: int = _help("encode so many images before the run starts; 0 = all, plain and mirrored", default=0)
+    valid_column: str | None = _help(
+        "column of masks of what an image shows, white = a part of the photo, black = beyond its border", default=None
+    )
     domain_texts: str | None = _help("text file of sentences, one a line, for recentering", default=None)
 
     def __post_init__(self) -> None:
@@ -70,8 +76,14 @@ class NetworkConfig:
         "width of each level of the generator, full size first", default_factory=lambda: [128, 256, 512, 512, 512]
     )
     style_dim: int = _help("length of a style code", default=512)
-    discriminator: Literal["stylegan2", "projected"] = _help(
-        "StyleGAN2's, which sees images alone, or heads on frozen features, which see mask and condition, too",
+    blocks: int = _help("residual blocks in each level, besides the paper's convolutions", default=0)
+    decoder: Literal["taef2"] | None = _help(
+        "learn latents at 1/8 of the side, which a frozen decoder makes images of", default=None
+    )
+    init_discriminator: str | None = _help("safetensors file of a discriminator to start from", default=None)
+    discriminator: Literal["stylegan2", "projected", "latent"] = _help(
+        "StyleGAN2's, which sees images alone, or heads on frozen features, which see mask and condition, too; "
+        "with --decoder, one that sees latents, the degraded image and the condition",
         default="stylegan2",
     )
     discriminator_channels: list[int] = _help(
@@ -87,13 +99,20 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         get_task(self.task)
-        stride = 2 ** (len(self.channels) - 1)
+        stride = self.patch_size * 2 ** (len(self.channels) - 1)
+        if (self.decoder is not None) != (self.discriminator == "latent"):
+            raise ValueError("--decoder and --discriminator latent go together: give both, or neither.")
         if self.sample_size % stride or self.sample_size & (self.sample_size - 1):
             raise ValueError(
                 f"--sample-size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
                 f"got {self.sample_size}."
             )
         self.face_points()
+
+    @property
+    def patch_size(self) -> int:
+        """Side in pixels of the cells that the generator's levels begin with."""
+        return CELL if self.decoder else 1
 
     def face_points(self) -> tuple[tuple[float, float], ...] | None:
         """The face template as four pairs of x and y; None where the training images are no aligned faces."""
@@ -119,6 +138,7 @@ class ObjectiveConfig:
     lambda_l1: float = _help("weight of the L1 loss", default=1.0)
     lambda_perceptual: float = _help("weight of VGG16's perceptual loss", default=0.01)
     lambda_features: float = _help("weight of the embedded encoder's feature loss", default=0.0)
+    lambda_matching: float = _help("weight of matching the latent discriminator's features", default=0.0)
     vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
     clip_start: int = _help("step from which the CLIP loss counts", default=0)
     clip_every: int = _help("steps between two CLIP losses, each counting for all of them", default=1)
@@ -162,7 +182,10 @@ class OptimizationConfig:
     max_minutes: float = _help("stop after so many minutes; 0 = never", default=0.0)
     learning_rate: float = _help("Adam's, of both networks", default=2e-3)
     discriminator_rate: float = _help("what multiplies the learning rate for the discriminator", default=1.0)
-    lr_scheduler: Literal["constant", "cosine"] = _help("after the warm-up", default="constant")
+    max_grad_norm: float = _help("longer gradients are cut to this norm; 0 = never", default=0.0)
+    lr_scheduler: Literal["constant", "cosine", "clock"] = _help(
+        "after the warm-up; clock is a cosine to 0 over --max-minutes", default="constant"
+    )
     lr_warmup_steps: int = _help("updates in which the learning rate rises from 0", default=0)
     beta1: float = _help("Adam's momentum of the generator; the discriminator has none", default=0.0)
     ema_half_life: int = _help("images after which an old weight counts half", default=5000)
@@ -250,6 +273,13 @@ class TrainingConfig:
             raise ValueError(
                 f"--mask-mix takes {mix[0]:.0%} of the masks from --masks, which is not given. Name a parquet file or "
                 "folder of masks, or draw all: --mask-mix 0 0.5 0.5."
+            )
+        if self.optimization.lr_scheduler == "clock" and not self.optimization.max_minutes:
+            raise ValueError("--lr-scheduler clock needs --max-minutes: the time over which the rate falls to 0.")
+        if self.network.decoder and (data.streaming or data.least_crop < 1 or data.color_jitter):
+            raise ValueError(
+                "--decoder learns latents that are computed once, so it takes neither --streaming nor --least-crop nor "
+                "--color-jitter."
             )
         if data.streaming and data.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache-embeddings.")

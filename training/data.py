@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from accelerate import Accelerator
@@ -17,6 +18,9 @@ from training.checkpoint import Progress
 from training.config import DataConfig, TrainingConfig
 from training.samples import Images, SampleMaker, StreamedImages, collate, decode
 from training.streams import SampleNumbers, StreamedRows
+
+if TYPE_CHECKING:
+    from training.latents import EncodedRows
 
 MOST_DAMAGED = 0.01  # share of the images
 
@@ -83,7 +87,7 @@ class Batches:
         progress: Where the run stands; it moves with every batch.
         rows: The training rows.
         maker: Makes the samples.
-        embeddings: As for `Images`.
+        embeddings: As for `Images`, and so are the latents.
 
     Attributes:
         waited: Seconds for which batches were not ready.
@@ -97,6 +101,7 @@ class Batches:
         rows: Dataset | IterableDataset,
         maker: SampleMaker,
         embeddings: Tensor | None,
+        latents: "EncodedRows | None" = None,
     ) -> None:
         self.config, self.accelerator, self.progress, self.rows = config, accelerator, progress, rows
         process, processes = accelerator.process_index, accelerator.num_processes
@@ -104,7 +109,7 @@ class Batches:
             images = StreamedImages(maker)
             items = StreamedRows(rows, config, process, processes, progress.positions.get(process))
         else:
-            images = Images(rows, maker, embeddings)
+            images = Images(rows, maker, embeddings, latents)
             items = SampleNumbers(progress.samples, config.optimization.train_batch_size, process, processes)
         loader = DataLoader(
             images,

@@ -10,8 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
+from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS
 from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
+from textir_hf.tasks import get_task
 from training.config import NetworkConfig
 from training.perceptual import FEATURE_CHANNELS
 
@@ -160,9 +163,57 @@ class ProjectedDiscriminator(nn.Module):
             return [*logits, self.pixels(x, condition, mask)]
 
 
+class LatentDiscriminator(nn.Module):
+    """Judges latents at three sizes, beside the degraded image and the condition.
+
+    Spectral normalization (Miyato et al., 2018) bounds how fast its logits change, in place of R1.
+
+    Args:
+        in_channels: Of the degraded image.
+        embedding_dim: Length of the condition.
+        channels: Width at 1, 1/2 and 1/4 of the latents' side.
+    """
+
+    uses_features = False
+
+    def __init__(self, in_channels: int, embedding_dim: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        seen = LATENT_CHANNELS + 4 * in_channels + 1
+        self.first = spectral_norm(nn.Conv2d(seen, channels[0], 3, padding=1))
+        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(c, c, 3, padding=1)) for c in channels)
+        self.down = nn.ModuleList(spectral_norm(nn.Conv2d(i, o, 4, 2, 1)) for i, o in pairwise(channels))
+        self.logits = nn.ModuleList(spectral_norm(nn.Conv2d(c, 1, 1)) for c in channels)
+        self.conditions = nn.ModuleList(spectral_norm(nn.Linear(embedding_dim, c)) for c in channels)
+
+    def forward(self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """A map of logits `[N, 1, h, w]`, higher is more real, and the features `[N, C, h, w]` that it is of, a size.
+
+        The condition enters by its inner product with the features (Miyato and Koyama, "cGANs with Projection
+        Discriminator", 2018, Eq. 8).
+
+        Args:
+            latents: `[N, 32, h, w]`, standardized.
+            degraded: `[N, C, 8h, 8w]`; it is seen at a quarter of its side.
+            condition: `[N, D]` at unit length, that the latents should fit.
+            mask: `[N, 1, h, w]`, 1 = predicted.
+        """
+        hint = F.pixel_unshuffle(F.avg_pool2d(degraded, CELL // 2), 2)
+        x = F.leaky_relu(self.first(torch.cat([latents, hint, mask], 1)), 0.2)
+        found = []
+        for i, (conv, logit, direction) in enumerate(zip(self.convs, self.logits, self.conditions, strict=True)):
+            if i:
+                x = F.leaky_relu(self.down[i - 1](x), 0.2)
+            x = F.leaky_relu(conv(x), 0.2)
+            fit = (x * direction(condition)[..., None, None]).sum(1, keepdim=True)
+            found.append((logit(x) + fit, x))
+        return found
+
+
 def build_discriminator(config: NetworkConfig, embedding_dim: int) -> nn.Module:
     """The discriminator of a run."""
     channels = tuple(config.discriminator_channels)
+    if config.discriminator == "latent":
+        return LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, channels)
     if config.discriminator == "projected":
         return ProjectedDiscriminator(channels, embedding_dim)
     return Discriminator(config.sample_size, channels)

@@ -33,7 +33,7 @@ def train(config: TrainingConfig) -> Path:
     if accelerator.is_main_process:
         config.save(Path(limits.output_dir) / "training_config.json")
     log = Log(config, accelerator, progress.step)
-    started, late, interrupted = time.monotonic(), False, False
+    run.started, late, interrupted = time.monotonic(), False, False
     last, alone = config.optimization.max_train_steps, accelerator.num_processes == 1
     quiet = not accelerator.is_local_main_process
     bar = tqdm(total=last, initial=progress.step, desc=run.maker.task.name, disable=quiet)
@@ -42,12 +42,12 @@ def train(config: TrainingConfig) -> Path:
             log.add(train_step(run, batches))
             bar.update()
             step = progress.step
-            wishes = [0 < 60 * config.optimization.max_minutes < time.monotonic() - started, bool(received)]
+            wishes = [0 < 60 * config.optimization.max_minutes < time.monotonic() - run.started, bool(received)]
             saving, validating = step % limits.checkpointing_steps == 0, step % limits.validation_steps == 0
             reading = step % limits.log_steps == 0 or saving or validating or step == last
             if reading or (alone and any(wishes)):  # several processes agree to stop where they read anyway
                 values, (late, interrupted) = log.read(step, batches.waited, wishes)
-                log.write(step, values | {"learning_rate": learning_rate(config, step - 1)})
+                log.write(step, values | {"learning_rate": learning_rate(config, step - 1, (time.monotonic() - run.started) / 60)})
                 bar.set_postfix({n: f"{values[n]:.3g}" for n in (*TERMS, "images/s") if n in values})
             if validating:
                 validate(run, log)
@@ -86,18 +86,27 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
                 terms |= judged
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts
+    _clip_gradients(run, adversarial)
     _update(run, adversarial)
     networks.average.step(full_parameters(networks.generator))
     run.progress.step += 1
     return sums
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The generator's learning rate after `step` updates."""
+def _clip_gradients(run: Run, adversarial: bool) -> None:
+    if norm := run.config.optimization.max_grad_norm:
+        for network in (run.networks.generator, run.networks.discriminator)[: 1 + adversarial]:
+            run.accelerator.clip_grad_norm_(network.parameters(), norm)
+
+
+def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> float:
+    """The generator's learning rate after `step` updates and so many minutes."""
     optimization = config.optimization
     rate, warmup, last = optimization.learning_rate, optimization.lr_warmup_steps, optimization.max_train_steps
     if step < warmup:
         return rate * (step + 1) / warmup
+    if optimization.lr_scheduler == "clock":
+        rate *= (1 + math.cos(math.pi * min(minutes / optimization.max_minutes, 1))) / 2
     if optimization.lr_scheduler == "cosine":
         rate *= (1 + math.cos(math.pi * (step - warmup) / max(1, last - warmup))) / 2
     return rate
@@ -106,7 +115,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def _update(run: Run, adversarial: bool) -> None:
     """Moves the weights. The gradients of both networks have one scale, which changes after both have moved."""
     networks, scaler = run.networks, run.accelerator.scaler
-    rate = learning_rate(run.config, run.progress.step)
+    rate = learning_rate(run.config, run.progress.step, (time.monotonic() - run.started) / 60)
     updates = [(networks.optimizer, rate)]
     if adversarial:
         factor = run.config.optimization.discriminator_rate * lazy_ratio(run.config)

@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -62,9 +63,10 @@ def build_networks(config: TrainingConfig, accelerator: Accelerator, embedding_d
     restorer = TextIRGenerator(**arguments).to(accelerator.device).eval().requires_grad_(False)
     betas = {"generator": (optimization.beta1, 0.99), "discriminator": (0.0, 0.99**ratio)}
     generator, optimizer = _prepare(generator, config, accelerator, betas["generator"])
-    discriminator, other = _prepare(
-        build_discriminator(network, embedding_dim), config, accelerator, betas["discriminator"]
-    )
+    judge = build_discriminator(network, embedding_dim)
+    if network.init_discriminator:
+        judge.load_state_dict(load_file(network.init_discriminator))
+    discriminator, other = _prepare(judge, config, accelerator, betas["discriminator"])
     at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
     average = EMAModel(full_parameters(generator), decay=average_decay(config, accelerator), foreach=at_once)
     return Networks(generator, discriminator, optimizer, other, average, restorer)
@@ -79,6 +81,9 @@ def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
         "embedding_dim": embedding_dim,
         "style_dim": network.style_dim,
         "face_template": network.face_points(),
+        "patch_size": network.patch_size,
+        "blocks": network.blocks,
+        "decoder": network.decoder,
     }
 
 

@@ -15,7 +15,7 @@ from training.config import TrainingConfig
 from training.embeddings import FrozenEncoder
 from training.perceptual import FrozenFeatures, VGGPerceptualLoss, feature_loss, vgg_file
 
-TERMS = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
+TERMS = ("l1", "clip", "features", "perceptual", "adversarial", "matching", "discriminator", "r1")
 
 
 def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embedding: Tensor) -> Tensor:
@@ -89,6 +89,7 @@ class Objective:
             "l1": objective.lambda_l1,
             "clip": objective.lambda_clip * objective.clip_every,
             "features": objective.lambda_features,
+            "matching": objective.lambda_matching,
             "perceptual": objective.lambda_perceptual,
             "adversarial": objective.lambda_adversarial,
             "discriminator": objective.lambda_adversarial,

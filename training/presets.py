@@ -25,6 +25,26 @@ _MINI = TrainingConfig().replace(
     checkpointing_steps=250,
     validation_steps=250,
 )
+_LATENT = _MINI.replace(
+    sample_size=256,
+    channels=[128, 160, 192],
+    blocks=1,
+    decoder="taef2",
+    discriminator="latent",
+    discriminator_channels=[64, 96, 128],
+    cache_embeddings=False,
+    lambda_features=0.0,
+    lambda_adversarial=0.05,
+    lambda_matching=0.5,
+    lambda_clip=0.0,
+    max_grad_norm=1.0,
+    learning_rate=2e-3,
+    discriminator_rate=0.1,
+    train_batch_size=16,
+    adversarial_start=600,
+    ema_half_life=3000,
+    condition_dropout=0.1,
+)
 PRESETS = {
     "inpainting-ffhq-256": _PAPER.replace(
         face_template="ffhq",
@@ -47,9 +67,7 @@ PRESETS = {
         source="TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps",
         expected="Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
     ),
-    "textir-mini-inpainting": _MINI.replace(channels=[32, 48, 96, 192, 320], lambda_clip=0.6, face_template="portrait"),
-    "textir-mini-super-resolution": _MINI.replace(
-        task="super-resolution", channels=[32, 48, 96, 192, 320], lambda_clip=0.3, face_template="portrait"
-    ),
+    "textir-mini-inpainting": _LATENT.replace(face_template="portrait"),
+    "textir-mini-super-resolution": _LATENT.replace(task="super-resolution", face_template="portrait"),
     "textir-mini-colorization": _MINI.replace(task="colorization", lambda_clip=1.0, lambda_features=0.15),
 }

@@ -15,6 +15,8 @@ from training.checkpoint import Checkpoints, Progress
 from training.config import TrainingConfig
 from training.data import Batches, training_and_held_out
 from training.embeddings import FrozenEncoder, cached_embeddings, recenter
+from training.latent_objective import LatentObjective
+from training.latents import EncodedRows, encoded_rows
 from training.networks import Networks, build_networks
 from training.objective import Objective
 from training.samples import MaskSampler, SampleMaker
@@ -28,6 +30,7 @@ class Run:
     Args:
         rows: The training rows.
         embeddings: `[2, N, D]` of the rows' images and their mirror images, if they are cached.
+        latents: Of the rows, where the generator learns latents.
     """
 
     config: TrainingConfig
@@ -41,10 +44,12 @@ class Run:
     maker: SampleMaker
     rows: Dataset | IterableDataset
     embeddings: Tensor | None
+    latents: EncodedRows | None
+    started: float = 0.0  # seconds of the monotonic clock
 
     def batches(self) -> Batches:
         """Batches of this process from where the run stands."""
-        return Batches(self.config, self.accelerator, self.progress, self.rows, self.maker, self.embeddings)
+        return Batches(self.config, self.accelerator, self.progress, self.rows, self.maker, self.embeddings, self.latents)
 
 
 def set_up(config: TrainingConfig) -> Run:
@@ -69,8 +74,10 @@ def set_up(config: TrainingConfig) -> Run:
     encoder = FrozenEncoder(config.network.clip, accelerator.device, accelerator.autocast)
     with accelerator.main_process_first():  # the first one fills the caches on the disk
         rows, held_out = training_and_held_out(config)
-        embeddings = None
-        if config.data.cache_embeddings:
+        embeddings = latents = None
+        if config.network.decoder:
+            latents = encoded_rows(rows, config, encoder)
+        elif config.data.cache_embeddings:
             embeddings = cached_embeddings(encoder, accelerator.mixed_precision, rows, config)
     sentences = recenter(encoder, rows, config, embeddings)
 
@@ -82,11 +89,13 @@ def set_up(config: TrainingConfig) -> Run:
 
     networks, progress = build_networks(config, accelerator, encoder.dim), Progress()
     sizes = networks.restorer.noise_sizes(size, size)
-    objective = Objective(config, encoder, sentences, sizes, accelerator.autocast)
+    kind = LatentObjective if config.network.decoder else Objective
+    objective = kind(config, encoder, sentences, sizes, accelerator.autocast)
     checkpoints = Checkpoints(config, accelerator, networks, progress)
     validation = Validation(config, held_out, maker, encoder)
     return Run(
-        config, accelerator, encoder, networks, objective, progress, checkpoints, validation, maker, rows, embeddings
+        *(config, accelerator, encoder, networks, objective, progress, checkpoints, validation, maker, rows),
+        *(embeddings, latents),
     )
 
 

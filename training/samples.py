@@ -7,6 +7,7 @@ where it stopped, and the number of processes that share a batch changes nothing
 import hashlib
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from textir_hf.hub.data import read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import Task
 from training.config import DataConfig, ObjectiveConfig
+
+if TYPE_CHECKING:
+    from training.latents import EncodedRows
 
 
 class MaskSampler:
@@ -80,13 +84,14 @@ class SampleMaker:
         self.noise_dim, self.objective, self.sentences = noise_dim, objective, sentences
         self.decoded_size = round(size / config.least_crop)  # so that a crop is never upscaled
 
-    def __call__(self, image: Tensor, number: int, captions: Sequence[str] = ()) -> dict:
+    def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
         """Makes sample `number`.
 
         Args:
             image: `[3, decoded_size, decoded_size]` uint8; where objects are known, a fourth channel is their mask.
             number: The sample's.
             captions: The image's.
+            flip: Whether the image is mirrored; drawn if left out.
 
         Returns:
             What `Task.degrade` gives, and `target` `[3, S, S]` uint8, where objects are known `object_mask` `[1, S, S]`
@@ -97,7 +102,8 @@ class SampleMaker:
         """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
-        flip = rng.random() < 0.5
+        drawn = rng.random() < 0.5
+        flip = drawn if flip is None else flip
         image = self._vary(image.flip(-1) if flip else image, rng)
         target = image[:3]
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
@@ -159,6 +165,15 @@ def row_captions(row: dict, column: str | None) -> list[str]:
     return [value] if isinstance(value, str) else [caption for caption in (value or []) if caption]
 
 
+def decode_valid(row: dict, config: DataConfig, cells: int, flip: int) -> Tensor:
+    """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the data does not say."""
+    value = row.get(config.valid_column) if config.valid_column else None
+    if not value:
+        return torch.ones(1, cells, cells)
+    valid = (decode(value, cells, "The valid mask")[:1] == 255).float()
+    return valid.flip(-1) if flip else valid
+
+
 class Images(data.Dataset):
     """Sample number n to a sample: each epoch has its own permutation; a damaged image's successor replaces it.
 
@@ -166,34 +181,42 @@ class Images(data.Dataset):
         rows: The training rows, their images encoded.
         maker: Makes the samples.
         embeddings: `[2, N, D]` of the images and their mirror images, if they are cached.
+        latents: Of the rows, where the generator learns latents; rows without are left out.
     """
 
-    def __init__(self, rows: Dataset, maker: SampleMaker, embeddings: Tensor | None = None) -> None:
-        self.rows, self.maker, self.embeddings = rows, maker, embeddings
+    def __init__(
+        self, rows: Dataset, maker: SampleMaker, embeddings: Tensor | None = None, latents: "EncodedRows | None" = None
+    ) -> None:
+        self.rows, self.maker, self.embeddings, self.latents = rows, maker, embeddings, latents
         self._epoch, self._order = -1, []
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.latents.items) if self.latents else len(self.rows)
 
     def __getitem__(self, number: int) -> dict:
-        epoch, place = divmod(number, len(self.rows))
+        epoch, place = divmod(number, len(self))
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.maker.seed, epoch]).permutation(len(self.rows))
+            self._order = np.random.default_rng([self.maker.seed, epoch]).permutation(len(self))
         damaged = []
-        for attempt in range(len(self.rows)):
-            row = int(self._order[(place + attempt) % len(self.rows)])
+        for attempt in range(len(self)):
+            row, flip = int(self._order[(place + attempt) % len(self)]), None
+            if self.latents:
+                row, flip = self.latents.items[row]
             values = self.rows[row]
             try:
                 image = decode_row(values, self.maker.config, self.maker.decoded_size)
             except ValueError:
                 damaged.append((values[self.maker.config.image_column] or {}).get("path") or f"row {row}")
                 continue
-            sample = self.maker(image, number, row_captions(values, self.maker.config.caption_column))
-            if self.embeddings is not None:
+            sample = self.maker(image, number, row_captions(values, self.maker.config.caption_column), flip)
+            if self.latents:
+                sample["latent"], sample["embedding"] = self.latents[row, flip]
+                sample["valid"] = decode_valid(values, self.maker.config, sample["latent"].shape[-1], flip)
+            elif self.embeddings is not None:
                 sample["embedding"] = self.embeddings[sample["flip"], row]
             return {"damaged": damaged, **sample}
-        raise ValueError(f"None of the {len(self.rows)} images can be decoded. Look at {damaged[0]}, for example.")
+        raise ValueError(f"None of the {len(self)} images can be decoded. Look at {damaged[0]}, for example.")
 
 
 class StreamedImages(data.Dataset):

@@ -76,7 +76,8 @@ class Validation:
             for start in range(0, len(target), self.batch_size):
                 part = slice(start, start + self.batch_size)
                 given = None if strength is None else strength[part]
-                samples.append(restorer(degraded[part], condition[part], given).sample)
+                noise = [torch.Generator().manual_seed(0) for _ in degraded[part]]
+                samples.append(restorer(degraded[part], condition[part], given, noise).sample)
         return self.task.restored(torch.cat(samples).float(), target, self.batch).clamp(0, 1)
 
     def _visible(self) -> Tensor:  # -> [N, 3, S, S] in [0, 1]
