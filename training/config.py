@@ -276,6 +276,11 @@ class TrainingConfig:
             )
         if self.optimization.lr_scheduler == "clock" and not self.optimization.max_minutes:
             raise ValueError("--lr-scheduler clock needs --max-minutes: the time over which the rate falls to 0.")
+        if self.network.decoder and self.optimization.train_batch_size % 2:
+            raise ValueError(
+                "--train-batch-size must be even with --decoder, got "
+                f"{self.optimization.train_batch_size}: of two images, each is judged under the other's condition, too."
+            )
         if self.network.decoder and (data.streaming or data.least_crop < 1 or data.color_jitter):
             raise ValueError(
                 "--decoder learns latents that are computed once, so it takes neither --streaming nor --least-crop nor "

@@ -35,7 +35,7 @@ def open_split(config: DataConfig, split: str) -> Dataset | IterableDataset:
         config.dataset,
         split,
         split_column=config.split_column or None,
-        image_columns=[name for name in (config.image_column, config.object_mask_column) if name],
+        image_columns=[name for name in (config.image_column, config.object_mask_column, config.valid_column) if name],
         configuration=config.dataset_config,
         streaming=config.streaming,
     )

@@ -185,7 +185,9 @@ class LatentDiscriminator(nn.Module):
         self.logits = nn.ModuleList(spectral_norm(nn.Conv2d(c, 1, 1)) for c in channels)
         self.conditions = nn.ModuleList(spectral_norm(nn.Linear(embedding_dim, c)) for c in channels)
 
-    def forward(self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def forward(
+        self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """A map of logits `[N, 1, h, w]`, higher is more real, and the features `[N, C, h, w]` that it is of, a size.
 
         The condition enters by its inner product with the features (Miyato and Koyama, "cGANs with Projection

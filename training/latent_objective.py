@@ -75,7 +75,8 @@ class LatentObjective(Objective):
     def discriminator_terms(self, discriminator: nn.Module, pair: LatentComparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8; a target with another image's condition is a fake, too."""
         latents = torch.cat([pair.target, pair.restored, pair.target])
-        conditions = torch.cat([pair.own, pair.own, pair.own.roll(1, 0)])
+        neighbors = pair.own.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # within pairs, whoever shares the batch
+        conditions = torch.cat([pair.own, pair.own, neighbors])
         with self.autocast():
             found = discriminator(latents, pair.degraded.repeat(3, 1, 1, 1), conditions, pair.mask.repeat(3, 1, 1, 1))
         real, *fakes = zip(*(logits.float().chunk(3) for logits, _ in found), strict=True)

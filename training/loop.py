@@ -1,14 +1,15 @@
 """A training run from top to bottom: one update, and the loop around it."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from textir_hf.atomic import replacing
 from training.config import TrainingConfig
 from training.interrupt import Interrupted, stop_on_signal
 from training.log import Log
@@ -33,7 +34,7 @@ def train(config: TrainingConfig) -> Path:
     if accelerator.is_main_process:
         config.save(Path(limits.output_dir) / "training_config.json")
     log = Log(config, accelerator, progress.step)
-    run.started, late, interrupted = time.monotonic(), False, False
+    late = interrupted = False
     last, alone = config.optimization.max_train_steps, accelerator.num_processes == 1
     quiet = not accelerator.is_local_main_process
     bar = tqdm(total=last, initial=progress.step, desc=run.maker.task.name, disable=quiet)
@@ -42,12 +43,15 @@ def train(config: TrainingConfig) -> Path:
             log.add(train_step(run, batches))
             bar.update()
             step = progress.step
-            wishes = [0 < 60 * config.optimization.max_minutes < time.monotonic() - run.started, bool(received)]
+            wishes = [0 < 60 * config.optimization.max_minutes < 60 * run.minutes(), bool(received)]
             saving, validating = step % limits.checkpointing_steps == 0, step % limits.validation_steps == 0
             reading = step % limits.log_steps == 0 or saving or validating or step == last
             if reading or (alone and any(wishes)):  # several processes agree to stop where they read anyway
                 values, (late, interrupted) = log.read(step, batches.waited, wishes)
-                log.write(step, values | {"learning_rate": learning_rate(config, step - 1, (time.monotonic() - run.started) / 60)})
+                log.write(
+                    step,
+                    values | {"learning_rate": learning_rate(config, step - 1, run.minutes())},
+                )
                 bar.set_postfix({n: f"{values[n]:.3g}" for n in (*TERMS, "images/s") if n in values})
             if validating:
                 validate(run, log)
@@ -115,7 +119,7 @@ def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> fl
 def _update(run: Run, adversarial: bool) -> None:
     """Moves the weights. The gradients of both networks have one scale, which changes after both have moved."""
     networks, scaler = run.networks, run.accelerator.scaler
-    rate = learning_rate(run.config, run.progress.step, (time.monotonic() - run.started) / 60)
+    rate = learning_rate(run.config, run.progress.step, run.minutes())
     updates = [(networks.optimizer, rate)]
     if adversarial:
         factor = run.config.optimization.discriminator_rate * lazy_ratio(run.config)
@@ -150,6 +154,9 @@ def finish(run: Run) -> Path:
     if accelerator.is_main_process:
         images = images_per_update(config, accelerator)
         write_pipeline(folder, config, run.progress.step, images, run.networks.averaged(), run.encoder)
+        judge = accelerator.unwrap_model(run.networks.discriminator)
+        with replacing(folder.parent / "discriminator.safetensors") as temporary:  # for --init-discriminator
+            save_file({name: value.contiguous() for name, value in judge.state_dict().items()}, temporary)
         if config.run.push_to_hub:
             push(folder, config.run.hub_model_id)
     accelerator.wait_for_everyone()

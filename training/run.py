@@ -1,6 +1,7 @@
 """What a run consists of: encoder, data, networks, objective, checkpoints and validation."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,11 +46,16 @@ class Run:
     rows: Dataset | IterableDataset
     embeddings: Tensor | None
     latents: EncodedRows | None
-    started: float = 0.0  # seconds of the monotonic clock
+    started: float = field(default_factory=time.monotonic)
+
+    def minutes(self) -> float:
+        """How long the run has been going since it was set up."""
+        return (time.monotonic() - self.started) / 60
 
     def batches(self) -> Batches:
         """Batches of this process from where the run stands."""
-        return Batches(self.config, self.accelerator, self.progress, self.rows, self.maker, self.embeddings, self.latents)
+        known = (self.embeddings, self.latents)
+        return Batches(self.config, self.accelerator, self.progress, self.rows, self.maker, *known)
 
 
 def set_up(config: TrainingConfig) -> Run:

@@ -99,11 +99,13 @@ class StyleBlock(nn.Module):
 
     def __init__(self, channels: int, style_dim: int) -> None:
         super().__init__()
-        self.first = StyleConv2d(channels, channels, style_dim)
-        self.second = StyleConv2d(channels, channels, style_dim)
+        self.first = StyleConv2d(channels, channels, style_dim, noise=False)
+        self.second = StyleConv2d(channels, channels, style_dim, noise=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N, C, H, W], [N, S] -> [N, C, H, W]
-        y = self.second(self.first(x.clone(), style), style)  # without gradients a style convolution overwrites its input
+        y = self.second(
+            self.first(x.clone(), style), style
+        )  # without gradients a style convolution overwrites its input
         return (x + y) * math.sqrt(0.5)
 
 
@@ -161,7 +163,14 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["DownConv2d", "ResidualBlock", "StyleBlock", "StyleConv2d", "StyleLevel", "ToImage"]  # for device_map
+    _no_split_modules = [
+        "DownConv2d",
+        "ResidualBlock",
+        "StyleBlock",
+        "StyleConv2d",
+        "StyleLevel",
+        "ToImage",
+    ]  # for device_map
 
     @register_to_config
     def __init__(
@@ -236,15 +245,18 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         self._check(degraded, clip_embedding, strength, generator)
         if generator is not None:
             noise = self.draw_noise(degraded, generator)
-        sample = self.restore(degraded, clip_embedding, strength, noise)
-        if self.latent_decoder is not None and output_type == "image":
-            sample = self.latent_decoder(sample)
+        sample = self.restore(degraded, clip_embedding, strength, noise, output_type)
         return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
     def restore(
-        self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | float | None, noise: list[Tensor] | None
+        self,
+        degraded: Tensor,
+        clip_embedding: Tensor,
+        strength: Tensor | float | None,
+        noise: list[Tensor] | None,
+        output_type: Literal["image", "latent"] = "image",
     ) -> Tensor:
-        """`forward` without the decoder, and with the noise maps themselves, as for `noise_sizes`."""
+        """`forward` with the noise maps themselves: `[N, 1, h, w]` for each of `noise_sizes`."""
         degraded = degraded.to(self.dtype) * self.config.input_scale
         features, x = self.encoder(F.pixel_unshuffle(degraded, self.config.patch_size))
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
@@ -266,7 +278,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             else:
                 x, image = level(*inputs)
         if self.latent_decoder is not None:
-            return LIMIT * torch.tanh(image / LIMIT)
+            latents = LIMIT * torch.tanh(image / LIMIT)
+            return latents if output_type == "latent" else self.latent_decoder(latents)
         if self.out is not None:
             image = self.out(image)
         return image * self.config.output_scale

@@ -83,6 +83,9 @@ class _Plan(Plan):
         tiles = self.tiles()
         boxes = [box for row in tiles.rows() for box in row]
         samples = yield [NetworkInput(self.degraded[:, top:bottom, left:right]) for left, top, right, bottom in boxes]
-        chroma = imaging.resample.resize(tiles.join(samples)[None], self.lightness.shape[-2:])
+        sample = tiles.join(samples)[None]
+        if sample.shape[1] == 3:  # a network with a decoder gives an image
+            sample = imaging.color.chroma(sample.clamp(0, 1))
+        chroma = imaging.resample.resize(sample, self.lightness.shape[-2:])
         joined = [imaging.color.lab_to_bytes(self.lightness[:, :, band], chroma[:, :, band]) for band in self.bands]
         return torch.cat(joined, 1)
