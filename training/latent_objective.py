@@ -41,8 +41,9 @@ def masked_cells(mask: Tensor) -> Tensor:
 class LatentObjective(Objective):
     """The losses of both networks for a batch of latents. L1 and Eq. 6 are as for pixels.
 
-    For inpainting, cells that the mask does not reach are the target's in what the discriminator sees, and their error
-    counts half, since the pixels there are known.
+    The discriminator sees the target's cells where nothing is judged: beyond the photo's border and, for inpainting,
+    where the mask does not reach. The L1 error of cells that the mask does not reach counts half, since the pixels
+    there are known.
     """
 
     def generator_terms(
@@ -53,24 +54,20 @@ class LatentObjective(Objective):
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         condition, fine = self._condition(batch, own), self._fine_noise(batch["seed"], target.device)
         sample = generator(degraded, condition, batch.get("strength"), output_type="latent", **fine).sample.float()
-        valid, mask = batch["valid"], torch.ones_like(target[:, :1])
-        restored = sample
-        if "mask" in batch:
-            mask = masked_cells(batch["mask"])
-            restored = mask * sample + (1 - mask) * target
-        weights = valid * (1 + mask) / 2
-        terms = {"l1": (weights * (sample - target).abs()).mean()}
-        judged, hint = mask * valid, degraded * self.task.input_scale
+        mask = masked_cells(batch["mask"]) if "mask" in batch else torch.ones_like(target[:, :1])
+        terms = {"l1": (batch["valid"] * (1 + mask) / 2 * (sample - target).abs()).mean()}
+        mask, hint = mask * batch["valid"], degraded * self.task.input_scale
+        restored = mask * sample + (1 - mask) * target
         if self.adversarial(step):
             with self.autocast():
                 ours = discriminator(restored, hint, own, mask)
                 with torch.no_grad():
                     theirs = discriminator(target, hint, own, mask)
-            terms["adversarial"] = generator_loss([logits.float() for logits, _ in ours], judged)
+            terms["adversarial"] = generator_loss([logits.float() for logits, _ in ours], mask)
             if self.config.lambda_matching:
                 pairs = zip(ours, theirs, strict=True)
                 terms["matching"] = sum((a.float() - b.float()).abs().mean() for (_, a), (_, b) in pairs) / len(ours)
-        return terms, LatentComparison(target, restored.detach(), hint, own, judged)
+        return terms, LatentComparison(target, restored.detach(), hint, own, mask)
 
     def discriminator_terms(self, discriminator: nn.Module, pair: LatentComparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8; a target with another image's condition is a fake, too."""
