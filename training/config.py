@@ -45,6 +45,7 @@ class DataConfig:
     least_crop: float = _help("half the images are cropped, to this share of their side or more", default=1.0)
     color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
     object_mask_column: str | None = _help("column of masks of each image's object, white = object", default=None)
+    preload: bool = _help("decode all images once, and keep them in memory", default=False)
     cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
     cache_dir: str = _help("folder of these embeddings and of latents", default="~/.cache/textir_hf")
     latent_dir: str | None = _help("folder of latents, with --decoder; else one in --cache-dir", default=None)
@@ -286,6 +287,8 @@ class TrainingConfig:
                 "--decoder learns latents that are computed once, so it takes neither --streaming nor --least-crop nor "
                 "--color-jitter."
             )
+        if data.streaming and data.preload:
+            raise ValueError("A stream is read as it is needed: drop --preload, or --streaming.")
         if data.streaming and data.cache_embeddings:
             raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache-embeddings.")
         if data.cache_embeddings and (data.least_crop < 1 or data.color_jitter):

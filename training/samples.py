@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import data
+from tqdm import tqdm
 
 from textir_hf.hub.data import read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
@@ -189,6 +190,16 @@ class Images(data.Dataset):
     ) -> None:
         self.rows, self.maker, self.embeddings, self.latents = rows, maker, embeddings, latents
         self._epoch, self._order = -1, []
+        self._images = None
+        if maker.config.preload:
+            self._images = [self._decode(row) for row in tqdm(range(len(rows)), desc="images")]
+
+    def _decode(self, row: int) -> Tensor | None:
+        """The image of a row, or None if it is damaged."""
+        try:
+            return decode_row(self.rows[row], self.maker.config, self.maker.decoded_size)
+        except ValueError:
+            return None
 
     def __len__(self) -> int:
         return len(self.latents.items) if self.latents else len(self.rows)
@@ -203,10 +214,8 @@ class Images(data.Dataset):
             row, flip = int(self._order[(place + attempt) % len(self)]), None
             if self.latents:
                 row, flip = self.latents.items[row]
-            values = self.rows[row]
-            try:
-                image = decode_row(values, self.maker.config, self.maker.decoded_size)
-            except ValueError:
+            image, values = self._decode(row) if self._images is None else self._images[row], self.rows[row]
+            if image is None:
                 damaged.append((values[self.maker.config.image_column] or {}).get("path") or f"row {row}")
                 continue
             sample = self.maker(image, number, row_captions(values, self.maker.config.caption_column), flip)
