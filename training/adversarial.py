@@ -24,6 +24,21 @@ def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
     return _mean_over_places([F.softplus(-x) for x in fake], counted)
 
 
+def hinge_discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
+    """`E[max(0, 1 - D(target))] + E[max(0, 1 + D(restored))]` (Lim and Ye, "Geometric GAN", 2017).
+
+    Logits beyond 1 earn nothing, so a discriminator without a gradient penalty does not grow steeper without end.
+    Arguments as for `discriminator_loss`.
+    """
+    losses = [_mean_over_places([F.relu(1 + x) for x in fake], counted) for fake in fakes]
+    return _mean_over_places([F.relu(1 - x) for x in real], counted) + sum(losses) / len(losses)
+
+
+def hinge_generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
+    """`-E[D(restored)]`; arguments as for `discriminator_loss`."""
+    return _mean_over_places([-x for x in fake], counted)
+
+
 def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
     means = []
     for x in losses:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textir_hf.models.autoencoder import CELL
-from training.adversarial import discriminator_loss, generator_loss
+from training.adversarial import hinge_discriminator_loss, hinge_generator_loss
 from training.objective import Objective
 
 MARGIN = 2  # cells around a masked region whose latents the region changes
@@ -39,7 +39,7 @@ def masked_cells(mask: Tensor) -> Tensor:
 
 
 class LatentObjective(Objective):
-    """The losses of both networks for a batch of latents. L1 and Eq. 6 are as for pixels.
+    """The losses of both networks for a batch of latents. L1 is as for pixels; Eq. 6 has the hinge's form.
 
     The discriminator sees the target's cells where nothing is judged: beyond the photo's border and, for inpainting,
     where the mask does not reach. The L1 error of cells that the mask does not reach counts half, since the pixels
@@ -63,7 +63,7 @@ class LatentObjective(Objective):
                 ours = discriminator(restored, hint, own, mask)
                 with torch.no_grad():
                     theirs = discriminator(target, hint, own, mask)
-            terms["adversarial"] = generator_loss([logits.float() for logits, _ in ours], mask)
+            terms["adversarial"] = hinge_generator_loss([logits.float() for logits, _ in ours], mask)
             if self.config.lambda_matching:
                 pairs = zip(ours, theirs, strict=True)
                 terms["matching"] = sum((a.float() - b.float()).abs().mean() for (_, a), (_, b) in pairs) / len(ours)
@@ -77,4 +77,4 @@ class LatentObjective(Objective):
         with self.autocast():
             found = discriminator(latents, pair.degraded.repeat(3, 1, 1, 1), conditions, pair.mask.repeat(3, 1, 1, 1))
         real, *fakes = zip(*(logits.float().chunk(3) for logits, _ in found), strict=True)
-        return {"discriminator": discriminator_loss(real, fakes, pair.mask)}
+        return {"discriminator": hinge_discriminator_loss(real, fakes, pair.mask)}
