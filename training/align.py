@@ -25,7 +25,6 @@ import torch
 from datasets import Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from scipy import ndimage
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
@@ -120,10 +119,10 @@ def sharpness(rgb: np.ndarray, template: str) -> float:
 
 def visible_pixels(rgb: np.ndarray, frame: Frame, size: int) -> np.ndarray:
     """The pixels `[size, size]` of a frame, bool, that show the photo: not its reflection, not a black border."""
-    regions, _ = ndimage.label(rgb.max(-1) <= BLACK)
+    _, regions = cv2.connectedComponents((rgb.max(-1) <= BLACK).astype(np.uint8), connectivity=4)
     edges = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    border = np.isin(regions, edges[edges > 0])
-    photo = ~ndimage.binary_dilation(border, np.ones((5, 5)))  # JPEG blurs the border's edge
+    border = np.isin(regions, edges[edges > 0]).astype(np.uint8)
+    photo = cv2.dilate(border, np.ones((5, 5), np.uint8)) == 0  # JPEG blurs the border's edge
     steps = (np.arange(size) + 0.5) / size
     places = frame.offset + frame.scale * (steps + 1j * steps[:, None])
     x, y = np.floor(places.real).astype(int), np.floor(places.imag).astype(int)
