@@ -15,6 +15,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.models.embedding import forget_lengths
+from textir_hf.models.encoder_files import check_processor
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import arguments, condition, finish, loading, prepare
@@ -57,6 +58,8 @@ class TextIRPipeline(DiffusionPipeline):
         super().__init__()
         if clip is not None:
             loading.align(clip)
+        if image_processor is not None:
+            check_processor(image_processor)
         self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
@@ -148,9 +151,9 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Restores images of any size. One prompt goes with every image, and one image with every prompt.
 
-        Inpainting looks at each masked region with its surroundings, at the trained
-        size, and pastes the result at full size. Super-resolution works in overlapping tiles. Colorization makes the
-        colors at the trained size and joins them with the image's own full-size lightness.
+        Inpainting looks at each masked region with its surroundings, at the trained size, and pastes the result at full
+        size. Super-resolution works in overlapping tiles. Colorization makes the colors at the trained size and joins
+        them with the image's own full-size lightness.
 
         Args:
             prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
