@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, BertTokenizerFast, CLIPModel, PretrainedConfig, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.hub.download import download
 from textir_hf.imaging.resample import resize
 from textir_hf.models.configuration import MiniCLIPConfig
+from textir_hf.models.download import download
 from textir_hf.models.encoder import MiniCLIPModel
 from textir_hf.models.encoder_files import check_config, check_encoder, check_processor, check_tokenizer
 from textir_hf.models.weights import CHECKPOINTS, check_finite, check_loading
