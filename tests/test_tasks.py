@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textir_hf.imaging.raster import Raster, to_raster
-from textir_hf.imaging.resample import fit, upsample_bytes
+from textir_hf.imaging.resample import fit, resize, to_bytes, upsample_bytes
 from textir_hf.tasks import TASKS, embedded_checkpoints, get_task
 from textir_hf.tasks.base import NetworkInput, Plan, Request, Task
 
@@ -109,20 +109,35 @@ def test_many_regions_are_all_filled():
     assert plan.windows > 32 and (result == [200, 100, 50]).all()
 
 
-@pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (40, 1000)])
-def test_no_input_of_the_network_grows_with_the_images_long_side(shape):
+@pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (30, 1000)])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
     image = to_raster(make_image(shape[1], shape[0]))
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2] = True
+    box = (0, 0, shape[1], shape[0]) if boxed else None
     plans = [
-        (INPAINTING.plan(Request(image, mask), 32, CPU), lambda x: x[:, :3]),
+        (INPAINTING.plan(Request(image, mask, box=box), 32, CPU), lambda x: x[:, :3]),
         (COLORIZATION.plan(Request(image), 32, CPU), lambda x: x.expand(-1, 2, -1, -1) * 0),
-        (SUPER_RESOLUTION.plan(Request(image, scale=2), 32, CPU), identity),
+        (SUPER_RESOLUTION.plan(Request(image, scale=4, box=box, tile=128), 64, CPU), identity),
+        (SUPER_RESOLUTION.plan(Request(image, factor=4, box=box, tile=128), 32, CPU), identity),
     ]
     for plan, network in plans:
         result, inputs = drive(plan, network)
         assert plan.windows > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
         assert result.shape[1] % shape[1] == 0
+
+
+def test_tiles_of_a_box_leave_no_seam():
+    image, box = to_raster(make_image(300, 30)), (5, 5, 290, 25)
+    request = Request(image, scale=4, box=box)
+    result, inputs = drive(SUPER_RESOLUTION.plan(request, 64, CPU), identity)
+    assert len(inputs) > 1 and {i.strength for i in inputs} == {64 / 20 / 64}
+    small = torch.from_numpy(image.rgb).movedim(-1, 0)[None, :, 5:25, 5:290]
+    seen = upsample_bytes(small, (64, 912))
+    expected = to_bytes(resize(seen.float() / 255, (80, 1140)))[0].movedim(0, -1).numpy()
+    inner = np.s_[10:-10, 10:-10]  # around it, the box is blended with what is outside
+    assert np.abs(result[20:100, 20:1160][inner].astype(int) - expected[inner]).max() <= 1
 
 
 def test_gray_colors_give_the_lightness_back():

@@ -8,7 +8,7 @@ from textir_hf import imaging
 from textir_hf.checks import check_range
 from textir_hf.imaging.geometry import Box
 from textir_hf.imaging.raster import Raster
-from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
+from textir_hf.tasks.base import AT_ONCE, MAX_RUN, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 MIN_FACTOR, MAX_FACTOR = 2, 64
@@ -124,18 +124,21 @@ class _Background(Plan):
 
 
 class _BoxPlan(Plan):
-    """A box at the network's trained size; around it lies the background."""
+    """A box at the network's trained size, a long one in tiles; around it is the background."""
 
     def __init__(self, request: Request, box: Box, size: tuple[int, int], sample_size: int, device) -> None:
-        self.request, self.small_box = request, box
+        from textir_hf.tasks.tiles import Tiles
+
+        self.request, self.small_box, self.device = request, box, device
         self.background = _Background(request, size, sample_size, device)
-        self.windows, self.device = 1 + self.background.windows, device
         scales = (size[1] / request.image.size[1], size[0] / request.image.size[0]) * 2
         self.box = tuple(round(v * s) for v, s in zip(box, scales, strict=True))  # in the result
         left, top, right, bottom = box
         height, width = (max(1, round(side / (request.factor or 1))) for side in (bottom - top, right - left))
         left, top, right, bottom = self.box
         self.inner = imaging.resample.fit(bottom - top, right - left, sample_size)
+        self.tiles = lambda: Tiles(self.inner, MAX_RUN * sample_size, MAX_RUN * sample_size // 4)
+        self.windows = len(self.tiles()) + self.background.windows
         self.factor = min(self.inner) / min(height, width)
         if self.factor < MIN_FACTOR:
             raise ValueError(
@@ -144,17 +147,18 @@ class _BoxPlan(Plan):
             )
 
     @cached_property
-    def input(self) -> NetworkInput:
+    def inputs(self) -> list[NetworkInput]:
         left, top, right, bottom = self.small_box
         small = _to_device(self.request.image, self.device)[..., top:bottom, left:right]
         if self.request.factor:
             small = _shrink(small, self.request.factor)
         degraded = imaging.resample.upsample_bytes(small, self.inner)[0].float() / 255
-        return NetworkInput(degraded, min(self.factor / MAX_FACTOR, 1.0))
+        boxes, strength = [box for row in self.tiles().rows() for box in row], min(self.factor / MAX_FACTOR, 1.0)
+        return [NetworkInput(degraded[:, top:bottom, left:right], strength) for left, top, right, bottom in boxes]
 
     def restore(self) -> Restoration:
         result = yield from self.background.restore()
-        (sample,) = yield [self.input]
+        sample = self.tiles().join((yield self.inputs))
         left, top, right, bottom = self.box
         height, width = bottom - top, right - left
         restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
