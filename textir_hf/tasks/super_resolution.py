@@ -57,6 +57,13 @@ class SuperResolution(Task):
         degraded = imaging.resample.lose_resolution(target, factor)[0]
         return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
+    def restored(self, sample, target, batch):
+        """The image that users get: shrunk again, it is the small image that was given."""
+        import torch
+
+        pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
+        return torch.cat([imaging.resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
+
     def preserved_error(self, sample, restored, target, batch):
         """The result, shrunk again, has to be the small image that was given."""
         import torch
@@ -97,8 +104,8 @@ class _TiledPlan(Plan):
                 boxes = row[start : start + AT_ONCE]
                 parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in boxes]
                 samples = yield [NetworkInput(part, self.strength) for part in parts]
-                for j, sample in enumerate(samples, start):
-                    tiles.add(i, j, sample.clamp(0, 1))
+                for j, (sample, part) in enumerate(zip(samples, parts, strict=True), start):
+                    tiles.add(i, j, _keep_low_resolution(sample, part, self.strength).clamp(0, 1))
             lines, band = tiles.finish(i)
             result[:, lines] = imaging.resample.to_bytes(band)
         return result
@@ -158,7 +165,8 @@ class _BoxPlan(Plan):
 
     def restore(self) -> Restoration:
         result = yield from self.background.restore()
-        sample = self.tiles().join((yield self.inputs))
+        samples = zip((yield self.inputs), self.inputs, strict=True)
+        sample = self.tiles().join([_keep_low_resolution(x, seen.degraded, seen.strength) for x, seen in samples])
         left, top, right, bottom = self.box
         height, width = bottom - top, right - left
         restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
@@ -189,8 +197,10 @@ class _FacesPlan(Plan):
         small = _to_device(self.request.image, self.device)
         if self.request.factor:
             small = _shrink(small, self.request.factor)
-        samples = yield [self._seen(small[0], frame, i) for i, frame in self.frames]
-        for (i, _), sample in zip(self.frames, samples, strict=True):
+        inputs = [self._seen(small[0], frame, i) for i, frame in self.frames]
+        samples = yield inputs
+        for (i, _), seen, sample in zip(self.frames, inputs, samples, strict=True):
+            sample = _keep_low_resolution(sample, seen.degraded, seen.strength)
             imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(self.request.scale or 1))
         return result
 
@@ -198,6 +208,10 @@ class _FacesPlan(Plan):
         warped = imaging.faces.warp_to_frame(small, frame, self.sample_size)
         strength = min(self.sample_size / frame.side / MAX_FACTOR, 1.0)
         return NetworkInput(imaging.resample.round_to_8_bits(warped / 255), strength, face)
+
+
+def _keep_low_resolution(sample, degraded, strength: float):  # [3, h, w] each
+    return imaging.resample.keep_low_resolution(sample[None], degraded[None], strength * MAX_FACTOR)[0]
 
 
 def _to_device(image: Raster, device):  # -> [1, 3, H, W] uint8
