@@ -57,16 +57,6 @@ class SuperResolution(Task):
         degraded = imaging.resample.lose_resolution(target, factor)[0]
         return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
-    def preserved_error(self, sample, restored, target, batch):
-        """The result, shrunk again, has to be the small image that was given."""
-        import torch
-
-        errors = []
-        for i, factor in enumerate(batch["factor"]):
-            ours, given = (imaging.resample.shrink(images[i : i + 1], factor) for images in (restored, target))
-            errors.append((ours - given).abs().mean())
-        return torch.stack(errors)
-
     def example(self, side):
         return {"scale": 2}
 
