@@ -35,8 +35,8 @@ GUIDES = [README, ROOT / "docs/quickstart.md", *sorted((ROOT / "docs/guides").gl
 REFERENCE = "\n".join(path.read_text() for path in sorted((ROOT / "docs/reference").glob("*.md")))
 _BLOCK = re.compile(r'^```(python|shell)(?: title="([^"]*)")?\n(.*?)^```|^( {4}\S(?:[^\n]*\\\n)*[^\n]*)$', re.M | re.S)
 _TINY = (
-    "--holdout 2 --validation-images 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
-    "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --validation-steps 2 --dataloader-num-workers 0"
+    "--holdout 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
+    "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --dataloader-num-workers 0"
 )
 
 

@@ -64,16 +64,6 @@ class SuperResolution(Task):
         pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
         return torch.cat([imaging.resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
 
-    def preserved_error(self, sample, restored, target, batch):
-        """The result, shrunk again, has to be the small image that was given."""
-        import torch
-
-        errors = []
-        for i, factor in enumerate(batch["factor"]):
-            ours, given = (imaging.resample.shrink(images[i : i + 1], factor) for images in (restored, target))
-            errors.append((ours - given).abs().mean())
-        return torch.stack(errors)
-
     def example(self, side):
         return {"scale": 2}
 
