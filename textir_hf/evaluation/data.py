@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
-from textir_hf.hub.data import open_rows, read_image, read_square
+from textir_hf.hub.data import has_own_paths, open_rows, read_image, read_square
 from textir_hf.imaging.files import SUFFIXES
 
 
@@ -36,7 +36,7 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     else:
         raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
     for name, value in encoded:
-        mask = _to_binary(np.asarray(read_image(value, name).convert("L")), name)
+        mask = _to_binary(np.asarray(read_image(value, name, path.is_dir()).convert("L")), name)
         masks.append(np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)))
     if not masks:
         raise ValueError(f"{path} holds no mask.")
@@ -102,7 +102,8 @@ class TestSet:
         return self._decode(part, row, self.size)
 
     def _decode(self, part: Part, row: int, size: int) -> np.ndarray:
-        return read_square(part.rows[row][self.image_column], size, f"Row {row} of {part.name}")
+        name, paths = f"Row {row} of {part.name}", has_own_paths(part.rows)
+        return read_square(part.rows[row][self.image_column], size, name, paths)
 
     def file(self, index: int) -> str:
         """Where an image comes from."""
