@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.hub.data import has_own_paths, open_rows, read_image, read_square
-from textir_hf.imaging.files import SUFFIXES
+from textir_hf.imaging.files import image_names
 
 
 def load_masks(path: str | Path, split: str, size: int) -> Tensor:
@@ -28,8 +28,7 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     """
     path, masks = Path(path).expanduser(), []
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        encoded = [(file.name, {"path": str(file)}) for file in files]
+        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
     elif path.is_file():
         rows = open_rows(path, split, split_column="split")
         encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]

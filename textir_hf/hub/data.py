@@ -110,7 +110,7 @@ def _loader_options(sources: list[str], configuration: str | None) -> dict:
     Raises:
         ValueError: They are of several kinds, or of none.
     """
-    suffixes = {Path(source).suffix for source in sources}
+    suffixes = {Path(source).suffix.lower() for source in sources}
     if len(suffixes) == 1 and (kind := _FORMATS.get(suffixes.pop())):
         return {"path": kind, "data_files": {"train": [_expand(source) for source in sources]}}
     if len(sources) > 1:
