@@ -50,22 +50,20 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
         deeper = not recursive and any(image_names(image, True, output))
         hint = " Its subfolders do: give --recursive." if deeper else ""
         raise ValueError(f"{image} holds no image ({', '.join(READABLE)}).{hint}")
+    masks = _masks_of(mask, names, recursive) if mask is not None and mask.is_dir() else dict.fromkeys(names, mask)
     stems = Counter(name.with_suffix("") for name in names)
     jobs = []
     for name in names:  # where only the suffixes differ, the results keep them
         result = name.with_suffix(".png") if stems[name.with_suffix("")] == 1 else name.with_name(f"{name.name}.png")
-        jobs.append(Job(image / name, _mask_of(mask, name), output / result))
+        jobs.append(Job(image / name, masks[name], output / result))
     return jobs
 
 
-def _mask_of(mask: Path | None, name: Path) -> Path | None:
-    """The mask of an image in a folder; any suffix will do."""
-    if mask is None or not mask.is_dir():
-        return mask
-    folder = mask / name.parent
-    suffixes = [name.suffix, *(s for s in READABLE if s != name.suffix)]
-    found = [folder / name.with_suffix(suffix).name for suffix in suffixes]
-    return next((path for path in found if path.is_file()), mask / name)
+def _masks_of(folder: Path, images: list[Path], recursive: bool) -> dict[Path, Path]:
+    """For each image, the mask in a folder that has its name; any suffix will do, but the image's own comes first."""
+    masks = sorted(image_names(folder, recursive))
+    known = {name.with_suffix(""): name for name in masks} | {name: name for name in masks}
+    return {name: folder / known.get(name, known.get(name.with_suffix(""), name)) for name in images}
 
 
 def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:

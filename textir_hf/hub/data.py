@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 _STREAMED_ROWS = 1000  # at a time; without it, an empty file ends a stream
+_LISTED = "imagefolder"  # as datasets calls what makes rows of a folder's files
 Source = str | Path | Sequence[str | Path]
 
 
@@ -76,7 +77,9 @@ def _load(
         from textir_hf.hub.folder import folder_rows
 
         rows = folder_rows(folder, split)
-        return rows.to_iterable_dataset() if streaming else rows
+        rows = rows.to_iterable_dataset() if streaming else rows
+        rows.info.builder_name = _LISTED
+        return rows
     options = _loader_options(sources, configuration)
     if streaming and options["path"] == "parquet":
         options["batch_size"] = _STREAMED_ROWS
@@ -107,7 +110,7 @@ def _loader_options(sources: list[str], configuration: str | None) -> dict:
     Raises:
         ValueError: They are of several kinds, or of none.
     """
-    suffixes = {Path(source).suffix for source in sources}
+    suffixes = {Path(source).suffix.lower() for source in sources}
     if len(suffixes) == 1 and (kind := _FORMATS.get(suffixes.pop())):
         return {"path": kind, "data_files": {"train": [_expand(source) for source in sources]}}
     if len(sources) > 1:
@@ -125,13 +128,18 @@ def _expand(source: str) -> str:
     return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
+def has_own_paths(rows: Dataset | IterableDataset) -> bool:
+    """Whether paths in these rows come from listing a folder; those in a file are whatever its author wrote."""
+    return rows.info.builder_name == _LISTED
+
+
 def read_image(value: dict, name: str = "The image", paths: bool = True) -> Image.Image:
     """Decodes an encoded image of a row, upright and in sRGB.
 
     Args:
         value: The file's content in `bytes`, or where it is in `path`, which may be a URL.
         name: What errors call the image.
-        paths: Whether to follow a path. Paths of a folder's rows are safe; in a stranger's file they may lead anywhere.
+        paths: Whether to follow a path. In a stranger's file it may lead anywhere; see `has_own_paths`.
 
     Raises:
         ValueError: There is none, it is elsewhere, or it cannot be decoded.
@@ -142,7 +150,10 @@ def read_image(value: dict, name: str = "The image", paths: bool = True) -> Imag
     if path is None:
         raise ValueError(f"{name} is empty.")
     if not paths:
-        raise ValueError(f"{name} is the path or URL {path!r}, which is not followed unless asked for.")
+        raise ValueError(
+            f"{name} is only the path or URL {path!r}, which is not followed. Put the image itself into the row; "
+            "textir bulk follows paths with --allow-paths."
+        )
     if "://" not in path:
         return open_image(path, name=name)
     import fsspec
