@@ -90,4 +90,4 @@ def test_every_license_of_what_is_shipped_is_named():
     assert 'license-files = ["LICENSE", "textir_hf/checkpoints/*/LICENSE"]' in project
     folders = {path.parent for path in (ROOT / "textir_hf" / "checkpoints").glob("*/**/*.safetensors")}
     tops = {folder if folder.parent.name == "checkpoints" else folder.parent for folder in folders}
-    assert len(tops) == 5 and all((top / "LICENSE").is_file() for top in tops)
+    assert len(tops) == 6 and all((top / "LICENSE").is_file() for top in tops)
