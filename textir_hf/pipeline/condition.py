@@ -21,6 +21,7 @@ def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> T
     _check_encoder(pipe)
     sentences = check_sentences(prompt)
     templates = templates or pipe.config.prompt_templates or ["{}"]
+    templates = [templates] if isinstance(templates, str) else templates
     bad = [t for t in templates if "{}" not in t]
     if bad:
         raise ValueError(f'templates must contain "{{}}" for the prompt, got {bad[0]!r}.')
