@@ -39,7 +39,7 @@ def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
 def hinge_discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
     """`E[max(0, 1 - D(target))] + E[max(0, 1 + D(restored))]` (Lim and Ye, "Geometric GAN", 2017).
 
-    Logits beyond 1 earn nothing, so a discriminator without a gradient penalty does not grow ever steeper. Arguments as
+    Logits beyond 1 earn nothing, which bounds how steep a discriminator without a gradient penalty grows. Arguments as
     for `discriminator_loss`.
     """
     losses = [_mean_over_places([F.relu(1 + x) for x in fake], counted) for fake in fakes]
