@@ -101,7 +101,9 @@ class StraightforwardGenerator(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, degraded: Tensor, clip_embedding: Tensor, strength=None) -> SimpleNamespace:
+    def forward(
+        self, degraded: Tensor, clip_embedding: Tensor, strength=None, noise=None, output_type="image"
+    ) -> SimpleNamespace:
         with torch.autocast(degraded.device.type, enabled=False):
             return SimpleNamespace(sample=straightforward(self.model, degraded, clip_embedding, strength))
 
@@ -113,7 +115,7 @@ class StraightforwardDiscriminator(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, features, condition, mask, full_precision: bool = False) -> list[Tensor]:
+    def forward(self, images: Tensor, degraded, condition, mask, full_precision: bool = False) -> list:
         model = self.model
         x = activate(equalized(model.first, images * 2 - 1, padding=0), model.first.bias)
         for block in model.blocks:
@@ -122,6 +124,6 @@ class StraightforwardDiscriminator(nn.Module):
             x = activate(equalized(block.conv, x), block.conv.bias)
             x = activate(equalized(block.down.conv, fir(x, 1, (2, 2), 1.0), 2, 0), block.down.conv.bias)
             x = (x + shortcut) / math.sqrt(2)
-        x = activate(equalized(model.last, x), model.last.bias).flatten(1)
-        x = F.leaky_relu(model.hidden(x), 0.2) * math.sqrt(2)
-        return [model.logit(x)[..., None, None]]
+        x = activate(equalized(model.last, x), model.last.bias)
+        hidden = F.leaky_relu(model.hidden(x.flatten(1)), 0.2) * math.sqrt(2)
+        return [(model.logit(hidden)[..., None, None], x)]

@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,9 @@ from benchmarks.straightforward import StraightforwardDiscriminator, Straightfor
 from benchmarks.waits import WaitCounter
 from training.config import TrainingConfig
 from training.log import Log
-from training.loop import train_step
 from training.perceptual import VGGPerceptualLoss
 from training.presets import PRESETS
-from training.run import Run, set_up
+from training.train import Run, set_up, train_step
 
 PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
 MINI = [name for name in PRESETS if name.startswith("textir-mini")]
@@ -62,22 +62,22 @@ def start(config: TrainingConfig, folder: Path, **changes) -> Run:
         "masks": str(folder / "masks"),
         "vgg": str(folder / "vgg.safetensors"),
     }
-    common |= {"split_column": None, "cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
-    common |= {"clip_start": 0, "adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}
-    return set_up(config.replace(**common | changes))
+    common |= {"cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
+    common |= {"adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}
+    return set_up(replace(config, **common | changes))
 
 
 def seconds_of(run: Run, steps: int) -> tuple[float, float]:
     """Seconds of a step with losses read every ten, and the share of them that the loop waits for data."""
-    batches, log = run.batches(), Log(run.config, run.accelerator, 0)
+    batches, log = run.batches(), Log(run.config, run.accelerator, 0, run.state.images_per_update)
     for _ in range(3):  # starts the workers, and fills what is filled once
         log.add(train_step(run, batches))
-    log.read(3, 0.0, [False])
+    log.read(3, 0.0, [0.0])
     batches.waited, begin = 0.0, time.perf_counter()
     for step in range(4, steps + 4):
         log.add(train_step(run, batches))
         if step % 10 == 0 or step == steps + 3:
-            log.read(step, 0.0, [False])
+            log.read(step, 0.0, [0.0])
     total = time.perf_counter() - begin
     return total / steps, batches.waited / total
 
@@ -87,7 +87,7 @@ def mini_presets(folder: Path, steps: int) -> None:
     for name in MINI:
         run = start(PRESETS[name], folder, mixed_precision="bf16")
         seconds, waiting = seconds_of(run, steps)
-        size = run.config.optimization.train_batch_size
+        size = run.config.train_batch_size
         print(f"| {name} | {size} | {seconds:.3f} | {size / seconds:.1f} | {100 * waiting:.2f} % |")
 
 
@@ -95,8 +95,8 @@ def waits(folder: Path) -> None:
     """Where a step would wait for a GPU: counted on the CPU, and where there is a GPU by CUDA too."""
     print("\n| step of 16 images, without logging | waits for the device | draws of random numbers |\n|---|---|---|")
     for name in MINI:
-        run = start(PRESETS[name], folder, train_batch_size=16, swap_probability=0.3, dataloader_num_workers=0)
-        loader, log = run.batches(), Log(run.config, run.accelerator, 0)
+        run = start(PRESETS[name], folder, train_batch_size=16, dataloader_num_workers=0)
+        loader, log = run.batches(), Log(run.config, run.accelerator, 0, run.state.images_per_update)
         batches = iter([next(loader) for _ in range(2)])
         log.add(train_step(run, batches))
         gpu = run.accelerator.device.type == "cuda"
@@ -110,27 +110,14 @@ def waits(folder: Path) -> None:
         print(f"| {name} | {found}{f', by CUDA {len(caught)}' if gpu else ''} | {counter.drawn} |")
 
 
-def cached_embeddings(folder: Path, steps: int) -> None:
-    """The step of a mini preset before its CLIP loss starts, with the targets' embeddings cached and not."""
-    seconds = {}
-    for cached in (False, True):
-        changes = {"clip_start": 10**6, "adversarial_start": 10**6, "cache_embeddings": cached}
-        run = start(PRESETS["textir-mini-inpainting"], folder, mixed_precision="bf16", **changes)
-        seconds[cached], _ = seconds_of(run, steps)
-    print(
-        f"\nstep of textir-mini-inpainting before its CLIP loss starts: {1e3 * seconds[False]:.0f} ms, with cached "
-        f"embeddings {1e3 * seconds[True]:.0f} ms: {seconds[False] / seconds[True]:.2f}x"
-    )
-
-
 def full_width(folder: Path, size: int, steps: int) -> None:
     """The step of the full-width inpainting preset, three ways; the first one has R1."""
-    config = PRESETS["inpainting-ffhq-256"].replace(sample_size=size, train_batch_size=4, r1_every=2, noise="none")
+    config = replace(PRESETS["inpainting-ffhq-256"], sample_size=size, train_batch_size=4, r1_every=2)
     seconds, losses = {}, {}
     for name, precision in (("straightforward fp32", "no"), ("ours fp32", "no"), ("ours bf16", "bf16")):
         run = start(config, folder, mixed_precision=precision)
         if name.startswith("straightforward"):
-            networks = run.networks
+            networks = run.state
             plain = networks.generator.to(memory_format=torch.contiguous_format)
             networks.generator = StraightforwardGenerator(plain)
             plain = networks.discriminator.to(memory_format=torch.contiguous_format)
@@ -170,7 +157,7 @@ def on_a_gpu(folder: Path, steps: int) -> None:
 def _flops(run: Run) -> float:
     """Operations of a step without R1, which one step in sixteen has."""
     batches = run.batches()
-    run.progress.step = 1
+    run.state.progress.step = 1
     with FlopCounterMode(display=False) as counter:
         train_step(run, batches)
     return counter.get_total_flops()
@@ -189,7 +176,6 @@ def main() -> None:
         print(f"{torch.get_num_threads()} threads")
         waits(Path(name))
         mini_presets(Path(name), args.steps)
-        cached_embeddings(Path(name), args.steps)
         if torch.cuda.is_available():
             on_a_gpu(Path(name), 3 * args.steps)
         elif args.full_width_steps:

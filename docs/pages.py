@@ -7,7 +7,7 @@ python -m docs.pages --check  # fails if a page differs from what would be writt
 import argparse
 import ast
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 from model_cards.make import REPORTS, write
@@ -15,8 +15,8 @@ from model_cards.results import HEADLINES, RIGHT_PROMPT, best_baseline, readme_t
 from textir_hf.cli.main import build_parser
 from textir_hf.evaluation.tables import read_tables
 from textir_hf.tasks import TASKS
-from training.config import GROUPS, TrainingConfig
-from training.presets import PRESETS
+from training.config import TrainingConfig, flag
+from training.presets import PRESETS, SOURCES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -119,24 +119,23 @@ def training_page() -> str:
     parts.append(
         "`accelerate launch -m training.train` takes these flags. Defaults are the paper's; a preset changes some."
     )
-    for name, kind in GROUPS.items():
-        lines = ["| flag | default | meaning |", "|---|---|---|"]
-        for option in fields(kind):
-            default = option.default_factory() if option.default is MISSING else option.default
-            value = " ".join(map(str, default)) if isinstance(default, list) else default
-            shown = "" if value in (None, "") else f"`{value}`"
-            lines.append(f"| `--{option.name.replace('_', '-')}` | {shown} | {option.metadata['help']} |")
-        parts += [f"## {name.capitalize()}", "\n".join(lines)]
+    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    for option in fields(TrainingConfig):
+        default = option.default_factory() if option.default is MISSING else option.default
+        value = " ".join(map(str, default)) if isinstance(default, list) else default
+        shown = "" if value in (None, "") else f"`{value}`"
+        lines.append(f"| `{flag(option.name)}` | {shown} | {option.metadata['help']} |")
+    parts += ["## Flags", "\n".join(lines)]
     return "\n\n".join([*parts, "## Presets", _preset_table()]) + "\n"
 
 
 def _preset_table() -> str:
-    default, lines = TrainingConfig().flat(), ["| preset | source | flags |", "|---|---|---|"]
+    default, lines = asdict(TrainingConfig()), ["| preset | source | flags |", "|---|---|---|"]
     for name, preset in PRESETS.items():
-        changed = {key: value for key, value in preset.flat().items() if value != default[key]}
+        changed = {k: v for k, v in asdict(preset).items() if v != default[k] and k != "preset"}
         texts = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in changed.items()}
-        flags = " ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in texts.items())
-        lines.append(f"| `{name}` | {preset.source} | {flags} |")
+        flags = " ".join(f"`{flag(key)} {value}`" for key, value in texts.items())
+        lines.append(f"| `{name}` | {SOURCES[name][0]} | {flags} |")
     return "\n".join(lines)
 
 

@@ -22,8 +22,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
 from textir_hf.tasks import TASKS, get_task
+from training.clip.towers import save_encoder
 from training.config import TrainingConfig
-from training.encoder.files import save_encoder
 
 disable_progress_bars()
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -168,10 +168,8 @@ def fields(data, clip_folder, tmp_path):
         "embedding_noise": 0.2,
         "adversarial_start": 1,
         "r1_every": 2,
-        "validation_steps": 4,
-        "checkpointing_steps": 2,
+        "checkpointing_steps": 4,
         "mask_mix": [0.0, 0.5, 0.5],
-        "noise": "sample",
         "log_steps": 1,
         "lambda_perceptual": 0.0,
         "dataloader_num_workers": 0,
@@ -180,7 +178,7 @@ def fields(data, clip_folder, tmp_path):
 
 @pytest.fixture
 def config(fields):
-    return lambda **changes: TrainingConfig().replace(**fields | changes)
+    return lambda **changes: TrainingConfig(**fields | changes)
 
 
 def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["datasets", "training.loop", "textir_hf.cli.main", __name__])
+_context.set_forkserver_preload(["datasets", "training.train", "textir_hf.cli.main", __name__])
 
 
 class Forked:

@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
-from conftest import make_image, make_mask
-from datasets import disable_progress_bars, load_dataset
+from conftest import SHARED, encoded, make_image, make_mask
+from datasets import Dataset, disable_progress_bars, load_dataset
 from processes import Forked, fork_ranks, wait_until
 from test_faces import group
 
@@ -37,6 +38,13 @@ def arguments(folder: Path, *more) -> list[str]:
     common = ["--task", "colorization", "--checkpoint", folder / "checkpoint", "--output", folder / "out"]
     data = ["--dataset", folder / "images", "--prompt-column", "text", "--shard-size", 1]
     return ["bulk", *map(str, (*common, *data, *more))]
+
+
+def one_prompt(folder: Path, path: Path, *more) -> list[str]:
+    """The command for a file without captions."""
+    command = arguments(folder, "--dataset", path, "--prompt", "a face", *more)
+    place = command.index("--prompt-column")
+    return command[:place] + command[place + 2 :]
 
 
 def results(folder: Path) -> dict[int, dict]:
@@ -73,8 +81,8 @@ def test_two_processes_killed_and_started_again_do_each_image_once(folder):
 def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     (folder / "images" / "3.png").write_bytes(b"no image")
     assert main(arguments(folder, "--batch-size", 4)) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("textir: row 3: ") and err.count("\n") == 1
+    (line,) = re.findall("textir: .*", capsys.readouterr().err)
+    assert line.startswith("textir: row 3: ")
     assert sorted(results(folder)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     with (folder / "out" / "failed-0.jsonl").open("a") as file:
         file.write('{"row": ')  # as a killed process leaves it
@@ -88,14 +96,84 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert json.loads(lines[0])["row"] == 3 and json.loads(lines[-1])["row"] == 0
 
 
+def rows_file(path: Path, values: list, column: str = "image") -> Path:
+    Dataset.from_list([{column: value} for value in values]).to_parquet(path)
+    return path
+
+
+def counts(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"(?<![\w/-])\d+(?![\w/-])", text)]
+
+
+def test_the_last_line_counts_what_was_restored_skipped_and_failed(folder, capsys):
+    def run(code: int, *more) -> list[int]:
+        assert main(arguments(folder, *more)) == code
+        return counts(capsys.readouterr().out)
+
+    good = (folder / "images" / "3.png").read_bytes()
+    (folder / "images" / "3.png").write_bytes(b"no image")
+    assert run(1) == [9, 0, 1]
+    (folder / "images" / "3.png").write_bytes(good)
+    assert run(1) == [0, 9, 0, 1]  # one failed before and was left out
+    next((folder / "out").glob("failed-*")).unlink()
+    assert run(0) == [1, 9, 0] and run(0) == [0, 10, 0]
+
+
+def test_paths_in_the_rows_of_a_file_are_followed_only_where_asked(folder, capsys):
+    image, url = folder / "images" / "1.png", (folder / "images" / "2.png").as_uri()
+    values = [encoded(make_image()), *({"bytes": None, "path": path} for path in (str(image), url, "/etc/passwd"))]
+    command = one_prompt(folder, rows_file(folder / "rows.parquet", values))
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert sorted(results(folder)) == [0] and captured.err.count("--allow-paths") == 3
+    assert main([*command, "--allow-paths", "--output", str(folder / "out2")]) == 1
+    captured = capsys.readouterr()
+    assert counts(captured.out.replace("out2", "")) == [3, 0, 1] and "row 3" in captured.err
+
+
+def test_a_file_that_breaks_off_costs_no_row_before_it(folder, capsys):
+    files = [rows_file(folder / f"{n}.parquet", [encoded(make_image(seed=n))] * 3) for n in range(2)]
+    content = bytearray(files[1].read_bytes())
+    content[60:-400] = bytes(len(content) - 460)
+    files[1].write_bytes(content)
+    assert main(one_prompt(folder, folder / "[01].parquet", "--batch-size", 2)) == 1
+    captured = capsys.readouterr()
+    assert "beyond row 2" in captured.err and sorted(results(folder)) == [0, 1, 2] and counts(captured.out) == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, 2], "column image"),
+        ([[encoded(make_image())]], "column image"),
+        ([], "no rows"),
+    ],
+)
+def test_data_without_images_is_refused_before_anything_is_written(folder, capsys, values, message):
+    path = rows_file(folder / "rows.parquet", values or [encoded(make_image())])
+    if not values:
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(0, 0), path)
+    assert main(one_prompt(folder, path)) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and not (folder / "out").exists()
+
+
+@pytest.mark.skipif(not (SHARED / "cases" / "second").is_dir(), reason="needs the cases")
+@pytest.mark.parametrize(("name", "code"), [("empty", 2), ("intimg", 2), ("listimg", 2), ("odd", 1)])
+def test_the_odd_files_of_the_cases(folder, capsys, name, code):
+    path = SHARED / "cases" / "second" / "bulk" / f"{name}.parquet"
+    assert main(one_prompt(folder, path)) == code
+    captured = capsys.readouterr()
+    assert counts(captured.out) == ([1, 0, 10] if name == "odd" else []) and "report" not in captured.err
+    assert captured.err.count("textir: ") == (10 if name == "odd" else 1)
+
+
 def test_a_stopped_run_writes_what_it_has(folder):
     make_image(300, 200).save(folder / "images" / "10.png")
     for i in range(11, 30):
         shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
     (folder / "images" / "metadata.jsonl").unlink()
-    command = arguments(folder, "--shard-size", 5, "--prompt", "a face")
-    column = command.index("--prompt-column")
-    del command[column : column + 2]
+    command = one_prompt(folder, folder / "images", "--shard-size", 5)
     process = Forked(main, command)
     wait_for_files(process, folder / "out", 2)
     os.kill(process.pid, signal.SIGINT)
@@ -117,7 +195,7 @@ def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
 
 
 def test_masks_come_from_a_column(folder, pipeline, capsys):
-    from datasets import Dataset, Features, Image, List, Value
+    from datasets import Features, Image, List, Value
 
     rows = [
         {"image": make_image(seed=i), "mask": make_mask() if i else None, "text": ["a face", "a flower"]}
@@ -135,7 +213,7 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
 
 
 def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, pipeline, capsys):
-    from datasets import Dataset, Features, Image, List, Value
+    from datasets import Features, Image, List, Value
 
     photo, faces = group()
     small = photo.resize((200, 105))
@@ -182,7 +260,7 @@ def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline,
     ("change", "message"),
     [
         (["--dataset", "/none.parquet"], "The data set /none.parquet cannot be opened"),
-        (["--split", "other"], "cannot be opened"),
+        (["--split", "other"], "no split"),
         (["--image-column", "photo"], "has no column photo, only image, text"),
         (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),

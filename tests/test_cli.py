@@ -114,6 +114,21 @@ def test_whatever_happens_to_one_image_of_a_folder_the_others_are_done(folder, c
     assert all(line.count("images/") == 1 and line.startswith("textir: ") for line in err.splitlines())
 
 
+@pytest.mark.parametrize("deep", ["", "more"])
+@pytest.mark.parametrize("suffix", [".PNG", ".Gif", ".bmp", ".JPE"])
+def test_masks_are_found_by_name_with_any_suffix(folder, capsys, suffix, deep):
+    for place in (Path("in") / deep, Path("by_name") / deep):
+        place.mkdir(parents=True)
+    for i in range(2):
+        make_image(seed=i).save(Path("in") / deep / f"p{i}.png")
+    make_mask().save(Path("by_name") / deep / f"p0{suffix}", "JPEG" if suffix == ".JPE" else None)
+    assert run("inpaint", "--mask", "by_name", "--recursive", image="in", output="new") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("1 of 2") and (Path("new") / deep / "p0.png").is_file()
+    (line,) = err.splitlines()
+    assert "p1.png" in line and str(Path("by_name") / deep / "p1") in line and ".tif" in line
+
+
 def test_folders_are_walked_through(folder, capsys):
     deep = Path("images/more/deep")
     deep.mkdir(parents=True)

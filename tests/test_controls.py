@@ -23,6 +23,7 @@ def test_several_sentences_and_templates_are_averaged(pipeline):
     def call(prompt=None, **kwargs):
         return pipe(prompt, make_image(), scale=2, output_type="np", **kwargs).images[0]
 
+    assert np.array_equal(call("face", templates="red {}"), call("red face"))
     assert np.array_equal(call([["a red flower", "a blue face"]]), call(prompt_embeds=both))
     assert np.array_equal(call("face", templates=templates), call(prompt_embeds=pipe.encode_prompt("face", templates)))
     two = pipe(image=[make_image()] * 2, prompt_embeds=parts, scale=2, output_type="np").images

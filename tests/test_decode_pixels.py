@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from textir_hf.imaging.decode import open_image
 from textir_hf.imaging.profiles import srgb_profile, to_srgb
+from textir_hf.imaging.raster import to_mask, to_raster
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif"])
@@ -122,7 +123,19 @@ def test_the_one_transparent_color_is_kept_at_every_depth(depth):
         assert list(image.getchannel("A").tobytes()) == [0, 255]
 
 
-def test_thirty_two_bits_are_refused():
+@pytest.mark.parametrize("way", ["tiff", "image"])
+def test_thirty_two_bits_have_the_range_of_their_values(way):
+    levels = np.arange(256, dtype=np.int32).reshape(16, 16)
+    for factor in (1, 257):
+        image = Image.fromarray(levels * factor)
+        assert image.mode == "I"
+        found = open_image(encode(image, "tiff")) if way == "tiff" else image
+        assert np.array_equal(to_raster(found).rgb[..., 1], levels)
+        mask = Image.fromarray(np.where(levels > 99, 255 * factor, 0).astype(np.int32))
+        assert np.array_equal(to_mask(mask, (16, 16)), levels > 99)
+
+
+def test_thirty_two_bits_beyond_sixteen_are_refused():
     with pytest.raises(ValueError, match='must have 8 or 16 bits a channel, got mode "F"'):
         open_image(encode(Image.new("F", (4, 4)), "tiff"))
     with pytest.raises(ValueError, match="got values of 70000 to 70000"):

@@ -1,6 +1,7 @@
 """The documentation: what it shows runs, what it names exists, and what is generated is fresh."""
 
 import ast
+import inspect
 import json
 import re
 import shlex
@@ -10,25 +11,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from pydoc import locate
 
+import numpy as np
 import pytest
+import torch
+from conftest import tiny_generator
 from PIL import Image
 from skimage import data
 
 import textir_hf
 from docs import architecture, pages
 from model_cards import results
-from textir_hf import TextIRPipeline
+from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.cli.main import main as textir
+from textir_hf.models.layers import scaled_leaky_relu
+from textir_hf.tasks import TASKS
+from textir_hf.tasks.super_resolution import FACTORS
 from training.train import main as train
 
+COLORIZATION = TASKS["colorization"]
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDES = [README, ROOT / "docs/quickstart.md", *sorted((ROOT / "docs/guides").glob("*.md")), ROOT / "docs/train.md"]
 REFERENCE = "\n".join(path.read_text() for path in sorted((ROOT / "docs/reference").glob("*.md")))
 _BLOCK = re.compile(r'^```(python|shell)(?: title="([^"]*)")?\n(.*?)^```|^( {4}\S(?:[^\n]*\\\n)*[^\n]*)$', re.M | re.S)
 _TINY = (
-    "--holdout 2 --validation-images 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
-    "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --validation-steps 2 --dataloader-num-workers 0"
+    "--holdout 2 --sample-size 32 --channels 4 6 8 --style-dim 8 --discriminator-channels 4 8 "
+    "--train-batch-size 2 --max-train-steps 2 --checkpointing-steps 2 --dataloader-num-workers 0"
 )
 
 
@@ -172,7 +180,7 @@ def test_no_link_inside_the_repository_is_dead(page):
 
 
 @pytest.mark.parametrize(
-    "page", [*GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "docs/speed.md"], ids=lambda page: page.stem
+    "page", [*GUIDES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
 )
 def test_commands_and_flags_in_prose_exist(page):
     text = page.read_text()
@@ -180,8 +188,35 @@ def test_commands_and_flags_in_prose_exist(page):
     assert set(re.findall(r"(?:`| {4})make ([a-z]+)", text)) <= set(targets)
     for module in re.findall(r"python -m ((?:benchmarks|docs|model_cards|textir_hf|training)\b[.\w]*)", text):
         assert find_spec(module), module
-    flags = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", re.sub(r"```.*?```", "", text, flags=re.S)))
-    assert {flag for flag in flags if f"`{flag}`" not in REFERENCE} == set()
+    flags = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9-]+)", re.sub(r"```.*?```", "", text, flags=re.S)))
+    known = set(re.findall(r"`(--[a-z0-9-]+)`", REFERENCE))
+    assert flags - known - {flag.replace("--", "--no-", 1) for flag in known} == set()
+
+
+@pytest.mark.parametrize("page", _markdown(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_in_prose_exist(page):
+    for name in re.findall(r"`([\w/]+/\w+\.py)`", page.read_text()):
+        assert any((ROOT / top / name).is_file() for top in ("", "textir_hf")), name
+
+
+def test_the_numbers_of_the_fidelity_page_are_those_of_the_code():
+    text, small = (ROOT / "docs/fidelity.md").read_text(), torch.full((1, 2, 4, 4), 0.1)  # units of Lab
+    chroma = {"chroma": torch.zeros(1, 2, 4, 4)}
+    loss = COLORIZATION.reconstruction_error(small, small, small, chroma).item()  # x^2 / 2 beta
+    defaults = inspect.signature(TextIRGenerator.__init__).parameters
+    facts = {
+        r"beta ([\d.]+) \(`tasks/colorization\.py`\)": 0.001**2 / 2 / loss,
+        r"the factor is drawn from ((?:\d+, )+\d+)": FACTORS,
+        r"L is divided by (\d+) in the network": 1 / COLORIZATION.input_scale,
+        r"the output multiplied by (\d+)": COLORIZATION.output_scale,
+        r"two layers, (\d+) hidden units": defaults["strength_hidden"].default,
+        r"sigmoid of an MLP \((\d+) hidden units\)": len(tiny_generator().strength[0].weight),
+        r"a leaky ReLU \(slope ([\d.]+)\)": -scaled_leaky_relu(torch.tensor(-1.0)).item() / 2**0.5,
+    }
+    for pattern, expected in facts.items():
+        (found,) = set(re.findall(pattern, text))
+        values = [float(value) for value in found.split(", ")]
+        assert values == pytest.approx(list(np.atleast_1d(expected)), rel=1e-3), pattern
 
 
 @cache

@@ -1,11 +1,18 @@
+from copy import deepcopy
+
 import numpy as np
+import pytest
 import torch
-from conftest import processor
+from conftest import make_image, processor, tiny_generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import SiglipImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.models.embedding import clip_pixel_values
+from textir_hf import TextIRPipeline
+from textir_hf.models.embedding import clip_pixel_values, load_encoder
+from textir_hf.models.encoder_files import check_processor
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -26,3 +33,55 @@ def test_only_the_middle_of_a_very_long_image_is_resized():
     assert torch.equal(
         clip_pixel_values(image, image_processor), clip_pixel_values(image[..., 2420:2580], image_processor)
     )
+
+
+CROP = {"height": 32, "width": 32}
+PLAIN = {"size": {"shortest_edge": 32}, "crop_size": CROP}
+UNLIKE = [
+    {"size": CROP},
+    {"size": {"shortest_edge": 32, "longest_edge": 64}},
+    {"size": {"shortest_edge": 30}},
+    {"crop_size": {"height": 32, "width": 16}},
+    {"do_resize": False},
+    {"do_center_crop": False},
+    {"do_rescale": False},
+    {"do_normalize": False},
+    {"do_pad": True, "pad_size": {"height": 48, "width": 48}},
+    {"resample": 0},
+    {"rescale_factor": 1 / 127.5},
+]
+
+
+@pytest.mark.parametrize("change", [{}, {"size": {"shortest_edge": 40}}, {"image_mean": [0.1, 0.5, 0.9]}, *UNLIKE])
+def test_a_processor_is_refused_by_name_or_does_what_we_do(change):
+    image, image_processor = make_image(80, 70), CLIPImageProcessorPil(**PLAIN | change)
+    if change in UNLIKE:
+        with pytest.raises(ValueError, match=next(iter(change))):
+            check_processor(image_processor)
+    else:
+        check_processor(image_processor)
+        expected = image_processor(image, return_tensors="pt")["pixel_values"]
+        got = clip_pixel_values(torch.from_numpy(np.array(image)).movedim(-1, 0)[None] / 255, image_processor)
+        assert (got - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("unlike", [processor(32), SiglipImageProcessorPil(size=CROP)])
+def test_every_way_to_a_processor_checks_it(encoder, clip_folder, tmp_path, unlike):
+    if isinstance(unlike, CLIPImageProcessorPil):
+        unlike = deepcopy(unlike)
+        unlike.do_normalize = False
+    pipe = TextIRPipeline(tiny_generator(), *encoder)
+    pipe.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="image processor"):
+        TextIRPipeline(tiny_generator(), *encoder[:2], unlike)
+    with pytest.raises(ValueError, match="image processor"):
+        TextIRPipeline.from_pretrained(tmp_path, image_processor=unlike)
+    unlike.save_pretrained(tmp_path / "image_processor")
+    with pytest.raises(ValueError, match="image processor"):
+        TextIRPipeline.from_pretrained(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tmp_path / "clip" / name).read_bytes())
+    encoder[1].save_pretrained(tmp_path)
+    unlike.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="image processor"):
+        load_encoder(tmp_path)

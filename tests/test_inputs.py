@@ -128,7 +128,7 @@ def test_what_is_no_sentence_is_refused(pipe, value):
 
 @pytest.mark.parametrize(
     "value",
-    ["a {}", 5, [5], ["a photo"], [None], ["{}", SURROGATE + "{}"], ["{}"] * 1001, ["x" * 10**6 + "{}"], {"{}": 1}],
+    ["a photo", 5, [5], ["a photo"], [None], ["{}", SURROGATE + "{}"], ["{}"] * 1001, ["x" * 10**6 + "{}"], {"{}": 1}],
 )
 def test_what_is_no_list_of_templates_is_refused(pipe, value):
     fill = pipe("inpainting")

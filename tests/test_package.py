@@ -1,7 +1,10 @@
 """What users rely on: the public names, light imports, the demo."""
 
+import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,34 @@ def test_imports_stay_light():
     assert result.stdout.strip() == "[]"
 
 
+def _imports() -> dict[str, set[str]]:
+    """For each module of `textir_hf`, those of the package that it imports anywhere; the public names are lazy."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "textir_hf").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+        found[module] = {name for name in names if name.startswith("textir_hf.")}
+    return {
+        module: {name if name in found else name.rpartition(".")[0] for name in names} - {module, "textir_hf"}
+        for module, names in found.items()
+    }
+
+
+def test_imports_go_the_way_that_the_documentation_says():
+    (order,) = re.findall(r"Imports go one way: ([^.]*)\.", (ROOT / "docs" / "architecture.md").read_text())
+    packages, imports = re.findall(r"`(\w+)`", order), _imports()
+    assert set(packages) >= {path.parent.name for path in (ROOT / "textir_hf").glob("*/__init__.py")}
+    list(TopologicalSorter(imports).static_order())  # raises CycleError where modules import each other
+    ranks = {f"textir_hf.{name}": rank for rank, name in enumerate(packages)}
+
+    def rank(module: str) -> int:
+        return ranks.get(".".join(module.split(".")[:2]), -1)
+
+    wrong = [(module, name) for module, names in imports.items() for name in names if rank(module) < rank(name)]
+    assert set(wrong) <= {("textir_hf.__main__", "textir_hf.cli.main")}
+
+
 def test_versions_agree():
     assert f"version: {textir_hf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
@@ -59,4 +90,4 @@ def test_every_license_of_what_is_shipped_is_named():
     assert 'license-files = ["LICENSE", "textir_hf/checkpoints/*/LICENSE"]' in project
     folders = {path.parent for path in (ROOT / "textir_hf" / "checkpoints").glob("*/**/*.safetensors")}
     tops = {folder if folder.parent.name == "checkpoints" else folder.parent for folder in folders}
-    assert len(tops) == 5 and all((top / "LICENSE").is_file() for top in tops)
+    assert len(tops) == 6 and all((top / "LICENSE").is_file() for top in tops)

@@ -1,5 +1,6 @@
 """What a call promises besides its pixels: work is done once, bounded, in batches, and can be repeated."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 from conftest import make_image, make_mask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from test_faces import group
 from test_guarantees import noisy, random_mask
 
-from textir_hf.imaging.faces import Frame
+from textir_hf.imaging.faces import FACE_TEMPLATES, Frame
 from textir_hf.pipeline import condition, prepare
 
 TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
@@ -77,6 +80,30 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
     assert len(decoded) == 3 and len(faces) == 3  # one for each of the three requests
 
 
+def remade(pipe, info: dict, **images) -> Image.Image:
+    """One result, from its settings and the images of its call alone."""
+    names = {"beta", "strength", "scale", "factor", "box", "tile", "templates", "faces", "face_prompts", "background"}
+    call = {name: info[name] for name in names & info.keys()} | images
+    call |= {"feather": info["feather"]} if info["feather"] else {}
+    call |= {"colors": True} if info.get("edit") == "colors" else {}
+    prompt, source = [info["prompt"]] if "prompt" in info else None, torch.Generator().manual_seed(info["seed"])
+    return (pipe.edit if "edit" in info else pipe)(prompt, generator=source, **call).images[0]
+
+
+def used_generator() -> torch.Generator:
+    source = torch.Generator().manual_seed(3)
+    torch.rand(5, generator=source)
+    return source
+
+
+SOURCES = {
+    "fresh": lambda count: torch.Generator().manual_seed(2**64 - 2),
+    "used": lambda count: used_generator(),
+    "list": lambda count: [used_generator(), *[torch.Generator().manual_seed(3)] * (count - 1)],
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(
     ("task", "call", "options"),
     [
@@ -86,32 +113,51 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
         ("super-resolution", "__call__", {"scale": 4, "box": (4, 4, 12, 12), "prompt": [["a face", "a flower"]]}),
         ("super-resolution", "edit", {"factor": 4, "region": make_mask(), "beta": 1.5}),
         ("super-resolution", "edit", {"factor": 8, "box": (3, 5, 38, 33), "strength": 0.0}),
-        ("colorization", "__call__", {"beta": 0.25}),
+        ("colorization", "__call__", {"beta": 0.25, "reference_image": make_image(seed=8)}),
         ("colorization", "edit", {"colors": True, "region": make_mask()}),
     ],
 )
-def test_a_result_can_be_made_again_from_its_settings(pipeline, task, call, options):
-    pipe = noisy(pipeline(task))
-    asked = {"prompt": "a red flower", "image": make_image()} | options
-    generator = torch.Generator().manual_seed(3)
-    results = getattr(pipe, call)(**asked, generator=generator, num_images_per_prompt=3).images
-    assert len({r.tobytes() for r in results}) == 3
-    for result in results:
-        found = result.info["textir"]
-        images = {name: asked[name] for name in ("image", "mask_image", "region") if name in asked}
-        names = set(found) & {"prompt", "beta", "strength", "scale", "factor", "box", "feather", "tile", "templates"}
-        again = {name: found[name] for name in names}
-        again["prompt"] = [again["prompt"]]
-        again["strength"] = list(s) if isinstance(s := again.get("strength"), tuple) else s
-        method = pipe.edit if "edit" in found else pipe
-        again |= {"colors": True} if found.get("edit") == "colors" else {}
-        if not again["feather"]:
-            again.pop("feather")
-        generator = torch.Generator().manual_seed(found["seed"])
-        count = found["variant"] + 1
-        copies = method(**images, **again, generator=generator, num_images_per_prompt=count).images
-        assert copies[found["variant"]].tobytes() == result.tobytes()
-    assert found["variant"] == 2 and ("mask_sha256" in found) == ("mask_image" in asked or "region" in asked)
+def test_every_result_is_made_again_from_its_settings(pipeline, task, call, options, source):
+    pipe, images = noisy(pipeline(task)), [make_image(seed=i) for i in range(2)]
+    asked = {"prompt": "a red flower", "image": images, "num_images_per_prompt": 2} | options
+    generator = SOURCES[source](4)
+    for _ in range(2):  # the second call with the same random generators
+        results = getattr(pipe, call)(**asked, generator=generator).images
+        assert [r.tobytes() for r in results[:2]] != [r.tobytes() for r in results[2:]]
+        assert results[0].tobytes() != results[1].tobytes()
+        for i, result in enumerate(results):
+            own = {n: asked[n] for n in ("mask_image", "region", "reference_image") if n in asked}
+            copy = remade(pipe, json.loads(json.dumps(result.info["textir"])), image=images[i // 2], **own)
+            assert copy.tobytes() == result.tobytes() and json.dumps(copy.info) == json.dumps(result.info)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"faces": "all", "beta": 0.3},
+        {"faces": [2], "background": "restored"},
+        {"faces": "all", "face_prompts": ["a face", ["a red flower", "a blue face"]], "prompt": None},
+    ],
+)
+def test_results_with_faces_are_made_again_from_their_settings(pipeline, options, source):
+    pipe = noisy(pipeline("super-resolution", sample_size=128, face_template=FACE_TEMPLATES["portrait"]))
+    image = group()[0].resize((100, 52))
+    asked = {"prompt": "a red flower", "scale": 4, "num_images_per_prompt": 2} | options
+    for result in pipe(image=image, **asked, generator=SOURCES[source](2)).images:
+        copy = remade(pipe, json.loads(json.dumps(result.info["textir"])), image=image)
+        assert copy.tobytes() == result.tobytes() and json.dumps(copy.info) == json.dumps(result.info)
+
+
+def test_settings_name_the_images_and_embeddings_that_they_cannot_hold(pipeline):
+    pipe = pipeline("super-resolution")
+    found = []
+    for embedding in torch.eye(32)[:2]:
+        own = {"prompt_embeds": embedding[None], "reference_image": make_image(), "beta": 0.5}
+        found.append(pipe(image=make_image(), scale=2, **own).images[0].info["textir"])
+    for name, differs in (("prompt_embeds", True), ("reference", False)):
+        assert len({info[f"{name}_sha256"] for info in found}) == 1 + differs
+    assert found[0]["prompt_embeds_sha256"] == hashlib.sha256(torch.eye(32)[0].numpy().tobytes()).hexdigest()
 
 
 def test_a_result_that_is_too_large_is_refused_before_any_work(pipeline):

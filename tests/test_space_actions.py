@@ -94,10 +94,12 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
         bad,
         photo(name="a.png"),
         photo(name="large.png", image=Image.new("RGB", (2001, 2001))),
+        photo(name="a-6.png"),
+        photo(name="a.png"),
     ]
     archive, failed = batch(UPSCALE, paths, guidance(), {"scale": 2})
     with zipfile.ZipFile(archive["path"]) as file:
-        assert file.namelist() == ["a.png", "a-3.png"]
+        assert file.namelist() == ["a.png", "a-3.png", "a-6.png", "a-6-6.png"]
         assert open_image(file.read("a.png")).size == (96, 80)
     assert [line.split(":")[0] for line in failed] == ["bad.png", "large.png"] and "megapixels" in failed[1]
     assert batch(UPSCALE, [bad], guidance(), {"scale": 2})[0] is None

@@ -13,26 +13,15 @@ from PIL import Image as PILImage
 from test_data import caption, write_shard
 
 from textir_hf.evaluation.data import load_masks
-from textir_hf.tasks import get_task
-from training.config import DataConfig, ObjectiveConfig
-from training.data import decode_rows, open_split, training_and_held_out
-from training.embeddings import _spread, cached_embeddings, recenter
-from training.loop import train_step
-from training.presets import PRESETS
-from training.run import set_up
-from training.samples import Images, MaskSampler, SampleMaker, StreamedImages, collate
-from training.streams import StreamedRows
+from training.batches import StreamedImages, StreamedRows, collate
+from training.config import TrainingConfig
+from training.data import Images, MaskSampler, SampleMaker, decode_rows, open_split, training_and_held_out
+from training.train import set_up, train_step
 
 
-def maker(task: str = "super-resolution", size: int = 32, **changes) -> SampleMaker:
-    masks = MaskSampler(size, [0.0, 0.5, 0.5], None)
-    sentences, swaps = changes.pop("sentences", 0), changes.pop("swap_probability", 0.0)
-    objective = ObjectiveConfig(
-        swap_probability=swaps,
-        condition_dropout=changes.pop("condition_dropout", 0.0),
-        caption_probability=changes.pop("caption_probability", 0.0),
-    )
-    return SampleMaker(get_task(task), size, masks, DataConfig(**changes), 0, 8, objective, sentences)
+def maker(**changes) -> SampleMaker:
+    shape = {"task": "super-resolution", "sample_size": 32, "channels": [4, 4], "mask_mix": [0.0, 0.5, 0.5]}
+    return SampleMaker(TrainingConfig(**shape | changes), 8)
 
 
 def write_rows(path, contents: list[bytes]) -> str:
@@ -48,7 +37,7 @@ def contents_of(items) -> list[bytes]:
 
 
 def stream(config, position=None, process=0, processes=1, take=20):
-    rows = StreamedRows(open_split(config.data, "train"), config, process, processes, position)
+    rows = StreamedRows(open_split(config, "train"), config, process, processes, position)
     return [item for batch in islice(rows, take) for item in batch]
 
 
@@ -70,7 +59,7 @@ def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path
     contents = [(n, encoded(make_image(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
     starts = np.cumsum([0, *sizes])
     files = [write_rows(tmp_path / f"{i}.parquet", contents[a:b]) for i, (a, b) in enumerate(pairwise(starts))]
-    changes = {"dataset": files, "split_column": None, "holdout": holdout, "validation_images": 100}
+    changes = {"dataset": files, "split_column": None, "holdout": holdout}
     streaming = config(streaming=True, shuffle_buffer=3, train_batch_size=1, **changes)
     _, held_out = training_and_held_out(streaming)
     assert contents_of(held_out) == [c for _, c in contents[:holdout]]
@@ -112,7 +101,7 @@ def test_tar_shards_train(config, tmp_path, streaming):
     shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
     columns = {"image_column": "png", "caption_column": "txt", "split_column": None, "holdout": 2}
     run = set_up(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
-    assert run.validation.captions == [caption(0), caption(1)]
+    assert run.validation.captions == [[caption(0)], [caption(1)]]
     batches = run.batches()
     terms = train_step(run, batches)
     assert torch.isfinite(torch.stack(list(terms.values()))).all()
@@ -152,7 +141,7 @@ def hostile_files() -> dict[str, bytes]:
 def test_no_file_ends_a_run(kind, tmp_path):
     contents = [(n, encoded(make_image(40, 40, seed=n))["bytes"]) for n in range(4)] + [(4, hostile_files()[kind])]
     path = write_rows(tmp_path / "rows.parquet", contents)
-    rows = open_split(DataConfig(dataset=[path]), "train")
+    rows = open_split(TrainingConfig(dataset=[path]), "train")
     images = Images(rows, maker())
     samples = [images[n] for n in range(5)]
     assert [name for s in samples for name in s["damaged"]] == ["4.png"]
@@ -179,80 +168,30 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
             assert "damaged image 1 skipped: 3.png" in capsys.readouterr().err
 
 
-def test_a_cached_embedding_is_that_of_the_sample_and_is_used_again(config, tmp_path):
-    (tmp_path / "images").mkdir()
-    for i in range(6):
-        make_image(40, 40, seed=i).save(tmp_path / "images" / f"{i}.png")
-    (tmp_path / "texts.txt").write_text("a red flower\na smiling face\n")
-    changes = {"dataset": [str(tmp_path / "images")], "split_column": None, "caption_column": None, "holdout": 2}
-    cached = config(**changes, cache_embeddings=True, domain_texts=str(tmp_path / "texts.txt"))
-    run = set_up(cached)
-    assert len(run.rows) == 4 and len(run.validation.targets) == 2 and run.embeddings.shape == (2, 4, 32)
-    (file,) = (tmp_path / "cache" / "embeddings").iterdir()
-    stamp = file.stat().st_mtime_ns
-    again = cached_embeddings(run.encoder, "no", run.rows, cached)
-    assert torch.equal(again, run.embeddings) and file.stat().st_mtime_ns == stamp
-    batch = next(run.batches())
-    expected = run.encoder.images(batch["target"].float() / 255)
-    torch.testing.assert_close(batch["embedding"], expected, atol=1e-5, rtol=0)
-    with torch.no_grad():
-        run.encoder.clip.logit_scale.add_(1.0)  # another encoder has another key
-    cached_embeddings(run.encoder, "no", run.rows, cached)
-    assert len(list((tmp_path / "cache" / "embeddings").iterdir())) == 2
-
-
-def test_recentering_gain_spreads_the_texts(config):
-    plain, wide = (set_up(config(recentering_gain=g)).encoder.recentering.config.scale for g in (1.0, 1.5))
-    assert wide == pytest.approx(1.5 * plain)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(config, streaming):
+    settings = config(streaming=streaming, split_column=None, holdout=2)
+    run = set_up(settings)
+    rows = list(open_split(settings, "train"))[2:]
+    images = torch.stack([image for _, image in decode_rows(rows, settings)])
+    images, module = run.encoder.images(images.float() / 255), run.encoder.recentering
+    torch.testing.assert_close(module.image_mean, images.mean(0), atol=1e-5, rtol=0)
+    run.encoder.recentering = None
+    texts = run.encoder.texts([row["text"][0] for row in rows])
+    spreads = [(e - e.mean(0)).norm(dim=1).mean() for e in (images, texts)]
+    assert module.config.scale == pytest.approx((spreads[0] / spreads[1]).item(), rel=1e-3)
 
 
 def test_recentering_looks_at_rows_from_all_over_the_data(config, monkeypatch):
     run = set_up(config())
-    assert [row["image"]["bytes"] for row in _spread(run.rows, 4)] == [
-        run.rows[i]["image"]["bytes"] for i in (0, 2, 4, 7)
-    ]
+    monkeypatch.setattr("training.encoder._ROWS", 4)
     run.encoder.recentering = None
-    sentences = recenter(run.encoder, run.rows, run.config, None)
-    images = torch.stack([image for _, image in decode_rows(list(run.rows), run.config)])
-    torch.testing.assert_close(
-        run.encoder.recentering.image_mean, run.encoder.images(images.float() / 255).mean(0), atol=1e-5, rtol=0
-    )
-    assert sentences.shape == (8, 32)
-    held_out = config(streaming=True, split_column=None, holdout=7)
-    run.encoder.recentering = None
-    recenter(run.encoder, open_split(held_out.data, "train"), held_out, None)  # 10 rows, 3 to train on
-    images = torch.stack([i for _, i in decode_rows(list(open_split(held_out.data, "train"))[7:], held_out)])
-    torch.testing.assert_close(
-        run.encoder.recentering.image_mean, run.encoder.images(images.float() / 255).mean(0), atol=1e-5, rtol=0
-    )
-    run.encoder.recentering = None
-    with pytest.raises(ValueError, match="2 sentences or more that differ"):
-        recenter(run.encoder, run.rows.select([0]), run.config, None)
-
-
-def test_crops_and_tints_follow_from_the_sample_alone():
-    target = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
-    plain, varied = maker(), maker(least_crop=0.5, color_jitter=0.3)
-    assert (plain.decoded_size, varied.decoded_size) == (32, 64)
-    samples = [varied(target, n)["target"] for n in range(64)]
-    assert all(s.shape == (3, 32, 32) and s.dtype == torch.uint8 for s in samples)
-    assert all(torch.equal(varied(target, n)["target"], samples[n]) for n in (3, 40))
-    assert len({s.numpy().tobytes() for s in samples}) > 32  # a quarter is only mirrored or not
-    small = target[:, ::2, ::2].contiguous()
-    given = plain(small, 5)
-    assert torch.equal(given["target"], small.flip(-1) if given["flip"] else small)
-
-
-def test_half_of_the_swaps_are_sentences_and_a_sample_decides_for_itself():
-    target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    swapping = maker(swap_probability=0.5, sentences=7)
-    batch = collate([{"damaged": [], **swapping(target, n)} for n in range(400)])
-    again = collate([{"damaged": [], **swapping(target, n)} for n in range(400)])
-    assert all(torch.equal(batch[k], again[k]) for k in ("swapped", "sentence", "matched", "condition_noise"))
-    assert 160 < batch["swapped"].sum() < 240 and 160 < (batch["sentence"] >= 0).sum() < 240
-    assert set(batch["sentence"].tolist()) == set(range(-1, 7))
-    assert batch["matched"].tolist() == [i for i, swapped in enumerate(batch["swapped"].tolist()) if not swapped]
-    assert "swapped" not in maker()(target, 0)
+    run.encoder.recenter(run.rows, run.config)
+    images = torch.stack([i for _, i in decode_rows([run.rows[i] for i in (0, 2, 4, 7)], run.config)])
+    expected = run.encoder.images(images.float() / 255).mean(0)
+    torch.testing.assert_close(run.encoder.recentering.image_mean, expected, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="two captions or more"):
+        run.encoder.recenter(run.rows.select([0]), run.config)
 
 
 def test_the_share_of_dropped_conditions_is_the_one_asked_for():
@@ -262,22 +201,19 @@ def test_the_share_of_dropped_conditions_is_the_one_asked_for():
     assert "dropped" not in maker()(target, 0)
 
 
-def test_the_share_of_captions_is_the_one_asked_for_and_a_swapped_sample_has_none():
-    target = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
-    told = [maker(caption_probability=0.25)(target, n, ["one", "two"])["caption"] for n in range(400)]
+def test_the_share_of_captions_is_the_one_asked_for():
+    target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    told = [
+        maker(caption_probability=0.25, caption_column="text")(target, n, ["one", "two"])["caption"] for n in range(400)
+    ]
     assert 70 < sum(map(bool, told)) < 130 and set(told) == {"", "one", "two"}
-    assert maker(caption_probability=1.0)(target, 0)["caption"] == ""
-    both = maker(caption_probability=1.0, swap_probability=0.5)
-    assert all(bool(s["caption"]) != s["swapped"].item() for s in (both(target, n, ["one"]) for n in range(40)))
-    assert "caption" not in maker()(target, 0, ["one"])
+    assert maker(caption_probability=1.0)(target, 0)["caption"] == "" and "caption" not in maker()(target, 0, ["one"])
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_captions_reach_the_batch(config, streaming):
     batch = next(set_up(config(caption_probability=1.0, streaming=streaming, train_batch_size=4)).batches())
     assert len(batch["caption"]) == 4 and set(batch["caption"]) <= {"a red flower", "a face"}
-    with pytest.raises(ValueError, match="--caption-probability needs --caption-column"):
-        set_up(config(caption_probability=0.5, caption_column=None))
 
 
 @pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
@@ -306,20 +242,6 @@ def test_empty_masks_are_left_out():
     assert all(sampler(rng).sum() == 1 for _ in range(20))
 
 
-def test_the_papers_masks_are_all_irregular_and_must_be_given(config, tmp_path):
-    for name in ("inpainting-ffhq-256", "super-resolution-ffhq-512", "colorization-imagenet-256"):
-        assert PRESETS[name].data.mask_mix == [1.0, 0.0, 0.0]
-    preset = PRESETS["inpainting-ffhq-256"].replace(dataset=["x"], output_dir="y")
-    for unfit in (preset, config(mask_mix=[0.2, 0.3, 0.5])):
-        with pytest.raises(ValueError, match="from --masks, which is not given"):
-            unfit.check_inputs()
-    preset.replace(masks="z").check_inputs()
-    preset.replace(task="super-resolution").check_inputs()
-    PILImage.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
-    run = set_up(config(masks=str(tmp_path), mask_mix=[1.0, 0.0, 0.0]))
-    assert all(mask.sum() == 32 for mask in next(run.batches())["mask"])
-
-
 def test_masks_with_gray_levels_are_refused(tmp_path):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 255
@@ -332,3 +254,13 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
         load_masks(tmp_path / "empty", "train", 16)
+
+
+def test_preloaded_images_make_the_same_batches(config):
+    batches = []
+    for preload in (False, True):
+        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
+        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
+    for plain, preloaded in zip(*batches, strict=True):
+        assert plain.keys() == preloaded.keys()
+        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

@@ -72,9 +72,9 @@ def numbers(name: str, values) -> Any:
 
 
 def number_list(name: str, values) -> list:
-    """The numbers in a list, a tuple, or an array or tensor with one dimension; a single one as a list of one."""
+    """The values of an axis of a sweep, each as `numbers` returns it; a single one is a list of one."""
     values = _python(values)
-    return [number(name, value) for value in (values if isinstance(values, (list, tuple)) else [values])]
+    return [numbers(name, value) for value in (values if isinstance(values, (list, tuple)) else [values])]
 
 
 def plain_numbers(**values) -> dict:

@@ -1,93 +1,147 @@
-"""Everything that decides a training run, in five groups."""
+"""All options of a training run, in one flat dataclass."""
 
+import argparse
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from transformers import HfArgumentParser
+
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
 from textir_hf.imaging.faces import FACE_TEMPLATES
+from textir_hf.models.autoencoder import CELL
 from textir_hf.tasks import TASKS, get_task
 
+_AT_LEAST = {  # the least value of each number that has one
+    "train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "max_train_steps": 1,
+    "ema_half_life": 1,
+    "log_steps": 1,
+    "checkpointing_steps": 1,
+    "shuffle_buffer": 1,
+    "r1_every": 1,
+    "holdout": 0,
+    "max_minutes": 0,
+    "max_grad_norm": 0,
+    "dataloader_num_workers": 0,
+    "latent_limit": 0,
+    "embedding_noise": 0,
+    "learning_rate": 1e-12,
+    "discriminator_rate": 1e-6,
+}
 
-def _help(text: str, **kwargs):
-    return field(metadata={"help": text}, **kwargs)
 
-
-@dataclass
-class DataConfig:
-    """Where the images come from and how they vary."""
-
-    _argument_group_name = "data"
-
-    dataset: list[str] | None = _help(
-        "a folder of images, parquet files, tar shards (WebDataset), or a data set on the Hub", default=None
-    )
-    dataset_config: str | None = _help("configuration of a data set on the Hub", default=None)
-    image_column: str = _help("column of the images", default="image")
-    caption_column: str | None = _help(
-        "column of captions, one or several a row: for recentering, validation and --caption-probability", default=None
-    )
-    split_column: str | None = _help("column that names the split of each row", default=None)
-    train_split: str = _help("split to train on", default="train")
-    validation_split: str | None = _help('split to validate on; "test" where there is a split column', default=None)
-    holdout: int = _help("hold so many images out for validation, in place of a validation split", default=0)
-    streaming: bool = _help("read the data as a stream, for sets larger than the disk", default=False)
-    shuffle_buffer: int = _help("images that a stream shuffles at a time", default=10_000)
-    dataloader_num_workers: int = _help("processes that decode and degrade, for each training process", default=2)
-    masks: str | None = _help("parquet file or folder of irregular masks, white = repaint", default=None)
-    mask_mix: list[float] = _help(
-        "shares of irregular masks, brush strokes and boxes among the masks", default_factory=lambda: [1.0, 0.0, 0.0]
-    )
-    least_crop: float = _help("half the images are cropped, to this share of their side or more", default=1.0)
-    color_jitter: float = _help("half the images change brightness, contrast and tint by up to this", default=0.0)
-    object_mask_column: str | None = _help("column of masks of each image's object, white = object", default=None)
-    cache_embeddings: bool = _help("embed all images once, and keep the result on disk", default=False)
-    cache_dir: str = _help("folder of these embeddings", default="~/.cache/textir_hf")
-    domain_texts: str | None = _help("text file of sentences, one a line, for recentering", default=None)
-
-    def __post_init__(self) -> None:
-        check_range("--color-jitter", self.color_jitter, 0, 1)
-        check_range("--least-crop", self.least_crop, 0.1, 1)
-        check_range("--shuffle-buffer", self.shuffle_buffer, 1)
-        if len(self.mask_mix) != 3 or min(self.mask_mix) < 0 or abs(sum(self.mask_mix) - 1) > 1e-6:
-            raise ValueError(f"--mask-mix must be three shares from 0 that sum to 1, got {self.mask_mix}.")
+def option(default, text: str):
+    """A field with a help text; a list is copied for each config."""
+    metadata = {"help": text}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
-class NetworkConfig:
-    """The networks and what they start from."""
+class TrainingConfig:
+    """One run. The defaults are the paper's (TextIR, Sec. 4.1 and Eq. 8), or the authors' release where it is silent.
 
-    _argument_group_name = "network"
+    Raises:
+        ValueError: A value is out of range, or two options do not go together.
+    """
 
-    task: str = _help(f"one of {', '.join(TASKS)}", default="inpainting")
-    clip: str = _help("the dual encoder: textir-mini-clip, a folder, or a Hub id", default="textir-mini-clip")
-    init_from: str | None = _help("folder of a network of the same widths to start from, of any task", default=None)
-    sample_size: int = _help("side of the square training images, pixels, a power of two", default=256)
-    channels: list[int] = _help(
-        "width of each level of the generator, full size first", default_factory=lambda: [128, 256, 512, 512, 512]
+    preset: str | None = option(None, "a recipe whose values the other options change")
+    task: str = option("inpainting", f"one of {', '.join(TASKS)}")
+    output_dir: str = option("", "folder of the checkpoints, validation grids and the trained pipeline")
+
+    dataset: list[str] | None = option(
+        None, "a folder of images, parquet files, tar shards (WebDataset), or a data set on the Hub"
     )
-    style_dim: int = _help("length of a style code", default=512)
-    discriminator: Literal["stylegan2", "projected"] = _help(
-        "StyleGAN2's, which sees images alone, or heads on frozen features, which see mask and condition, too",
-        default="stylegan2",
+    image_column: str = option("image", "column of the images")
+    caption_column: str | None = option(
+        None, "column of captions, one or several a row: for recentering, validation and --caption-probability"
     )
-    discriminator_channels: list[int] = _help(
-        "width of the discriminator, or of its head for the pixels, at each size, full size first",
-        default_factory=lambda: [128, 256, 512, 512],
+    split_column: str | None = option(None, "column that names the split of each row")
+    validation_split: str | None = option(None, "split to validate on, in place of --holdout")
+    holdout: int = option(0, "number of images to hold out for validation")
+    streaming: bool = option(False, "read the data as a stream, for sets larger than the disk")
+    shuffle_buffer: int = option(10_000, "images that a stream shuffles at a time")
+    preload: bool = option(False, "decode all images once, and keep them in memory")
+    dataloader_num_workers: int = option(2, "processes that decode and degrade, for each training process")
+    masks: str | None = option(None, "parquet file or folder of irregular masks, white = repaint")
+    mask_mix: list[float] = option([1.0, 0.0, 0.0], "shares of irregular masks, brush strokes and boxes")
+    valid_column: str | None = option(
+        None, "with --decoder, column of masks: white = part of the photo, black = beyond its border"
     )
-    face_template: str | None = _help(
-        f"where aligned training faces have their eyes and the mouth's corners: {', '.join(FACE_TEMPLATES)}, or x and "
-        "y of the four in shares of the side, such as 0.3,0.5,0.6,0.5,0.4,0.8,0.6,0.8",
-        default=None,
+    cache_dir: str = option("~/.cache/textir_hf", "folder of the latents that --decoder needs")
+    latent_limit: int = option(0, "encode only so many images before the run starts; 0 = all, plain and mirrored")
+
+    clip: str = option("textir-mini-clip", "the dual encoder: textir-mini-clip, a folder, or a Hub id")
+    init_from: str | None = option(
+        None, "folder of a run, to start from both its networks, or of a restorer, to start from that"
     )
-    gradient_checkpointing: bool = _help("compute activations twice to save memory", default=False)
+    sample_size: int = option(256, "side of the square training images, pixels, a power of two")
+    channels: list[int] = option([128, 256, 512, 512, 512], "generator's width at each level, full size first")
+    style_dim: int = option(512, "length of a style code")
+    blocks: int = option(0, "residual blocks in each level of the generator, besides the paper's convolutions")
+    decoder: Literal["taef2"] | None = option(
+        None, "learn latents at 1/8 of the side, which this frozen decoder turns into images"
+    )
+    discriminator_channels: list[int] = option(
+        [128, 256, 512, 512], "discriminator's width at each size, full size first"
+    )
+    face_template: str | None = option(
+        None,
+        f"for aligned faces, where eyes and mouth are: {', '.join(FACE_TEMPLATES)}, or x and y of the eyes and the "
+        "mouth's corners in shares of the side, such as 0.3,0.5,0.6,0.5,0.4,0.8,0.6,0.8",
+    )
+
+    lambda_l1: float = option(1.0, "weight of the L1 loss")
+    lambda_clip: float = option(0.5, "weight of the CLIP loss; 0 with --decoder")
+    lambda_perceptual: float = option(0.01, "weight of VGG16's perceptual loss; 0 with --decoder")
+    lambda_adversarial: float = option(0.01, "weight of the adversarial loss")
+    lambda_matching: float = option(0.0, "weight of matching the discriminator's features, an addition to Eq. 8")
+    vgg: str = option("timm/vgg16.tv_in1k", "VGG16: a safetensors file, or a Hub id")
+    adversarial_start: int = option(0, "step from which the discriminator takes part")
+    r1_weight: float = option(10.0, "weight of the R1 penalty; without --decoder")
+    r1_every: int = option(16, "steps between two R1 penalties, each counting for all of them")
+    embedding_noise: float = option(0.0, "length of the noise added to the condition (CapDec)")
+    condition_dropout: float = option(0.0, "share of the images restored under the empty prompt")
+    caption_probability: float = option(0.0, "share of the images restored under one of their captions")
+
+    train_batch_size: int = option(8, "images in one process at a time; even with --decoder")
+    gradient_accumulation_steps: int = option(1, "batches in one update")
+    max_train_steps: int = option(300_000, "updates in all")
+    max_minutes: float = option(0.0, "stop after so many minutes; 0 = never")
+    learning_rate: float = option(2e-3, "Adam's, of both networks")
+    discriminator_rate: float = option(1.0, "factor of the learning rate for the discriminator")
+    lr_scheduler: Literal["constant", "cosine"] = option(
+        "constant", "cosine falls to 0 over --max-minutes if given, else over --max-train-steps"
+    )
+    max_grad_norm: float = option(0.0, "longer gradients are cut to this norm; 0 = never")
+    beta1: float = option(0.0, "Adam's momentum of the generator; the discriminator has none")
+    ema_half_life: int = option(5000, "images after which an old weight counts half in the average")
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(None, "else what accelerate is set to")
+    compile: bool = option(False, "compile both networks with torch.compile")
+
+    seed: int = option(0, "decides everything random")
+    log_steps: int = option(10, "steps between two readings of the losses; other steps never wait for a GPU")
+    checkpointing_steps: int = option(5000, "steps between two checkpoints, each with a validation")
+    resume_from_checkpoint: str | None = option(None, 'a checkpoint\'s folder, or "latest"')
+    lpips: str | None = option(None, "safetensors file of LPIPS, for validation")
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None = option(None, "tracker besides metrics.jsonl")
+    hub_model_id: str | None = option(None, "owner/name of the repository to push the trained pipeline to")
 
     def __post_init__(self) -> None:
         get_task(self.task)
-        stride = 2 ** (len(self.channels) - 1)
+        for name, least in _AT_LEAST.items():
+            check_range(flag(name), getattr(self, name), least)
+        for name in ("condition_dropout", "caption_probability"):
+            check_range(flag(name), getattr(self, name), 0, 1)
+        if len(self.mask_mix) != 3 or min(self.mask_mix) < 0 or abs(sum(self.mask_mix) - 1) > 1e-6:
+            raise ValueError(f"--mask-mix must be three shares from 0 that sum to 1, got {self.mask_mix}.")
+        stride = self.patch_size * 2 ** (len(self.channels) - 1)
         if self.sample_size % stride or self.sample_size & (self.sample_size - 1):
             raise ValueError(
                 f"--sample-size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
@@ -95,8 +149,22 @@ class NetworkConfig:
             )
         self.face_points()
 
+    @property
+    def patch_size(self) -> int:
+        """Side in pixels of the cells that the generator's levels begin with."""
+        return CELL if self.decoder else 1
+
+    @property
+    def held_out_rows(self) -> int:
+        """How many of the first training rows are held out."""
+        return 0 if self.validation_split else self.holdout
+
     def face_points(self) -> tuple[tuple[float, float], ...] | None:
-        """The face template as four pairs of x and y; None where the training images are no aligned faces."""
+        """The face template as four pairs of x and y; None if the training images are not aligned faces.
+
+        Raises:
+            ValueError: It is neither a name nor eight numbers.
+        """
         if not self.face_template or self.face_template in FACE_TEMPLATES:
             return FACE_TEMPLATES.get(self.face_template or "")
         try:
@@ -107,163 +175,36 @@ class NetworkConfig:
             ) from error
         return ((x1, y1), (x2, y2), (x3, y3), (x4, y4))
 
-
-@dataclass
-class ObjectiveConfig:
-    """The losses (TextIR, Eq. 6 to 8) and the condition they are taken under."""
-
-    _argument_group_name = "objective"
-
-    lambda_adversarial: float = _help("weight of the adversarial loss", default=0.01)
-    lambda_clip: float = _help("weight of the CLIP loss", default=0.5)
-    lambda_l1: float = _help("weight of the L1 loss", default=1.0)
-    lambda_perceptual: float = _help("weight of VGG16's perceptual loss", default=0.01)
-    lambda_features: float = _help("weight of the embedded encoder's feature loss", default=0.0)
-    vgg: str = _help("VGG16: a safetensors file, or a Hub id", default="timm/vgg16.tv_in1k")
-    clip_start: int = _help("step from which the CLIP loss counts", default=0)
-    clip_every: int = _help("steps between two CLIP losses, each counting for all of them", default=1)
-    adversarial_start: int = _help("step from which the discriminator takes part", default=0)
-    r1_weight: float = _help("weight of the R1 penalty", default=10.0)
-    r1_every: int = _help("steps between two R1 penalties, each counting for all of them", default=16)
-    noise: Literal["none", "batch", "sample"] = _help(
-        "fine noise for the style convolutions, drawn for a batch at once, or for each sample alone: slower, and the "
-        "same for any number of processes",
-        default="batch",
-    )
-    embedding_noise: float = _help("length of the noise added to the condition (CapDec)", default=0.0)
-    swap_probability: float = _help(
-        "share of the images restored towards another image's embedding or a sentence; there L1 counts only where no "
-        "condition may change anything, and other losses against the target not at all",
-        default=0.0,
-    )
-    condition_dropout: float = _help("share of the images restored under the empty sentence", default=0.0)
-    caption_probability: float = _help(
-        "share of the images restored under one of their captions in place of their own embedding", default=0.0
-    )
-    recentering_gain: float = _help("multiplies the spread that recentering gives to texts", default=1.0)
-
-    def __post_init__(self) -> None:
-        for name in ("swap_probability", "condition_dropout", "caption_probability"):
-            check_range(_flag(name), getattr(self, name), 0, 1)
-        check_range("--recentering-gain", self.recentering_gain, 1e-6)
-        check_range("--clip-every", self.clip_every, 1)
-        check_range("--r1-every", self.r1_every, 1)
-
-
-@dataclass
-class OptimizationConfig:
-    """How the weights move."""
-
-    _argument_group_name = "optimization"
-
-    train_batch_size: int = _help("images in one process at a time", default=8)
-    gradient_accumulation_steps: int = _help("batches in one update", default=1)
-    max_train_steps: int = _help("updates in all", default=300_000)
-    max_minutes: float = _help("stop after so many minutes; 0 = never", default=0.0)
-    learning_rate: float = _help("Adam's, of both networks", default=2e-3)
-    discriminator_rate: float = _help("what multiplies the learning rate for the discriminator", default=1.0)
-    lr_scheduler: Literal["constant", "cosine"] = _help("after the warm-up", default="constant")
-    lr_warmup_steps: int = _help("updates in which the learning rate rises from 0", default=0)
-    beta1: float = _help("Adam's momentum of the generator; the discriminator has none", default=0.0)
-    ema_half_life: int = _help("images after which an old weight counts half", default=5000)
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = _help("else what accelerate is set to", default=None)
-    tf32: bool = _help("TF32 in fp32 convolutions and matrix products on CUDA", default=True)
-    compile: bool = _help("compile both networks with torch.compile", default=False)
-
-    def __post_init__(self) -> None:
-        for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"):
-            check_range(_flag(name), getattr(self, name), 1)
-        check_range("--discriminator-rate", self.discriminator_rate, 1e-6)
-        check_range("--lr-warmup-steps", self.lr_warmup_steps, 0)
-
-
-@dataclass
-class RunConfig:
-    """Where the run is kept, and what it tells of itself."""
-
-    _argument_group_name = "run"
-
-    output_dir: str = _help("folder of the checkpoints, grids and the trained pipeline", default="")
-    seed: int = _help("decides everything random", default=0)
-    log_steps: int = _help("steps between two readings of the losses; other steps never wait for a GPU", default=10)
-    checkpointing_steps: int = _help("steps between two checkpoints", default=5000)
-    checkpoints_total_limit: int = _help("older checkpoints are deleted; 0 keeps all", default=3)
-    resume_from_checkpoint: str | None = _help('a checkpoint\'s folder, or "latest"', default=None)
-    validation_steps: int = _help("steps between two validations", default=5000)
-    validation_images: int = _help("validate on at most so many images", default=16)
-    lpips: str | None = _help("safetensors file of LPIPS, for validation", default=None)
-    report_to: Literal["tensorboard", "wandb", "trackio"] | None = _help("tracker besides metrics.jsonl", default=None)
-    push_to_hub: bool = _help("push the trained pipeline", default=False)
-    hub_model_id: str | None = _help("owner/name of the repository to push to", default=None)
-
-    def __post_init__(self) -> None:
-        for name in ("log_steps", "checkpointing_steps", "validation_steps"):
-            check_range(_flag(name), getattr(self, name), 1)
-
-
-@dataclass
-class TrainingConfig:
-    """One run. The defaults are the paper's (TextIR, Sec. 4.1 and Eq. 8; where it is silent, the authors' release).
-
-    Args:
-        source: Where the recipe comes from.
-        expected: The result that the recipe should reach.
-    """
-
-    data: DataConfig = field(default_factory=DataConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    source: str = ""
-    expected: str = ""
-
-    def replace(self, source: str | None = None, expected: str | None = None, **values) -> "TrainingConfig":
-        """A copy with other values of fields, whatever their group."""
-        groups = {}
-        for name, kind in GROUPS.items():
-            own = {f.name: values.pop(f.name) for f in fields(kind) if f.name in values}
-            groups[name] = replace(getattr(self, name), **own)
-        if values:
-            raise ValueError(f"A training run has no {', '.join(values)}.")
-        texts = (self.source if source is None else source, self.expected if expected is None else expected)
-        return TrainingConfig(**groups, source=texts[0], expected=texts[1])
-
-    def flat(self) -> dict:
-        """All fields of all groups by name."""
-        return {name: value for group in GROUPS for name, value in asdict(getattr(self, group)).items()}
-
     def check_inputs(self) -> None:
-        """What a preset leaves open.
+        """Checks what a preset leaves open.
 
         Raises:
-            ValueError: Something that must be given is not, or two options do not go together.
+            ValueError: A needed option is missing, or two options do not go together.
         """
-        data, run, mix = self.data, self.run, self.data.mask_mix
-        if not data.dataset:
+        if not self.dataset:
             raise ValueError("--dataset must name the data: a folder, files, or a data set on the Hub.")
-        if not run.output_dir:
-            raise ValueError("--output-dir must be given: where the run is kept.")
-        if data.validation_split and data.holdout:
-            raise ValueError("Validate on --validation-split or on --holdout images, not on both.")
-        if "mask_image" in get_task(self.network.task).requires and mix[0] and not data.masks:
+        if not self.output_dir:
+            raise ValueError("--output-dir must be given: the folder of the run.")
+        if "mask_image" in get_task(self.task).requires and self.mask_mix[0] and not self.masks:
             raise ValueError(
-                f"--mask-mix takes {mix[0]:.0%} of the masks from --masks, which is not given. Name a parquet file or "
-                "folder of masks, or draw all: --mask-mix 0 0.5 0.5."
+                f"--mask-mix takes {self.mask_mix[0]:.0%} of the masks from --masks, which is not given. Name a "
+                "parquet file or folder of masks, or draw all of them: --mask-mix 0 0.5 0.5."
             )
-        if data.streaming and data.cache_embeddings:
-            raise ValueError("A stream has no fixed rows whose embeddings could be cached: drop --cache-embeddings.")
-        if data.cache_embeddings and (data.least_crop < 1 or data.color_jitter):
+        if self.decoder and (self.lambda_clip or self.lambda_perceptual):
+            raise ValueError("--decoder trains on latents: set --lambda-clip 0 and --lambda-perceptual 0.")
+        if self.decoder and get_task(self.task).out_channels != 3:
+            raise ValueError(f"--decoder makes whole images, and --task {self.task} does not.")
+        if self.decoder and self.train_batch_size % 2:
             raise ValueError(
-                "Images that are cropped or colored anew each time have no embedding that could be cached: set "
-                "--cache-embeddings false, or leave --least-crop and --color-jitter out."
+                f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "
+                "the images of a pair under each other's condition."
             )
-        if self.objective.caption_probability and not data.caption_column:
-            raise ValueError("--caption-probability needs --caption-column: the sentences to restore towards.")
-        if run.report_to and find_spec(run.report_to) is None:
-            raise ValueError(f"--report-to {run.report_to} needs its package: pip install {run.report_to}.")
-        if run.push_to_hub and not run.hub_model_id:
-            raise ValueError("--push-to-hub needs --hub-model-id owner/name.")
+        if self.streaming and (self.decoder or self.preload):
+            raise ValueError("--streaming reads rows as they are needed: it takes neither --decoder nor --preload.")
+        if self.caption_probability and not self.caption_column:
+            raise ValueError("--caption-probability needs --caption-column, the captions to restore under.")
+        if self.report_to and find_spec(self.report_to) is None:
+            raise ValueError(f"--report-to {self.report_to} needs its package: pip install {self.report_to}.")
 
     def save(self, path: Path) -> None:
         """Writes the config as JSON."""
@@ -271,14 +212,28 @@ class TrainingConfig:
             temporary.write_text(json.dumps(asdict(self), indent=2))
 
 
-GROUPS = {
-    "data": DataConfig,
-    "network": NetworkConfig,
-    "objective": ObjectiveConfig,
-    "optimization": OptimizationConfig,
-    "run": RunConfig,
-}
-
-
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The command line's name of an option."""
     return f"--{name.replace('_', '-')}"
+
+
+def parse(argv: list[str] | None = None) -> TrainingConfig:
+    """The config of a command line: a preset, and any option over it.
+
+    Raises:
+        ValueError: The preset is unknown, or a value does not fit.
+    """
+    from training.presets import PRESETS  # which are configs themselves
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    name = first.parse_known_args(argv)[0].preset
+    if name is not None and name not in PRESETS:
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {name}.")
+    usage = "accelerate launch -m training.train --preset PRESET --dataset DATASET --output-dir DIR [OPTION ...]"
+    parser = HfArgumentParser(
+        TrainingConfig, description="Trains a TextIR generator for one task.", usage=usage, allow_abbrev=False
+    )
+    if name is not None:
+        parser.set_defaults(**asdict(PRESETS[name]))
+    return TrainingConfig(**vars(parser.parse_args(argv)))

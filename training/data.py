@@ -1,159 +1,209 @@
-"""The data of a run: what it trains on, what it holds out, and its endless batches."""
+"""From a data set to training samples.
 
-import signal
+Everything random about a sample follows from the run's seed and the sample's number alone. So a run goes on exactly
+where it stopped, and the number of processes that share a batch changes nothing.
+"""
+
+import hashlib
+import random
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
-from accelerate import Accelerator
+import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils import data
 from tqdm import tqdm
 
-from textir_hf.hub.data import open_rows
-from training.checkpoint import Progress
-from training.config import DataConfig, TrainingConfig
-from training.samples import Images, SampleMaker, StreamedImages, collate, decode
-from training.streams import SampleNumbers, StreamedRows
+from textir_hf.hub.data import open_rows, read_square
+from textir_hf.imaging.masks import box_mask, free_form_mask
+from textir_hf.tasks import get_task
+from training.config import TrainingConfig
 
-MOST_DAMAGED = 0.01  # share of the images
+_VALIDATED = 16  # images of a validation split
 
 
-def open_split(config: DataConfig, split: str) -> Dataset | IterableDataset:
+def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
     """Rows of one split, the images still encoded.
 
     Raises:
-        ValueError: The data set, the split or a column is not there.
+        ValueError: The data set, the split or a column does not exist.
     """
-    return open_rows(
-        config.dataset,
-        split,
-        split_column=config.split_column or None,
-        image_columns=[name for name in (config.image_column, config.object_mask_column) if name],
-        configuration=config.dataset_config,
-        streaming=config.streaming,
-    )
+    columns = [name for name in (config.image_column, config.valid_column) if name]
+    column = config.split_column or None
+    return open_rows(config.dataset, split, split_column=column, image_columns=columns, streaming=config.streaming)
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and up to `validation_images` held-out ones.
+    """The rows to train on, and the held-out ones.
 
-    A stream still begins with the rows that `holdout` counts, as only `StreamedRows` can skip them.
+    A stream still begins with its held-out rows: only `share_of_stream` can skip them.
 
     Raises:
         ValueError: There are no images to train on.
     """
-    data, count = config.data, config.run.validation_images
-    rows = open_split(data, data.train_split)
-    if data.validation_split or (data.split_column and not data.holdout):
-        held_out = open_split(data, data.validation_split or "test")
-    else:
-        if not data.streaming and data.holdout >= len(rows) > 0:
-            raise ValueError(f"--holdout {data.holdout} leaves none of the {len(rows)} images to train on.")
-        held_out = rows.take(data.holdout)
-        rows = rows if data.streaming else rows.skip(data.holdout)
-    if not data.streaming and len(rows) == 0:
-        raise ValueError("The data holds no image to train on. Look at --train-split and --split-column.")
-    if isinstance(held_out, Dataset) and len(held_out) > count:  # spread over all of the split
-        held_out = held_out.select(np.linspace(0, len(held_out) - 1, count).astype(int))
-    return rows, list(held_out.take(count))
+    rows, held_out = open_split(config, "train"), config.held_out_rows
+    if not config.streaming:
+        if not len(rows):
+            raise ValueError("The data has no training images. Look at --split-column.")
+        if held_out > len(rows) // 2:
+            held_out = len(rows) // 2
+            print(f"Only {len(rows)} images: {held_out} are held out, not {config.holdout}.", file=sys.stderr)
+    if config.validation_split or (config.split_column and not held_out):
+        split = open_split(config, config.validation_split or "test")
+        if isinstance(split, Dataset) and len(split) > _VALIDATED:  # from all over the split
+            split = split.select(np.linspace(0, len(split) - 1, _VALIDATED).astype(int))
+        return rows, list(split.take(_VALIDATED))
+    return rows if config.streaming else rows.skip(held_out), list(rows.take(held_out))
+
+
+def decode(value: dict, size: int, name: str = "The image") -> Tensor:
+    """`read_square` as a tensor `[3, size, size]` uint8."""
+    return torch.from_numpy(read_square(value, size, name)).permute(2, 0, 1).contiguous()
+
+
+def try_decode(row: dict, config: TrainingConfig) -> Tensor | None:
+    """A row's image, `[3, S, S]` uint8, or None if it is damaged."""
+    try:
+        return decode(row[config.image_column], config.sample_size)
+    except ValueError:
+        return None
 
 
 def decode_rows(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Tensor]]:
-    """The images of these rows that are not damaged, `[3, S, S]` uint8, with their places."""
-    found = []
-    for i, row in enumerate(rows):
-        try:
-            found.append((i, decode(row[config.data.image_column], config.network.sample_size)))
-        except ValueError:
-            continue
-    return found
+    """The images of these rows that are not damaged, with their places."""
+    return [(i, image) for i, row in enumerate(rows) if (image := try_decode(row, config)) is not None]
 
 
-class Batches:
-    """Batches of this process from where the run stands, without end, on its device.
+def image_name(row: dict, config: TrainingConfig, default: str) -> str:
+    """What a warning calls a row's image."""
+    return (row[config.image_column] or {}).get("path") or default
 
-    Tensors are on the device, numbers are lists. Damaged images are named on stderr.
+
+def row_captions(row: dict, column: str | None) -> list[str]:
+    """A row's captions, if it has any."""
+    value = row.get(column) if column else None
+    return [c for c in ([value] if isinstance(value, str) else value or []) if c and c.strip()]
+
+
+class MaskSampler:
+    """Draws training masks: irregular ones, which are turned and mirrored, brush strokes and boxes.
+
+    Args:
+        size: Side of the masks, pixels.
+        mix: Shares of the three kinds.
+        irregular: `[M, 1, S, S]` in {0, 1}, of which empty ones are left out; None if their share is 0.
+
+    Raises:
+        ValueError: All irregular masks are empty.
+    """
+
+    def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
+        if irregular is not None:
+            irregular = irregular[irregular.flatten(1).any(1)]
+            if not len(irregular):
+                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is what is repainted.")
+        self.size, self.mix, self.irregular = size, mix, irregular
+
+    def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
+        (kind,) = rng.choices(("irregular", "strokes", "box"), self.mix)
+        if kind == "box":
+            return box_mask(self.size, self.size, rng)[None]
+        if kind == "strokes":
+            return (free_form_mask(self.size, self.size, rng) > 0.5).float()[None]
+        mask = self.irregular[rng.randrange(len(self.irregular))]
+        mask = torch.rot90(mask, rng.randrange(4), (1, 2))
+        return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
+
+
+class SampleMaker:
+    """Makes training samples of images.
 
     Args:
         config: The run's.
-        accelerator: Says which of the processes this is.
-        progress: Where the run stands; it moves with every batch.
-        rows: The training rows.
-        maker: Makes the samples.
-        embeddings: As for `Images`.
-
-    Attributes:
-        waited: Seconds for which batches were not ready.
+        embedding_dim: Length of the condition.
+        irregular: Masks, as for `MaskSampler`.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        accelerator: Accelerator,
-        progress: Progress,
-        rows: Dataset | IterableDataset,
-        maker: SampleMaker,
-        embeddings: Tensor | None,
-    ) -> None:
-        self.config, self.accelerator, self.progress, self.rows = config, accelerator, progress, rows
-        process, processes = accelerator.process_index, accelerator.num_processes
-        if config.data.streaming:
-            images = StreamedImages(maker)
-            items = StreamedRows(rows, config, process, processes, progress.positions.get(process))
-        else:
-            images = Images(rows, maker, embeddings)
-            items = SampleNumbers(progress.samples, config.optimization.train_batch_size, process, processes)
-        loader = DataLoader(
-            images,
-            batch_sampler=items,
-            num_workers=config.data.dataloader_num_workers,
-            collate_fn=collate,
-            pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=_ignore_signals,
-        )
-        self.iterator = iter(loader)
-        self.waited, self.damaged = 0.0, set()
+    def __init__(self, config: TrainingConfig, embedding_dim: int, irregular: Tensor | None = None) -> None:
+        self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
+        self.masks = MaskSampler(config.sample_size, config.mask_mix, irregular)
 
-    def __iter__(self) -> Iterator[dict]:
-        return self
+    def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
+        """Makes sample `number`.
 
-    def __next__(self) -> dict:
-        """The next batch.
+        Args:
+            image: `[3, S, S]` uint8.
+            number: The sample's.
+            captions: The image's.
+            flip: Whether the image is mirrored; drawn if None.
 
-        Raises:
-            ValueError: Too many images are damaged.
+        Returns:
+            The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
+            `[D]`; with condition dropout, `dropped` (bool tensor); with captions, `caption`, the one to restore under,
+            or "" to restore under the image's embedding.
         """
-        start = time.perf_counter()
-        batch = next(self.iterator)
-        self.waited += time.perf_counter() - start
-        self._count_damaged(batch.pop("damaged"))
-        if position := batch.pop("position"):
-            self.progress.positions[self.accelerator.process_index] = position
-        self.progress.samples += self.accelerator.num_processes * self.config.optimization.train_batch_size
-        device = self.accelerator.device
-        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-
-    def close(self) -> None:
-        """Ends the loader's processes. At Python's exit it is too late: they ignore the signal that ends others."""
-        if self.config.data.dataloader_num_workers:
-            self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
-
-    def _count_damaged(self, names: list[str]) -> None:
-        for name in set(names) - self.damaged:
-            self.damaged.add(name)
-            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
-        seen = max(1000, self.progress.samples) if self.config.data.streaming else len(self.rows)
-        if len(self.damaged) > MOST_DAMAGED * seen:
-            raise ValueError(
-                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
-                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
-            )
+        config = self.config
+        seed = int.from_bytes(hashlib.sha256(f"{config.seed} {number}".encode()).digest()[:6], "big")
+        rng = random.Random(seed)
+        drawn = rng.random() < 0.5
+        flip = int(drawn if flip is None else flip)
+        target = image.flip(-1) if flip else image
+        degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
+        noise = torch.randn(self.embedding_dim, generator=torch.Generator().manual_seed(seed))
+        sample = {"target": target, "flip": flip, "seed": seed, "condition_noise": noise, **degraded}
+        if config.condition_dropout:
+            sample["dropped"] = torch.tensor(rng.random() < config.condition_dropout)
+        if config.caption_probability:
+            use = rng.random() < config.caption_probability
+            sample["caption"] = rng.choice(captions) if use and captions else ""
+        return sample
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach the loader's processes too; the run still needs them to end its step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+class Images(data.Dataset):
+    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it.
+
+    Args:
+        rows: The training rows, their images encoded.
+        maker: Makes the samples.
+        latents: Of the rows, if the run learns latents.
+    """
+
+    def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
+        self.rows, self.maker, self.latents = rows, maker, latents
+        self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
+        self._epoch, self._order, self._images = -1, np.arange(0), None
+        if maker.config.preload:
+            self._images = [try_decode(rows[row], maker.config) for row in tqdm(range(len(rows)), desc="images")]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, number: int) -> dict:
+        epoch, place = divmod(number, len(self))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self))
+        config, damaged = self.maker.config, []
+        for attempt in range(len(self)):
+            row, flip = self._items[self._order[(place + attempt) % len(self)]]
+            values = self.rows[row]
+            image = try_decode(values, config) if self._images is None else self._images[row]
+            if image is None:
+                damaged.append(image_name(values, config, f"row {row}"))
+                continue
+            sample = self.maker(image, number, row_captions(values, config.caption_column), flip)
+            if self.latents:
+                sample["latent"], sample["embedding"] = self.latents[row, flip]
+                sample["valid"] = self._valid(values, sample["latent"].shape[-1], flip)
+            return {"damaged": damaged, **sample}
+        raise ValueError(f"None of the {len(self)} images can be decoded. Look at {damaged[0]}, for example.")
+
+    def _valid(self, row: dict, cells: int, flip: int) -> Tensor:
+        """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the data does not say."""
+        column = self.maker.config.valid_column
+        if not column or not row[column]:
+            return torch.ones(1, cells, cells)
+        valid = (decode(row[column], cells, "The valid mask")[:1] == 255).float()
+        return valid.flip(-1) if flip else valid

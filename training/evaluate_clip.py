@@ -1,10 +1,10 @@
-"""Measures a dual encoder on images that its training has not seen.
+"""Measures a dual encoder on images that it was not trained on.
 
     python -m training.evaluate_clip --data DIR
     python -m training.evaluate_clip --data DIR --checkpoint DIR --held-out 0.1
 
 The first measures the test rows of all data sets, for the card. The second measures the rows that
-`training.encoder.run` left out with the same `--held-out`, for choosing between runs.
+`training.clip.run` left out with the same `--held-out`, for choosing between runs.
 """
 
 import argparse
@@ -19,63 +19,15 @@ from tqdm import tqdm
 
 from textir_hf.evaluation.tables import Cell, Table, markdown, write_report
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER, embed_images, embed_texts, load_encoder
-from training import captions
-from training.encoder import faces
-from training.encoder.data import CELEBA, SCENES, ImageSet, face_labels
-from training.encoder.measure import ranks
+from training.clip.data import CELEBA, SCENES, ImageSet, ranks
+from training.clip.words import COLORS, FACE_NAMES, WORDS, color_labels, quantile_labels
 
 Embed = Callable[..., Tensor]  # sentences -> [N, D] at unit length
 LFW = "faces_lfw_112"
 FLOWERS_AND_CLOTHING = ("flowers_176", "clothing_176")
 
-PROMPTS = {  # attribute of `captions.FACE_ATTRIBUTES`: the sentence when it is true, and when it is not
-    "smiling": ("a smiling person", "a serious person"),
-    "eyeglasses": ("a person with glasses", "a person with no glasses"),
-    "blond_hair": ("a person with blond hair", "a person with black hair"),
-    "gray_hair": ("a person with gray hair", "a person with brown hair"),
-    "young": ("a young person", "an old person"),
-    "male": ("a man", "a woman"),
-    "black_hair": ("a person with black hair", "a person with blond hair"),
-    "bald": ("a person with a bald head", "a person with bangs"),
-    "mustache": ("a man with a mustache", "a man with a clean-shaven face"),
-    "hat": ("a person with a hat", "a person"),
-    "lipstick": ("a woman with lipstick", "a woman"),
-    "bangs": ("a person with bangs", "a person"),
-}
-CHOICES = {  # attribute of `faces.NAMES`: the sentence when it is true, and when it is not
-    "eyeglasses": ("a photo of a person wearing glasses", "a photo of a person without glasses"),
-    "smiling": ("a photo of a smiling person", "a photo of a person who is not smiling"),
-    "male": ("a photo of a man", "a photo of a woman"),
-    "young": ("a photo of a young person", "a photo of an old person"),
-    "blond_hair": ("a photo of a person with blond hair", "a photo of a person with black hair"),
-    "hat": ("a photo of a person wearing a hat", "a photo of a person without a hat"),
-    "beard": ("a photo of a person with a beard", "a photo of a person without a beard"),
-    "bangs": ("a photo of a person with bangs", "a photo of a person without bangs"),
-    "bald": ("a photo of a bald person", "a photo of a person with hair"),
-}
-AGAINST = {"blond_hair": "black_hair"}  # attribute: what it is told from; faces with both or neither are left out
-PARAPHRASES = (  # a sentence, another wording, and the contrary
-    ("a person with glasses", "someone wearing spectacles", "a person without glasses"),
-    ("a face without glasses", "a face with no eyeglasses", "a face with glasses"),
-    ("a smiling woman", "a lady with a happy expression", "a serious woman"),
-    ("a man who is not smiling", "a man with a serious expression", "a smiling man"),
-    ("an old man", "an elderly gentleman", "a young man"),
-    ("a young woman", "a youthful lady", "an old woman"),
-    ("a man with a beard", "a bearded guy", "a clean-shaven man"),
-    ("a man without a beard", "a clean-shaven guy", "a man with a beard"),
-    ("a woman with blond hair", "a fair-haired lady", "a woman with black hair"),
-    ("a person with black hair", "a black-haired person", "a person with blond hair"),
-    ("a person wearing a hat", "someone with a cap on the head", "a person without a hat"),
-    ("a bald man", "a man with no hair", "a man with thick hair"),
-    ("a woman with bangs", "a lady with a fringe", "a woman with a bare forehead"),
-    ("a photo of a man", "the portrait of a guy", "a photo of a woman"),
-    ("a red dress", "a gown that is red", "a blue dress"),
-    ("a yellow flower", "a blossom of yellow color", "a purple flower"),
-    ("a white shirt", "a shirt that is white", "a black shirt"),
-    ("a dog runs on the beach", "a dog is running along the sandy shore", "a man sits in a restaurant"),
-    ("two children play in a park", "kids are playing outdoors", "a cyclist rides down a mountain"),
-    ("a woman in a red coat", "a lady wearing a red jacket", "a woman in a green coat"),
-)
+PROMPTS, CHOICES, PARAPHRASES = (WORDS[name] for name in ("prompts", "choices", "paraphrases"))
+AGAINST = {"blond_hair": "black_hair"}  # attribute: the one it is told from; faces with both or neither are left out
 
 
 def retrieval(images: Tensor, texts: list[list[str]], embed: Embed, part: str = "test") -> Table:
@@ -85,7 +37,7 @@ def retrieval(images: Tensor, texts: list[list[str]], embed: Embed, part: str = 
         images: `[N, D]`, unit length.
         texts: Captions of each image.
         embed: Embeds sentences.
-        part: What the title calls the rows.
+        part: Name of the rows in the title.
     """
     owners = torch.tensor([i for i, several in enumerate(texts) for _ in several])
     rank = ranks(images, torch.cat([embed(*several) for several in texts]), owners)
@@ -98,7 +50,7 @@ def attributes(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     rows: dict[str, list[Cell]] = {}
     for name, prompts in PROMPTS.items():
         pair = (images @ embed(*prompts).T).numpy()
-        label, score = labels[:, list(captions.FACE_ATTRIBUTES).index(name)], pair[:, 0] - pair[:, 1]
+        label, score = labels[:, list(WORDS["lfw"]).index(name)], pair[:, 0] - pair[:, 1]
         known = label != 0
         clear, strict = roc_auc_score(label[known] > 0, score[known]), roc_auc_score(label > 0, score)
         rows[name.replace("_", " ")] = [Cell(float(clear)), Cell(float(strict))]
@@ -109,7 +61,7 @@ def attributes(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
 
 def groups(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8) -> Table:
     """The clearly labeled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
-    names = list(captions.FACE_ATTRIBUTES)
+    names = list(WORDS["lfw"])
     male, young = (labels[:, names.index(n)] for n in ("male", "young"))
     parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
     rows: dict[str, list[Cell]] = {}
@@ -130,13 +82,13 @@ def colors(images: Tensor, labels: np.ndarray, embed: Embed, part: str = "test")
 
     Args:
         images: `[N, D]`, unit length.
-        labels: `[N, 10 or more]` in {-1, 0, 1}, of `captions.COLORS` first.
+        labels: `[N, 10 or more]` in {-1, 0, 1}, of `COLORS` first.
         embed: Embeds sentences.
-        part: What the title calls the rows.
+        part: Name of the rows in the title.
     """
     rows: dict[str, list[Cell]] = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
-    for i, word in enumerate(captions.COLORS):
+    for i, word in enumerate(COLORS):
         prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
         true, false = labels[:, i] > 0, labels[:, i] < 0
         score = (images @ (prompt - neutral)).numpy()
@@ -153,15 +105,15 @@ def choices(images: Tensor, labels: np.ndarray, embed: Embed, part: str = "test"
 
     Args:
         images: `[N, D]`, unit length.
-        labels: `[N, len(faces.NAMES)]` in {-1, 1}.
+        labels: `[N, len(FACE_NAMES)]` in {-1, 1}.
         embed: Embeds sentences.
-        part: What the title calls the rows.
+        part: Name of the rows in the title.
     """
     rows: dict[str, list[Cell]] = {}
     for name, sentences in CHOICES.items():
-        label = labels[:, faces.NAMES.index(name)]
+        label = labels[:, FACE_NAMES.index(name)]
         if name in AGAINST:
-            other = labels[:, faces.NAMES.index(AGAINST[name])]
+            other = labels[:, FACE_NAMES.index(AGAINST[name])]
             label = np.where(label == other, 0, label)
         first, second = (images @ embed(*sentences).T).T.numpy()
         cells = [Cell(), Cell(), Cell()]
@@ -204,11 +156,11 @@ class Measurement:
         """The tables. Faces of LFW have test rows only."""
         scenes, celeba, objects = (self._open(names) for names in (SCENES, (CELEBA,), FLOWERS_AND_CLOTHING))
         texts, kinds, rows = scenes.column("text"), objects.column("label"), self._rows(objects)
-        labels = [captions.object_labels(np.asarray(objects.decode(row)), kinds[row]) for row in rows]
+        labels = [color_labels(np.asarray(objects.decode(row)), kinds[row]) for row in rows]
         tables = [retrieval(self._images(scenes), [texts[row] for row in self._rows(scenes)], self.texts, self.part)]
         tables += [] if self.held_out else self._lfw()
-        tables.append(colors(self._images(objects), np.stack(labels)[:, : len(captions.COLORS)], self.texts, self.part))
-        people = face_labels(celeba).numpy()[self._rows(celeba)]
+        tables.append(colors(self._images(objects), np.stack(labels), self.texts, self.part))
+        people = celeba.face_labels().numpy()[self._rows(celeba)]
         return [*tables, choices(self._images(celeba), people, self.texts, self.part), paraphrases(self.texts)]
 
     @torch.no_grad()
@@ -224,8 +176,8 @@ class Measurement:
 
     def _lfw(self) -> list[Table]:
         images = self._open((LFW,))
-        columns = {column: np.array(images.column(column)) for column, *_ in captions.FACE_ATTRIBUTES.values()}
-        embedded, labels = self._images(images), captions.face_labels(columns)[images.test]
+        columns = {column: np.array(images.column(column)) for column, *_ in WORDS["lfw"].values()}
+        embedded, labels = self._images(images), quantile_labels(columns)[images.test]
         return [attributes(embedded, labels, self.texts), groups(embedded, labels, self.texts)]
 
     @torch.no_grad()

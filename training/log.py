@@ -1,8 +1,9 @@
-"""What a run tells of itself: losses read every few steps, `metrics.jsonl`, trackers and curves."""
+"""Losses read every few steps, `metrics.jsonl`, the tracker, and curves."""
 
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ from torch import Tensor
 
 from textir_hf.atomic import replacing
 from training.config import TrainingConfig
-from training.networks import images_per_update
 
-_RATES = ("images/s", "waiting", "learning_rate")
+_RATES = ("step", "images/s", "waiting", "learning_rate")
 
 
 class Log:
@@ -22,58 +22,55 @@ class Log:
 
     Args:
         config: The run's.
-        accelerator: Of the run.
-        step: Updates done; lines of later ones are dropped, as they will be made again.
+        accelerator: The run's.
+        step: Updates done; lines of later ones are dropped from `metrics.jsonl`, since they are made again.
+        images_per_update: Of all processes.
     """
 
-    def __init__(self, config: TrainingConfig, accelerator: Accelerator, step: int) -> None:
-        self.accelerator, self.step = accelerator, step
-        self.path = Path(config.run.output_dir) / "metrics.jsonl"
-        self.images = images_per_update(config, accelerator)
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+    def __init__(self, config: TrainingConfig, accelerator: Accelerator, step: int, images_per_update: int) -> None:
+        self.accelerator, self.step, self.images = accelerator, step, images_per_update
+        self.path = Path(config.output_dir) / "metrics.jsonl"
+        self.terms: dict[str, list[Tensor]] = {}
         self.began, self.waited = time.perf_counter(), 0.0
-        if config.run.report_to:
-            flat = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in config.flat().items()}
+        if config.report_to:
+            flat = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in asdict(config).items()}
             accelerator.init_trackers("textir", flat)
         if accelerator.is_main_process and self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
+            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             with replacing(self.path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines))
+                temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Adds the losses of a step, without reading them."""
         for name, value in terms.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+            self.terms.setdefault(name, []).append(value)
 
-    def read(self, step: int, waited: float, wishes: list[bool]) -> tuple[dict[str, float], list[bool]]:
-        """The means of the losses since the last call, over all processes; and for each wish, whether any has it.
+    def read(self, step: int, waited: float, shared: list[float]) -> tuple[dict[str, float], list[float]]:
+        """The mean losses since the last call, and the means of `shared`, over all processes.
 
         Args:
             step: Updates done.
             waited: Seconds in all for which this process waited for data.
-            wishes: What this process wants.
+            shared: Numbers that the processes have to agree on.
 
         Raises:
             FloatingPointError: A loss was NaN or infinite.
         """
-        means = [self.sums[name].float() / count for name, count in self.counts.items()]
-        flags = torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device)
-        means = self.accelerator.reduce(torch.cat([torch.stack(means), flags]), "mean").tolist()
-        granted = [share > 0 for share in means[len(self.counts) :]]
-        values = dict(zip(self.counts, means, strict=False))
+        names, means = list(self.terms), [torch.stack(values).float().mean() for values in self.terms.values()]
+        numbers = torch.tensor(shared, dtype=torch.float32, device=means[0].device)
+        means = self.accelerator.reduce(torch.cat([torch.stack(means), numbers]), "mean").tolist()
+        values, agreed = dict(zip(names, means, strict=False)), means[len(names) :]
         if bad := [f"{name} {value:.3g}" for name, value in values.items() if not math.isfinite(value)]:
             raise FloatingPointError(
                 f"The loss is not finite within steps {self.step} to {step - 1}: {', '.join(bad)}. Go on from the last "
-                "checkpoint with --resume-from-checkpoint latest, and a lower --learning-rate."
+                "checkpoint with --resume-from-checkpoint latest and a lower --learning-rate."
             )
-        now, steps = time.perf_counter(), step - self.step
+        now = time.perf_counter()
         seconds = now - self.began
-        values |= {"images/s": self.images * steps / seconds, "waiting": (waited - self.waited) / seconds}
-        self.sums, self.counts = {}, {}
-        self.step, self.began, self.waited = step, now, waited
-        return values, granted
+        values["images/s"] = self.images * (step - self.step) / seconds
+        values["waiting"] = (waited - self.waited) / seconds
+        self.terms, self.step, self.began, self.waited = {}, step, now, waited
+        return values, agreed
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Adds a line to `metrics.jsonl` and to the tracker."""
@@ -83,20 +80,14 @@ class Log:
                 file.write(json.dumps({"step": step} | values) + "\n")
 
     def pause(self) -> None:
-        """Leaves what was done since the last step out of the next rates."""
+        """Leaves the time since the last step out of the next rates."""
         self.began = time.perf_counter()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a `metrics.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except ValueError:  # a line cut short when the process was killed
-        return math.inf
+    """The whole lines of a `metrics.jsonl`; a killed process may have cut the last one short."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def plot_curves(metrics: Path, path: Path) -> None:
@@ -107,10 +98,10 @@ def plot_curves(metrics: Path, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     rows = read_metrics(metrics)
-    names = [n for n in dict.fromkeys(n for r in rows for n in r) if n not in ("step", *_RATES)]
-    panels: dict[str, list[str]] = {}
-    for name in names:
-        panels.setdefault("/".join(name.split("/")[:2]) if name.startswith("validation/") else name, []).append(name)
+    panels: dict[str, list[str]] = {}  # a loss, or a validation figure with a curve for each condition
+    for name in dict.fromkeys(name for row in rows for name in row if name not in _RATES):
+        title = name.rsplit("/", 1)[0] if name.startswith("validation/") else name
+        panels.setdefault(title, []).append(name)
     if not panels:
         return
     columns = min(4, len(panels))

@@ -1,4 +1,4 @@
-"""TextIR's objective: Eq. 7 and 8 of Sec. 3.3, and the conditions that a batch is restored under."""
+"""TextIR's objective: Eq. 6 to 8 of Sec. 3.3 and R1, on images, or on latents if the generator has a frozen decoder."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,14 +8,66 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.models.embedding import ENCODER, embed_images, load_encoder
+from textir_hf.models.autoencoder import CELL
+from textir_hf.models.embedding import embed_images
+from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
-from training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from training.config import TrainingConfig
-from training.embeddings import FrozenEncoder
-from training.perceptual import FrozenFeatures, VGGPerceptualLoss, feature_loss, vgg_file
+from training.encoder import FrozenEncoder
+from training.perceptual import VGGPerceptualLoss, vgg_file
 
-TERMS = ("l1", "clip", "features", "perceptual", "adversarial", "discriminator", "r1")
+MARGIN = 2  # latent cells around a masked region that the region still changes
+
+
+def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
+    """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
+
+    Args:
+        real: Maps `[N, 1, h, w]` of the targets.
+        fakes: The same for each kind of fake; all kinds weigh the same.
+        counted: `[N, 1, S, S]`, 1 = repainted: only places that hold such pixels count.
+    """
+    losses = [_mean_over_places([F.softplus(x) for x in fake], counted) for fake in fakes]
+    return generator_loss(real, counted) + sum(losses) / len(losses)
+
+
+def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
+    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; arguments as for `discriminator_loss`."""
+    return _mean_over_places([F.softplus(-x) for x in fake], counted)
+
+
+def hinge_discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
+    """`E[max(0, 1 - D(target))] + E[max(0, 1 + D(restored))]` (Lim and Ye, "Geometric GAN", 2017).
+
+    Logits beyond 1 earn nothing, which bounds how steep a discriminator without a gradient penalty grows. Arguments as
+    for `discriminator_loss`.
+    """
+    losses = [_mean_over_places([F.relu(1 + x) for x in fake], counted) for fake in fakes]
+    return _mean_over_places([F.relu(1 - x) for x in real], counted) + sum(losses) / len(losses)
+
+
+def hinge_generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
+    """`-E[D(restored)]`; arguments as for `discriminator_loss`."""
+    return _mean_over_places([-x for x in fake], counted)
+
+
+def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
+    means = []
+    for x in losses:  # the mean of each image, so that it does not matter which images share a batch
+        weights = F.adaptive_max_pool2d(counted, x.shape[-2:])
+        means.append(((x * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1)).mean())
+    return torch.stack(means).mean()
+
+
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2).
+
+    Args:
+        logits: `[N, 1, 1, 1]`, computed from `images`.
+        images: `[N, C, H, W]` with `requires_grad`.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.float().square().sum((1, 2, 3)).mean()
 
 
 def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embedding: Tensor) -> Tensor:
@@ -30,39 +82,40 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
 
 
+def masked_cells(mask: Tensor) -> Tensor:
+    """The latent cells that a mask `[N, 1, H, W]` touches, and `MARGIN` cells around them, `[N, 1, H / 8, W / 8]`."""
+    touched = F.max_pool2d(mask, CELL)
+    return F.max_pool2d(touched, 2 * MARGIN + 1, stride=1, padding=MARGIN)
+
+
 @dataclass
 class Comparison:
-    """What a discriminator has to tell apart, without gradients.
+    """The inputs of a discriminator's step, without gradients.
 
     Args:
-        target: `[N, 3, S, S]` in [0, 1].
+        target: Images `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`.
         restored: The same.
-        target_features: `FrozenFeatures` in deviations of the targets'; empty if the discriminator uses none.
-        restored_features: The same of the restored images.
-        own: `[N, D]`, the targets' embeddings.
-        given: `[N, D]`, the embeddings that the images were restored towards.
-        mask: `[N, 1, S, S]`, 1 = repainted.
+        degraded: `[N, C, S, S]`, as the generator sees it.
+        condition: `[N, D]`, the targets' embeddings.
+        mask: Of the target's size, 1 = restored and judged.
     """
 
     target: Tensor
     restored: Tensor
-    target_features: list[Tensor]
-    restored_features: list[Tensor]
-    own: Tensor
-    given: Tensor
+    degraded: Tensor
+    condition: Tensor
     mask: Tensor
 
 
 class Objective:
-    """The losses of both networks for a batch; `total` weighs them as in Eq. 8.
+    """The losses of both networks for a batch; `total` weighs them as in Eq. 8. No method waits for the device.
 
-    No method waits for the device.
+    The network decides what is compared: latents if it has a decoder, otherwise images.
 
     Args:
         config: The run's.
         encoder: Embeds the targets.
-        sentences: `[T, D]` on the device, for swapped conditions; or None.
-        noise_sizes: `TextIRGenerator.noise_sizes` of the samples.
+        restorer: A generator like the one that learns.
         autocast: Makes the context of the losses that are networks.
     """
 
@@ -70,38 +123,28 @@ class Objective:
         self,
         config: TrainingConfig,
         encoder: FrozenEncoder,
-        sentences: Tensor | None,
-        noise_sizes: list[tuple[int, int]],
+        restorer: TextIRGenerator,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        objective = self.config = config.objective
-        self.task, self.encoder, self.autocast = get_task(config.network.task), encoder, autocast
-        self.sentences, self.noise_sizes, self.compiled = sentences, noise_sizes, config.optimization.compile
-        self.projected = config.network.discriminator == "projected"
-        self.empty = encoder.texts([""]) if objective.condition_dropout else None
-        self.features = self.perceptual = None
-        if objective.lambda_features or self.projected:
-            clip = encoder.clip if encoder.name == ENCODER else load_encoder(ENCODER)[0]
-            self.features = FrozenFeatures(clip.image_tower.backbone).to(encoder.device)
-        if objective.lambda_perceptual:
-            self.perceptual = VGGPerceptualLoss(vgg_file(objective.vgg)).to(encoder.device)
+        self.config, self.task, self.encoder, self.autocast = config, get_task(config.task), encoder, autocast
+        self.draw_noise, self.latent = restorer.draw_noise, restorer.config.decoder is not None
+        self.empty = encoder.texts([""]) if config.condition_dropout else None
+        self.perceptual = None
+        if config.lambda_perceptual:
+            self.perceptual = VGGPerceptualLoss(vgg_file(config.vgg)).to(encoder.device)
         self.weights = {
-            "l1": objective.lambda_l1,
-            "clip": objective.lambda_clip * objective.clip_every,
-            "features": objective.lambda_features,
-            "perceptual": objective.lambda_perceptual,
-            "adversarial": objective.lambda_adversarial,
-            "discriminator": objective.lambda_adversarial,
-            "r1": objective.lambda_adversarial * objective.r1_weight / 2 * objective.r1_every,
+            "l1": config.lambda_l1,
+            "clip": config.lambda_clip,
+            "perceptual": config.lambda_perceptual,
+            "adversarial": config.lambda_adversarial,
+            "matching": config.lambda_matching,
+            "discriminator": config.lambda_adversarial,
+            "r1": config.lambda_adversarial * config.r1_weight / 2 * config.r1_every,
         }
 
     def adversarial(self, step: int) -> bool:
         """Whether the discriminator takes part in a step."""
         return self.config.lambda_adversarial > 0 and step >= self.config.adversarial_start
-
-    def _clip(self, step: int) -> bool:
-        """Whether a step takes the CLIP loss."""
-        return self.config.lambda_clip > 0 and step >= self.config.clip_start and step % self.config.clip_every == 0
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms."""
@@ -110,7 +153,7 @@ class Objective:
     def generator_terms(
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
     ) -> tuple[dict[str, Tensor], Comparison]:
-        """The generator's terms of Eq. 8, and what the discriminator learns from.
+        """The generator's terms of Eq. 8, and the inputs of the discriminator's step.
 
         Args:
             generator: The network that learns.
@@ -118,82 +161,90 @@ class Objective:
             batch: Of `Batches`.
             step: Updates done.
         """
-        target = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
-        own = batch["embedding"] if "embedding" in batch else self.encoder.images(target)
-        embedding = self._swapped(batch, own)
+        images = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
-        fine = self._fine_noise(batch["seed"], target.device)
-        condition = self._condition(batch, embedding)
-        sample = generator(degraded, condition, batch.get("strength"), **fine).sample.float()
-        restored = self.task.restored(sample, target, batch)
-        terms = {"l1": self._reconstruction(sample, restored, target, batch)}
-        with self.autocast():
-            if self._clip(step):
-                terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, restored, embedding)
-            ours, theirs = self._features(restored, target)
-            if self.config.lambda_features:
-                terms["features"] = self._matched(feature_loss, ours, theirs, batch)
-            if self.perceptual is not None:
-                terms["perceptual"] = self._matched(self.perceptual, restored, target, batch)
-        mask = batch["mask"] if "mask" in batch else torch.ones_like(target[:, :1])
+        own = batch["embedding"] if self.latent else self.encoder.images(images)
+        noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
+        output_type = "latent" if self.latent else "image"
+        output = generator(
+            degraded, self._condition(batch, own), batch.get("strength"), noise=noise, output_type=output_type
+        )
+        compare = self._compare_latents if self.latent else self._compare_images
+        terms, target, restored, mask = compare(output.sample.float(), images, own, batch)
+        comparison = Comparison(target, restored.detach(), degraded * self.task.input_scale, own, mask)
         if self.adversarial(step):
-            logits = discriminator(restored, ours, embedding, mask)
-            terms["adversarial"] = generator_loss([x.float() for x in logits], mask)
-        ours, theirs = ([x.detach() for x in ours], theirs) if self.projected else ([], [])
-        return terms, Comparison(target, restored.detach(), theirs, ours, own, embedding, mask)
+            terms |= self._adversarial_terms(discriminator, restored, comparison)
+        return terms, comparison
+
+    def _compare_images(self, sample: Tensor, target: Tensor, own: Tensor, batch: dict):
+        restored = self.task.restored(sample, target, batch)
+        terms = {"l1": self.task.reconstruction_error(sample, restored, target, batch).mean()}
+        with self.autocast():
+            if self.config.lambda_clip:
+                terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, restored, own)
+            if self.perceptual is not None:
+                terms["perceptual"] = self.perceptual(restored, target)
+        return terms, target, restored, batch.get("mask", torch.ones_like(target[:, :1]))
+
+    def _compare_latents(self, sample: Tensor, images: Tensor, own: Tensor, batch: dict):
+        """Cells that the mask does not reach count half in L1, since the pixels there are known.
+
+        The discriminator sees the target's cells there and beyond the photo's border, where nothing is judged.
+        """
+        target, valid = batch["latent"].float(), batch["valid"]
+        mask = masked_cells(batch["mask"]) if "mask" in batch else torch.ones_like(valid)
+        terms = {"l1": (valid * (1 + mask) / 2 * (sample - target).abs()).mean()}
+        mask = mask * valid
+        return terms, target, mask * sample + (1 - mask) * target, mask
+
+    def _adversarial_terms(self, discriminator: nn.Module, restored: Tensor, pair: Comparison) -> dict[str, Tensor]:
+        seen = (pair.degraded, pair.condition, pair.mask)
+        with self.autocast():
+            logits, features = zip(*discriminator(restored, *seen), strict=True)
+        discriminator.eval()  # a spectral norm moves once an update, however many batches the update has
+        loss = hinge_generator_loss if self.latent else generator_loss
+        terms = {"adversarial": loss([x.float() for x in logits], pair.mask)}
+        if self.config.lambda_matching:
+            with torch.no_grad(), self.autocast():
+                theirs = [x for _, x in discriminator(pair.target, *seen)]
+            errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
+            terms["matching"] = sum(errors) / len(errors)
+        return terms
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
-        """The discriminator's term of Eq. 8 and, every `r1_every` steps, R1.
+        """The discriminator's term of Eq. 8 and, for images, every `r1_every` steps R1.
 
-        For a discriminator that looks at the condition, a target with another one's condition is a fake, too (Reed et
-        al., "Generative Adversarial Text to Image Synthesis", 2016).
+        For latents, a target under another image's condition is a fake, too (Reed et al., "Generative Adversarial Text
+        to Image Synthesis", 2016). Conditions are exchanged in pairs, so that it does not matter how processes share
+        the batch.
 
         Args:
             discriminator: The network that learns.
             pair: Of `generator_terms`.
             step: Updates done.
         """
-        places = [(pair.target, pair.target_features, pair.own), (pair.restored, pair.restored_features, pair.given)]
-        if self.projected:
-            places.append((pair.target, pair.target_features, pair.own.roll(1, 0)))
-        images, features, conditions = zip(*places, strict=True)
-        features = [torch.cat(stage) for stage in zip(*features, strict=True)]
-        mask = pair.mask.repeat(len(places), 1, 1, 1)
-        logits = discriminator(torch.cat(images), features, torch.cat(conditions), mask)
-        real, *fakes = zip(*(x.float().chunk(len(places)) for x in logits), strict=True)
-        terms = {"discriminator": discriminator_loss(real, fakes, pair.mask)}
-        if step % self.config.r1_every == 0:
-            image, *features = inputs = [x.detach().requires_grad_() for x in (pair.target, *pair.target_features)]
-            with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():  # no second derivative
-                logits = discriminator(image, features, pair.own, pair.mask, full_precision=True)
-                terms["r1"] = r1_penalty(logits, inputs)
+        judged, conditions = [pair.target, pair.restored], [pair.condition, pair.condition]
+        if self.latent:
+            judged.append(pair.target)
+            conditions.append(pair.condition.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))
+        count = len(judged)
+        degraded, mask = (x.repeat(count, 1, 1, 1) for x in (pair.degraded, pair.mask))
+        with self.autocast():
+            found = discriminator(torch.cat(judged), degraded, torch.cat(conditions), mask)
+        real, *fakes = zip(*(logits.float().chunk(count) for logits, _ in found), strict=True)
+        loss = hinge_discriminator_loss if self.latent else discriminator_loss
+        terms = {"discriminator": loss(real, fakes, pair.mask)}
+        if not self.latent and step % self.config.r1_every == 0:
+            images = pair.target.detach().requires_grad_()
+            seen = (pair.degraded, pair.condition, pair.mask)
+            # Compiled code has no second derivative.
+            with torch.compiler.set_stance("force_eager") if self.config.compile else nullcontext():
+                ((logits, _),) = discriminator(images, *seen, full_precision=True)
+                terms["r1"] = r1_penalty(logits, images)
         return terms
 
-    def _features(self, restored: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Frozen features of both in deviations of the target's, if a loss or the discriminator uses them."""
-        if self.features is None:
-            return [], []
-        with torch.no_grad():
-            theirs = self.features(target)
-        scales = [1 / x.std() for x in theirs]
-        pairs = zip(self.features(restored), theirs, scales, strict=True)
-        ours, theirs = zip(*((a * scale, b * scale) for a, b, scale in pairs), strict=True)
-        return list(ours), list(theirs)
-
-    def _swapped(self, batch: dict, own: Tensor) -> Tensor:
-        """The embeddings to restore towards: the targets' own, or where swapped the next one's or a sentence's."""
-        if "swapped" not in batch:
-            return own
-        other = own.roll(-1, 0)
-        if self.sentences is not None:
-            number = batch["sentence"]
-            other = torch.where(number[:, None] >= 0, self.sentences[number.clamp(min=0)].to(other), other)
-        return torch.where(batch["swapped"][:, None], other, own)
-
     def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
-        """What the generator is told of an embedding: it, or where there is a caption that, with noise; or where
-        dropped the empty sentence's.
-        """
+        """The generator's condition: the image's embedding or its caption's, with noise, or the empty prompt's."""
         places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
         if places:
             texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
@@ -202,31 +253,3 @@ class Objective:
         noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
         condition = F.normalize(embedding + noise, dim=1)
         return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition
-
-    def _fine_noise(self, seeds: list[int], device: torch.device) -> dict:
-        """The generator's arguments for its noise."""
-        if self.config.noise == "none":
-            return {}
-        if self.config.noise == "sample":
-            return {"generator": [torch.Generator(device).manual_seed(seed) for seed in seeds]}
-        source = torch.Generator(device).manual_seed(seeds[0])
-        shapes = [(len(seeds), 1, *size) for size in self.noise_sizes]
-        return {"noise": [torch.randn(shape, generator=source, device=device) for shape in shapes]}
-
-    def _reconstruction(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
-        error = self.task.reconstruction_error(sample, restored, target, batch)
-        if "swapped" in batch and len(batch["matched"]) < len(error):
-            preserved = self.task.preserved_error(sample, restored, target, batch)
-            error = torch.where(batch["swapped"], preserved, error)
-        return error.mean()
-
-    @staticmethod
-    def _matched(loss: Callable, restored: Tensor | list, target: Tensor | list, batch: dict) -> Tensor:
-        """The mean over the batch of a loss that counts only where the condition is the target's."""
-        matched, count = batch.get("matched"), len(batch["target"])
-        if matched is None or len(matched) == count:
-            return loss(restored, target)
-        if not len(matched):
-            return sum(x.sum() * 0 for x in restored)
-        ours, theirs = (x[matched] if isinstance(x, Tensor) else [y[matched] for y in x] for x in (restored, target))
-        return loss(ours, theirs) * (len(matched) / count)

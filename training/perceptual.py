@@ -1,4 +1,4 @@
-"""Losses on the features of frozen networks."""
+"""The perceptual loss of Eq. 8, on the features of VGG16."""
 
 from pathlib import Path
 
@@ -7,8 +7,6 @@ from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from textir_hf.models.towers import EfficientNetLite0
 
 
 def vgg_file(name: str) -> str:
@@ -61,30 +59,3 @@ class VGGPerceptualLoss(nn.Module):
         with torch.no_grad():
             target_features = self.features(target)
         return F.l1_loss(self.features(restored), target_features)
-
-
-FEATURE_CHANNELS = (24, 40, 112, 320)
-
-
-class FrozenFeatures(nn.Module):
-    """Features of the embedded encoder's EfficientNet-Lite0 at strides 4, 8, 16 and 32."""
-
-    _STAGES = (1, 2, 4, 6)
-
-    def __init__(self, backbone: EfficientNetLite0) -> None:
-        super().__init__()
-        self.backbone = backbone.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> list[Tensor]:  # [N, 3, H, W] in [0, 1], sides >= 32
-        stages = self.backbone(images * 2 - 1)
-        return [stages[i] for i in self._STAGES]
-
-
-def feature_loss(restored: list[Tensor], target: list[Tensor]) -> Tensor:
-    """L1 between `FrozenFeatures` of restored images and of their targets, in deviations of the targets'.
-
-    A small substitute for VGG16, from the first step on. The coarsest stage, which shows what an image is about and not
-    how it looks, is left out.
-    """
-    pairs = list(zip(restored, target, strict=True))[:-1]
-    return sum(F.l1_loss(ours, expected) for ours, expected in pairs) / len(pairs)

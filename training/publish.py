@@ -1,7 +1,8 @@
-"""The trained pipeline as a folder that can be published: weights, card, curves and grid."""
+"""Writes the trained pipeline with its card, curves and validation grid, and pushes it."""
 
 import shutil
 from copy import deepcopy
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.publish import publish
 from textir_hf.tasks import get_task
 from training.config import TrainingConfig
-from training.embeddings import FrozenEncoder
+from training.encoder import FrozenEncoder
 from training.log import plot_curves, read_metrics
+from training.presets import SOURCES
 
 _OWN = ("output_dir", "cache_dir", "resume_from_checkpoint")  # of the machine, not of the result
 _IMAGES = {
@@ -45,8 +47,8 @@ def write_pipeline(
         plot_curves(run / "metrics.jsonl", run / "curves.png")
         with replacing(folder) as temporary:
             TextIRPipeline(restorer, *parts).save_pretrained(temporary)
-            public = {k: "" if k in _OWN else _short(v) for k, v in config.flat().items()}
-            config.replace(**public).save(temporary / "training_config.json")
+            public = {k: "" if k in _OWN else _short(v) for k, v in asdict(config).items()}
+            replace(config, **public).save(temporary / "training_config.json")
             grids = sorted((run / "validation").glob("*.png"))
             for source, name in ((run / "curves.png", "curves.png"), *((g, "samples.png") for g in grids[-1:])):
                 if source.exists():
@@ -90,26 +92,26 @@ def make_card(config: TrainingConfig, step: int, batch: int, figures: dict[str, 
         figures: "figure/condition" to its value.
         folder: Of the pipeline, whose images are shown.
     """
-    task, size, data = get_task(config.network.task), config.network.sample_size, config.data.dataset
+    task, size, data = get_task(config.task), config.sample_size, config.dataset
     from_hub = len(data) == 1 and data[0].count("/") == 1 and not Path(data[0]).exists() and not Path(data[0]).suffix
-    recipe = config.source or "settings of its own, listed below"
-    expected = f" The recipe should reach: {config.expected}." if config.expected else ""
+    source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
+    recipe = source + (f". It should reach: {expected}" if expected else "")
     images = [f"![{text}]({name})" for name, text in _IMAGES.items() if (folder / name).exists()]
     settings = [
         f"- {name.replace('_', '-')}: {_short(value)}"
-        for name, value in config.flat().items()
+        for name, value in asdict(config).items()
         if value not in (None, "", False) and name not in _OWN
     ]
     sections = {
-        "How to use it": usage(task, config.run.hub_model_id or HERE),
-        "Training": f"Data: {', '.join(_short(data))}. Recipe: {recipe}.{expected}\n\n{step:,} steps of {batch} images "
+        "How to use it": usage(task, config.hub_model_id or HERE),
+        "Training": f"Data: {', '.join(_short(data))}. Recipe: {recipe}.\n\n{step:,} steps of {batch} images "
         f"at {size}x{size} pixels. The published weights are the run's moving average.",
         "Results": "\n\n".join([_table(figures, "mask_image" in task.requires), *images]),
-        "Limits": f"{INVENTED}\n\nIt knows images like those it was trained on, and their biases.",
+        "Limits": f"{INVENTED}\n\nIt knows only images like those it was trained on, and has their biases.",
         "Settings": "\n".join(settings),
     }
     metadata = card_data(task, datasets=data) if from_hub else card_data(task)
-    return render_card(metadata, f"TextIR, {task.name}", "Restores images towards what a sentence says.", sections)
+    return render_card(metadata, f"TextIR, {task.name}", "Restores damaged images to match a text prompt.", sections)
 
 
 def _table(figures: dict[str, float], masked: bool) -> str:
@@ -121,8 +123,8 @@ def _table(figures: dict[str, float], masked: bool) -> str:
     for condition in conditions:
         cells = [f"{figures[f'{name}/{condition}']:.4g}" for name in names]
         table.append(f"| {condition} | {' | '.join(cells)} |")
-    what = "On held-out images" + (", in the masked regions" if masked else "")
-    return f"{what}, under the right condition, another image's, and the empty sentence:\n\n" + "\n".join(table)
+    where = "On held-out images" + (", in the masked regions" if masked else "")
+    return f"{where}, under the right condition, another image's, and the empty prompt:\n\n" + "\n".join(table)
 
 
 def push(folder: Path, repo: str) -> None:

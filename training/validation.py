@@ -8,98 +8,100 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from textir_hf import TextIRPipeline
 from textir_hf.atomic import replacing
 from textir_hf.imaging.grid import draw_grid
-from textir_hf.imaging.resample import to_array
+from textir_hf.imaging.resample import downsample, to_array, to_tensor
 from textir_hf.metrics import functional
-from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from training.config import TrainingConfig
-from training.data import decode_rows
-from training.embeddings import FrozenEncoder, captions
-from training.samples import SampleMaker, collate
+from training.data import SampleMaker, decode_rows, row_captions
+from training.encoder import FrozenEncoder
 
 SHOWN = 8  # images in a grid
+CONDITIONS = ("right", "other", "empty")
 
 
 class Validation:
-    """The same held-out images with the same degradation each time.
+    """The same held-out images with the same damage each time, restored by the pipeline as users call it.
 
-    The right condition is an image's caption, or its own embedding where there are no captions; the other one is the
-    next image's. Figures are those of `textir evaluate`; where there is a mask, of the masked region alone.
+    The right condition is that of an image's captions, or of the image itself if there are none; the other one is the
+    next image's. Figures are those of `textir evaluate`; with a mask, of the masked region alone.
 
     Args:
         config: The run's.
         rows: The held-out rows.
-        maker: Degrades the images.
+        maker: Damages the images.
         encoder: Embeds images and captions.
     """
 
     def __init__(self, config: TrainingConfig, rows: list[dict], maker: SampleMaker, encoder: FrozenEncoder) -> None:
-        self.task, self.encoder, self.batch_size = maker.task, encoder, config.optimization.train_batch_size
-        self.lpips = LPIPS(config.run.lpips).to(encoder.device) if config.run.lpips else None
+        self.task, self.encoder, self.lpips = maker.task, encoder, None
+        if config.lpips:
+            from textir_hf.metrics.perceptual import LPIPS
+
+            self.lpips = LPIPS(config.lpips).to(encoder.device)
         found = decode_rows(rows, config)
-        self.targets = torch.stack([image for _, image in found]).float() / 255 if found else torch.zeros(0)
-        parts = [
-            {"damaged": [], **maker.task.degrade(target[None], random.Random(i), maker.masks)}
-            for i, target in enumerate(self.targets)
+        self.targets = [image.permute(1, 2, 0).numpy() for _, image in found]  # [S, S, 3] uint8
+        self.damages = [
+            maker.task.degrade(image[None].float() / 255, random.Random(i), maker.masks)
+            for i, (_, image) in enumerate(found)
         ]
-        batch = collate(parts) if parts else {}
-        self.batch = {k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        column = config.data.caption_column
-        self.captions = captions([rows[i] for i, _ in found], column) if column else []
+        captions = [row_captions(rows[i], config.caption_column) for i, _ in found]
+        self.captions = captions if all(captions) else []
 
-    def _conditions(self, target: Tensor) -> dict[str, Tensor]:
-        texts = len(self.captions) == len(target)
-        right = self.encoder.texts(self.captions) if texts else self.encoder.images(target)
-        return {"right": right, "other": right.roll(1, 0), "empty": self.encoder.texts([""]).expand_as(right)}
+    def conditions(self, pipe: TextIRPipeline) -> Tensor:
+        """Of every image in the order of `CONDITIONS`, `[N, 3, D]`."""
+        if self.captions:
+            right = pipe.encode_prompt(self.captions)
+        else:
+            clip, processor, device = self.encoder.clip, self.encoder.image_processor, self.encoder.device
+            right = torch.cat([embed_images(clip, processor, to_tensor(target, device)) for target in self.targets])
+        return torch.stack([right, right.roll(1, 0), self.encoder.texts([""]).expand_as(right)], 1)
 
-    @torch.inference_mode()
+    def arguments(self, index: int) -> dict:
+        """The pipeline's arguments for a damaged image."""
+        target, damage = self.targets[index], self.damages[index]
+        if "mask_image" in self.task.requires:
+            return {"image": target, "mask_image": Image.fromarray(damage["mask"][0].bool().numpy())}
+        if "scale" in self.task.requires:
+            return {"image": to_array(downsample(to_tensor(target), damage["factor"])), "scale": damage["factor"]}
+        if self.task.in_channels == 3:
+            return {"image": to_array(damage["degraded"][None])}
+        return {"image": target}
+
+    @torch.no_grad()
     def run(self, restorer: TextIRGenerator, path: Path) -> dict[str, float]:
         """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS for each condition."""
-        if not len(self.targets):
+        if not self.targets:
             return {}
-        target = self.targets.to(self.encoder.device)
-        rows, values = {"degraded": self._visible()}, {}
-        for name, condition in self._conditions(target).items():
-            rows[name] = restored = self._restore(restorer, condition, target)
-            values |= {f"{figure}/{name}": value for figure, value in self._measure(restored, target).items()}
+        encoder, values, rows = self.encoder, {}, []
+        pipe = TextIRPipeline(restorer, encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
+        pipe.set_progress_bar_config(disable=True)
+        for i, conditions in enumerate(self.conditions(pipe)):
+            results = [np.asarray(r) for r in pipe(prompt_embeds=conditions, **self.arguments(i)).images]
+            for name, result in zip(CONDITIONS, results, strict=True):
+                for figure, value in self._measure(result, i).items():
+                    values.setdefault(f"{figure}/{name}", []).append(value)
+            visible = (self.damages[i]["degraded"][:3] * self.task.input_scale).expand(3, -1, -1)
+            rows.append([to_array(visible[None]), *results, self.targets[i]])
         path.parent.mkdir(parents=True, exist_ok=True)
+        columns = zip(*rows[:SHOWN], strict=True)
+        cells = [
+            [("" if i else name, Image.fromarray(image)) for i, image in enumerate(images)]
+            for name, images in zip(("degraded", *CONDITIONS, "target"), columns, strict=True)
+        ]
         with replacing(path) as temporary:
-            _grid(rows | {"target": target}).save(temporary)
-        return values
+            draw_grid(cells, cell=max(64, len(self.targets[0]))).save(temporary)
+        return {name: float(np.mean(each)) for name, each in values.items()}
 
-    def _restore(self, restorer: TextIRGenerator, condition: Tensor, target: Tensor) -> Tensor:
-        degraded, strength = self.batch["degraded"], self.batch.get("strength")
-        samples = []
-        with self.encoder.autocast():
-            for start in range(0, len(target), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                given = None if strength is None else strength[part]
-                samples.append(restorer(degraded[part], condition[part], given).sample)
-        return self.task.restored(torch.cat(samples).float(), target, self.batch).clamp(0, 1)
-
-    def _visible(self) -> Tensor:  # -> [N, 3, S, S] in [0, 1]
-        degraded = self.batch["degraded"][:, :3] * self.task.input_scale
-        return degraded.expand(-1, 3, -1, -1)
-
-    def _measure(self, restored: Tensor, target: Tensor) -> dict[str, float]:
-        mask = self.batch.get("mask")
-        masks = [None] * len(target) if mask is None else [m[0].bool().cpu().numpy() for m in mask]
-        triples = [(to_array(a[None]), to_array(b[None]), m) for a, b, m in zip(restored, target, masks, strict=True)]
-        values = {
-            "psnr": float(np.mean([functional.psnr(*triple) for triple in triples])),
-            "ssim": float(np.mean([functional.ssim(*triple) for triple in triples])),
-        }
+    def _measure(self, result: np.ndarray, index: int) -> dict[str, float]:
+        target, mask = self.targets[index], self.damages[index].get("mask")
+        where = None if mask is None else mask[0].bool().numpy()
+        values = {"psnr": functional.psnr(result, target, where), "ssim": functional.ssim(result, target, where)}
         if self.lpips:
-            values["lpips"] = self.lpips(restored, target, mask).mean().item()
+            region = None if mask is None else mask[None].bool().to(self.encoder.device)
+            images = (to_tensor(image, self.encoder.device) for image in (result, target))
+            values["lpips"] = self.lpips(*images, region).item()
         return values
-
-
-def _grid(rows: dict[str, Tensor]) -> Image.Image:
-    """The first `SHOWN` images of each row, with the row's name above the first."""
-    cells = [
-        [(name if i == 0 else "", Image.fromarray(to_array(image[None]))) for i, image in enumerate(images[:SHOWN])]
-        for name, images in rows.items()
-    ]
-    return draw_grid(cells, cell=max(64, rows["target"].shape[-1]))

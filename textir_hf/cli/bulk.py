@@ -9,7 +9,9 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,9 @@ from textir_hf.checks import Number
 from textir_hf.cli.arguments import add_flag, number_type, sentence, with_flags
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, find_folder, load_pipeline
-from textir_hf.cli.errors import Stopped, explain
+from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.shards import Shards
-from textir_hf.hub.data import open_rows, read_image
+from textir_hf.hub.data import has_own_paths, open_rows, read_image
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.tasks import TASKS, Task
 
@@ -54,6 +56,7 @@ def add_command(commands) -> None:
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
     command.add_argument("--dataset", required=True, help="folder of images, parquet file, or Hub id")
+    command.add_argument("--allow-paths", action="store_true", help="follow paths and URLs in the rows of a file")
     command.add_argument("--split", default="train", help="of the data set (%(default)s)")
     command.add_argument("--image-column", default="image", help="of the data set (%(default)s)")
     command.add_argument("--mask-column", help="column of masks, white = repaint")
@@ -79,7 +82,7 @@ def bulk(args: argparse.Namespace) -> int:
     _check_options(args, task)
     checkpoint = choose_checkpoint(args.checkpoint, task)
     try:
-        rows = _open(args)
+        rows, own_paths = _open(args)
         from accelerate import PartialState
         from datasets import disable_progress_bars
     except ModuleNotFoundError as error:
@@ -91,35 +94,67 @@ def bulk(args: argparse.Namespace) -> int:
 
     disable_progress_bars()  # of writing files
     state = PartialState(cpu=not torch.accelerator.is_available())
+    pipe = load_pipeline(checkpoint, state.device.type, args.dtype).to(state.device)
+    if args.faces is not None:
+        check_template(pipe.restorer.config.face_template)
+    pipe.set_progress_bar_config(disable=True)
     facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(checkpoint)}
     if Path(args.dataset).exists():
         facts["dataset"] = str(Path(args.dataset).resolve())
     with state.main_process_first():
         shards = Shards(args.output, facts, state.process_index)
-        known = shards.finished() | shards.failed()
+        done_before, failed_before = shards.finished(), shards.failed()
     state.wait_for_everyone()  # all have seen the same files before any writes another
-    pipe = load_pipeline(checkpoint, state.device.type, args.dtype).to(state.device)
-    if args.faces is not None:
-        check_template(pipe.restorer.config.face_template)
-    pipe.set_progress_bar_config(disable=True)
-    mine = (
-        (number, row)
-        for number, row in enumerate(rows)
-        if number % state.num_processes == state.process_index and number not in known
-    )
-    name = f"process {state.process_index}"
-    with tqdm(desc=name, unit="image", position=state.process_index, delay=2) as bar:
-        _restore_rows(pipe, args, mine, shards, bar.update)
+    share = _Share(rows, done_before | failed_before, state.process_index, state.num_processes)
+    read = partial(read_image, paths=own_paths or args.allow_paths)
+    with tqdm(desc=f"process {state.process_index}", unit="image", position=state.process_index, delay=2) as bar:
+        _restore_rows(pipe, args, iter(share), shards, read, bar.update)
     state.wait_for_everyone()
-    return 1 if shards.failed() else 0
+    if share.error is not None:
+        say(f"The data set {args.dataset} cannot be read beyond row {share.number}: {explain(share.error)}")
+    done, failed = shards.finished() - done_before, shards.failed() - failed_before
+    if state.is_main_process:
+        print(_summary(args.output, len(done), len(done_before), len(failed), len(failed_before)))
+    return 1 if failed or failed_before or share.error is not None else 0
 
 
-def _restore_rows(pipe: "TextIRPipeline", args: argparse.Namespace, rows: Iterator, shards: Shards, tick) -> None:
+class _Share:
+    """This process's rows with their numbers, to the data set's end, or to where it cannot be read.
+
+    Attributes:
+        number: Of the last row that was read, by any process.
+        error: What ended the rows too early, or None.
+    """
+
+    def __init__(self, rows: Iterator[dict], known: set[int], process: int, processes: int) -> None:
+        self.rows, self.known, self.process, self.processes = rows, known, process, processes
+        self.number, self.error = -1, None
+
+    def __iter__(self) -> Iterator[tuple[int, dict]]:
+        try:
+            for row in self.rows:
+                self.number += 1
+                if self.number % self.processes == self.process and self.number not in self.known:
+                    yield self.number, row
+        except Exception as error:  # of any library that reads files
+            self.error = error
+
+
+def _summary(folder: Path, done: int, before: int, failed: int, failed_before: int) -> str:
+    text = f"{done} rows restored to {folder}, {before} restored before, {failed} failed"
+    if failed_before:
+        text += f"; {failed_before} failed before and were left out: delete failed-*.jsonl there to try them again"
+    return text
+
+
+def _restore_rows(
+    pipe: "TextIRPipeline", args: argparse.Namespace, rows: Iterator, shards: Shards, read: Callable, tick: Callable
+) -> None:
     """Restores rows and writes them, also where the user stops it."""
     done, size, count_done = [], args.batch_size or (1 if pipe.device.type == "cpu" else 8), 0
     try:
         for batch in in_batches(rows, size):
-            for number, result in _restore_batch(pipe, args, batch):
+            for number, result in _restore_batch(pipe, args, batch, read):
                 if isinstance(result, Exception):
                     text = explain(result)
                     shards.add_failure(number, text)
@@ -138,14 +173,16 @@ def _restore_rows(pipe: "TextIRPipeline", args: argparse.Namespace, rows: Iterat
             shards.write(done)
 
 
-def _restore_batch(pipe: "TextIRPipeline", args: argparse.Namespace, batch: list) -> Iterator[tuple[int, Any]]:
+def _restore_batch(
+    pipe: "TextIRPipeline", args: argparse.Namespace, batch: list, read: Callable
+) -> Iterator[tuple[int, Any]]:
     """Numbers of rows, each with its row of the result or with what went wrong."""
     items = []
     for number, row in batch:
         try:
-            mask = read_image(row[args.mask_column], "The mask") if args.mask_column else None
+            mask = read(row[args.mask_column], "The mask") if args.mask_column else None
             prompt = row[args.prompt_column] if args.prompt_column else args.prompt
-            items.append((number, prompt, read_image(row[args.image_column]), mask))
+            items.append((number, prompt, read(row[args.image_column]), mask))
         except Exception as error:
             yield number, error
 
@@ -171,18 +208,22 @@ def _result_row(number: int, prompt, result: Image.Image) -> dict:
     return {"row": number, "image": {"bytes": content.getvalue(), "path": None}, "prompt": text, "settings": settings}
 
 
-def _open(args: argparse.Namespace) -> Iterable[dict]:
-    """A stream of rows with images as their files.
+def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
+    """A stream of rows with images as their files, and whether paths in them are safe.
 
     Raises:
-        ValueError: There is no such data set, split or column.
+        ValueError: There is no such data set, split or column, or no row.
     """
     images = [column for column in (args.image_column, args.mask_column) if column]
     rows = open_rows(args.dataset, args.split, image_columns=images, streaming=True)
     columns = rows.column_names or []
     if args.prompt_column and args.prompt_column not in columns:
         raise ValueError(f"--prompt-column {args.prompt_column} is not there, the data has {', '.join(columns)}.")
-    return rows
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError(f"The data set {args.dataset} has no rows.")
+    return chain([first], iterator), has_own_paths(rows)
 
 
 def _check_options(args: argparse.Namespace, task: Task) -> None:

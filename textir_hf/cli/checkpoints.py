@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.pipeline.paths import checkpoint_folder
 from textir_hf.tasks import TASKS, Task
 
 if TYPE_CHECKING:

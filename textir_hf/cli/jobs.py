@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from textir_hf.imaging.files import READABLE, SUFFIXES
+from textir_hf.imaging.files import READABLE, SUFFIXES, image_names
 
 
 @dataclass(frozen=True)
@@ -45,41 +45,25 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
     for folder in (image, mask):
         if folder is not None and folder.is_dir() and _same(folder, output):
             raise ValueError(f"The output {output} is the folder of the inputs. Choose another.")
-    names = sorted(_image_names(image, recursive, output))
+    names = sorted(image_names(image, recursive, output))
     if not names:
-        deeper = not recursive and any(_image_names(image, True, output))
+        deeper = not recursive and any(image_names(image, True, output))
         hint = " Its subfolders do: give --recursive." if deeper else ""
         raise ValueError(f"{image} holds no image ({', '.join(READABLE)}).{hint}")
+    masks = _masks_of(mask, names, recursive) if mask is not None and mask.is_dir() else dict.fromkeys(names, mask)
     stems = Counter(name.with_suffix("") for name in names)
     jobs = []
     for name in names:  # where only the suffixes differ, the results keep them
         result = name.with_suffix(".png") if stems[name.with_suffix("")] == 1 else name.with_name(f"{name.name}.png")
-        jobs.append(Job(image / name, _mask_of(mask, name), output / result))
+        jobs.append(Job(image / name, masks[name], output / result))
     return jobs
 
 
-def _image_names(folder: Path, recursive: bool, output: Path) -> Iterator[Path]:
-    """Images below a folder, relative to it; hidden files and folders, and the results' folder, are left out."""
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        shown = [name for name in folders if not name.startswith(".") and not _same(Path(place) / name, output)]
-        folders[:] = sorted(shown) if recursive else []
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in READABLE:
-                yield (Path(place) / name).relative_to(folder)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _mask_of(mask: Path | None, name: Path) -> Path | None:
-    """The mask of an image in a folder; any suffix will do."""
-    if mask is None or not mask.is_dir():
-        return mask
-    folder = mask / name.parent
-    suffixes = [name.suffix, *(s for s in READABLE if s != name.suffix)]
-    found = [folder / name.with_suffix(suffix).name for suffix in suffixes]
-    return next((path for path in found if path.is_file()), mask / name)
+def _masks_of(folder: Path, images: list[Path], recursive: bool) -> dict[Path, Path]:
+    """For each image, the mask in a folder that has its name; any suffix will do, but the image's own comes first."""
+    masks = sorted(image_names(folder, recursive))
+    known = {name.with_suffix(""): name for name in masks} | {name: name for name in masks}
+    return {name: folder / known.get(name, known.get(name.with_suffix(""), name)) for name in images}
 
 
 def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from textir_hf.cli.checkpoints import find_folder, quieten
-from textir_hf.hub.paths import check_conversion, check_new_folder
 from textir_hf.imaging.faces import FACE_TEMPLATES
+from textir_hf.pipeline.paths import check_conversion, check_new_folder
 from textir_hf.tasks import TASKS
 
 

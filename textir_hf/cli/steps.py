@@ -11,7 +11,7 @@ from PIL import Image
 from textir_hf.cli.arguments import FILES, FLAGS, with_companions
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
-from textir_hf.imaging.files import SETTINGS, check_output, open_image, save_image
+from textir_hf.imaging.files import READABLE, SETTINGS, check_output, open_image, save_image
 from textir_hf.imaging.geometry import check_box
 from textir_hf.imaging.metadata import carry_over
 from textir_hf.imaging.raster import to_mask, to_raster
@@ -79,6 +79,9 @@ class Steps:
         raster, mask = to_raster(image), self._mask
         transparent = raster.alpha is not None and raster.alpha < 255
         if job.mask is not None:
+            if mask is None and not job.mask.is_file() and job.mask != mask_path(self.args):
+                looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
+                raise ValueError(f"{job.image} has no mask: there is no {looked_for}.")
             mask = mask or self.open(job.mask)
             flag = FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name
             where = to_mask(mask, raster.size, flag)

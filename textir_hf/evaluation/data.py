@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
-from textir_hf.hub.data import open_rows, read_image, read_square
-from textir_hf.imaging.files import SUFFIXES
+from textir_hf.hub.data import has_own_paths, open_rows, read_image, read_square
+from textir_hf.imaging.files import image_names
 
 
 def load_masks(path: str | Path, split: str, size: int) -> Tensor:
@@ -28,15 +28,14 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
     """
     path, masks = Path(path).expanduser(), []
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        encoded = [(file.name, {"path": str(file)}) for file in files]
+        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
     elif path.is_file():
         rows = open_rows(path, split, split_column="split")
         encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
     else:
         raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
     for name, value in encoded:
-        mask = _to_binary(np.asarray(read_image(value, name).convert("L")), name)
+        mask = _to_binary(np.asarray(read_image(value, name, path.is_dir()).convert("L")), name)
         masks.append(np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)))
     if not masks:
         raise ValueError(f"{path} holds no mask.")
@@ -102,7 +101,8 @@ class TestSet:
         return self._decode(part, row, self.size)
 
     def _decode(self, part: Part, row: int, size: int) -> np.ndarray:
-        return read_square(part.rows[row][self.image_column], size, f"Row {row} of {part.name}")
+        name, paths = f"Row {row} of {part.name}", has_own_paths(part.rows)
+        return read_square(part.rows[row][self.image_column], size, name, paths)
 
     def file(self, index: int) -> str:
         """Where an image comes from."""

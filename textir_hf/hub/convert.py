@@ -12,10 +12,10 @@ from torch import Tensor
 
 from textir_hf.atomic import replacing
 from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
-from textir_hf.hub.paths import check_conversion
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
+from textir_hf.pipeline.paths import check_conversion
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 _FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
+_STREAMED_ROWS = 1000  # at a time; without it, an empty file ends a stream
+_LISTED = "imagefolder"  # as datasets calls what makes rows of a folder's files
 Source = str | Path | Sequence[str | Path]
 
 
@@ -34,7 +36,8 @@ def open_rows(
     Args:
         source: A folder of images; parquet files or tar shards in the WebDataset format, by path, pattern or URL; or
             the name of a data set on the Hub. The columns of a shard are the suffixes of its files, such as "jpg".
-        split: Name of the split. Files are all of the split "train", unless `split_column` says more.
+        split: Name of the split. Files are all of the split "train", unless `split_column` says more; for a folder, see
+            `folder_rows`.
         split_column: A column whose value is the split's name for each row. All of "train" is then looked through.
         image_columns: Columns of images that must be there.
         configuration: Of a data set on the Hub that has several.
@@ -44,25 +47,17 @@ def open_rows(
         ValueError: There is no such data set, split or column, or a file is damaged.
     """
     from datasets import Image as ImageFeature
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
 
     sources = [str(source)] if isinstance(source, (str, Path)) else [str(s) for s in source]
     shown = sources[0] if len(sources) == 1 else f"of {len(sources)} files from {sources[0]} on"
-    options = _loader_options(sources, configuration)
-    loaded = "train" if split_column else split
-    try:
-        rows = load_dataset(**options, split=loaded, streaming=streaming)
-    except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()
-        raise ValueError(
-            f'The data set {shown} cannot be opened, or has no split "{loaded}": {reason[0] if reason else error!r}'
-        ) from error
+    rows = _load(sources, shown, "train" if split_column else split, configuration, streaming)
     columns = rows.column_names or []
     for name in (*image_columns, *([split_column] if split_column else [])):
         if name not in columns:
             raise ValueError(f"The data set {shown} has no column {name}, only {', '.join(columns)}.")
     for name in image_columns:
+        if rows.features is not None and not _may_be_images(rows.features[name]):
+            raise ValueError(f"The column {name} of the data set {shown} must hold images, got {rows.features[name]}.")
         rows = rows.cast_column(name, ImageFeature(decode=False))
     if split_column is None:
         return rows
@@ -71,13 +66,51 @@ def open_rows(
     return rows.select([i for i, value in enumerate(rows[split_column]) if value == split])
 
 
+def _load(
+    sources: list[str], shown: str, split: str, configuration: str | None, streaming: bool
+) -> Dataset | IterableDataset:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    folder = Path(_expand(sources[0]))
+    if len(sources) == 1 and folder.is_dir():
+        from textir_hf.hub.folder import folder_rows
+
+        rows = folder_rows(folder, split)
+        rows = rows.to_iterable_dataset() if streaming else rows
+        rows.info.builder_name = _LISTED
+        return rows
+    options = _loader_options(sources, configuration)
+    if streaming and options["path"] == "parquet":
+        options["batch_size"] = _STREAMED_ROWS
+    try:
+        return load_dataset(**options, split=split, streaming=streaming)
+    except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()
+        raise ValueError(
+            f'The data set {shown} cannot be opened, or has no split "{split}": {reason[0] if reason else error!r}'
+        ) from error
+
+
+def _may_be_images(feature) -> bool:
+    """Whether a column holds encoded images, or paths; a column without any value may, too."""
+    from datasets import Image as ImageFeature
+    from datasets import Value
+
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    if isinstance(feature, Value):
+        return feature.dtype in ("binary", "large_binary", "string", "large_string", "null")
+    return isinstance(feature, ImageFeature)
+
+
 def _loader_options(sources: list[str], configuration: str | None) -> dict:
     """Arguments of `load_dataset` for these sources.
 
     Raises:
         ValueError: They are of several kinds, or of none.
     """
-    suffixes = {Path(source).suffix for source in sources}
+    suffixes = {Path(source).suffix.lower() for source in sources}
     if len(suffixes) == 1 and (kind := _FORMATS.get(suffixes.pop())):
         return {"path": kind, "data_files": {"train": [_expand(source) for source in sources]}}
     if len(sources) > 1:
@@ -86,8 +119,6 @@ def _loader_options(sources: list[str], configuration: str | None) -> dict:
             f"got {', '.join(sources[:3])}."
         )
     (source,) = sources
-    if Path(_expand(source)).is_dir():
-        return {"path": "imagefolder", "data_dir": _expand(source)}
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix:
         raise ValueError(f"The data set {source} is no folder, no {' or '.join(_FORMATS)} file and no name on the Hub.")
     return {"path": source, "name": configuration}
@@ -97,21 +128,32 @@ def _expand(source: str) -> str:
     return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
-def read_image(value: dict, name: str = "The image") -> Image.Image:
+def has_own_paths(rows: Dataset | IterableDataset) -> bool:
+    """Whether paths in these rows come from listing a folder; those in a file are whatever its author wrote."""
+    return rows.info.builder_name == _LISTED
+
+
+def read_image(value: dict, name: str = "The image", paths: bool = True) -> Image.Image:
     """Decodes an encoded image of a row, upright and in sRGB.
 
     Args:
-        value: The file's content in `bytes`, or where it lies in `path`, which may be a URL.
+        value: The file's content in `bytes`, or where it is in `path`, which may be a URL.
         name: What errors call the image.
+        paths: Whether to follow a path. In a stranger's file it may lead anywhere; see `has_own_paths`.
 
     Raises:
-        ValueError: There is none, or it cannot be decoded.
+        ValueError: There is none, it is elsewhere, or it cannot be decoded.
     """
     content, path = (value or {}).get("bytes"), (value or {}).get("path")
     if content is not None:
         return open_image(content, name=name)
     if path is None:
         raise ValueError(f"{name} is empty.")
+    if not paths:
+        raise ValueError(
+            f"{name} is only the path or URL {path!r}, which is not followed. Put the image itself into the row; "
+            "textir bulk follows paths with --allow-paths."
+        )
     if "://" not in path:
         return open_image(path, name=name)
     import fsspec
@@ -119,18 +161,19 @@ def read_image(value: dict, name: str = "The image") -> Image.Image:
     try:
         with fsspec.open(path, "rb") as file:
             content = file.read()
-    except OSError as error:
+    except (OSError, ValueError, ImportError) as error:
         raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
     return open_image(content, name=name)
 
 
-def read_square(value: dict, size: int, name: str = "The image") -> np.ndarray:
+def read_square(value: dict, size: int, name: str = "The image", paths: bool = True) -> np.ndarray:
     """Decodes an encoded image and resizes its middle square with an antialiased filter.
 
     Args:
         value: As for `read_image`.
         size: Side of the result, pixels.
-        name: What errors call the image.
+        name: As for `read_image`.
+        paths: As for `read_image`.
 
     Returns:
         `[size, size, 3]` uint8, sRGB.
@@ -138,7 +181,7 @@ def read_square(value: dict, size: int, name: str = "The image") -> np.ndarray:
     Raises:
         ValueError: There is none, or it cannot be decoded.
     """
-    rgb = to_raster(read_image(value, name), name).rgb
+    rgb = to_raster(read_image(value, name, paths), name).rgb
     height, width = rgb.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2

@@ -28,12 +28,13 @@ def check_parts(content: bytes) -> None:
     Raises:
         UnfitImage: It has more than `MAX_PARTS`.
     """
-    walk = _png_chunks if content.startswith(_PNG) else _jpeg_segments if content.startswith(_JPEG) else None
+    walk = png_chunks if content.startswith(_PNG) else _jpeg_segments if content.startswith(_JPEG) else None
     if walk is not None and any(number > MAX_PARTS for number, _ in enumerate(walk(content), 1)):
         raise UnfitImage(f"has more than {MAX_PARTS} chunks. Save it anew.")
 
 
-def _png_chunks(content: bytes) -> Iterator[int]:
+def png_chunks(content: bytes) -> Iterator[int]:
+    """Where a PNG's chunks start."""
     position = len(_PNG)
     while position + 8 <= len(content):
         yield position
@@ -89,7 +90,7 @@ def _check_tiff(tags, content: bytes) -> None:
     if compression not in _TIFF_COMPRESSIONS:
         raise UnfitImage(f"is a TIFF of compression {compression}, whose damages go unnoticed. Save it with LZW.")
     width, height, tiled = tags[256], tags[257], 324 in tags
-    offsets, sizes = (tags.get(tag) or () for tag in ((324, 325) if tiled else (273, 279)))
+    offsets = tags.get(324 if tiled else 273) or ()
     columns, rows = (tags[322], tags[323]) if tiled else (width, min(tags.get(278, height), height))
     expected = -(-width // columns) * -(-height // rows)
     if tags.get(284) == 2:  # a plane for each channel
@@ -101,10 +102,19 @@ def _check_tiff(tags, content: bytes) -> None:
         raise UnfitImage(f"has more than {MAX_PARTS} strips. Save it as PNG.")
     if compression == _TIFF_JPEG:
         left = rows if tiled else height
-        for offset, size in zip(offsets, sizes, strict=True):
-            if not _is_jpeg(content[offset : offset + size], columns, min(rows, left)):
+        for strip in jpeg_strips(tags, content):
+            if not _is_jpeg(strip, columns, min(rows, left)):
                 raise UnfitImage("holds a damaged strip of pixels. Save it as PNG.")
             left = rows if tiled else left - rows if left > rows else height  # the next plane's first
+
+
+def jpeg_strips(tags, content: bytes) -> list[bytes]:
+    """The JPEGs in a TIFF, each with the tables that all share; none in one of another compression."""
+    if tags.get(259, 1) != _TIFF_JPEG:
+        return []
+    places = zip(*(tags.get(tag) or () for tag in ((324, 325) if 324 in tags else (273, 279))), strict=True)
+    tables = tags.get(347) or _JPEG + b"\xff\xd9"
+    return [tables[:-2] + content[offset + 2 : offset + size] for offset, size in places]
 
 
 def _is_jpeg(strip: bytes, width: int, height: int) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from textir_hf.checks import number
-from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts
+from textir_hf.imaging.complete import LACKS, check_rows, check_tiles, with_junk
+from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts, jpeg_strips
 from textir_hf.imaging.profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
@@ -19,13 +21,15 @@ MAX_SIDE = 100_000
 MAX_BYTES = 1_000_000_000
 
 _OPENING = threading.Lock()
+_strict, _lenient = 0, False  # how many are being decoded, and what Pillow was told before
 
 
 def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
-    The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. Broken EXIF and
-    color profiles that do not fit are left out, with a warning.
+    The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. A file that lacks
+    data is refused, also where an end mark follows; only in JPEGs with arithmetic coding it cannot be known. Broken
+    EXIF and color profiles that do not fit are left out, with a warning.
 
     Args:
         source: The file's path, or its content.
@@ -46,12 +50,13 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
         name = "The image" if isinstance(source, bytes) else str(source)
     max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(Path(source), name)
-    with decoding(name):
+    with decoding(name), _strictly():
         check_parts(content)
         with _open_header(content) as image:
             _check_size(image, max_pixels)
             check_opened(image, content)
             image.load()
+            _check_complete(image, content)
             _mend_transparency(image, content)
             return to_srgb(image, name)
 
@@ -100,6 +105,44 @@ def _open_header(content: bytes) -> Image.Image:
             return Image.open(io.BytesIO(content), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Keeps Pillow from filling up files that are cut, where another library has told it to."""
+    global _strict, _lenient
+    with _OPENING:
+        if _strict == 0:
+            _lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        _strict += 1
+    try:
+        yield
+    finally:
+        with _OPENING:
+            _strict -= 1
+            if _strict == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _lenient
+
+
+def _check_complete(image: Image.Image, content: bytes) -> None:
+    if image.format == "PNG":
+        check_rows(content)
+    elif image.format == "JPEG2000":
+        check_tiles(content)
+    elif image.format in ("JPEG", "MPO"):
+        _check_jpeg(image, content)
+    elif isinstance(image, TiffImageFile):
+        for strip in jpeg_strips(image.tag_v2, content):
+            with _open_header(strip) as part:
+                _check_jpeg(part, strip)
+
+
+def _check_jpeg(image: Image.Image, content: bytes) -> None:
+    changed = with_junk(content)
+    if changed is not None:
+        with _open_header(changed) as other:
+            if ImageChops.difference(image, other).getbbox() is not None:
+                raise UnfitImage(LACKS)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

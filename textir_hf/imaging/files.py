@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,38 @@ FORMATS = {
 }
 SUFFIXES = tuple(FORMATS)  # of results
 READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
+
+
+def image_names(folder: Path, recursive: bool = True, without: Path | None = None) -> Iterator[Path]:
+    """The images below a folder, relative to it: all files with a suffix of `READABLE`, hidden ones left out.
+
+    Args:
+        folder: The folder; links to folders are followed.
+        recursive: Look into its subfolders.
+        without: A folder to leave out.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    seen = {_identity(without)} if without is not None and without.exists() else set()
+    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        seen.add(_identity(place))
+        shown = [
+            name for name in folders if not name.startswith(".") and _identity(os.path.join(place, name)) not in seen
+        ]
+        folders[:] = sorted(shown) if recursive else []
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in READABLE:
+                yield (Path(place) / name).relative_to(folder)
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def check_output(path: Path, size: tuple[int, int] | None = None, transparent: bool = False) -> None:

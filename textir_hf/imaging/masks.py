@@ -8,7 +8,6 @@ import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional as F
 
 from textir_hf.imaging.geometry import Box
 
@@ -104,20 +103,6 @@ def extent(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     region = ndimage.find_objects(mask.astype(np.uint8))[0]
     rows, columns = (slice(max(part.start - margin, 0), part.stop + margin) for part in region)
     return rows, columns
-
-
-def rim(mask: Tensor, width: int = 4) -> Tensor:
-    """Where a masked region meets what is known: 1 at its border, falling to 0 at `width` pixels inside, 0 outside.
-
-    Args:
-        mask: `[N, 1, H, W]` in {0, 1}, 1 = repaint.
-        width: Pixels.
-
-    Returns:
-        `[N, 1, H, W]` in [0, 1].
-    """
-    known = F.avg_pool2d(1 - mask, 2 * width + 1, stride=1, padding=width, count_include_pad=False)
-    return (2 * known).clamp(max=1) * mask
 
 
 def free_form_mask(height: int, width: int, rng: random.Random, strokes: tuple[int, int] = (1, 5)) -> Tensor:

@@ -31,7 +31,7 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
     Colors under a profile that means sRGB, whatever its name, stay as they are.
 
     Args:
-        image: Of any mode with 8 or 16 bits a channel.
+        image: Of any mode with 8 or 16 bits a channel. Mode "I" has 8 bits where no value is above 255, else 16.
         name: What warnings call it.
 
     Returns:
@@ -106,7 +106,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
             raise UnfitImage(
                 f"must have 8 or 16 bits a channel, got values of {array.min()} to {array.max()}. Convert it first."
             )
-        return Image.fromarray(array.astype(np.uint16))
+        eight = image.mode == "I" and array.max() <= 255  # as 16 bits, all of it would be black
+        return Image.fromarray(array.astype(np.uint8 if eight else np.uint16))
     if image.mode in ("1", "LA", "La"):
         return image.convert("L")
     return image if image.mode in _SPACES else image.convert("RGB")

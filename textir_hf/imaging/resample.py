@@ -102,6 +102,22 @@ def upsample_bytes(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, tuple(size), mode="bicubic", antialias=True, align_corners=False)
 
 
+def keep_low_resolution(restored: Tensor, degraded: Tensor, factor: float) -> Tensor:
+    """Gives a restored image the low frequencies of the degraded one: shrunk again, it is the small image.
+
+    Args:
+        restored: `[N, C, H, W]` in about [0, 1].
+        degraded: `[N, C, H, W]` in [0, 1], the small image enlarged again.
+        factor: How many times smaller the small image is.
+
+    Returns:
+        `[N, C, H, W]`, not clamped.
+    """
+    for _ in range(2):  # a step leaves a quarter of the error, at frequencies that the filter half keeps
+        restored = restored + resize(shrink(degraded - restored, factor), restored.shape[-2:])
+    return restored
+
+
 def lose_resolution(images: Tensor, factor: float) -> Tensor:
     """Down and up again (TextIR, Sec. 3.3): the degraded input of super-resolution, `[N, C, H, W]` in [0, 1]."""
     return upsample(downsample(images, factor), images.shape[-2:])

@@ -14,6 +14,8 @@ _GENERATOR = {
     "strength_hidden": (0, 16_384),
     "input_scale": (1e-6, 1e6),
     "output_scale": (1e-6, 1e6),
+    "patch_size": (1, 64),
+    "blocks": (0, 16),
 }
 _LEVELS = (1, 10)
 _CHANNELS = (1, 4096)  # of a level
@@ -71,6 +73,12 @@ def check_generator(config: Mapping) -> None:
         raise ValueError(f"strength_source must be one of {', '.join(_SOURCES)}, got {config['strength_source']!r}.")
     if not isinstance(config["signed_fusion"], bool):
         raise ValueError(f"signed_fusion must be true or false, got {config['signed_fusion']!r}.")
+    if config["decoder"] not in (None, "taef2"):
+        raise ValueError(f'decoder must be "taef2" or None, got {config["decoder"]!r}.')
+    if config["decoder"] and config["patch_size"] != 8:
+        raise ValueError(f'patch_size must be 8 with decoder="taef2", got {config["patch_size"]}.')
+    if config["decoder"] and config["out_channels"] != 3:
+        raise ValueError(f'out_channels must be 3 with decoder="taef2", got {config["out_channels"]}.')
     channels, points = config["channels"], config["face_template"]
     if not (isinstance(channels, (list, tuple)) and _LEVELS[0] <= len(channels) <= _LEVELS[1]):
         raise ValueError(f"channels must be a list of {_LEVELS[0]} to {_LEVELS[1]} widths, got {channels!r}.")

@@ -114,12 +114,10 @@ def keep_surest(boxes: Tensor, landmarks: Tensor, scores: Tensor, overlap: float
         scores: `[N]`.
         overlap: Intersection over union above which two boxes are one face.
     """
-    order = scores.argsort(descending=True)
-    boxes, landmarks, scores = boxes[order], landmarks[order], scores[order]
-    kept: list[int] = []
-    for i in range(len(boxes)):
-        if not kept or _overlap(boxes[i], boxes[kept]).max() <= overlap:
-            kept.append(i)
+    remaining, kept = scores.argsort(descending=True), []
+    while len(remaining):
+        kept.append(int(remaining[0]))
+        remaining = remaining[_overlap(boxes[remaining[0]], boxes[remaining]) <= overlap]
     return Detections(boxes[kept], landmarks[kept], scores[kept])
 
 

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, BertTokenizerFast, CLIPModel, PretrainedConfig, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from textir_hf.hub.download import download
 from textir_hf.imaging.resample import resize
 from textir_hf.models.configuration import MiniCLIPConfig
+from textir_hf.models.download import download
 from textir_hf.models.encoder import MiniCLIPModel
-from textir_hf.models.encoder_files import check_config, check_encoder, check_tokenizer
+from textir_hf.models.encoder_files import check_config, check_encoder, check_processor, check_tokenizer
 from textir_hf.models.weights import CHECKPOINTS, check_finite, check_loading
 
 ENCODER = "textir-mini-clip"
@@ -46,7 +46,9 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         check_finite(clip, "it")
         words = tokenizer.from_pretrained(where, trust_remote_code=False, **options)
         check_tokenizer(words, clip.config)
-        return clip.eval(), words, CLIPImageProcessorPil.from_pretrained(where, **options)
+        image_processor = CLIPImageProcessorPil.from_pretrained(where, **options)
+        check_processor(image_processor)
+        return clip.eval(), words, image_processor
     except Exception as error:  # of the client, of two libraries, and of files that may hold anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
@@ -72,7 +74,7 @@ def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
 
     Args:
         images: `[N, 3, H, W]` in [0, 1].
-        image_processor: Gives `size`, `crop_size`, `image_mean` and `image_std`.
+        image_processor: One that `check_processor` accepts.
 
     Returns:
         `[N, 3, S, S]`, normalized.

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from PIL import Image
 from transformers import CLIPConfig, CLIPModel, PretrainedConfig
 from transformers.initialization import no_init_weights
 
@@ -15,6 +16,15 @@ from textir_hf.models.weights import check_weights
 _KINDS = {MiniCLIPConfig.model_type: (MiniCLIPConfig, MiniCLIPModel), "clip": (CLIPConfig, CLIPModel)}
 _CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")  # can name code to run
 _TOWERS = ("text_config", "vision_config", "text_config_dict", "vision_config_dict")  # the latter in older files
+_PROCESSING = {
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_pad": False,
+    "resample": Image.Resampling.BICUBIC,
+    "rescale_factor": 1 / 255,
+}
 _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 
 
@@ -83,6 +93,32 @@ def check_tokenizer(tokenizer, config: PretrainedConfig) -> None:
     longest = tokenizer.model_max_length
     if places is not None and not (isinstance(longest, int) and 1 < longest <= places):
         raise ValueError(f"its tokenizer allows {longest} tokens, and its text tower {places}")
+
+
+def check_processor(processor) -> None:
+    """Checks that an image processor does what `clip_pixel_values` does in its place.
+
+    Args:
+        processor: Of any class of transformers.
+
+    Raises:
+        ValueError: It resizes, crops, rescales or normalizes in another way.
+    """
+    for name, expected in _PROCESSING.items():
+        value = getattr(processor, name, None)
+        if (value or False) != expected:
+            raise ValueError(f"its image processor must have {name}={expected}, got {value!r}")
+    size, crop = dict(processor.size or {}), dict(processor.crop_size or {})
+    side = size.get("shortest_edge", 0)
+    if (
+        set(size) != {"shortest_edge"}
+        or set(crop) != {"height", "width"}
+        or not crop["height"] == crop["width"] <= side
+    ):
+        raise ValueError(
+            "its image processor must have a size with a shortest_edge alone and a square crop_size of at most that, "
+            f"got {size} and {crop}"
+        )
 
 
 def _check_tokenizer_files(folder: Path) -> None:

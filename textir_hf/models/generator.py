@@ -11,7 +11,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from textir_hf.models.autoencoder import LATENT_CHANNELS, LIMIT, load_taef2
 from textir_hf.models.bounds import check_generator
 from textir_hf.models.casting import cast_kernels
 from textir_hf.models.layers import (
@@ -30,26 +32,38 @@ class TextIRGeneratorOutput(BaseOutput):
     """Output of `TextIRGenerator`.
 
     Args:
-        sample: `[N, out_channels, H, W]`, not clamped.
+        sample: `[N, out_channels, H, W]`, not clamped; or latents, if they were asked for.
     """
 
     sample: Tensor
 
 
+class ResidualBlock(nn.Module):
+    """`(x + f(x)) / sqrt(2)`, f being two convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*(EqualizedConv2d(channels, channels, activate=True) for _ in range(2)))
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> the same
+        return (x + self.convs(x)) * math.sqrt(0.5)
+
+
 class Encoder(nn.Module):
     """Convolutions from the degraded image to features f^0 ... f^l, each half the size of the one before (Sec. 3.2)."""
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, in_channels: int, channels: tuple[int, ...], blocks: int) -> None:
         super().__init__()
         self.first = EqualizedConv2d(in_channels, channels[0], activate=True)
         self.down = nn.ModuleList(DownConv2d(i, o) for i, o in pairwise(channels))
+        self.blocks = nn.ModuleList(nn.Sequential(*(ResidualBlock(c) for _ in range(blocks))) for c in channels)
         self.last = EqualizedConv2d(channels[-1], channels[-1], activate=True)
 
     def forward(self, degraded: Tensor) -> tuple[list[Tensor], Tensor]:
         """`[N, C, H, W]` to the features, full size first, and the one that the generator starts from."""
-        features = [self.first(degraded)]
-        for down in self.down:
-            features.append(down(features[-1]))
+        features = [self.blocks[0](self.first(degraded))]
+        for down, blocks in zip(self.down, self.blocks[1:], strict=True):
+            features.append(blocks(down(features[-1])))
         return features, self.last(features[-1])
 
 
@@ -80,18 +94,36 @@ class FusionWeights(nn.Module):
         return list(zip(encoder.split(self.channels, 1), generator.split(self.channels, 1), strict=True))
 
 
+class StyleBlock(nn.Module):
+    """`(x + f(x)) / sqrt(2)`, f being two style convolutions under one style code."""
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.first = StyleConv2d(channels, channels, style_dim, noise=False)
+        self.second = StyleConv2d(channels, channels, style_dim, noise=False)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N, C, H, W], [N, S] -> [N, C, H, W]
+        y = self.second(
+            self.first(x.clone(), style), style
+        )  # without gradients a style convolution overwrites its input
+        return (x + y) * math.sqrt(0.5)
+
+
 class StyleLevel(nn.Module):
     """One level of the generator after the first: up, then the convolution that fuses (Eq. 3)."""
 
-    def __init__(self, in_channels: int, out_channels: int, image_channels: int, style_dim: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, image_channels: int, style_dim: int, blocks: int) -> None:
         super().__init__()
         self.up = StyleConv2d(in_channels, out_channels, style_dim, upsample=True)
         self.conv = StyleConv2d(out_channels, out_channels, style_dim)
+        self.blocks = nn.ModuleList(StyleBlock(out_channels, style_dim) for _ in range(blocks))
         self.to_image = ToImage(out_channels, image_channels, style_dim)
 
     def forward(self, x, image, codes, fuse, noise):
         x = self.up(x, codes[0], noise[0])
         x = self.conv(x, codes[1], noise[1], fuse)
+        for block in self.blocks:
+            x = block(x, codes[1])
         return x, self.to_image(x, codes[2], image)
 
 
@@ -124,10 +156,21 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         output_scale: The network's output is multiplied by this.
         face_template: For a network that was trained on aligned faces: x and y of their eyes (the image's left one
             first) and of the mouth's corners, in shares of the side.
+        patch_size: Side of the squares of pixels that are the encoder's first cells; 1, as in the paper, are pixels.
+        blocks: Residual blocks in each level of the encoder and of the generator, besides the paper's convolutions.
+        decoder: "taef2": the levels end at 1/8 of the image's side, with latents that the frozen decoder of TAEF2
+            makes an image of. None, as in the paper: they end with the image.
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["DownConv2d", "StyleConv2d", "StyleLevel", "ToImage"]  # for device_map
+    _no_split_modules = [
+        "DownConv2d",
+        "ResidualBlock",
+        "StyleBlock",
+        "StyleConv2d",
+        "StyleLevel",
+        "ToImage",
+    ]  # for device_map
 
     @register_to_config
     def __init__(
@@ -145,13 +188,17 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         input_scale: float = 1.0,
         output_scale: float = 1.0,
         face_template: tuple[tuple[float, float], ...] | None = None,
+        patch_size: int = 1,
+        blocks: int = 0,
+        decoder: Literal["taef2"] | None = None,
     ) -> None:
         super().__init__()
         check_generator(self.config)
         channels = tuple(channels)
-        self.stride = 2 ** (len(channels) - 1)
+        self.stride = patch_size * 2 ** (len(channels) - 1)
         self.gradient_checkpointing = False
-        self.encoder = Encoder(in_channels, channels)
+        image_channels = LATENT_CHANNELS if decoder else 3
+        self.encoder = Encoder(in_channels * patch_size**2, channels, blocks)
         self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
         if strength_source == "encoder":
             self.strength = nn.ModuleList([EqualizedLinear(channels[-1], 64), EqualizedLinear(64, 1)])
@@ -159,10 +206,12 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         self.fusion = FusionWeights(inputs, strength_hidden, channels, signed_fusion)
         self.skips = nn.ModuleList(EqualizedConv2d(c, c) for c in channels)  # Conv of Eq. 5
         self.first = StyleConv2d(channels[-1], channels[-1], style_dim)
-        self.first_image = ToImage(channels[-1], 3, style_dim, upsample=False)
+        self.first_blocks = nn.ModuleList(StyleBlock(channels[-1], style_dim) for _ in range(blocks))
+        self.first_image = ToImage(channels[-1], image_channels, style_dim, upsample=False)
         pairs = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
-        self.levels = nn.ModuleList(StyleLevel(i, o, 3, style_dim) for i, o in pairs)
-        self.out = EqualizedConv2d(3, out_channels) if out_channels != 3 else None
+        self.levels = nn.ModuleList(StyleLevel(i, o, image_channels, style_dim, blocks) for i, o in pairs)
+        self.out = EqualizedConv2d(3, out_channels) if out_channels != 3 and not decoder else None
+        self.latent_decoder = load_taef2("decoder") if decoder else None
 
     def forward(
         self,
@@ -172,6 +221,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
         noise: list[Tensor] | None = None,
+        output_type: Literal["image", "latent"] = "image",
     ) -> TextIRGeneratorOutput | tuple[Tensor]:
         """Restores degraded images.
 
@@ -184,6 +234,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
                 is no noise. Image i's noise does not depend on how many images follow it.
             return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
             noise: The noise itself in place of a generator: for each of `noise_sizes` a map `[N, 1, h, w]`.
+            output_type: "latent" leaves out the decoder: standardized latents `[N, 32, H / 8, W / 8]`.
 
         Returns:
             The restored images, `.sample` or `[0]`: `[N, out_channels, H, W]`.
@@ -194,14 +245,20 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         self._check(degraded, clip_embedding, strength, generator)
         if generator is not None:
             noise = self.draw_noise(degraded, generator)
-        sample = self.restore(degraded, clip_embedding, strength, noise)
+        sample = self.restore(degraded, clip_embedding, strength, noise, output_type)
         return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
     def restore(
-        self, degraded: Tensor, clip_embedding: Tensor, strength: Tensor | float | None, noise: list[Tensor] | None
+        self,
+        degraded: Tensor,
+        clip_embedding: Tensor,
+        strength: Tensor | float | None,
+        noise: list[Tensor] | None,
+        output_type: Literal["image", "latent"] = "image",
     ) -> Tensor:
-        """`forward` with the noise maps themselves: `[N, 1, h, w]` for each style convolution, smallest first."""
-        features, x = self.encoder(degraded.to(self.dtype) * self.config.input_scale)
+        """`forward` with the noise maps themselves: `[N, 1, h, w]` for each of `noise_sizes`."""
+        degraded = degraded.to(self.dtype) * self.config.input_scale
+        features, x = self.encoder(F.pixel_unshuffle(degraded, self.config.patch_size))
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
         condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
@@ -210,6 +267,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         maps: Sequence[Tensor | None] = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
         x = self.first(x, codes[:, 0], maps[0], fuse[-1])
+        for block in self.first_blocks:
+            x = block(x, codes[:, 0])
         image = self.first_image(x, codes[:, 1])
         for i, level in enumerate(self.levels):
             code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
@@ -218,6 +277,9 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
                 x, image = self._gradient_checkpointing_func(level, *inputs)
             else:
                 x, image = level(*inputs)
+        if self.latent_decoder is not None:
+            latents = LIMIT * torch.tanh(image / LIMIT)
+            return latents if output_type == "latent" else self.latent_decoder(latents)
         if self.out is not None:
             image = self.out(image)
         return image * self.config.output_scale
@@ -255,7 +317,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled))))
 
     def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Height and width of the noise of every style convolution, smallest first, for a degraded image's size."""
+        """Height and width of the noise of the paper's style convolutions, smallest first, for an image's size."""
         height, width = height // self.stride, width // self.stride
         sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
         return [sizes[0], *(size for size in sizes[1:] for _ in range(2))]

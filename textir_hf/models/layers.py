@@ -120,12 +120,14 @@ class StyleConv2d(nn.Module):
     Without gradients the input is overwritten: at full size, a fresh buffer costs more than the arithmetic.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int, upsample: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, style_dim: int, upsample: bool = False, noise: bool = True
+    ) -> None:
         super().__init__()
         shape = (in_channels, out_channels) if upsample else (out_channels, in_channels)  # a transposed convolution's
         self.weight = nn.Parameter(torch.randn(*shape, 3, 3))
         self.affine = EqualizedLinear(style_dim, in_channels, bias=1.0)
-        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.blur = FIR(padding=1, gain=4.0) if upsample else None
 
@@ -142,14 +144,14 @@ class StyleConv2d(nn.Module):
         weight = self.weight.to(x.dtype)
         x = F.conv2d(x, weight, padding=1) if self.blur is None else self.blur(F.conv_transpose2d(x, weight, stride=2))
         gain = gain * _SQRT2
-        noise_gain = (_SQRT2 * self.noise_strength).expand_as(gain)
+        noise_gain = torch.ones_like(gain)
         if fuse is not None:
             feature, encoder_weight, generator_weight = fuse
-            gain, noise_gain = gain * generator_weight, noise_gain * generator_weight
-        broadcast = [v[..., None, None].to(x.dtype) for v in (gain, noise_gain, self.bias * _SQRT2)]
-        x = _scale_and_shift(x, broadcast[0], broadcast[2])
+            gain, noise_gain = gain * generator_weight, generator_weight
+        x = _scale_and_shift(x, *(v[..., None, None].to(x.dtype) for v in (gain, self.bias * _SQRT2)))
         if noise is not None:
-            x = x.addcmul_(noise.to(x.dtype), broadcast[1])
+            noise_gain = _SQRT2 * self.noise_strength * noise_gain
+            x = x.addcmul_(noise.to(x.dtype), noise_gain[..., None, None].to(x.dtype))
         if fuse is not None:
             x = x.addcmul_(feature, (encoder_weight * _SQRT2)[..., None, None].to(x.dtype))
         return F.leaky_relu(x, _SLOPE, inplace=True)

@@ -1,7 +1,5 @@
 """What callers give, in the many shapes that diffusers takes, as checked lists and numbers."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +12,7 @@ Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
 Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
+_MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
 OUTPUT_TYPES = ("pil", "np", "pt")
 MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
@@ -143,13 +142,14 @@ def check_sentences(sentences: Prompt | None) -> Prompt:
 
 
 def check_templates(templates, name: str = "templates") -> list[str] | None:
-    """Sentences with "{}" for the prompt, or None.
+    """Sentences with "{}" for the prompt, one or a list of them, as a list; or None.
 
     Raises:
         ValueError: It is something else, or there are more than `MAX_TEMPLATES`, or one is longer than `MAX_TEMPLATE`.
     """
     if templates is None:
         return None
+    templates = [templates] if isinstance(templates, str) else templates
     several = isinstance(templates, (list, tuple)) and 0 < len(templates) <= MAX_TEMPLATES
     if not several or not all(_is_template(template) for template in templates):
         raise ValueError(
@@ -183,11 +183,11 @@ def check_strength(strength, levels: int, source: str) -> float | tuple[float, .
     return strength
 
 
-def result_generators(generator, count: int, variants: int) -> list[list[torch.Generator]]:
-    """A random generator for every variant of every image.
+def result_seeds(generator, count: int, variants: int) -> list[int]:
+    """A seed for the noise of each result, all variants of an image before the next image's.
 
-    Each result draws its own seed, all images from copies of the given generator, so a result does not depend on what
-    else is restored beside it.
+    A call with `torch.Generator().manual_seed(seed)` makes that result again. All images get the same seeds, so a
+    result does not depend on what else is restored beside it.
 
     Args:
         generator: One for all, a list with one a result, or None for seed 0: a network that learned with noise restores
@@ -204,22 +204,15 @@ def result_generators(generator, count: int, variants: int) -> list[list[torch.G
         if not isinstance(single, torch.Generator):
             raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
     if not isinstance(generator, (list, tuple)):
-        copies = [generator.clone_state() for _ in range(count - 1)]
-        return [[_derive(source) for _ in range(variants)] for source in (generator, *copies)]
+        return [_draw_seed(generator) for _ in range(variants)] * count
     if len(generator) != count * variants:
         raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}.")
-    return [[_derive(g) for g in generator[i * variants : (i + 1) * variants]] for i in range(count)]
+    return [_draw_seed(single) for single in generator]
 
 
-def _derive(source: torch.Generator) -> torch.Generator:
-    seed = int(torch.randint(2**63 - 1, (), generator=source, device=source.device))
-    return torch.Generator(source.device).manual_seed(seed)
-
-
-def seeds_of(generator, results: int) -> Sequence[int]:
-    """The seed of the caller's generator for each result, for the settings."""
-    if generator is None:
-        return [DEFAULT_SEED] * results
-    if isinstance(generator, (list, tuple)):
-        return [g.initial_seed() for g in generator]
-    return [generator.initial_seed()] * results
+def _draw_seed(source: torch.Generator) -> int:
+    """An unused generator's own seed, so that this seed makes the result again; else the next number that it draws."""
+    seed = source.initial_seed()
+    unused = torch.equal(source.get_state(), torch.Generator(source.device).manual_seed(seed).get_state())
+    drawn = int(torch.randint(_MOST_SEEDS, (), generator=source, device=source.device))
+    return seed if unused else drawn

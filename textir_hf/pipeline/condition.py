@@ -1,6 +1,4 @@
-"""The condition c of Eq. 1 and Sec. 4.6: embeddings of texts and references, each computed once for a call."""
-
-from collections.abc import Callable
+"""The condition c of Eq. 1 and Sec. 4.6: embeddings of texts and references."""
 
 import numpy as np
 import torch
@@ -20,8 +18,7 @@ def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> T
     Raises:
         ValueError: A sentence is empty, or the pipeline has no encoder.
     """
-    if pipe.clip is None or pipe.tokenizer is None:
-        raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
+    _check_encoder(pipe)
     sentences = check_sentences(prompt)
     templates = templates or pipe.config.prompt_templates or ["{}"]
     texts = [template.replace("{}", sentence) for sentence in sentences for template in templates]
@@ -31,7 +28,7 @@ def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> T
 
 
 class Conditions:
-    """Conditions of one call; what several images share is embedded once.
+    """Conditions of one call; a prompt that several images share is embedded once.
 
     Args:
         pipe: The pipeline.
@@ -41,7 +38,7 @@ class Conditions:
 
     def __init__(self, pipe, templates: list[str] | None, beta: float) -> None:
         self.pipe, self.templates, self.beta = pipe, templates, beta
-        self._known: dict = {}
+        self._texts: dict[Prompt | None, Tensor] = {}
 
     def __call__(self, prepared: Prepared, sample_size: int) -> list[Tensor]:
         """Conditions `[1, D]` at unit length: the image's, and where faces have their own, one for each.
@@ -52,37 +49,43 @@ class Conditions:
             prepared: What was asked of an image.
             sample_size: Side of a face's frame, pixels.
         """
-        image = prepared.request.image.rgb if prepared.reference is None else prepared.reference.rgb
-        conditions = [self._mix(prepared.prompt, prepared.prompt_embeds, image)]
-        frames, face_prompts = prepared.request.frames, prepared.face_prompts
-        if face_prompts is None and (self.beta == 1 or prepared.reference is not None):
+        rgb, reference, face_prompts = prepared.request.image.rgb, prepared.reference, prepared.face_prompts
+        text = self._text(prepared.prompt, prepared.prompt_embeds)
+        image = self._image(rgb if reference is None else reference.rgb)
+        conditions = [self._mix(text, image)]
+        faces_differ = self.beta != 1 and reference is None
+        if face_prompts is None and not faces_differ:
             return conditions
-        for prompt, frame in zip(face_prompts or [prepared.prompt] * len(frames), frames, strict=True):
-            seen = image if prepared.reference is not None or self.beta == 1 else _face(image, frame, sample_size)
-            conditions.append(self._mix(prompt, None if face_prompts else prepared.prompt_embeds, seen))
+        for i, frame in enumerate(prepared.request.frames):
+            face_text = text if face_prompts is None else self._text(face_prompts[i], None)
+            face_image = self._image(_face(rgb, frame, sample_size)) if faces_differ else image
+            conditions.append(self._mix(face_text, face_image))
         return conditions
 
-    def _mix(self, prompt: Prompt | None, prompt_embeds: Tensor | None, image: np.ndarray) -> Tensor:
+    def _mix(self, text: Tensor | None, image: Tensor | None) -> Tensor:
         """`c = beta E_T(text) + (1 - beta) E_I(reference)`, `[1, D]` at unit length."""
-        parts = []
-        if self.beta != 0:
-            if prompt_embeds is not None:
-                text = prompt_embeds[None].to(self.pipe._execution_device).float()
-            else:
-                text = self._once(prompt, lambda: encode_prompt(self.pipe, prompt, self.templates))
-            parts.append(self.beta * text)
-        if self.beta != 1:
-            parts.append((1 - self.beta) * self._once(id(image), lambda: self._embed(image)))
-        return F.normalize(sum(parts[1:], parts[0]), dim=1)
+        parts = ((self.beta, text), (1 - self.beta, image))
+        return F.normalize(torch.stack([share * part for share, part in parts if part is not None]).sum(0), dim=1)
 
-    def _once(self, key, compute: Callable[[], Tensor]) -> Tensor:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+    def _text(self, prompt: Prompt | None, prompt_embeds: Tensor | None) -> Tensor | None:
+        if self.beta == 0:
+            return None
+        if prompt_embeds is not None:
+            return prompt_embeds[None].to(self.pipe._execution_device).float()
+        if prompt not in self._texts:
+            self._texts[prompt] = encode_prompt(self.pipe, prompt, self.templates)
+        return self._texts[prompt]
 
-    def _embed(self, rgb: np.ndarray) -> Tensor:
-        image = to_tensor(rgb, self.pipe._execution_device)
-        return embed_images(self.pipe.clip, self.pipe.image_processor, image)
+    def _image(self, rgb: np.ndarray) -> Tensor | None:
+        if self.beta == 1:
+            return None
+        _check_encoder(self.pipe)
+        return embed_images(self.pipe.clip, self.pipe.image_processor, to_tensor(rgb, self.pipe._execution_device))
+
+
+def _check_encoder(pipe) -> None:
+    if pipe.clip is None or pipe.tokenizer is None or pipe.image_processor is None:
+        raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
 
 
 def _face(rgb: np.ndarray, frame: Frame, size: int) -> np.ndarray:

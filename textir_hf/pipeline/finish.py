@@ -1,6 +1,5 @@
 """The third step: restored pixels to images with their alpha, color profile and settings."""
 
-from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
@@ -12,7 +11,6 @@ from textir_hf._version import __version__
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import resize, to_array, to_tensor
-from textir_hf.pipeline.arguments import seeds_of
 from textir_hf.pipeline.prepare import Prepared
 from textir_hf.tasks import Task
 
@@ -37,25 +35,17 @@ def finish(restored: Tensor, prepared: Prepared, task: Task) -> Raster:
     return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha, source.profile)
 
 
-def settings_of(prepared: Prepared, task: Task, model: str, seed: int, variant: int) -> dict:
-    """What made a result, so that the same call makes it again.
+def settings_of(prepared: Prepared, task: Task, model: str, seed: int) -> dict:
+    """What made a result, so that a call for this result alone makes it again.
 
     Args:
         prepared: What was asked.
         task: The checkpoint's.
         model: Name of the checkpoint.
-        seed: Of the caller's random generator.
-        variant: Number of this result among those for its image, from 0.
+        seed: Of this result's noise.
     """
-    own = {"seed": seed, "variant": variant}
-    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings | own
+    settings = {"version": __version__, "model": model, "task": task.name} | prepared.settings | {"seed": seed}
     return {name: value for name, value in settings.items() if not (value is None or value is False or value == "")}
-
-
-def all_settings(owners: Sequence[Prepared], task: Task, model: str, generator, variants: int) -> list[dict]:
-    """The settings of all results; `owners` has what was asked for each of them."""
-    seeds = enumerate(zip(owners, seeds_of(generator, len(owners)), strict=True))
-    return [settings_of(prepared, task, model, seed, i % variants) for i, (prepared, seed) in seeds]
 
 
 def to_output(

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from textir_hf.hub.download import download
-from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.models.download import download
 from textir_hf.models.embedding import load_encoder
 from textir_hf.models.encoder_files import check_tokenizer
 from textir_hf.models.weights import check_finite
 from textir_hf.pipeline.folder import check_task
+from textir_hf.pipeline.paths import checkpoint_folder
 
 _VARIANT = re.compile(r"\.(\w+)(-\d{5}-of-\d{5})?\.safetensors$")  # as diffusers and transformers name files
 _DOWNLOADING = {"cache_dir", "force_download", "local_files_only", "revision", "token"}

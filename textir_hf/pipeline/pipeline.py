@@ -16,6 +16,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from textir_hf.checks import boolean, number, plain_numbers
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.models.embedding import forget_lengths
+from textir_hf.models.encoder_files import check_processor
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import arguments, condition, finish, loading, prepare
@@ -58,7 +59,9 @@ class TextIRPipeline(DiffusionPipeline):
         super().__init__()
         if clip is not None:
             loading.align(clip)
-        arguments.check_templates(prompt_templates, "prompt_templates")
+        if image_processor is not None:
+            check_processor(image_processor)
+        prompt_templates = arguments.check_templates(prompt_templates, "prompt_templates")
         self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
@@ -150,9 +153,9 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Restores images of any size. One prompt goes with every image, and one image with every prompt.
 
-        Inpainting looks at each masked region with its surroundings, at the trained
-        size, and pastes the result at full size. Super-resolution works in overlapping tiles. Colorization makes the
-        colors at the trained size and joins them with the image's own full-size lightness.
+        Inpainting looks at each masked region with its surroundings, at the trained size, and pastes the result at full
+        size. Super-resolution works in overlapping tiles. Colorization makes the colors at the trained size and joins
+        them with the image's own full-size lightness.
 
         Args:
             prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
@@ -182,9 +185,9 @@ class TextIRPipeline(DiffusionPipeline):
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
-            num_images_per_prompt: Results for each image; they differ by the generator's noise.
-            generator: Source of fine noise; the same seed gives the same image, alone or among others. A list has
-                one for each result. Without it, the seed is 0.
+            num_images_per_prompt: Results for each image; they differ by their noise.
+            generator: Source of fine noise, seed 0 if left out; a list has one for each result. The same seed gives the
+                same image, alone or among others, and `info["textir"]` has each result's.
             batch_size: Most crops, tiles or images in one run of the network; 1 on the CPU and 8 elsewhere if left out.
                 With 1, a batch's results are its single results bit for bit; with more, within 1/255.
             output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the
@@ -283,15 +286,15 @@ class TextIRPipeline(DiffusionPipeline):
         arguments.check_output_type(output_type)
         prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
-        generators = arguments.result_generators(generator, len(prepared), variants)
+        seeds = arguments.result_seeds(generator, len(prepared), variants)
         conditions = condition.Conditions(self, options.templates, options.beta)
 
         def runs() -> Iterator[Run]:
-            for asked, sources in zip(prepared, generators, strict=True):
+            for i, asked in enumerate(prepared):
                 plan = plans.popleft()  # so that it is freed when its results are done
                 shown = conditions(asked, config.sample_size)
-                for source in sources:
-                    yield Run(plan.restore(), shown, options.strength, source)
+                for seed in seeds[i * variants : (i + 1) * variants]:
+                    yield Run(plan.restore(), shown, options.strength, torch.Generator().manual_seed(seed))
 
         batch_size = batch_size or (1 if device.type == "cpu" else 8)
         owners = [p for p in prepared for _ in range(variants)]
@@ -300,6 +303,6 @@ class TextIRPipeline(DiffusionPipeline):
             rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
         self.maybe_free_model_hooks()
         model = Path(str(self.name_or_path or "")).name
-        settings = finish.all_settings(owners, task, model, generator, variants)
+        settings = [finish.settings_of(p, task, model, seed) for p, seed in zip(owners, seeds, strict=True)]
         output = finish.to_output(rasters, output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)

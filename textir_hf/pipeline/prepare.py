@@ -128,10 +128,11 @@ def prepare(
         settings["faces_found"] = len(frames)
     if face_prompts is not None:
         settings["face_prompts"] = [_words(p) for p in face_prompts]
-    rasters = {"reference": reference, "background": background}
-    for name, pixels in {"mask": mask, **{name: raster and raster.rgb for name, raster in rasters.items()}}.items():
-        if pixels is not None:
-            settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    arrays = {"mask": mask, "reference": reference and reference.rgb, "background": background and background.rgb}
+    arrays["prompt_embeds"] = None if prompt_embeds is None else prompt_embeds.detach().float().cpu().numpy()
+    for name, values in arrays.items():
+        if values is not None:
+            settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     return Prepared(source, request, prompt, prompt_embeds, face_prompts, reference, settings)
 
 

@@ -1,7 +1,7 @@
 """Grids of results over prompts, beta, strength and factor: Figures 7 and 8 of the paper are two calls."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
@@ -17,10 +17,10 @@ from textir_hf.tasks.base import DEFAULT_SEED
 def sweep(
     pipe: TextIRPipeline,
     image: ImageInput,
-    prompts: Sequence[str],
-    betas: Sequence[float] = (1.0,),
-    strengths: Sequence[float | None] = (None,),
-    factors: Sequence[float | None] = (None,),
+    prompts: str | Sequence[str | list[str]],
+    betas: float | Sequence[float] = 1.0,
+    strengths: float | Sequence[float | None] | None = None,
+    factors: float | Sequence[float | None] | None = None,
     region: ImageInput | None = None,
     seed: int = DEFAULT_SEED,
     cell: int = 160,
@@ -34,7 +34,8 @@ def sweep(
     Args:
         pipe: The pipeline.
         image: The original, as for `TextIRPipeline.edit`.
-        prompts: What the results should show.
+        prompts: What the results should show; a list in the list is averaged. One value in place of a list, here and
+            below, is a list of one.
         betas: Shares of the text in the condition.
         strengths: s of Eq. 4; None is what the network derives.
         factors: For super-resolution: how many times to shrink before restoring.
@@ -50,7 +51,7 @@ def sweep(
         ValueError: A list is empty, the grid would be too large, or as in `TextIRPipeline.edit`.
     """
     axes: dict[str, list] = {
-        "prompt": list(prompts),
+        "prompt": _values(prompts),
         "factor": number_list("factor", factors),
         "strength": number_list("strength", strengths),
         "beta": number_list("beta", betas),
@@ -74,8 +75,8 @@ def sweep(
             for line in cells:
                 row = [original]
                 for chosen in line:
-                    source = torch.Generator().manual_seed(seed)
-                    (results,) = pipe.edit(image=image, generator=source, return_dict=False, **fixed, **chosen)
+                    asked = chosen | {"prompt": [chosen["prompt"]], "generator": torch.Generator().manual_seed(seed)}
+                    (results,) = pipe.edit(image=image, return_dict=False, **fixed, **asked)
                     row.append((_label(axes, chosen), results[0]))
                     bar.update()
                 rows.append(row)
@@ -84,10 +85,15 @@ def sweep(
     return draw_grid(rows, cell)
 
 
+def _values(values) -> list:
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+
+
 def _label(axes: dict[str, list], chosen: dict) -> str:
     """What is special about a cell: the values of the lists that have several."""
     parts = [f"“{chosen['prompt']}”"] if len(axes["prompt"]) > 1 else []
     for name, value in chosen.items():
         if name != "prompt" and len(axes[name]) > 1:
-            parts.append(f"{name} {'of the network' if value is None else f'{value:g}'}")
+            shown = f"{value:g}" if isinstance(value, (int, float)) else "of the network" if value is None else value
+            parts.append(f"{name} {shown}")
     return ", ".join(parts) or f"“{chosen['prompt']}”"

@@ -46,6 +46,8 @@ def batch(
                 failed.append(f"{path.name}: {error}")
                 continue
             name = path.stem if path.stem not in names else f"{path.stem}-{i + 1}"
+            while name in names:
+                name += f"-{i + 1}"
             names.add(name)
             saved = results.save(result, name)
             file.write(saved, saved.name)

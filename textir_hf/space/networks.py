@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from textir_hf.hub.paths import checkpoint_folder
+from textir_hf.pipeline.paths import checkpoint_folder
 from textir_hf.space import progress, texts
 from textir_hf.tasks import TASKS
 

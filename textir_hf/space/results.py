@@ -9,7 +9,7 @@ from textir_hf.imaging.files import SETTINGS, save_image
 from textir_hf.space import storage
 from textir_hf.tasks import TASKS
 
-_HIDDEN = {"version", "mask_sha256", "variant", "faces_found"}  # not shown
+_HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
 _PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "strength"}

@@ -210,8 +210,7 @@ class Task(ABC):
         Args:
             sample: The output.
             target: `[N, 3, S, S]` in [0, 1].
-            batch: What `degrade` gave for each image: tensors stacked, numbers as lists; and where the data knows
-                objects, `object_mask` `[N, 1, S, S]` in [0, 1], empty for an image without one.
+            batch: The results of `degrade` for each image: tensors stacked, numbers as lists.
         """
         return sample
 
@@ -225,10 +224,6 @@ class Task(ABC):
             batch: As for `restored`.
         """
         return (restored - target).abs().mean((1, 2, 3))
-
-    def preserved_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The same where the condition is another image's: what no condition may change counts alone, `[N]`."""
-        return self.reconstruction_error(sample, restored, target, batch)
 
     def example(self, side: int) -> dict:
         """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""

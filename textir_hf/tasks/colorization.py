@@ -35,21 +35,11 @@ class Colorization(Task):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
         return imaging.color.join_lab(batch["degraded"].clamp(1, 99), sample)
 
-    def _error(self, sample, batch):  # of a and b in units of 100; smooth below 3 units of Lab
+    def reconstruction_error(self, sample, restored, target, batch):  # of a and b in units of 100
         from torch.nn.functional import smooth_l1_loss
 
-        return smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
-
-    def reconstruction_error(self, sample, restored, target, batch):
-        return self._error(sample, batch).mean((1, 2, 3))
-
-    def preserved_error(self, sample, restored, target, batch):
-        """What lies around an object keeps its colors; where no object is known, nothing has to."""
-        mask = batch.get("object_mask")
-        if mask is None:
-            return self._error(sample, batch).mean((1, 2, 3)) * 0
-        around = (1 - mask) * mask.amax((2, 3), keepdim=True).ceil()
-        return (self._error(sample, batch) * around).mean((1, 2, 3))
+        error = smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
+        return error.mean((1, 2, 3))
 
 
 class _Plan(Plan):
@@ -83,6 +73,9 @@ class _Plan(Plan):
         tiles = self.tiles()
         boxes = [box for row in tiles.rows() for box in row]
         samples = yield [NetworkInput(self.degraded[:, top:bottom, left:right]) for left, top, right, bottom in boxes]
-        chroma = imaging.resample.resize(tiles.join(samples)[None], self.lightness.shape[-2:])
+        sample = tiles.join(samples)[None]
+        if sample.shape[1] == 3:  # a network with a decoder gives an image
+            sample = imaging.color.chroma(sample.clamp(0, 1))
+        chroma = imaging.resample.resize(sample, self.lightness.shape[-2:])
         joined = [imaging.color.lab_to_bytes(self.lightness[:, :, band], chroma[:, :, band]) for band in self.bands]
         return torch.cat(joined, 1)

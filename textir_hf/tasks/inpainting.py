@@ -35,12 +35,8 @@ class Inpainting(Task):
 
     def reconstruction_error(self, sample, restored, target, batch):
         """Where the image is known, the network's own pixels count: the new ones are fitted to them at the border."""
-        return super().reconstruction_error(sample, restored, target, batch) + _known_error(sample, target, batch)
-
-    def preserved_error(self, sample, restored, target, batch):
-        """The border of the region has to fit what is known."""
-        rim = (2 * imaging.masks.rim(batch["mask"]) * (restored - target).abs()).mean((1, 2, 3))
-        return rim + _known_error(sample, target, batch)
+        known = 0.5 * ((1 - batch["mask"]) * (sample - target).abs()).mean((1, 2, 3))
+        return super().reconstruction_error(sample, restored, target, batch) + known
 
     def example(self, side):
         from PIL import Image
@@ -48,10 +44,6 @@ class Inpainting(Task):
         mask = Image.new("L", (side, side))
         mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
         return {"mask_image": mask}
-
-
-def _known_error(sample, target, batch):
-    return 0.5 * ((1 - batch["mask"]) * (sample - target).abs()).mean((1, 2, 3))
 
 
 class _Plan(Plan):

@@ -8,7 +8,7 @@ from textir_hf import imaging
 from textir_hf.checks import NUMBERS
 from textir_hf.imaging.geometry import Box
 from textir_hf.imaging.raster import Raster
-from textir_hf.tasks.base import AT_ONCE, NetworkInput, Plan, Request, Restoration, Task
+from textir_hf.tasks.base import AT_ONCE, MAX_RUN, NetworkInput, Plan, Request, Restoration, Task
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
@@ -56,15 +56,12 @@ class SuperResolution(Task):
         degraded = imaging.resample.lose_resolution(target, factor)[0]
         return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
-    def preserved_error(self, sample, restored, target, batch):
-        """The result, shrunk again, has to be the small image that was given."""
+    def restored(self, sample, target, batch):
+        """The image that users get: shrunk again, it is the small image that was given."""
         import torch
 
-        errors = []
-        for i, factor in enumerate(batch["factor"]):
-            ours, given = (imaging.resample.shrink(images[i : i + 1], factor) for images in (restored, target))
-            errors.append((ours - given).abs().mean())
-        return torch.stack(errors)
+        pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
+        return torch.cat([imaging.resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
 
     def example(self, side):
         return {"scale": 2}
@@ -96,8 +93,8 @@ class _TiledPlan(Plan):
                 boxes = row[start : start + AT_ONCE]
                 parts = [self.degraded[:, top:bottom, left:right].float() / 255 for left, top, right, bottom in boxes]
                 samples = yield [NetworkInput(part, self.strength) for part in parts]
-                for j, sample in enumerate(samples, start):
-                    tiles.add(i, j, sample.clamp(0, 1))
+                for j, (sample, part) in enumerate(zip(samples, parts, strict=True), start):
+                    tiles.add(i, j, _keep_low_resolution(sample, part, self.strength).clamp(0, 1))
             lines, band = tiles.finish(i)
             result[:, lines] = imaging.resample.to_bytes(band)
         return result
@@ -123,18 +120,21 @@ class _Background(Plan):
 
 
 class _BoxPlan(Plan):
-    """A box at the network's trained size; around it lies the background."""
+    """A box at the network's trained size, a long one in tiles; around it is the background."""
 
     def __init__(self, request: Request, box: Box, size: tuple[int, int], sample_size: int, device) -> None:
-        self.request, self.small_box = request, box
+        from textir_hf.tasks.tiles import Tiles
+
+        self.request, self.small_box, self.device = request, box, device
         self.background = _Background(request, size, sample_size, device)
-        self.windows, self.device = 1 + self.background.windows, device
         scales = (size[1] / request.image.size[1], size[0] / request.image.size[0]) * 2
         self.box = tuple(round(v * s) for v, s in zip(box, scales, strict=True))  # in the result
         left, top, right, bottom = box
         height, width = (max(1, round(side / (request.factor or 1))) for side in (bottom - top, right - left))
         left, top, right, bottom = self.box
         self.inner = imaging.resample.fit(bottom - top, right - left, sample_size)
+        self.tiles = lambda: Tiles(self.inner, MAX_RUN * sample_size, MAX_RUN * sample_size // 4)
+        self.windows = len(self.tiles()) + self.background.windows
         self.factor = min(self.inner) / min(height, width)
         if self.factor < MIN_FACTOR:
             raise ValueError(
@@ -143,17 +143,19 @@ class _BoxPlan(Plan):
             )
 
     @cached_property
-    def input(self) -> NetworkInput:
+    def inputs(self) -> list[NetworkInput]:
         left, top, right, bottom = self.small_box
         small = _to_device(self.request.image, self.device)[..., top:bottom, left:right]
         if self.request.factor:
             small = _shrink(small, self.request.factor)
         degraded = imaging.resample.upsample_bytes(small, self.inner)[0].float() / 255
-        return NetworkInput(degraded, min(self.factor / MAX_FACTOR, 1.0))
+        boxes, strength = [box for row in self.tiles().rows() for box in row], min(self.factor / MAX_FACTOR, 1.0)
+        return [NetworkInput(degraded[:, top:bottom, left:right], strength) for left, top, right, bottom in boxes]
 
     def restore(self) -> Restoration:
         result = yield from self.background.restore()
-        (sample,) = yield [self.input]
+        samples = zip((yield self.inputs), self.inputs, strict=True)
+        sample = self.tiles().join([_keep_low_resolution(x, seen.degraded, seen.strength) for x, seen in samples])
         left, top, right, bottom = self.box
         height, width = bottom - top, right - left
         restored = imaging.resample.to_bytes(imaging.resample.resize(sample[None], (height, width)))[0].float()
@@ -184,8 +186,10 @@ class _FacesPlan(Plan):
         small = _to_device(self.request.image, self.device)
         if self.request.factor:
             small = _shrink(small, self.request.factor)
-        samples = yield [self._seen(small[0], frame, i) for i, frame in self.frames]
-        for (i, _), sample in zip(self.frames, samples, strict=True):
+        inputs = [self._seen(small[0], frame, i) for i, frame in self.frames]
+        samples = yield inputs
+        for (i, _), seen, sample in zip(self.frames, inputs, samples, strict=True):
+            sample = _keep_low_resolution(sample, seen.degraded, seen.strength)
             imaging.faces.paste_from_frame(result, sample, self.request.frames[i].enlarged(self.request.scale or 1))
         return result
 
@@ -193,6 +197,10 @@ class _FacesPlan(Plan):
         warped = imaging.faces.warp_to_frame(small, frame, self.sample_size)
         strength = min(self.sample_size / frame.side / MAX_FACTOR, 1.0)
         return NetworkInput(imaging.resample.round_to_8_bits(warped / 255), strength, face)
+
+
+def _keep_low_resolution(sample, degraded, strength: float):  # [3, h, w] each
+    return imaging.resample.keep_low_resolution(sample[None], degraded[None], strength * MAX_FACTOR)[0]
 
 
 def _to_device(image: Raster, device):  # -> [1, 3, H, W] uint8

@@ -1,0 +1,169 @@
+"""Aligned data sets: faces at the template's places, what was left out and why, and a file that is whole or missing."""
+
+import io
+import os
+import signal
+from itertools import pairwise
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import encoded
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageFeature
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from processes import Forked, wait_until
+from skimage import data
+
+from textir_hf.hub.data import open_rows
+from textir_hf.imaging.faces import FACE_TEMPLATES, align
+from textir_hf.pipeline.faces import find_faces
+from training.align import COLUMNS, REASONS, Rules, align_face, main
+
+quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+ANY = Rules(size=128, min_frontal=0, max_invisible=1, min_sharpness=0)
+
+
+def photo() -> Image.Image:
+    return Image.fromarray(data.astronaut()).crop((73, 0, 373, 300))
+
+
+def pixels(row: dict, name: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(row[name]["bytes"])))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two good photos and one for each reason to leave a photo out."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    images = {
+        "good.png": photo(),
+        "more/mirrored.jpg": ImageOps.mirror(photo()),
+        "blurred.png": photo().filter(ImageFilter.GaussianBlur(4)),
+        "cup.png": Image.fromarray(data.coffee()),
+        "cut.png": photo().crop((95, 60, 215, 230)),
+        "small.png": photo().resize((100, 100)),
+        "turned.png": turned(photo()),
+    }
+    for name, image in images.items():
+        image.save(folder / name)
+    (folder / "damaged.png").write_bytes(encoded(photo())["bytes"][:2000])
+    return folder
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """The nose moved to the right, as if the head were turned."""
+    eye, other, nose = (
+        max(find_faces(np.asarray(image)), key=lambda face: face.area).landmarks[:3, 0].round().astype(int)
+    )
+    places = [0, eye - 20, nose, other + 20, image.width]
+    moved = [0, eye - 20, nose + 30, other + 20, image.width]
+    height = image.height
+    mesh = [
+        ((a, 0, b, height), (c, 0, c, height, d, height, d, 0))
+        for (a, b), (c, d) in zip(pairwise(moved), pairwise(places), strict=True)
+    ]
+    return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC)
+
+
+@quick
+@given(st.floats(-30, 30), st.integers(300, 600), st.sampled_from(list(FACE_TEMPLATES)), st.booleans())
+def test_a_face_comes_to_the_template(angle, side, template, png):
+    image = photo().resize((side, side), Image.Resampling.LANCZOS).rotate(angle, Image.Resampling.BICUBIC)
+    row = align_face(encoded(image), Rules(256, template, png, 0.4, 0, 1, 0))
+    aligned = pixels(row, "image")
+    assert aligned.shape == (256, 256, 3) and row["image"]["bytes"].startswith(b"\x89PNG" if png else b"\xff\xd8")
+    found = max(find_faces(aligned), key=lambda face: face.area).landmarks / 256
+    frame = align(np.array(row["landmarks"]), FACE_TEMPLATES[template])
+    expected = (np.array(row["landmarks"]) @ [1, 1j] - frame.offset) / frame.scale
+    assert np.abs(found @ [1, 1j] - expected).max() < 0.04  # the detector's own scatter
+    assert np.abs((found[[0, 1, 3, 4]] - FACE_TEMPLATES[template]).mean(0)).max() < 0.02
+
+
+def test_every_photo_is_aligned_or_counted_under_its_reason(photos, tmp_path, capsys):
+    output = tmp_path / "aligned.parquet"
+    assert main([str(photos), "-o", str(output), "--size", "128", "--min-frontal", "0.75", "--workers", "2"]) == 0
+    line = capsys.readouterr().out.strip()
+    assert "2 of 8" in line and all(f"1 {reason}" in line for reason in REASONS)
+    rows = pq.read_table(output).to_pylist()
+    assert [row["source"] for row in rows] == ["good.png", "more/mirrored.jpg"]
+    for row in rows:
+        assert np.array(row["landmarks"]).shape == (5, 2) and row["frontal"] > 0.75 and row["sharpness"] > 40
+        assert pixels(row, "image").shape == (128, 128, 3) and pixels(row, "valid").shape == (16, 16)
+
+
+def test_cells_are_valid_where_they_show_the_photo_alone():
+    whole = align_face(encoded(photo()), ANY)
+    assert pixels(whole, "valid").min() == 255 and whole["visible"] == 1
+    frame = align(np.array(whole["landmarks"]), FACE_TEMPLATES["portrait"])
+    x, y = round(frame.offset.real + 0.25 * frame.side), round(frame.offset.imag + 0.3 * frame.side)
+    cut = align_face(encoded(photo().crop((x, 0, 300, 300))), ANY)  # the face's place in the frame stays
+    black = photo()
+    ImageDraw.Draw(black).rectangle((0, 0, x, 300), "black")
+    black = align_face(encoded(black), ANY)
+    for row in (cut, black):
+        valid = pixels(row, "valid")
+        assert set(np.unique(valid)) == {0, 255} and (valid[:, 8:] == 255).all() and (valid[:, :3] == 0).all()
+    pupils = photo()  # black that does not reach the border is the photo's own
+    ImageDraw.Draw(pupils).rectangle((x, y, x + 20, y + 20), "black")
+    assert align_face(encoded(pupils), ANY)["visible"] == 1
+
+
+def test_columns_of_the_source_come_along(tmp_path):
+    features = Features({"photo": ImageFeature(), "name": Value("string"), "sharpness": Value("int64")})
+    images = [photo(), Image.fromarray(data.coffee()), ImageOps.mirror(photo())]
+    rows = [{"photo": encoded(image), "name": "abc"[i], "sharpness": i} for i, image in enumerate(images)]
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
+    output = tmp_path / "aligned.parquet"
+    arguments = ["--image-column", "photo", "--size", "64", "--min-sharpness", "0", "--workers", "1"]
+    assert main([str(tmp_path / "rows.parquet"), "-o", str(output), *arguments]) == 0
+    aligned = open_rows(output, image_columns=("image", "valid"))
+    assert aligned.column_names == [*COLUMNS, "name", "source_sharpness"]
+    assert aligned["name"][:] == ["a", "c"] and aligned["source_sharpness"][:] == [0, 2]
+    assert aligned["source"][:] == ["row 0", "row 2"]
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["--size", "100"], "multiple"),
+        (["--workers", "0"], "--workers"),
+        (["--max-invisible", "2"], "--max-invisible"),
+        (["--image-column", "photo"], "photo"),
+        (["--min-sharpness", "1e9"], "2 blurred"),
+    ],
+)
+def test_a_failed_run_leaves_what_was_there(arguments, word, tmp_path, capsys):
+    folder, output = tmp_path / "photos", tmp_path / "aligned.parquet"
+    folder.mkdir()
+    photo().save(folder / "a.png")
+    photo().save(folder / "b.png")
+    output.write_text("older")
+    assert main([str(folder), "-o", str(output), "--workers", "1", *arguments]) == 1
+    assert word in capsys.readouterr().err and output.read_text() == "older"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["aligned.parquet", "photos"]
+
+
+def test_outputs_that_cannot_be_are_named(tmp_path, capsys):
+    rows = tmp_path / "rows.parquet"
+    Dataset.from_list([{"image": encoded(photo())}]).to_parquet(rows)
+    for output in (rows, tmp_path / "none" / "aligned.parquet"):
+        assert main([str(rows), "-o", str(output)]) == 1
+        assert str(output if output == rows else output.parent) in capsys.readouterr().err
+    assert len(open_rows(rows)) == 1
+
+
+def test_a_run_that_is_stopped_leaves_no_file(tmp_path):
+    folder, output = tmp_path / "photos", tmp_path / "aligned.parquet"
+    folder.mkdir()
+    for i in range(100):
+        photo().save(folder / f"{i}.bmp")
+    for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        process = Forked(main, [folder, "-o", output, "--workers", "1"])
+        wait_until(lambda: any(p.name.startswith(".textir") for p in tmp_path.iterdir()), process)
+        os.kill(process.pid, number)
+        assert process.wait() == status and not output.exists()
+        assert number == signal.SIGKILL or list(tmp_path.iterdir()) == [folder]

@@ -1,0 +1,134 @@
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image, make_mask, tiny_generator
+from skimage import data
+from test_offload import OFFLOADS, offload
+from torch.nn import functional as F
+
+from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf.hub.export import _export_restorer
+from textir_hf.models.autoencoder import LATENT_CHANNELS, LIMIT, load_taef2
+
+
+def latent_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
+    """A tiny generator that ends with TAEF2's decoder."""
+    latent = {"out_channels": 3, "output_scale": 1.0, "patch_size": 8, "blocks": 1, "decoder": "taef2"}
+    return tiny_generator(task, **latent | changes)
+
+
+def inputs(model, count=2, height=32, width=64):
+    strength = 0.25 if model.config.strength_source == "input" else None
+    degraded = torch.rand(count, model.config.in_channels, height, width)
+    return degraded, F.normalize(torch.randn(count, 32), dim=1), strength
+
+
+@torch.no_grad()
+def test_the_autoencoder_gives_a_portrait_back():
+    face = torch.from_numpy(data.astronaut()[:256, 96:352].copy()).permute(2, 0, 1)[None] / 255
+    latents = load_taef2("encoder")(face)
+    assert latents.shape == (1, LATENT_CHANNELS, 32, 32) and latents.abs().max() <= LIMIT
+    assert abs(latents.mean()) < 0.2 and 0.7 < latents.std() < 1.3
+    error = (load_taef2("decoder")(latents).clamp(0, 1) - face).square().mean()
+    assert -10 * error.log10() > 31  # dB
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@torch.no_grad()
+def test_the_image_is_the_decoded_latents(task):
+    model = latent_generator(task)
+    assert model.stride == 32
+    arguments = inputs(model)
+    latents = model(*arguments, output_type="latent").sample
+    assert latents.shape == (2, LATENT_CHANNELS, 4, 8) and latents.abs().max() < LIMIT
+    image = model(*arguments).sample
+    assert image.shape == (2, 3, 32, 64)
+    torch.testing.assert_close(image, load_taef2("decoder")(latents), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(arguments[0][1:], arguments[1][1:], arguments[2]).sample, image[1:])
+
+
+def test_gradients_reach_every_weight_but_the_decoders_and_silent_noise():
+    model = latent_generator().train()
+    model(*inputs(model)).sample.square().mean().backward()
+    missing = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+    frozen = {n for n, _ in model.named_parameters() if n.startswith("latent_decoder.") or "noise_strength" in n}
+    assert missing == frozen
+
+
+@torch.no_grad()
+def test_without_gradients_the_result_is_the_same():
+    model = latent_generator(blocks=2)
+    arguments = inputs(model)
+    with torch.enable_grad():
+        expected = model(*arguments).sample.detach()
+    torch.testing.assert_close(model(*arguments).sample, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_checkpoint_holds_its_decoder(tmp_path):
+    model = latent_generator("super-resolution")
+    model.latent_decoder.last.bias.add_(0.25)
+    model.save_pretrained(tmp_path)
+    arguments = inputs(model)
+    loaded = TextIRGenerator.from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(*arguments).sample, model(*arguments).sample)
+    assert not any(p.requires_grad for p in loaded.latent_decoder.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_half_precision_stays_near(dtype):
+    model = latent_generator()
+    arguments = inputs(model)
+    expected = model(*arguments).sample
+    error = (model.to(dtype)(*arguments).sample.float() - expected).square().mean() / expected.square().mean()
+    assert error < 1e-3
+
+
+def test_colors_come_from_the_image_and_lightness_stays(encoder):
+    pipe = TextIRPipeline(latent_generator("colorization"), *encoder)
+    pipe.set_progress_bar_config(disable=True)
+    image = data.astronaut()[:64, 96:192]
+    (result,) = pipe("a red flower", image).images
+    assert result.size == (96, 64)
+    values = np.asarray(result).astype(int)
+    assert (values.max(-1) - values.min(-1)).max() > 2  # has colors
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [({"patch_size": 4}, "patch_size"), ({"decoder": "other"}, "decoder"), ({"blocks": -1}, "blocks")],
+)
+def test_unfit_configs_are_refused(change, name):
+    with pytest.raises(ValueError, match=name):
+        tiny_generator(**{"patch_size": 8, "decoder": "taef2"} | change)
+
+
+def test_onnx_gives_the_same_images(tmp_path):
+    _export_restorer(latent_generator("super-resolution"), tmp_path / "restorer.onnx")  # compares them itself
+    assert (tmp_path / "restorer.onnx").is_file()
+
+
+@pytest.mark.parametrize("kind", OFFLOADS)
+def test_offloaded_networks_give_the_same_images(encoder, kind, tmp_path):
+    pipe = TextIRPipeline(latent_generator(), deepcopy(encoder[0]), *encoder[1:])
+    pipe.set_progress_bar_config(disable=True)
+    arguments = {"prompt": "a face", "image": make_image(), "mask_image": make_mask(), "output_type": "np"}
+    expected = pipe(**arguments).images
+    assert np.array_equal(offload(pipe, kind, tmp_path)(**arguments).images, expected)
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+def test_images_in_a_batch_come_out_as_alone(encoder, task):
+    pipe = TextIRPipeline(latent_generator(task), *encoder)
+    pipe.set_progress_bar_config(disable=True)
+    images = [make_image(50, 40, seed=i) for i in range(3)]
+    arguments = pipe.task.example(40) | {"output_type": "np"}
+    if "mask_image" in arguments:
+        arguments["mask_image"] = make_mask(50, 40)
+    together = pipe("a face", images, batch_size=3, **arguments).images
+    for image, result in zip(images, together, strict=True):
+        alone = pipe("a face", image, batch_size=1, **arguments).images[0]
+        assert abs(alone - result).max() <= 1 / 255 + 1e-6

@@ -1,0 +1,180 @@
+import re
+
+import pytest
+import torch
+from conftest import encoded, make_image
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from test_training_processes import assert_same
+
+from textir_hf import TextIRPipeline
+from textir_hf.models.autoencoder import load_taef2
+from training.data import decode
+from training.latents import encoded_rows
+from training.objective import MARGIN, masked_cells
+from training.train import set_up, train, train_step
+
+
+@pytest.fixture
+def latent_config(config):
+    """Makes the config of a tiny run that learns latents."""
+    changes = {"decoder": "taef2", "discriminator_channels": [4, 6], "blocks": 1, "lambda_clip": 0.0}
+    changes |= {"lambda_matching": 0.5}
+    return lambda **more: config(**changes | more)
+
+
+def test_latents_and_embeddings_are_those_of_the_image_plain_and_mirrored(latent_config):
+    run = set_up(latent_config())
+    assert len(run.latents.items) == 2 * len(run.rows) == 16
+    encoder = load_taef2("encoder")
+    for row, flip in ((0, 0), (5, 1)):
+        image = decode(run.rows[row]["image"], 32)
+        image = (image.flip(-1) if flip else image)[None] / 255
+        latent, embedding = run.latents[row, flip]
+        assert (latent.float() - encoder(image)[0]).abs().mean() < 0.02  # they are computed in bfloat16
+        torch.testing.assert_close(embedding, run.encoder.images(image)[0], atol=1e-5, rtol=0)
+
+
+def test_a_sample_has_the_latents_of_what_it_shows(latent_config):
+    run = set_up(latent_config(train_batch_size=16))
+    batch, encoder = next(run.batches()), load_taef2("encoder")
+    expected = encoder(batch["target"].float() / 255)
+    assert (batch["latent"].float() - expected).abs().mean() < 0.02
+    assert sorted(batch["flip"]) == [0] * 8 + [1] * 8
+
+
+def test_each_image_is_encoded_once_and_a_run_uses_the_encoded_ones(latent_config, tmp_path):
+    some = latent_config(latent_limit=5)
+    run = set_up(some)
+    assert run.latents.items == [(row, 0) for row in range(5)]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")}
+    assert before and encoded_rows(run.rows, some, run.encoder).items == run.latents.items
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")} == before
+    assert len(encoded_rows(run.rows, latent_config(), run.encoder).items) == 16
+    assert all(p.stat().st_mtime_ns == time for p, time in before.items())
+
+
+def test_an_image_needs_another_ones_condition(latent_config, tmp_path):
+    with pytest.raises(ValueError, match="at least 2"):
+        set_up(latent_config(latent_limit=1))
+
+
+def test_batches_are_always_whole(latent_config):
+    run = set_up(latent_config(latent_limit=5))  # an odd number of images
+    batches = run.batches()
+    assert [len(next(batches)["latent"]) for _ in range(6)] == [2] * 6
+
+
+def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
+    for y, x in ((0, 0), (37, 90), (127, 64)):
+        mask = torch.zeros(1, 1, 128, 128)
+        mask[..., y, x] = 1
+        cells = masked_cells(mask)[0, 0]
+        rows, columns = cells.nonzero().T
+        top, left = y // 8, x // 8
+        assert rows.min() == max(0, top - MARGIN) and rows.max() == min(15, top + MARGIN)
+        assert columns.min() == max(0, left - MARGIN) and columns.max() == min(15, left + MARGIN)
+        assert cells.sum() == len(rows.unique()) * len(columns.unique())
+
+
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
+def test_a_run_learns_latents_and_leaves_a_pipeline(task, latent_config, tmp_path):
+    folder = train(latent_config(task=task, mixed_precision="bf16", train_batch_size=4))
+    pipe = TextIRPipeline.from_pretrained(folder)
+    assert pipe.restorer.config.decoder == "taef2" and pipe.restorer.stride == 32
+    for name, value in load_taef2("decoder").state_dict().items():
+        assert torch.equal(pipe.restorer.latent_decoder.state_dict()[name], value)
+    other = "super-resolution" if task == "inpainting" else "inpainting"
+    start = {"task": other, "output_dir": str(tmp_path / "next"), "init_from": str(folder.parent)}
+    run = set_up(latent_config(**start))
+    for name, value in run.state.generator.state_dict().items():
+        if not name.startswith(("encoder.first.", "strength.")):
+            assert torch.equal(value, pipe.restorer.state_dict()[name])
+
+
+def test_steps_move_every_weight_but_the_decoders(latent_config):
+    run = set_up(latent_config(adversarial_start=0))
+    networks = {"generator": run.state.generator, "discriminator": run.state.discriminator}
+    before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in networks.items()}
+    batches = run.batches()
+    for _ in range(2):
+        terms = train_step(run, batches)
+    assert set(terms) == {"l1", "adversarial", "matching", "discriminator"}
+    for name, module in networks.items():  # the slopes of the hinge cancel in a logit's bias at first
+        still = {n for n, p in module.named_parameters() if torch.equal(p, before[name][n])}
+        still = {n for n in still if not re.fullmatch(r"logits\.\d\.bias", n)}
+        assert still == {n for n in before[name] if n.startswith("latent_decoder.")}
+
+
+def test_a_spectral_norm_moves_once_an_update(latent_config, tmp_path):
+    vectors = []
+    for parts in (1, 3):
+        settings = latent_config(adversarial_start=0, gradient_accumulation_steps=parts, output_dir=str(tmp_path / "x"))
+        run = set_up(settings)
+        train_step(run, run.batches())
+        vectors.append(dict(run.state.discriminator.named_buffers()))
+    assert vectors[0].keys() == vectors[1].keys() and len(vectors[0]) > 4
+    assert all(torch.equal(value, vectors[1][name]) for name, value in vectors[0].items())
+
+
+def test_cells_beyond_the_photo_or_the_margin_are_not_judged(latent_config):
+    run = set_up(latent_config(adversarial_start=0, task="inpainting", sample_size=64))
+    batch = next(run.batches())
+    batch["mask"] = torch.zeros_like(batch["mask"])
+    batch["mask"][..., :8, :8] = 1  # one cell in the corner
+    batch["valid"][..., 1] = 0
+    _, pair = run.objective.generator_terms(run.state.generator, run.state.discriminator, batch, 0)
+    assert torch.equal(pair.restored[..., 3:, :], batch["latent"].float()[..., 3:, :])
+    assert not torch.equal(pair.restored[..., :3, :3], batch["latent"].float()[..., :3, :3])
+    assert pair.mask[..., :3, :3].sum() == pair.mask.sum() > 0 and pair.mask[..., 1].sum() == 0
+
+
+def test_valid_masks_come_along_mirrored(latent_config, tmp_path):
+    rows = []
+    for i in range(4):
+        valid = make_image(4, 4).point(lambda _: 0).convert("L")
+        valid.putpixel((0, 2), 255)
+        rows.append({"image": encoded(make_image(32, 32, seed=i)), "valid": encoded(valid)})
+    features = Features({"image": ImageFeature(), "valid": ImageFeature()})
+    path = tmp_path / "faces.parquet"
+    Dataset.from_list(rows, features=features).to_parquet(path)
+    changes = {"dataset": [str(path)], "split_column": None, "caption_column": None, "valid_column": "valid"}
+    run = set_up(latent_config(**changes, train_batch_size=8))
+    batch = next(run.batches())
+    for valid, flip in zip(batch["valid"], batch["flip"], strict=True):
+        assert valid.sum() == 1 and valid[0, 2, -1 if flip else 0] == 1
+
+
+def test_a_run_goes_on_bit_for_bit_and_two_halves_equal_one(latent_config, tmp_path):
+    unbroken = latent_config(max_train_steps=4, output_dir=str(tmp_path / "unbroken"))
+    train(unbroken)
+    train(latent_config(max_train_steps=2, output_dir=str(tmp_path / "halves")))
+    train(latent_config(max_train_steps=4, output_dir=str(tmp_path / "halves"), resume_from_checkpoint="latest"))
+    assert_same(tmp_path / "unbroken", tmp_path / "halves")
+
+
+def test_long_gradients_are_cut(latent_config, tmp_path):
+    moved = {}
+    for norm in (0.0, 1e-6):
+        run = set_up(latent_config(max_grad_norm=norm, output_dir=str(tmp_path / str(norm))))
+        train_step(run, run.batches())
+        moments = [s["exp_avg_sq"].sum() for s in run.state.optimizer.state_dict()["state"].values()]
+        moved[norm] = torch.stack(moments).sum().item()
+    assert moved[1e-6] == pytest.approx(1e-12 * 0.01, rel=1e-3)  # (1 - beta2) times the squared norm
+    assert moved[0.0] > 1e-6
+
+
+def test_a_target_under_its_neighbors_condition_is_a_fake(latent_config):
+    run = set_up(latent_config(adversarial_start=0, train_batch_size=4))
+    _, pair = run.objective.generator_terms(run.state.generator, run.state.discriminator, next(run.batches()), 1)
+    seen = []
+
+    def judge(latents, degraded, condition, mask):
+        seen.append((latents, condition))
+        return run.state.discriminator(latents, degraded, condition, mask)
+
+    run.objective.discriminator_terms(judge, pair, 1)
+    ((latents, condition),) = seen
+    assert torch.equal(latents, torch.cat([pair.target, pair.restored, pair.target]))
+    own = pair.condition
+    assert torch.equal(condition, torch.cat([own, own, own[[1, 0, 3, 2]]]))

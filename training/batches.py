@@ -1,0 +1,208 @@
+"""Endless batches of samples, from rows in memory or from a stream, shared by the processes of a run."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from itertools import count, islice
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from torch import Tensor
+from torch.utils import data
+from tqdm import tqdm
+
+from training.config import TrainingConfig
+from training.data import Images, SampleMaker, image_name, row_captions, try_decode
+
+MOST_DAMAGED = 0.01  # share of the images
+
+
+class StreamedImages(data.Dataset):
+    """Encoded rows of a stream to samples; another image of the batch replaces a damaged one."""
+
+    def __init__(self, maker: SampleMaker) -> None:
+        self.maker = maker
+
+    def __getitems__(self, items: list[dict]) -> list[dict]:
+        config, rows = self.maker.config, [item["row"] for item in items]
+        images = [try_decode(row, config) for row in rows]
+        good = [i for i, image in enumerate(images) if image is not None]
+        damaged = [
+            image_name(item["row"], config, f"image {item['number']} of the stream")
+            for item, image in zip(items, images, strict=True)
+            if image is None
+        ]
+        if not good:
+            raise ValueError(f"No image of a batch can be decoded: {', '.join(damaged)}.")
+        samples = []
+        for i, item in enumerate(items):
+            shown = good[i % len(good)] if images[i] is None else i
+            captions = row_captions(rows[shown], config.caption_column)
+            sample = self.maker(images[shown], item["number"], captions)
+            samples.append({"damaged": damaged, "position": items[-1]["position"], **sample})
+        return samples
+
+
+def share_of_stream(rows: IterableDataset, held_out: int, process: int, processes: int) -> IterableDataset:
+    """The rows of a stream that a process trains on: all but the first ones, divided among the processes.
+
+    A process reads files of its own if there are enough files, otherwise every n-th row. `split_dataset_by_node` would
+    divide the number of skipped rows among the files, too, so they are counted file by file here.
+    """
+    if rows.num_shards < processes:
+        return rows.skip(held_out).filter(lambda _, i: i % processes == process, with_indices=True)
+    for earlier in range(process):
+        if held_out:
+            held_out -= sum(1 for _ in rows.shard(processes, earlier).take(held_out))
+    share = rows.shard(processes, process)
+    return share.skip(held_out) if held_out else share
+
+
+class StreamedRows:
+    """Batches of a stream's encoded rows for one process, shuffled `shuffle_buffer` rows at a time.
+
+    Every row has in `position` how to go on after it: the stream's state at the start of its block, and how many rows
+    of the block are done. The buffer of `IterableDataset.shuffle` is not part of its state, so a resumed run would not
+    see the rows that were in it. The next block is read while this one is used.
+
+    Args:
+        rows: The stream, the held-out rows included.
+        config: The run's.
+        process: This process's number.
+        processes: How many there are.
+        position: Of the last row used, or None to start.
+
+    Raises:
+        ValueError: No row is left for this process.
+    """
+
+    def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
+        self.config, self.process, self.processes = config, process, processes
+        self.position = position or {"epoch": 0, "state": None, "done": 0, "count": 0}
+        self.rows = share_of_stream(rows, config.held_out_rows, process, processes)
+
+    def _blocks(self) -> Iterator[tuple[int, dict, list[dict]]]:
+        start = deepcopy(self.rows.state_dict())
+        state = self.position["state"] or start
+        for epoch in count(self.position["epoch"]):
+            self.rows.load_state_dict(state)
+            iterator, seen = iter(self.rows), False
+            while block := list(islice(iterator, self.config.shuffle_buffer)):
+                seen = True
+                yield epoch, state, block
+                state = deepcopy(self.rows.state_dict())
+            if not seen:
+                raise ValueError(f"The stream holds no image for process {self.process + 1} of {self.processes}.")
+            state = start
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        done, number, batch = self.position["done"], self.position["count"], []
+        with ThreadPoolExecutor(1) as reader:
+            blocks = self._blocks()
+            following = reader.submit(next, blocks)
+            while True:
+                epoch, state, block = following.result()
+                following = reader.submit(next, blocks)
+                seed = [self.config.seed, self.process, epoch, number - done]
+                for i in np.random.default_rng(seed).permutation(len(block))[done:]:
+                    done, number = done + 1, number + 1
+                    position = {"epoch": epoch, "state": state, "done": done, "count": number}
+                    batch.append(
+                        {"row": block[i], "number": self.process + self.processes * number, "position": position}
+                    )
+                    if len(batch) == self.config.train_batch_size:
+                        yield batch
+                        batch = []
+                done = 0
+
+
+def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
+    """Batches of sample numbers for one process of several, from sample `start` on, without end."""
+    for first in count(start + process * batch, batch * processes):
+        yield list(range(first, first + batch))
+
+
+def collate(samples: list[dict]) -> dict:
+    """Tensors stacked, numbers as lists; the names of damaged images joined; the last position kept."""
+    batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
+    for key in samples[0].keys() - batch.keys():
+        values = [s[key] for s in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
+    return batch
+
+
+class Batches:
+    """Endless batches of this process, on its device. Damaged images are named on stderr.
+
+    Args:
+        rows: The training rows.
+        maker: Makes the samples.
+        latents: Of the rows, if the run learns latents.
+        accelerator: Says which of the processes this is.
+        progress: `samples` used and `positions` in the stream, which move with every batch.
+
+    Attributes:
+        waited: Seconds for which batches were not ready.
+    """
+
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
+        self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
+        process, processes = accelerator.process_index, accelerator.num_processes
+        if self.config.streaming:
+            images = StreamedImages(maker)
+            items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
+        else:
+            images = Images(rows, maker, latents)
+            items = sample_numbers(progress.samples, self.config.train_batch_size, process, processes)
+        loader = data.DataLoader(
+            images,
+            batch_sampler=items,
+            num_workers=self.config.dataloader_num_workers,
+            collate_fn=collate,
+            pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
+        )
+        self.iterator = iter(loader)
+        self.waited, self.damaged = 0.0, set()
+
+    def __next__(self) -> dict:
+        """The next batch: tensors on the device, numbers in lists.
+
+        Raises:
+            ValueError: Too many images are damaged.
+        """
+        start = time.perf_counter()
+        batch = next(self.iterator)
+        self.waited += time.perf_counter() - start
+        self._count_damaged(batch.pop("damaged"))
+        if position := batch.pop("position"):
+            self.progress.positions[self.accelerator.process_index] = position
+        self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
+        device = self.accelerator.device
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+    def close(self) -> None:
+        """Ends the loader's processes. They ignore the signals that would end them when Python exits."""
+        if self.config.dataloader_num_workers:
+            self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
+
+    def _count_damaged(self, names: list[str]) -> None:
+        for name in set(names) - self.damaged:
+            self.damaged.add(name)
+            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
+        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+        if len(self.damaged) > MOST_DAMAGED * seen:
+            raise ValueError(
+                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
+                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
+            )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the loader's processes, too, but the run needs them to end its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

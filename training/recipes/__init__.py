@@ -1,1 +1,0 @@
-"""What the embedded checkpoints needed once, beside the trainer."""

@@ -1,0 +1,240 @@
+"""The state of a run: both networks, their optimizers, the averaged weights and the progress; and its checkpoints."""
+
+import json
+import shutil
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import broadcast_object_list, gather_object
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from textir_hf.atomic import replacing
+from textir_hf.models.generator import TextIRGenerator
+from textir_hf.tasks import get_task
+from training.config import TrainingConfig, flag
+from training.discriminator import build_discriminator
+
+KEPT = 3  # checkpoints
+_SAME = ("task", "clip", "sample_size", "channels", "style_dim", "blocks", "decoder", "discriminator_channels")
+_SAME += ("streaming", "seed")
+_SAME_STREAM = ("train_batch_size", "shuffle_buffer", "holdout")
+
+
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Updates done.
+        samples: Samples used, of all processes.
+        positions: Of the processes in their streams.
+    """
+
+    def __init__(self) -> None:
+        self.step, self.samples = 0, 0
+        self.positions: dict[int, dict] = {}
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+class State:
+    """Everything that a run changes.
+
+    Args:
+        config: The run's.
+        accelerator: Shares the networks among the processes.
+        embedding_dim: Length of the condition.
+
+    Attributes:
+        generator: As the processes share it; so is `discriminator`.
+        optimizer: The generator's; the other one is `discriminator_optimizer`.
+        average: Moving average of the generator's weights, gathered from all processes.
+        restorer: A generator that is not shared, for the averaged weights.
+        progress: How far the run is.
+
+    Raises:
+        ValueError: The networks to start from have other widths.
+    """
+
+    def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
+        self.config, self.accelerator, self.progress = config, accelerator, Progress()
+        self.folder = Path(config.output_dir)
+        generator = TextIRGenerator(**generator_config(config, embedding_dim))
+        discriminator = build_discriminator(config, embedding_dim)
+        if config.init_from:
+            start_from(Path(config.init_from), generator, discriminator)
+        self.restorer = TextIRGenerator(**generator_config(config, embedding_dim))
+        self.restorer.to(accelerator.device).eval().requires_grad_(False)
+        self.generator, self.optimizer = _prepare(generator, config, accelerator, (config.beta1, 0.99))
+        betas = (0.0, 0.99 ** lazy_ratio(config))
+        self.discriminator, self.discriminator_optimizer = _prepare(discriminator, config, accelerator, betas)
+        self.images_per_update = (
+            config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
+        )
+        at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
+        self.average = EMAModel(full_parameters(self.generator), decay=self._decay(), foreach=at_once)
+        accelerator.register_for_checkpointing(self.progress, self.average)
+
+    def _decay(self) -> float:
+        return 0.5 ** (self.images_per_update / self.config.ema_half_life)
+
+    @torch.no_grad()
+    def averaged(self) -> TextIRGenerator:
+        """The generator with the averaged weights, on this process's device."""
+        for parameter, value in zip(self.restorer.parameters(), self.average.shadow_params, strict=True):
+            parameter.copy_(value.view_as(parameter))
+        return self.restorer
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, the oldest first."""
+        numbered = [p for p in self.folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+        return sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+    def save(self) -> None:
+        """Writes a checkpoint and deletes the oldest beyond `KEPT`.
+
+        Accelerate's own naming and limit would write in place and delete first: a killed process or a full disk would
+        leave a broken checkpoint, and one less of the others.
+
+        Raises:
+            OSError: It cannot be written. Older checkpoints are whole.
+        """
+        accelerator, progress = self.accelerator, self.progress
+        if self.config.streaming:
+            gathered = gather_object([progress.positions])
+            progress.positions = {k: v for positions in gathered for k, v in positions.items()}
+        try:
+            with ExitStack() as stack:  # the main process makes the folder, and renames it when all have written
+                final = self.folder / f"checkpoint-{progress.step}"
+                path = [stack.enter_context(replacing(final)) if accelerator.is_main_process else None]
+                (temporary,) = broadcast_object_list(path)
+                accelerator.save_state(str(temporary))
+                if accelerator.is_main_process:
+                    self.config.save(temporary / "training_config.json")
+                accelerator.wait_for_everyone()
+        except Exception as error:  # the libraries say "disk full" in several ways
+            raise OSError(
+                f"The checkpoint of step {progress.step} cannot be written ({error}). Older checkpoints are whole: "
+                "free some space and go on with --resume-from-checkpoint latest."
+            ) from error
+        for old in self.checkpoints()[:-KEPT] if accelerator.is_main_process else []:
+            trash = self.folder / f".textir-{old.name}"  # half deleted, it is not a checkpoint
+            old.rename(trash)
+            shutil.rmtree(trash)
+        accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Goes on from a checkpoint, if the config names one.
+
+        Raises:
+            ValueError: It does not exist or is of another run, or a run would be overwritten.
+        """
+        name, found = self.config.resume_from_checkpoint, self.checkpoints()
+        if self.accelerator.is_main_process:
+            for rest in self.folder.glob(".textir-*"):  # of a killed process
+                shutil.rmtree(rest, ignore_errors=True)
+        if not name and found:
+            raise ValueError(
+                f"{self.folder} holds the run that reached {found[-1].name}. Go on with --resume-from-checkpoint "
+                "latest, or choose another --output-dir."
+            )
+        if not name or (name == "latest" and not found):  # killed before its first checkpoint, or not yet started
+            return
+        path = found[-1] if name == "latest" else Path(name) if Path(name).is_dir() else self.folder / name
+        if not (path / "training_config.json").is_file():
+            raise ValueError(f"{name} is not a checkpoint. {self.folder} has {[p.name for p in found] or 'none'}.")
+        saved, own = json.loads((path / "training_config.json").read_text()), asdict(self.config)
+        for key in _SAME + _SAME_STREAM * self.config.streaming:
+            if saved.get(key) != own[key]:
+                raise ValueError(
+                    f"{path} was made with {flag(key)} {saved.get(key)}, got {own[key]}. Use the same, or start "
+                    "another run from its networks with --init-from."
+                )
+        self.accelerator.load_state(str(path))
+        self.average.to(self.accelerator.device)
+        self.average.decay = self._decay()  # a run may go on with another
+        readers, processes = len(self.progress.positions), self.accelerator.num_processes
+        if self.config.streaming and readers not in (0, processes):
+            raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
+
+
+def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
+    """Arguments of the run's `TextIRGenerator`."""
+    own = {name: getattr(config, name) for name in ("sample_size", "style_dim", "patch_size", "blocks", "decoder")}
+    own |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim, "face_template": config.face_points()}
+    return get_task(config.task).network_config() | own
+
+
+def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
+    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator.
+
+    Raises:
+        ValueError: The folder holds neither, or networks of other widths.
+    """
+    judge, run = folder / "discriminator.safetensors", folder / "pipeline" / "restorer"
+    if not (folder / "config.json").is_file() and not run.is_dir():
+        raise ValueError(f"--init-from must be the folder of a finished run or of a restorer, got {folder}.")
+    source = folder if (folder / "config.json").is_file() else run
+    adopt(TextIRGenerator.from_pretrained(source).state_dict(), generator, ("encoder.first.", "strength.", "out."))
+    if judge.is_file():
+        adopt(load_file(judge), discriminator, ("first.",))
+
+
+def adopt(state: dict[str, Tensor], network: nn.Module, free: tuple[str, ...]) -> None:
+    """Copies weights into a network of the same widths, which may be for another task.
+
+    Args:
+        state: The weights, by name.
+        network: Changed in place.
+        free: Beginnings of the names of layers that differ between tasks, and then keep their own weights.
+
+    Raises:
+        ValueError: Another layer differs.
+    """
+    own = network.state_dict()
+    shapes = [{name: list(value.shape) for name, value in values.items()} for values in (state, own)]
+    for name in sorted(own.keys() | state.keys()):
+        given, needed = (shape.get(name, "nothing") for shape in shapes)
+        if given == needed:
+            own[name].copy_(state[name])
+        elif not name.startswith(free):
+            raise ValueError(
+                f"--init-from has {given} for {name}, this run needs {needed}. Use the same widths and sizes, or name "
+                "the folder pipeline/restorer of that run to take the generator alone."
+            )
+
+
+def _prepare(
+    network: nn.Module, config: TrainingConfig, accelerator: Accelerator, betas: tuple[float, float]
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """A network and its optimizer, shared by the processes: copied (DDP), or in pieces (FSDP 2)."""
+    if accelerator.is_fsdp2:  # takes neither scalars nor channels_last; casting is left to autocast
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
+        for parameter in network.parameters():
+            parameter.data = torch.atleast_1d(parameter.data)
+    else:
+        network = network.to(memory_format=torch.channels_last)
+    if config.compile:
+        network.compile()
+    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+    return accelerator.prepare(network, optimizer)
+
+
+def full_parameters(network: nn.Module) -> list[Tensor]:
+    """The parameters in the network's order, each gathered from all processes."""
+    return [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]
+
+
+def lazy_ratio(config: TrainingConfig) -> float:
+    """Factor of the discriminator's learning rate, and exponent of its betas, under lazy R1 (StyleGAN2, App. B)."""
+    return config.r1_every / (config.r1_every + 1)
