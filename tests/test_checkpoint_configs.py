@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -150,3 +151,56 @@ def test_no_value_in_a_config_raises_anything_but_one_sentence(either, tmp_path)
         else:
             pipe.set_progress_bar_config(disable=True)
             assert pipe("a red flower", make_image(), make_mask(), beta=0.5).images[0].size == make_image().size
+
+
+FOREIGN = "has no attribute|unhashable|subscriptable|not iterable|argument|unsupported operand|concatenate|indices"
+
+
+@pytest.mark.parametrize("file", ["model_index.json", "restorer/config.json", "recentering/config.json"])
+def test_a_value_of_another_type_is_refused_in_plain_words(folder, file):
+    """Not in Python's, which say what failed in the code and not what is wrong in the file."""
+    path, number = folder / file, 0
+    content = json.loads(path.read_text())
+    places = [(content, key) for key in content]
+    places += [(value, k) for value in content.values() if isinstance(value, list) for k in range(len(value))]
+    for place, key in places:
+        kept = place[key]
+        for value in ([], {}, [[]], "x", 5, 1.5, True, None, "x" * 10**6)[number % 3 :: 3]:
+            place[key] = value
+            path.write_text(json.dumps(content))
+            try:
+                TextIRPipeline.from_pretrained(folder)
+            except CheckpointError as error:
+                assert not re.search(FOREIGN, str(error)) and len(str(error)) < 800, error
+        place[key], number = kept, number + 1
+    for whole in ([], [1], "x", 5, None, True, [[]]):
+        path.write_text(json.dumps(whole))
+        with pytest.raises(CheckpointError) as caught:
+            TextIRPipeline.from_pretrained(folder)
+        assert not re.search(FOREIGN, str(caught.value)), caught.value
+
+
+@pytest.mark.parametrize("file", ["clip/config.json", "image_processor/preprocessor_config.json"])
+def test_so_is_one_of_an_encoder(either, file):
+    path, number = either / file, 0
+    content = json.loads(path.read_text())
+    for key in content:
+        kept = content[key]
+        for value in ([], {}, [[]], "x", 5, 1.5, True, None)[0 if key == "model_type" else number % 8 :: 8]:
+            content[key] = value
+            path.write_text(json.dumps(content))
+            try:
+                TextIRPipeline.from_pretrained(either)
+            except CheckpointError as error:
+                assert not re.search(FOREIGN, str(error)) and len(str(error)) < 800, error
+        content[key], number = kept, number + 1
+
+
+def test_what_is_not_known_is_said_once(folder):
+    for changes in ({"restorer": ["textir_hf", "Other"]}, {"extra": ["a", "b"]}):
+        sound = (folder / "model_index.json").read_text()
+        edit(folder / "model_index.json", **changes)
+        with pytest.raises(CheckpointError) as caught:
+            TextIRPipeline.from_pretrained(folder)
+        assert str(caught.value).count("newer version") == 1
+        (folder / "model_index.json").write_text(sound)

@@ -275,3 +275,12 @@ def test_paths_of_rows_are_read_only_where_they_are_wanted(path):
         read_image({"bytes": None, "path": path}, "row 3", paths=False)
     with pytest.raises(ValueError, match=r"row 3|passwd|x\.png"):
         read_image({"bytes": None, "path": path}, "row 3")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_cache_that_cannot_be_written_is_not_the_data_sets_fault(tmp_path, monkeypatch, streaming):
+    data = write_parquet(tmp_path / "data.parquet", ["train"] * 3)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    with pytest.raises(ValueError, match=r"cannot be written .*HF_HOME"):
+        open_rows(data, streaming=streaming)

@@ -208,6 +208,13 @@ def test_a_file_is_hashed_once_when_it_is_new(hub, folder, tmp_path, monkeypatch
     assert load(tmp_path).restorer is not None  # fetched again
 
 
+def test_a_cache_that_cannot_be_written_is_named(hub, folder, tmp_path):
+    publish(folder, NAME)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file/cache cannot be written .*HF_HOME"):
+        load(tmp_path, cache="file/cache")
+
+
 def test_files_that_repositories_share_are_compared_by_their_own_hash(hub, folder, tmp_path):
     """The client may link a blob to a store of all repositories, which names files otherwise."""
     publish(folder, NAME)

@@ -60,6 +60,22 @@ def _remove(scratch: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def check_cache(folder: str | Path) -> None:
+    """Checks that a cache of Hugging Face's libraries can be written, after a file could not.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    reason = "no permission"
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    raise ValueError(f"The cache {folder} cannot be written ({reason}). Set HF_HOME to a folder that can be.")
+
+
 def keep_facts(path: Path, facts: dict, write: bool) -> None:
     """Keeps what decides the results in a folder, so that no run goes on with results of another.
 
@@ -73,7 +89,12 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            known = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"{path} is damaged, so its run is not known. Give another --output.")
         differing = [name for name in facts if known.get(name) != facts[name]]
         if differing:
             raise ValueError(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from textir_hf.checks import NUMBERS, Number, from_text, number
+from textir_hf.imaging.decode import is_url
 from textir_hf.imaging.faces import check_choice
+from textir_hf.imaging.files import READABLE
 from textir_hf.imaging.geometry import Box, four_sides
 
 
@@ -21,6 +23,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        known, more = self.parse_known_args(args, namespace)
+        images = [word for word in more if Path(word).suffix.lower() in READABLE]
+        if images:
+            raise UsageError(f"One image or a folder of them is taken, got {images[0]} besides. Give the folder.")
+        if more:
+            self.error(f"unrecognized arguments: {' '.join(more)}")
+        return known
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"^argument (?:-\w/)?(\S+): ", r"\1 ", message)
@@ -57,6 +68,13 @@ def faces(text: str) -> str | list[int]:
         raise argparse.ArgumentTypeError(f"must be all, auto, largest, or numbers such as 1,3, got {text}") from error
 
 
+def file_path(text: str) -> Path:
+    """The path of a file or a folder."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"must be a file, got the address {text}. Download it first")
+    return Path(text)
+
+
 def sentence(text: str) -> str:
     """A prompt.
 
@@ -86,10 +104,8 @@ FLAGS = {
     "prompt": Flag("--prompt", {"action": "append", "type": sentence, "help": _AVERAGED}),
     "beta": Flag("--beta", {"default": 1.0, "help": "share of the prompt against the reference (1)"}),
     "strength": Flag("--strength", {"nargs": "+", "help": "s of the paper, 0..1: one, or one a level"}),
-    "reference_image": Flag(
-        "--reference", {"type": Path, "help": "image to mix with the prompt; the image itself if left out"}
-    ),
-    "mask_image": Flag("--mask", {"type": Path, "help": "white = repaint; one for all, or a folder of the same names"}),
+    "reference_image": Flag("--reference", {"help": "image to mix with the prompt; the image itself if left out"}),
+    "mask_image": Flag("--mask", {"help": "white = repaint; one for all, or a folder of the same names"}),
     "scale": Flag("--scale", {"help": "how many times larger, 2 to 64"}),
     "box": Flag("--box", {"type": box, "help": "part to look at: LEFT,TOP,RIGHT,BOTTOM in pixels"}),
     "faces": Flag(
@@ -105,7 +121,7 @@ FLAGS = {
     ),
     "feather": Flag("--feather", {"default": 0.0, "help": "soft border inside the mask, pixels (0)"}),
     "tile": Flag("--tile", {"help": "side of the tiles, pixels of the result"}),
-    "region": Flag("--region", {"type": Path, "help": "where to edit, white; nothing changes elsewhere"}),
+    "region": Flag("--region", {"help": "where to edit, white; nothing changes elsewhere"}),
     "factor": Flag("--factor", {"help": "lose resolution so many times, 2 to 64"}),
     "colors": Flag("--colors", {"action": "store_true", "help": "take the colors away"}),
     "batch_size": Flag("--batch-size", {"help": "images, crops or tiles that the network takes at a time"}),
@@ -127,7 +143,7 @@ def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None
         **options: Of `argparse`, in place of the flag's own.
     """
     flag = FLAGS[argument]
-    own = {"type": number_type(argument)} if argument in NUMBERS else {}
+    own = {"type": file_path} if argument in FILES else {"type": number_type(argument)} if argument in NUMBERS else {}
     command.add_argument(flag.name, dest=argument, **own | flag.options | options)
 
 

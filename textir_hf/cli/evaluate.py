@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from textir_hf.checks import Number
-from textir_hf.cli.arguments import number_type
+from textir_hf.cli.arguments import file_path, number_type
 from textir_hf.cli.checkpoints import find_folder, quieten
 from textir_hf.evaluation.protocols import PRESETS, Protocol
 from textir_hf.tasks import get_task
@@ -21,7 +21,7 @@ def add_command(commands) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, help=text)
     command.add_argument("--checkpoint", help="embedded name, folder or Hub id; the preset's if left out")
     text = "masks, where the preset has none: parquet file or folder"
-    command.add_argument("--masks", type=Path, help=text)
+    command.add_argument("--masks", type=file_path, help=text)
     command.add_argument("--lpips", type=Path, help="LPIPS on AlexNet as safetensors; fetched once if left out")
     command.add_argument("--baseline", action="append", default=[], help="diffusers:ID, an inpainting pipeline")
     kind = number_type(Number(2, whole=True))

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from textir_hf.checks import Number
-from textir_hf.cli.arguments import FILES, FLAGS, add_flag, number_type, with_companions
+from textir_hf.cli.arguments import FILES, FLAGS, add_flag, file_path, number_type, with_companions
 from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
@@ -49,7 +49,7 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     """A command with what all have in common."""
     described = f"{summary[0].upper()}{summary[1:]}, as a sentence says."
     command = commands.add_parser(name, help=summary, description=described)
-    command.add_argument("image", type=Path, help="an image, or a folder of images")
+    command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)

@@ -49,7 +49,7 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     if name is None:
         name = "The image" if isinstance(source, bytes) else str(source)
     max_pixels = number("max_pixels", max_pixels)
-    content = source if isinstance(source, bytes) else _read(Path(source), name)
+    content = source if isinstance(source, bytes) else _read(source, name)
     with decoding(name), _strictly():
         check_parts(content)
         with _open_header(content) as image:
@@ -61,7 +61,10 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
             return to_srgb(image, name)
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read(source: str | os.PathLike, name: str) -> bytes:
+    if is_url(source):
+        raise ValueError(f"{name} is an address, and images are read from files. Download it first.")
+    path = Path(source)
     try:
         if not path.is_file():
             raise ValueError(f"{path} is no file. Give the path of an image.")
@@ -70,6 +73,11 @@ def _read(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Whether a path is an address on the web."""
+    return "://" in os.fspath(path)
 
 
 @contextmanager

@@ -155,6 +155,6 @@ def read_settings(image: Image.Image) -> dict:
     value = image.info.get(SETTINGS)
     try:
         value = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}

@@ -110,6 +110,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
         return Image.fromarray(array.astype(np.uint8 if eight else np.uint16))
     if image.mode in ("1", "LA", "La"):
         return image.convert("L")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # Pillow warns of the step without it
     return image if image.mode in _SPACES else image.convert("RGB")
 
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.hf_api import RepoFile
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import check_cache, replacing
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.fp16-*", "*.bf16-*"]
@@ -48,18 +48,24 @@ def download(
         The folder.
 
     Raises:
+        ValueError: The cache cannot be written.
         OSError: Files are damaged; they are deleted. Or as `huggingface_hub.snapshot_download`.
     """
-    folder = snapshot_download(
-        name,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-        allow_patterns=_FILES,
-        ignore_patterns=None if variant else _VARIANTS,
-    )
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            allow_patterns=_FILES,
+            ignore_patterns=None if variant else _VARIANTS,
+        )
+    except OSError as error:
+        if error.errno:  # of the system
+            check_cache(cache_dir or constants.HF_HUB_CACHE)
+        raise
     damaged = _damaged(Path(folder), name, token, local_files_only)
     for path in damaged:
         path.resolve().unlink()

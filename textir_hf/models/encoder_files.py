@@ -62,8 +62,9 @@ def check_config(config: dict) -> None:
     Raises:
         ValueError: It is of another kind of model, a size is out of bounds, or it names code.
     """
-    if config.get("model_type") not in _KINDS:
-        raise ValueError(f"its type is {config.get('model_type')}, expected clip")
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"its type is {kind}, expected clip")
     parts = [config.get(name) or {} for name in _TOWERS]
     for part in (config, *parts):
         if not isinstance(part, dict):

@@ -54,8 +54,10 @@ def check_keys(config: dict, known: set[str]) -> None:
     """Checks that a config has no key but those of its class and private ones.
 
     Raises:
-        ValueError: It has another.
+        ValueError: It has another, or is not an object.
     """
+    if not isinstance(config, dict):
+        raise ValueError(f"a config.json must hold an object, got a {type(config).__name__}")
     unknown = [key for key in config if key not in known and key not in ("_class_name", "_diffusers_version")]
     unknown = [key for key in unknown if key != "_name_or_path"]
     if unknown:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from textir_hf.checks import shown
 from textir_hf.models.encoder_files import check_encoder
 from textir_hf.pipeline.arguments import check_templates
 from textir_hf.tasks import Task, get_task
@@ -17,6 +18,10 @@ COMPONENTS: dict[str, set[tuple[str | None, str | None]]] = {  # library and cla
 }
 _PRIVATE = ("_class_name", "_diffusers_version", "_name_or_path")
 _UNSAFE = ("custom_pipeline", "trust_remote_code", "use_flashpack", "use_onnx")
+
+
+class NewerVersion(ValueError):
+    """A checkpoint names something that this version does not know."""
 
 
 def check_options(options: dict) -> None:
@@ -42,20 +47,21 @@ def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> Non
         options: Of `TextIRPipeline.from_pretrained`; components given there are not looked for in the folder.
 
     Raises:
+        NewerVersion: It names components that are not known.
         ValueError: It is of another pipeline, names other components, holds Python code, or a file does not fit.
         OSError: A file is missing.
     """
+    if not isinstance(index, dict):
+        raise ValueError(f"model_index.json must hold an object, got a {type(index).__name__}")
     if index.get("_class_name") != pipeline:
         raise ValueError(f"it is a {index.get('_class_name')}, expected {pipeline}")
     unknown = [k for k in index if k not in (*COMPONENTS, *_PRIVATE, "encoder", "prompt_templates")]
     if unknown:
-        raise ValueError(f"it may be made for a newer version of textir_hf: its index names {unknown[0]!r}")
+        raise NewerVersion(f"its index names {unknown[0]!r}")
     for name, allowed in COMPONENTS.items():
         entry = index.get(name, [None, None])
         if not isinstance(entry, list) or len(entry) != 2 or tuple(map(_text, entry)) not in allowed:
-            raise ValueError(
-                f"it may be made for a newer version of textir_hf: its {name} is {entry!r}, which is not known"
-            )
+            raise NewerVersion(f"its {name} is {shown(entry)}, which is not known")
     check_templates(index.get("prompt_templates"), "its prompt_templates")
     if not isinstance(index.get("encoder"), str | None):
         raise ValueError(f"its encoder must be a name, got {index['encoder']!r}")

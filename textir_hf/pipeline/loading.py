@@ -15,7 +15,7 @@ from textir_hf.models.download import download
 from textir_hf.models.embedding import load_encoder
 from textir_hf.models.encoder_files import check_tokenizer
 from textir_hf.models.weights import check_finite
-from textir_hf.pipeline.folder import check_task
+from textir_hf.pipeline.folder import NewerVersion, check_task
 from textir_hf.pipeline.paths import checkpoint_folder
 
 _VARIANT = re.compile(r"\.(\w+)(-\d{5}-of-\d{5})?\.safetensors$")  # as diffusers and transformers name files
@@ -121,7 +121,7 @@ def _reason(error: Exception) -> str:
         return f"a file is damaged ({message}). Download it again: delete it, or give force_download=True."
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
         return f"a config is no JSON ({message}). Download it again, or write it anew."
-    if isinstance(error, (AttributeError, ImportError)) or "newer version" in message:
+    if isinstance(error, (AttributeError, ImportError, NewerVersion)):
         return f"it may be made for a newer version of textir_hf ({message}). Update with pip install -U textir-hf."
     if "no file named" in message and "safetensors" in message:
         return (

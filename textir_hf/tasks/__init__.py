@@ -21,7 +21,7 @@ def get_task(name: str) -> Task:
     Raises:
         ValueError: There is none.
     """
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"The task must be one of {', '.join(TASKS)}, got {name!r}.")
     return TASKS[name]
 
