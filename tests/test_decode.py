@@ -161,8 +161,27 @@ def test_files_of_endless_parts_are_refused(monkeypatch):
         open_image(content[:2] + b"\xff\xfe\0\2" * 1000 + content[2:])
     with pytest.raises(ValueError, match="has more than 1000 strips"):
         open_image(encode(make_image(4, 1200), "lzw", tiffinfo={278: 1}))
-    with pytest.raises(ValueError, match=r"Too much memory used in text chunks|MAX_TEXT"):
-        open_image(png(0, 8, (2, 1), b"\0ab", chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))))
+
+
+def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkeypatch):
+    monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 3_000_000)
+    long, packed = b"workflow\0" + b"x" * 2_000_000, zlib.compress(b"x" * 2_000_000)
+    kinds = {
+        "plain": chunk(b"tEXt", long) * 2,
+        "compressed": chunk(b"zTXt", b"workflow\0\0" + packed),
+        "Unicode": chunk(b"iTXt", b"workflow\0\1\0\0\0" + packed),
+        "a bomb": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))),
+    }
+    for text in kinds.values():
+        content = png(0, 8, (2, 1), b"\0ab", text)
+        for placed in (content, content.replace(text, b"").replace(chunk(b"IEND", b""), text + chunk(b"IEND", b""))):
+            with pytest.warns(UserWarning, match=r"a\.png has too much text"):
+                assert open_image(placed, name="a.png").convert("L").tobytes() == b"ab"
+    small = png(0, 8, (2, 1), b"\0ab", chunk(b"tEXt", b"workflow\0" + b"x" * 100_000))
+    assert open_image(small).convert("L").tobytes() == b"ab"
+    cut = png(0, 8, (2, 2), b"\0ab", kinds["compressed"])
+    with pytest.raises(ValueError, match="lacks the data"):
+        open_image(cut)
 
 
 def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):

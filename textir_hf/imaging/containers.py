@@ -10,6 +10,8 @@ MAX_PARTS = 100_000  # chunks of a PNG, segments of a JPEG, strips or tiles of a
 MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
 _MAX_PAGES = 100  # counted one by one
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_HEADER = 1 << 20  # bytes of an AVIF or HEIC in which its properties are looked for
 _TIFF_JPEG = 7
 _TIFF_COMPRESSIONS = (1, 5, _TIFF_JPEG, 8, 32773, 32946, 50000)  # none, LZW, JPEG, Deflate, PackBits, Zstandard
 _JPEG_SIZES = (0xC0, 0xC1, 0xC2)  # markers of the segment that has height and width
@@ -39,6 +41,24 @@ def png_chunks(content: bytes) -> Iterator[int]:
     while position + 8 <= len(content):
         yield position
         position += 12 + struct.unpack_from(">I", content, position)[0]
+
+
+def without_text(content: bytes) -> bytes:
+    """A PNG without its text; other files as they are."""
+    if not content.startswith(_PNG):
+        return content
+    starts = list(png_chunks(content))
+    chunks = zip(starts, [*starts[1:], len(content)], strict=True)
+    return _PNG + b"".join(content[a:b] for a, b in chunks if content[a + 4 : a + 8] not in _TEXT)
+
+
+def color_code(content: bytes) -> tuple[int, int] | None:
+    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
+    if content.startswith(_PNG):
+        chunk = next((place for place in png_chunks(content) if content[place + 4 : place + 8] == b"cICP"), None)
+        return None if chunk is None else struct.unpack_from(">BB", content, chunk + 8)
+    box = content.find(b"colrnclx", 0, _HEADER) if content[4:8] == b"ftyp" else -1
+    return None if box < 0 else struct.unpack_from(">HH", content, box + 8)
 
 
 def _jpeg_segments(content: bytes) -> Iterator[int]:

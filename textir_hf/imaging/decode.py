@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from textir_hf.checks import number
 from textir_hf.imaging.complete import LACKS, check_rows, check_tiles, with_junk
-from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts, jpeg_strips
+from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts, color_code, jpeg_strips, without_text
 from textir_hf.imaging.profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
@@ -29,7 +30,8 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
 
     The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. A file that lacks
     data is refused, also where an end mark follows; only in JPEGs with arithmetic coding it cannot be known. Broken
-    EXIF and color profiles that do not fit are left out, with a warning.
+    EXIF, color profiles that do not fit, colors that are given otherwise than by a profile, and a PNG's text of many
+    megabytes are left out, with a warning.
 
     Args:
         source: The file's path, or its content.
@@ -52,13 +54,28 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     content = source if isinstance(source, bytes) else _read(source, name)
     with decoding(name), _strictly():
         check_parts(content)
-        with _open_header(content) as image:
-            _check_size(image, max_pixels)
-            check_opened(image, content)
-            image.load()
-            _check_complete(image, content)
-            _mend_transparency(image, content)
-            return to_srgb(image, name)
+        try:
+            return _decode(content, max_pixels, name)
+        except UnfitImage:
+            raise
+        except ValueError:  # Pillow refuses a PNG whose text is large
+            bare = without_text(content)
+            if len(bare) == len(content):
+                raise
+            image = _decode(bare, max_pixels, name)
+            warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
+            return image
+
+
+def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
+    with _open_header(content) as image:
+        _check_size(image, max_pixels)
+        check_opened(image, content)
+        image.load()
+        _check_complete(image, content)
+        _mend_transparency(image, content)
+        image.info["cicp"] = color_code(content)
+        return to_srgb(image, name)
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
