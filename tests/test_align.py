@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -73,7 +74,7 @@ def turned(image: Image.Image) -> Image.Image:
 @given(st.floats(-30, 30), st.integers(300, 600), st.sampled_from(list(FACE_TEMPLATES)), st.booleans())
 def test_a_face_comes_to_the_template(angle, side, template, png):
     image = photo().resize((side, side), Image.Resampling.LANCZOS).rotate(angle, Image.Resampling.BICUBIC)
-    row = align_face(encoded(image), Rules(256, template, png, 0.4, 0, 1, 0))
+    row = align_face(encoded(image), replace(ANY, size=256, template=template, png=png))
     aligned = pixels(row, "image")
     assert aligned.shape == (256, 256, 3) and row["image"]["bytes"].startswith(b"\x89PNG" if png else b"\xff\xd8")
     found = max(find_faces(aligned), key=lambda face: face.area).landmarks / 256
@@ -101,10 +102,13 @@ def test_cells_are_valid_where_they_show_the_photo_alone():
     frame = align(np.array(whole["landmarks"]), FACE_TEMPLATES["portrait"])
     x, y = round(frame.offset.real + 0.25 * frame.side), round(frame.offset.imag + 0.3 * frame.side)
     cut = align_face(encoded(photo().crop((x, 0, 300, 300))), ANY)  # the face's place in the frame stays
-    black = photo()
-    ImageDraw.Draw(black).rectangle((0, 0, x, 300), "black")
-    black = align_face(encoded(black), ANY)
-    for row in (cut, black):
+    rows = [cut]
+    for color in ("black", "white"):
+        bordered = photo()
+        ImageDraw.Draw(bordered).rectangle((0, 0, x, 300), color)
+        rows.append(align_face(encoded(bordered), replace(ANY, border=color)))
+        assert align_face(encoded(bordered), replace(ANY, border="none"))["visible"] == 1
+    for row in rows:
         valid = pixels(row, "valid")
         assert set(np.unique(valid)) == {0, 255} and (valid[:, 8:] == 255).all() and (valid[:, :3] == 0).all()
     pupils = photo()  # black that does not reach the border is the photo's own

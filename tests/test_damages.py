@@ -81,7 +81,7 @@ def test_lost_resolution_is_given_small_and_comes_back(measures):
     assert made.damage.degrade(image, 8).shape == (8, 8, 3)
     shown = np.asarray(made.damage.show(image, 8))
     assert (shown[:8, :8] == shown[0, 0]).all() and len(np.unique(shown.reshape(-1, 3), axis=0)) <= 64
-    assert made.damage.agreement(image, image, 8) == {"PSNR to the input": np.inf}
+    assert made.damage.agreement(image, image, 8) == {"PSNR to the input": 60.0}
     assert made.damage.agreement(255 - image, image, 8)["PSNR to the input"] < 15
 
 

@@ -38,7 +38,7 @@ from textir_hf.imaging.resample import resize
 from textir_hf.pipeline.faces import find_largest_face
 
 CELL = 8  # pixels, side of a cell of the valid mask
-BLACK = 3  # the largest value in a black border, which JPEG disturbs
+SPREAD = 3  # by how much JPEG changes the values of a black or white border
 ROWS = 256  # photos that are read at a time
 REASONS = ("damaged", "no face", "too small", "turned away", "outside the photo", "blurred")
 COLUMNS = {
@@ -64,6 +64,9 @@ class Rules:
     min_side: float = _help("least side of a face's frame in its photo, as a share of --size", 0.5)
     min_frontal: float = _help("1: the nose is in the middle between the eyes; 0: it is below an eye", 0.45)
     max_invisible: float = _help("largest share of the frame outside the photo", 0.2)
+    border: Literal["black", "white", "none"] = _help(
+        "color of borders that count as outside the photo; white ones cannot be told from a white backdrop", "black"
+    )
     min_sharpness: float = _help("least variance of the Laplacian of luma from eyes to mouth, at --size", 40.0)
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ def align_face(value: dict, rules: Rules) -> dict | str:
         return "too small"
     if frontal < rules.min_frontal:
         return "turned away"
-    visible = visible_pixels(rgb, frame, size)
+    visible = visible_pixels(rgb, frame, size, rules.border)
     if 1 - visible.mean() > rules.max_invisible:
         return "outside the photo"
     finer = size * max(1, int(np.ceil(frame.side / size)))  # no detail of the photo is skipped, and none aliased
@@ -117,12 +120,13 @@ def sharpness(rgb: np.ndarray, template: str) -> float:
     return float(cv2.Laplacian(luma, cv2.CV_64F).var())
 
 
-def visible_pixels(rgb: np.ndarray, frame: Frame, size: int) -> np.ndarray:
-    """The pixels `[size, size]` of a frame, bool, that show the photo: not its reflection, not a black border."""
-    _, regions = cv2.connectedComponents((rgb.max(-1) <= BLACK).astype(np.uint8), connectivity=4)
+def visible_pixels(rgb: np.ndarray, frame: Frame, size: int, border: str) -> np.ndarray:
+    """The pixels `[size, size]` of a frame, bool, that show the photo: not its reflection, not its uniform border."""
+    levels = {"black": rgb.max(-1), "white": 255 - rgb.min(-1), "none": np.full(rgb.shape[:2], 255)}[border]
+    _, regions = cv2.connectedComponents((levels <= SPREAD).astype(np.uint8), connectivity=4)
     edges = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    border = np.isin(regions, edges[edges > 0]).astype(np.uint8)
-    photo = cv2.dilate(border, np.ones((5, 5), np.uint8)) == 0  # JPEG blurs the border's edge
+    outside = np.isin(regions, edges[edges > 0]).astype(np.uint8)
+    photo = cv2.dilate(outside, np.ones((5, 5), np.uint8)) == 0  # JPEG blurs the border's edge
     steps = (np.arange(size) + 0.5) / size
     places = frame.offset + frame.scale * (steps + 1j * steps[:, None])
     x, y = np.floor(places.real).astype(int), np.floor(places.imag).astype(int)
