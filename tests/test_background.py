@@ -98,10 +98,10 @@ def test_around_the_parts_a_restored_background_is_the_result_without_them(faces
 def test_the_progress_bar_counts_the_runs_of_a_restored_background(faces, capsys):
     pipe, small, runs = faces[0], small_group(), []
     pipe.set_progress_bar_config(disable=False, delay=0)
-    arguments = {"scale": 4, "callback_on_step_end": lambda pipe, step, *_: runs.append(step) or {}}
-    pipe("a face", small, **arguments)
+    pipe.restorer.register_forward_hook(lambda *_: runs.append(1))
+    pipe("a face", small, scale=4)
     whole = len(runs)
-    pipe("a face", small, faces="all", background="restored", **arguments)
+    pipe("a face", small, scale=4, faces="all", background="restored")
     assert len(runs) == whole + whole + 2  # two faces
     assert f"{whole + 2}/{whole + 2} " in capsys.readouterr().err
 

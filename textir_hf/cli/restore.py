@@ -122,12 +122,12 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     if args.task is None:
         more = {"box": args.box, "faces": args.faces, "feather": args.feather}
         for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
-            task.check_edit(region=args.region, factor=factor, colors=args.colors, **more)
+            task.check_arguments({"region": args.region, "factor": factor, "colors": args.colors} | more, edit=True)
         return
     taken = {name: getattr(args, name) for name in (*task.requires, *task.accepts)}
     if "scale" in taken and "scale" in task.requires and args.scale is None:
         raise ValueError(f"--scale must be given: {FLAGS['scale'].options['help']}.{_scale_hint(args)}")
-    task.check_call(**taken)
+    task.check_arguments(taken)
 
 
 def _scale_hint(args: argparse.Namespace) -> str:

@@ -1,32 +1,201 @@
-"""What callers give, in the many shapes that diffusers takes, as checked lists and numbers."""
+"""The one place where a call is checked: what callers give, in the many shapes that diffusers takes, as requests."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import numbers, shown
-from textir_hf.imaging.raster import ImageInput
-from textir_hf.tasks.base import DEFAULT_SEED
+from textir_hf.checks import boolean, number, numbers, shown
+from textir_hf.imaging.faces import check_choice
+from textir_hf.imaging.geometry import check_box, four_sides
+from textir_hf.imaging.raster import ImageInput, fill_transparent, to_mask, to_raster
+from textir_hf.pipeline.faces import frames_of
+from textir_hf.tasks import Task
+from textir_hf.tasks.base import DEFAULT_SEED, Request
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
 Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
-_MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
+Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 OUTPUT_TYPES = ("pil", "np", "pt")
 MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
-Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
+_MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
+_OWN = ("scale", "factor", "feather", "tile")  # numbers that only some tasks take
 
 
-def check_background(background: Images | str | None) -> Images | str | None:
-    """Images as they are, or the word "restored".
+@dataclass(eq=False)
+class Call:
+    """The arguments of `TextIRPipeline.__call__`, or of `edit`, as given; `check` makes them plain and valid."""
 
-    Raises:
-        ValueError: It is another word.
-    """
-    if isinstance(background, str) and background != "restored":
-        raise ValueError(f'background must be an image or "restored", got {background[:80]!r}.')
-    return background
+    prompt: Prompts | None
+    image: Images | None
+    mask_image: Images | None = None
+    region: Images | None = None
+    reference_image: Images | None = None
+    beta: float = 1.0
+    strength: Any = None
+    scale: float | None = None
+    factor: float | None = None
+    colors: bool = False
+    box: Box | None = None
+    faces: Faces | None = None
+    face_prompts: Prompts | None = None
+    background: Images | Literal["restored"] | None = None
+    feather: float = 0.0
+    tile: int | None = None
+    templates: list[str] | None = None
+    prompt_embeds: Tensor | None = None
+    num_images_per_prompt: int = 1
+    generator: torch.Generator | list[torch.Generator] | None = None
+    batch_size: int | None = None
+    output_type: str = "pil"
+    edit: bool = False
+
+    def check(self, task: Task, config, max_pixels: int) -> list[Request]:
+        """Checks everything before any work is done.
+
+        Args:
+            task: The checkpoint's.
+            config: Of its network.
+            max_pixels: Larger results are refused.
+
+        Returns:
+            A request for each image.
+
+        Raises:
+            ValueError: Something is missing, out of range, not for this task, or does not fit the image.
+        """
+        if self.image is None:
+            raise ValueError("image must be given: the image to restore.")
+        self._check_numbers(config)
+        self._check_words()
+        own = {name: getattr(self, name) for name in (*_OWN, "mask_image", "region", "box", "faces", "background")}
+        if not self.edit:
+            del own["factor"], own["region"]
+        else:
+            own = {name: own[name] for name in ("region", "factor", "feather", "box", "faces")} | {
+                "colors": self.colors
+            }
+        task.check_arguments(own, self.edit)
+        lists = image_lists(
+            self.image,
+            mask_image=self.region if self.edit else self.mask_image,
+            reference_image=self.reference_image,
+            background=None if isinstance(self.background, str) else self.background,
+        )
+        lists["prompt"] = self._prompts(config.embedding_dim)
+        lists["prompt_embeds"] = [None] if self.prompt_embeds is None else list(self.prompt_embeds)
+        max_pixels = number("max_pixels", max_pixels)
+        return [self._request(task, config.face_template, max_pixels, **row) for row in broadcast(**lists)]
+
+    def _check_numbers(self, config) -> None:
+        for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
+            setattr(self, name, number(name, getattr(self, name)))
+        self.colors = boolean("colors", self.colors)
+        if self.strength is not None:
+            if config.strength_source == "embedding":
+                raise ValueError("strength cannot be given: this checkpoint weighs its skips by the condition.")
+            self.strength, levels = numbers("strength", self.strength), len(config.channels)
+            if isinstance(self.strength, tuple) and len(self.strength) != levels:
+                raise ValueError(
+                    f"strength must be a number or {levels}, one for each level, got {len(self.strength)}."
+                )
+        self.box = None if self.box is None else four_sides(self.box)
+        self.faces = None if self.faces is None else check_choice(self.faces)
+
+    def _check_words(self) -> None:
+        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
+            raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
+        if isinstance(self.background, str) and self.background != "restored":
+            raise ValueError(f'background must be an image or "restored", got {self.background[:80]!r}.')
+        if self.box is not None and self.faces is not None:
+            raise ValueError("box and faces cannot both be given.")
+        if self.face_prompts is not None and self.faces is None:
+            raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
+        self.templates = check_templates(self.templates)
+        if self.face_prompts is not None:
+            self.face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(self.face_prompts))
+
+    def _prompts(self, width: int) -> list[Prompt | None]:
+        """The prompts as tuples of sentences; None for each of `prompt_embeds`, `[N, width]`."""
+        if self.prompt is not None and self.prompt_embeds is not None:
+            raise ValueError("prompt and prompt_embeds cannot both be given.")
+        if self.prompt_embeds is not None:
+            _check_embeds(self.prompt_embeds, width)
+            return [None] * len(self.prompt_embeds)
+        if self.prompt is None and self.face_prompts:
+            return [tuple(sentence for sentences in self.face_prompts for sentence in sentences)]
+        return [p if self.beta == 0 else check_sentences(p) for p in prompt_list(self.prompt)]
+
+    def _request(
+        self, task: Task, template, max_pixels, image, mask_image, reference_image, background, prompt, prompt_embeds
+    ) -> Request:
+        """Decodes one image and what belongs to it, and checks that they fit."""
+        source = to_raster(image)
+        raster = fill_transparent(source)
+        if mask_image is not None:
+            mask_image = to_mask(mask_image, raster.size, "region" if self.edit else "mask_image")
+        box = None if self.box is None else check_box(self.box, raster.size)
+        frames = () if self.faces is None else frames_of(raster.rgb, self.faces, template)
+        face_prompts = None if self.faces == "auto" and not frames else self.face_prompts
+        if face_prompts is not None and len(face_prompts) != len(frames):
+            raise ValueError(f"face_prompts must be one for each of the {len(frames)} faces, got {len(face_prompts)}.")
+        if reference_image is not None:
+            reference_image = fill_transparent(to_raster(reference_image, "reference_image"))
+        if background is not None:
+            background = to_raster(background, "background")
+        request = Request(
+            image=raster,
+            mask=mask_image,
+            scale=self.scale,
+            factor=self.factor,
+            box=box,
+            feather=self.feather,
+            tile=self.tile,
+            frames=frames,
+            background=self.background if isinstance(self.background, str) else background,
+            source=source,
+            prompt=prompt,
+            prompt_embeds=prompt_embeds,
+            face_prompts=face_prompts,
+            reference=reference_image,
+        )
+        size = task.check_result_size(request, max_pixels)
+        if background is not None and background.size != size:
+            (height, width), (own_height, own_width) = size, background.size
+            raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
+        request.settings.update(self._settings(request, task))
+        return request
+
+    def _settings(self, request: Request, task: Task) -> dict:
+        """What makes the result again, but for the checkpoint and the seed; images and masks as their hashes."""
+        settings = {
+            "prompt": _words(request.prompt),
+            "beta": self.beta,
+            "strength": self.strength,
+            "box": request.box,
+            **{name: getattr(self, name) for name in _OWN},
+            "templates": self.templates,
+            "edit": task.degradation if self.edit else None,
+            "faces": self.faces,
+            "background": self.background if isinstance(self.background, str) else None,
+        }
+        if self.faces is not None:
+            settings["faces_found"] = len(request.frames)
+        if request.face_prompts is not None:
+            settings["face_prompts"] = [_words(p) for p in request.face_prompts]
+        arrays = {"mask": request.mask, "reference": request.reference, "background": request.background}
+        embeds = request.prompt_embeds
+        arrays["prompt_embeds"] = None if embeds is None else embeds.detach().float().cpu().numpy()
+        for name, values in arrays.items():
+            values = getattr(values, "rgb", values)
+            if isinstance(values, np.ndarray):
+                settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+        return settings
 
 
 def image_lists(image, **others) -> dict[str, list]:
@@ -34,9 +203,8 @@ def image_lists(image, **others) -> dict[str, list]:
 
     Args:
         image: The image or images.
-        **others: By name: `reference_image`, `background`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the
-            last two holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks
-            if there are as many images.
+        **others: By name. A tensor or array `[B, H, W]` of `mask_image` holds B masks, as in diffusers. 1, 3 or 4 of
+            them could be the channels of one mask: they are masks if there are as many images.
 
     Raises:
         ValueError: None is in a list.
@@ -46,7 +214,7 @@ def image_lists(image, **others) -> dict[str, list]:
     for name, value in others.items():
         if isinstance(value, (list, tuple)) and any(part is None for part in value):
             raise ValueError(f"{name} must be one image for each of the images, got None among them.")
-        masks = name in ("mask_image", "region") and _is_batch_of_masks(value, len(images))
+        masks = name == "mask_image" and _is_batch_of_masks(value, len(images))
         lists[name] = list(value) if masks else _batches_apart(value)
     return lists
 
@@ -76,44 +244,17 @@ def broadcast(**lists: list) -> list[dict]:
     return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
 
 
-def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
-    """The prompts as tuples of sentences.
-
-    Args:
-        prompt: A sentence, a list of them, or a list of lists whose sentences are averaged.
-        prompt_embeds: `[N, D]` in place of prompts, or None.
-        beta: Share of the text; without any, no prompt is needed.
-        width: D.
-
-    Raises:
-        ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
-    """
-    if prompt is not None and prompt_embeds is not None:
-        raise ValueError("prompt and prompt_embeds cannot both be given.")
-    if prompt_embeds is not None:
-        if not isinstance(prompt_embeds, Tensor):
-            raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {type(prompt_embeds).__name__}.")
-        if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
-            raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
-        dense = prompt_embeds.layout == torch.strided and not prompt_embeds.is_meta and len(prompt_embeds) > 0
-        if not dense or not prompt_embeds.is_floating_point() or not prompt_embeds.isfinite().all():
-            raise ValueError(f"prompt_embeds must be finite numbers in a dense tensor, got {shown(prompt_embeds)}.")
-        return [None] * len(prompt_embeds)
-    prompts = prompt_list(prompt)
-    if beta != 0:
-        for sentences in prompts:
-            check_sentences(sentences)
-    return prompts
+def _check_embeds(embeds, width: int) -> None:
+    if not isinstance(embeds, Tensor) or embeds.ndim != 2 or embeds.shape[1] != width:
+        got = list(embeds.shape) if isinstance(embeds, Tensor) else type(embeds).__name__
+        raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {got}.")
+    dense = embeds.layout == torch.strided and not embeds.is_meta and len(embeds) > 0
+    if not dense or not embeds.is_floating_point() or not embeds.isfinite().all():
+        raise ValueError(f"prompt_embeds must be finite numbers in a dense tensor, got {shown(embeds)}.")
 
 
-def check_output_type(output_type: str) -> None:
-    """Checks how results are given back.
-
-    Raises:
-        ValueError: It is none of `OUTPUT_TYPES`.
-    """
-    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
-        raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
+def _words(prompt: Prompt | None) -> str | list[str] | None:
+    return None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
 
 
 def prompt_list(prompt) -> list[Prompt | None]:
@@ -165,22 +306,6 @@ def _is_template(value) -> bool:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:
-    """s of Eq. 4 as the caller gives it: one number, or one for each of the network's levels.
-
-    Raises:
-        ValueError: It has another length, lies outside 0..1, or the network takes none.
-    """
-    if strength is None:
-        return None
-    if source == "embedding":
-        raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-    strength = numbers("strength", strength)
-    if isinstance(strength, tuple) and len(strength) != levels:
-        raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
-    return strength
 
 
 def result_seeds(generator, count: int, variants: int) -> list[int]:

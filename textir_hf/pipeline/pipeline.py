@@ -2,28 +2,31 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from textir_hf.checks import boolean, number, plain_numbers
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.models.embedding import forget_lengths
 from textir_hf.models.encoder_files import check_processor
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.recentering import TextRecentering
-from textir_hf.pipeline import arguments, condition, finish, loading, prepare
-from textir_hf.pipeline.arguments import Box, Faces, Images, Prompts
+from textir_hf.pipeline import loading
+from textir_hf.pipeline.arguments import Box, Call, Faces, Images, Prompts, check_templates, prompt_list, result_seeds
+from textir_hf.pipeline.condition import Conditions, encode_prompt
 from textir_hf.pipeline.folder import check_folder, check_options
-from textir_hf.pipeline.run import CountedNetwork, Run, run_all, step_callback
+from textir_hf.pipeline.output import settings_of, to_output, to_result
 from textir_hf.tasks import Task, get_task
+from textir_hf.tasks.base import Canvas, Request, Window
 
 
 class TextIRPipeline(DiffusionPipeline):
@@ -44,7 +47,6 @@ class TextIRPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "clip->recentering->restorer"
     _optional_components = ["recentering"]
     max_pixels = MAX_PIXELS  # larger results are refused before work starts
-    _callback_tensor_inputs = ["sample"]
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class TextIRPipeline(DiffusionPipeline):
             loading.align(clip)
         if image_processor is not None:
             check_processor(image_processor)
-        prompt_templates = arguments.check_templates(prompt_templates, "prompt_templates")
+        prompt_templates = check_templates(prompt_templates, "prompt_templates")
         self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
@@ -148,8 +150,6 @@ class TextIRPipeline(DiffusionPipeline):
         batch_size: int | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("sample",),
     ) -> ImagePipelineOutput | tuple:
         """Restores images of any size. One prompt goes with every image, and one image with every prompt.
 
@@ -193,9 +193,6 @@ class TextIRPipeline(DiffusionPipeline):
             output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the
                 CPU. PIL images keep the source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
-            callback_on_step_end: Called as `callback(pipe, step, step, tensors)` after each run of the network; what it
-                returns under a name of `tensors` takes that tensor's place.
-            callback_on_step_end_tensor_inputs: Names of the tensors it is given: "sample", the network's output.
 
         Returns:
             The restored images, `.images` or `[0]`.
@@ -203,18 +200,30 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: An argument is missing, empty, out of range, of another size, or not for this task.
         """
-        if image is None:
-            raise ValueError("image must be given: the image to restore.")
-        own: dict[str, Any] = plain_numbers(scale=scale, feather=feather, tile=tile)
-        images: dict[str, Any] = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
-        (own if isinstance(background, str) else images)["background"] = arguments.check_background(background)
-        shared = (beta, strength, templates, box, faces, face_prompts)
-        options = prepare.to_options(self.restorer.config, *shared, own, None, self.max_pixels)
-        asked = own | {"background": background}
-        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **asked)
-        callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
-        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback)
-        return self._restore(images, prompt, prompt_embeds, options, *running)
+        return self._restore(
+            Call(
+                prompt=prompt,
+                image=image,
+                mask_image=mask_image,
+                reference_image=reference_image,
+                beta=beta,
+                strength=strength,
+                scale=scale,
+                box=box,
+                faces=faces,
+                face_prompts=face_prompts,
+                background=background,
+                feather=feather,
+                tile=tile,
+                templates=templates,
+                prompt_embeds=prompt_embeds,
+                num_images_per_prompt=num_images_per_prompt,
+                generator=generator,
+                batch_size=batch_size,
+                output_type=output_type,
+            ),
+            return_dict,
+        )
 
     @torch.no_grad()
     def edit(
@@ -252,13 +261,28 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        own, colors = plain_numbers(factor=factor, feather=feather), boolean("colors", colors)
-        shared = (beta, strength, templates, box, faces, face_prompts)
-        options = prepare.to_options(self.restorer.config, *shared, own, self.task.degradation, self.max_pixels)
-        self.task.check_edit(region=region, colors=colors, box=options.box, faces=options.faces, **own)
-        images = {"image": image, "region": region}
-        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
-        return self._restore(images, prompt, None, options, *running)
+        return self._restore(
+            Call(
+                edit=True,
+                prompt=prompt,
+                image=image,
+                region=region,
+                factor=factor,
+                colors=colors,
+                beta=beta,
+                strength=strength,
+                box=box,
+                faces=faces,
+                face_prompts=face_prompts,
+                feather=feather,
+                templates=templates,
+                num_images_per_prompt=num_images_per_prompt,
+                generator=generator,
+                batch_size=batch_size,
+                output_type=output_type,
+            ),
+            return_dict,
+        )
 
     @torch.no_grad()
     def encode_prompt(self, prompt: Prompts, templates: list[str] | None = None) -> Tensor:
@@ -274,35 +298,73 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        templates = arguments.check_templates(templates)
-        return torch.cat([condition.encode_prompt(self, p, templates) for p in arguments.prompt_list(prompt)])
+        templates = check_templates(templates)
+        return torch.cat([encode_prompt(self, sentences, templates) for sentences in prompt_list(prompt)])
 
-    def _restore(
-        self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
-    ) -> ImagePipelineOutput | tuple:
-        """Prepare, run, finish."""
-        config, task, device = self.restorer.config, self.task, self._execution_device
-        variants, batch_size = number("num_images_per_prompt", variants), number("batch_size", batch_size)
-        arguments.check_output_type(output_type)
-        prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
-        plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
-        seeds = arguments.result_seeds(generator, len(prepared), variants)
-        conditions = condition.Conditions(self, options.templates, options.beta)
-
-        def runs() -> Iterator[Run]:
-            for i, asked in enumerate(prepared):
-                plan = plans.popleft()  # so that it is freed when its results are done
-                shown = conditions(asked, config.sample_size)
-                for seed in seeds[i * variants : (i + 1) * variants]:
-                    yield Run(plan.restore(), shown, options.strength, torch.Generator().manual_seed(seed))
-
-        batch_size = batch_size or (1 if device.type == "cpu" else 8)
-        owners = [p for p in prepared for _ in range(variants)]
-        with self.progress_bar(total=variants * sum(plan.windows for plan in plans)) as bar:
-            restored = run_all(runs(), CountedNetwork(self.restorer, device, bar.update, callback), batch_size)
-            rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
+    def _restore(self, call: Call, return_dict: bool) -> ImagePipelineOutput | tuple:
+        """Check the arguments, cut windows, run the network on batches of windows, compose, and add the settings."""
+        task, device, sample_size = self.task, self._execution_device, self.restorer.config.sample_size
+        requests = call.check(task, self.restorer.config, self.max_pixels)
+        seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
+        owners = [request for request in requests for _ in range(call.num_images_per_prompt)]
+        canvases = [task.canvas(request, sample_size, device) for request in owners]
+        embed = Conditions(self, call.templates, call.beta)
+        conditions = [shown for shown in map(embed, requests) for _ in range(call.num_images_per_prompt)]
+        results = deque(map(_Result, owners, canvases, conditions, seeds))
+        del canvases  # a result's pixels are freed when it is done
+        batch_size, rasters = call.batch_size or (1 if device.type == "cpu" else 8), []
+        with self.progress_bar(total=sum(result.canvas.count for result in results)) as bar:
+            while results:
+                side_by_side = [results.popleft() for _ in range(min(batch_size, len(results)))]
+                for batch in _batches(side_by_side, batch_size):
+                    samples = self._run_network(batch, call.strength, device)
+                    for (_, window), sample in zip(batch, samples, strict=True):
+                        window.paste(sample)
+                    bar.update(len(batch))
+                rasters += [to_result(result.canvas.result(), result.request, task) for result in side_by_side]
         self.maybe_free_model_hooks()
         model = Path(str(self.name_or_path or "")).name
-        settings = [finish.settings_of(p, task, model, seed) for p, seed in zip(owners, seeds, strict=True)]
-        output = finish.to_output(rasters, output_type, settings)
+        settings = [settings_of(request, task, model, seed) for request, seed in zip(owners, seeds, strict=True)]
+        output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    def _run_network(self, batch: "list[tuple[_Result, Window]]", strength, device: torch.device) -> Tensor:
+        """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride.
+
+        Raises:
+            ValueError: A value is NaN or infinite.
+        """
+        network = self.restorer
+        degraded = torch.stack([window.degraded for _, window in batch])
+        height, width = degraded.shape[-2:]
+        padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
+        padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
+        strengths = [window.strength if strength is None else strength for _, window in batch]
+        weights = None if strengths[0] is None else torch.tensor(strengths, dtype=torch.float32, device=device)
+        weights = None if weights is None else weights.reshape(len(batch), -1)
+        conditions = torch.cat([result.condition(window) for result, window in batch]).to(device)
+        sample = network(padded, conditions, weights, [result.generator for result, _ in batch]).sample
+        if not sample.isfinite().all():
+            raise ValueError(
+                f"The output in {network.dtype} is NaN or infinite. Load the checkpoint in float32, or another one."
+            )
+        return sample[..., :height, :width].float()
+
+
+class _Result:
+    """A result in the making: its canvas, its conditions `[1, D]`, and the generator that draws its noise."""
+
+    def __init__(self, request: Request, canvas: Canvas, conditions: list[Tensor], seed: int) -> None:
+        self.request, self.canvas, self.conditions = request, canvas, conditions
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def condition(self, window: Window) -> Tensor:
+        return self.conditions[0 if window.face is None or len(self.conditions) == 1 else 1 + window.face]
+
+
+def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Result, Window]]]:
+    """The windows of results, one result after the other; a batch holds neighbors of one size."""
+    windows = ((result, window) for result in results for window in result.canvas.windows())
+    for _, same in groupby(windows, key=lambda pair: pair[1].degraded.shape):
+        while batch := list(islice(same, batch_size)):
+            yield batch

@@ -1,60 +1,60 @@
-"""One network input of any size as overlapping tiles, and the tiles' outputs as one image again."""
+"""An area as overlapping tiles, and the network's outputs for them as one image again."""
 
 import torch
 from torch import Tensor
 
 from textir_hf.imaging.geometry import Box, tile_spans, tile_weights
+from textir_hf.imaging.resample import to_bytes
 
 
 class Tiles:
-    """Overlapping tiles over an area, row by row.
+    """Overlapping tiles over an area, row by row from the top, each row from the left.
 
-    Of what neighbors share, each tile's outermost quarter is ignored, since there the network lacked context; between
-    the quarters the tiles are blended. Only the sums of a row of tiles are held at a time.
+    Neighbors share at least a quarter of a tile. Of what they share, each tile's outermost quarter is ignored, since
+    there the network lacked context; between the quarters the tiles are blended. A row of tiles is held as float; what
+    is finished may be held as uint8.
 
     Args:
         size: Height and width of the area, pixels.
         tile: Longest side of a tile, pixels.
-        overlap: What neighbors share at least, pixels.
+        as_bytes: Turn finished values in [0, 1] into uint8.
+
+    Attributes:
+        boxes: Of the tiles, in their order.
+        area: `[C, H, W]`, complete once every tile was added.
     """
 
-    def __init__(self, size: tuple[int, int], tile: int, overlap: int) -> None:
-        self._rows, self._columns = (tile_spans(length, tile, overlap) for length in size)
-        self.size = size
-        self._band: Tensor | None = None  # weighted sums of the present row
-        self._carried: Tensor | None = None  # weighted sums of the lines that the next row shares
+    def __init__(self, size: tuple[int, int], tile: int, as_bytes: bool = False) -> None:
+        rows, columns = (tile_spans(length, tile, tile // 4) for length in size)
+        self.boxes: list[Box] = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+        self.size, self.area = size, torch.empty(0)
+        self._rows, self._columns, self._as_bytes, self._added = rows, columns, as_bytes, 0
+        self._row = self._carried = torch.empty(0)  # weighted sums of this row, and of what it shares with the next
 
-    def __len__(self) -> int:
-        return len(self._rows) * len(self._columns)
-
-    def rows(self) -> list[list[Box]]:
-        """The boxes of the tiles, row by row."""
-        return [[(left, top, right, bottom) for left, right in self._columns] for top, bottom in self._rows]
-
-    def add(self, row: int, column: int, sample: Tensor) -> None:
-        """Takes the output `[C, h, w]` of a tile, rows in their order."""
+    def add(self, sample: Tensor) -> None:
+        """Takes the output `[C, h, w]` for the next tile."""
+        row, column = divmod(self._added, len(self._columns))
         (top, bottom), (left, right) = self._rows[row], self._columns[column]
-        if self._band is None:
-            self._band = sample.new_zeros(sample.shape[0], bottom - top, self.size[1])
-        weights = torch.from_numpy(tile_weights(self._columns, column)).to(sample)
-        self._band[..., left:right] += weights * sample
+        if column == 0:
+            self._row = sample.new_zeros(len(sample), bottom - top, self.size[1])
+        self._row[..., left:right] += torch.from_numpy(tile_weights(self._columns, column)).to(sample) * sample
+        self._added += 1
+        if column == len(self._columns) - 1:
+            self._finish_row(row)
 
-    def finish(self, row: int) -> tuple[slice, Tensor]:
-        """The lines of the area that are complete after a row of tiles, and their content `[C, lines, W]`."""
-        assert self._band is not None
-        (top, bottom), band = self._rows[row], self._band
+    @property
+    def complete(self) -> bool:
+        """Whether every tile was added."""
+        return self._added == len(self.boxes)
+
+    def _finish_row(self, row: int) -> None:
+        (top, bottom), band = self._rows[row], self._row
         band *= torch.from_numpy(tile_weights(self._rows, row)).to(band)[:, None]
-        if self._carried is not None:
+        if row == 0:
+            dtype = torch.uint8 if self._as_bytes else band.dtype
+            self.area = torch.empty(len(band), *self.size, dtype=dtype, device=band.device)
+        else:
             band[:, : self._carried.shape[1]] += self._carried
-        end = self._rows[row + 1][0] if row + 1 < len(self._rows) else bottom
-        self._carried, self._band = (band[:, end - top :] if row + 1 < len(self._rows) else None), None
-        return slice(top, end), band[:, : end - top]
-
-    def join(self, samples: list[Tensor]) -> Tensor:
-        """The outputs of all tiles, row by row, as one `[C, H, W]`."""
-        remaining, bands = iter(samples), []
-        for row in range(len(self._rows)):
-            for column in range(len(self._columns)):
-                self.add(row, column, next(remaining))
-            bands.append(self.finish(row)[1])
-        return bands[0] if len(bands) == 1 else torch.cat(bands, 1)
+        end = bottom if row == len(self._rows) - 1 else self._rows[row + 1][0]
+        self.area[:, top:end] = to_bytes(band[:, : end - top]) if self._as_bytes else band[:, : end - top]
+        self._carried = band[:, end - top :]
