@@ -17,8 +17,7 @@ from test_tasks import Denoising
 from textir_hf.cli.arguments import with_flags
 from textir_hf.cli.errors import explain, status
 from textir_hf.cli.main import main
-from textir_hf.pipeline.paths import checkpoint_folder
-from textir_hf.tasks import TASKS, embedded_checkpoints
+from textir_hf.tasks import TASKS, checkpoint_folder, embedded_checkpoints
 
 
 @pytest.fixture

@@ -123,7 +123,11 @@ def test_a_box_says_where_to_look(pipeline):
         ("super-resolution", {"feather": 3}, "feather cannot be used"),
         ("super-resolution", {"num_images_per_prompt": 0}, "num_images_per_prompt must"),
         ("super-resolution", {"prompt_embeds": torch.zeros(1, 32)}, "cannot both be given"),
-        ("super-resolution", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, r"prompt_embeds must be a tensor \[N, 32\]"),
+        (
+            "super-resolution",
+            {"prompt": None, "prompt_embeds": torch.zeros(1, 31)},
+            "prompt_embeds must be a tensor",
+        ),
         ("super-resolution", {"templates": ["a photo"]}, "templates must"),
         ("super-resolution", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
         ("colorization", {"box": (0, 0, 9, 9)}, "box cannot be used"),

@@ -13,9 +13,8 @@ from datasets import Image as ImageFeature
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from textir_hf.evaluation.tables import read_tables
-from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.embedding import embed_texts, load_encoder
-from textir_hf.models.encoder import MiniCLIPModel
+from textir_hf.models.encoder import MiniCLIPConfig, MiniCLIPModel
 from training import evaluate_clip
 from training.clip import data, towers, train, words
 from training.clip.data import (

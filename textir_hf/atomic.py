@@ -103,3 +103,13 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
     elif write:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Checks that a folder can be made, or is empty.
+
+    Raises:
+        ValueError: It exists and is not empty, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"The output {folder} exists already. Choose another folder.")

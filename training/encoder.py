@@ -9,8 +9,7 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor
 
-from textir_hf.models.embedding import embed_images, embed_texts, load_encoder
-from textir_hf.models.recentering import TextRecentering
+from textir_hf.models.embedding import TextRecentering, embed_images, embed_texts, load_encoder
 from training.config import TrainingConfig
 from training.data import decode_rows, row_captions
 

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import check_new_folder, replacing
 from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.pipeline.paths import check_conversion
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
 
@@ -64,7 +63,9 @@ def convert(
             folder is not empty.
     """
     source, output = Path(source), Path(output)
-    check_conversion(source, output)
+    if not source.is_file():
+        raise ValueError(f"{source} is not a file. Give the path of the authors' net_g_*.pth.")
+    check_new_folder(output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     model = convert_state(_read(source, weights))
     if task is not None and model.config.task != task:

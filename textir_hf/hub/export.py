@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import check_new_folder, replacing
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.pipeline.paths import check_new_folder
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
 _TOLERANCE = 1e-4  # of the largest value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -13,9 +14,8 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.models.autoencoder import LATENT_CHANNELS, LIMIT, load_taef2
-from textir_hf.models.bounds import check_generator
-from textir_hf.models.casting import cast_kernels
+from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS, LIMIT, load_taef2
+from textir_hf.models.checkpoint import CheckedWeights, check_bounds
 from textir_hf.models.layers import (
     DownConv2d,
     EqualizedConv2d,
@@ -24,7 +24,6 @@ from textir_hf.models.layers import (
     ToImage,
     scaled_leaky_relu,
 )
-from textir_hf.models.weights import CheckedWeights
 
 
 @dataclass
@@ -103,10 +102,8 @@ class StyleBlock(nn.Module):
         self.second = StyleConv2d(channels, channels, style_dim, noise=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N, C, H, W], [N, S] -> [N, C, H, W]
-        y = self.second(
-            self.first(x.clone(), style), style
-        )  # without gradients a style convolution overwrites its input
-        return (x + y) * math.sqrt(0.5)
+        y = self.first(x.clone(), style)  # without gradients, a style convolution overwrites its input
+        return (x + self.second(y, style)) * math.sqrt(0.5)
 
 
 class StyleLevel(nn.Module):
@@ -163,14 +160,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = [
-        "DownConv2d",
-        "ResidualBlock",
-        "StyleBlock",
-        "StyleConv2d",
-        "StyleLevel",
-        "ToImage",
-    ]  # for device_map
+    # for device_map
+    _no_split_modules = ["DownConv2d", "ResidualBlock", "StyleBlock", "StyleConv2d", "StyleLevel", "ToImage"]
 
     @register_to_config
     def __init__(
@@ -193,7 +184,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         decoder: Literal["taef2"] | None = None,
     ) -> None:
         super().__init__()
-        check_generator(self.config)
+        _check_config(self.config)
         channels = tuple(channels)
         self.stride = patch_size * 2 ** (len(channels) - 1)
         self.gradient_checkpointing = False
@@ -242,7 +233,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         Raises:
             ValueError: A shape, the strength or the number of generators does not fit.
         """
-        self._check(degraded, clip_embedding, strength, generator)
+        self._check(degraded, clip_embedding, strength, generator, output_type)
         if generator is not None:
             noise = self.draw_noise(degraded, generator)
         sample = self.restore(degraded, clip_embedding, strength, noise, output_type)
@@ -284,22 +275,13 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             image = self.out(image)
         return image * self.config.output_scale
 
-    def enable_layerwise_casting(
-        self,
-        storage_dtype: torch.dtype = torch.float8_e4m3fn,
-        compute_dtype: torch.dtype | None = None,
-        skip_modules_pattern: tuple[str, ...] | None = None,
-        skip_modules_classes: tuple[type[nn.Module], ...] | None = None,
-        non_blocking: bool = False,
-    ) -> None:
-        """As in diffusers; what lies in `storage_dtype` between the layers' calls is the kernels of all convolutions.
+    def enable_layerwise_casting(self, *args, **kwargs) -> None:
+        """Refused, since diffusers would cast the bias and the noise strength of a layer too.
 
-        Styles and strengths come from linear layers, which stay as they are: they hold few of the weights, and every
-        feature is multiplied by what they give.
+        Raises:
+            ValueError: Always.
         """
-        layers = (EqualizedConv2d, StyleConv2d, ToImage)
-        skipped = (skip_modules_pattern or (), skip_modules_classes or ())
-        cast_kernels(self, layers, storage_dtype, compute_dtype or self.dtype, *skipped, non_blocking)
+        raise ValueError("enable_layerwise_casting is not supported: load the network with dtype=torch.bfloat16.")
 
     def _fusion_weights(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:
         if self.config.strength_source == "embedding" or strength.shape[1] == 1:
@@ -330,7 +312,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         maps = [[torch.randn(1, *size, generator=g, device=g.device, **options) for size in sizes] for g in generators]
         return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
 
-    def _check(self, degraded: Tensor, clip_embedding: Tensor, strength, generator) -> None:
+    def _check(self, degraded: Tensor, clip_embedding: Tensor, strength, generator, output_type) -> None:
         config, shape = self.config, list(degraded.shape)
         if len(shape) != 4 or shape[1] != config.in_channels:
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
@@ -356,3 +338,25 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             )
         if isinstance(generator, (list, tuple)) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")
+        if output_type not in ("image", "latent") or (output_type == "latent" and self.latent_decoder is None):
+            raise ValueError(f'output_type must be "image", or "latent" if there is a decoder, got {output_type!r}.')
+
+
+def _check_config(config) -> None:
+    check_bounds(config)
+    if config.strength_source not in ("input", "encoder", "embedding"):
+        raise ValueError(f"strength_source must be input, encoder or embedding, got {config.strength_source!r}.")
+    if not isinstance(config.signed_fusion, bool):
+        raise ValueError(f"signed_fusion must be true or false, got {config.signed_fusion!r}.")
+    if config.decoder not in (None, "taef2"):
+        raise ValueError(f'decoder must be "taef2" or None, got {config.decoder!r}.')
+    if config.decoder and (config.patch_size, config.out_channels) != (CELL, 3):
+        got = f"{config.patch_size} and {config.out_channels}"
+        raise ValueError(f'patch_size must be {CELL} and out_channels 3 with decoder="taef2", got {got}.')
+    widths = config.channels if isinstance(config.channels, (list, tuple)) else ()
+    if not 1 <= len(widths) <= 10 or not all(isinstance(w, int) and 1 <= w <= 4096 for w in widths):
+        raise ValueError(f"channels must be a list of 1 to 10 widths in 1..4096, got {config.channels!r}.")
+    if config.face_template is not None:
+        points = np.array(config.face_template, dtype=object)
+        if points.shape != (4, 2) or not all(isinstance(v, (int, float)) and -1 <= v <= 2 for v in points.flat):
+            raise ValueError(f"face_template must be four pairs of x and y in -1..2, got {config.face_template!r}.")

@@ -16,14 +16,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf.imaging.files import MAX_PIXELS
-from textir_hf.models.embedding import forget_lengths
-from textir_hf.models.encoder_files import check_processor
+from textir_hf.models.checkpoint import check_processor
+from textir_hf.models.embedding import TextRecentering, forget_lengths
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.models.recentering import TextRecentering
 from textir_hf.pipeline import loading
 from textir_hf.pipeline.arguments import Box, Call, Faces, Images, Prompts, check_templates, prompt_list, result_seeds
 from textir_hf.pipeline.condition import Conditions, encode_prompt
-from textir_hf.pipeline.folder import check_folder, check_options
 from textir_hf.pipeline.output import settings_of, to_output, to_result
 from textir_hf.tasks import Task, get_task
 from textir_hf.tasks.base import Canvas, Request, Window
@@ -98,14 +96,13 @@ class TextIRPipeline(DiffusionPipeline):
         name = str(pretrained_model_name_or_path)
         kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
         with loading.explained(name), torch.device("cpu"):  # transformers would load to PyTorch's default device
-            check_options(kwargs)
+            loading.check_options(kwargs)
             kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             folder = loading.locate(name, kwargs)
             index = cls.load_config(folder)
-            loading.check_variant(folder, kwargs.get("variant"))
-            check_folder(Path(folder), index, cls.__name__, kwargs)
+            loading.check_folder(folder, index, cls.__name__, kwargs)
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
-            pipe = super().from_pretrained(folder, **kwargs)
+            pipe = super().from_pretrained(str(folder), **kwargs)
             loading.check_loaded(pipe, kwargs)
         pipe.register_to_config(_name_or_path=name)
         return pipe

@@ -17,9 +17,8 @@ from transformers import BertTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.atomic import replacing
-from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.embedding import forget_lengths
-from textir_hf.models.encoder import MiniCLIPModel
+from textir_hf.models.encoder import MiniCLIPConfig, MiniCLIPModel
 from textir_hf.models.towers import LITE0_STAGES, ImageTower, TextTower
 
 MAX_TOKENS = 77
