@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from textir_hf.checks import boolean, number, plain_numbers
+from textir_hf.checks import boolean, plain_numbers
 from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.models.embedding import forget_lengths
 from textir_hf.models.encoder_files import check_processor
@@ -158,13 +158,10 @@ class TextIRPipeline(DiffusionPipeline):
         them with the image's own full-size lightness.
 
         Args:
-            prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
-                May be left out when `beta` is 0.
+            prompt: What the result should show; a list in the list is averaged. Not needed where `beta` is 0.
             image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`, a list or a batch of them.
-            mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
-                for bit.
-            reference_image: An image whose embedding is mixed with the text's; the image itself where it is left
-                out and `beta` is not 1.
+            mask_image: For inpainting, of the image's size: white is repainted, other pixels come back bit for bit.
+            reference_image: Mixed with the text where `beta` is not 1; the image itself if left out.
             beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
                 unit length. Beyond 0..1 it leads away from the reference, or from the text.
             strength: s of Eq. 4 in 0..1, how much generated features count against the degraded image's, in place of
@@ -177,10 +174,9 @@ class TextIRPipeline(DiffusionPipeline):
                 image as a whole where there is none. Super-resolution restores them before the `background`;
                 inpainting fills in a face's frame what a mask has of it.
             face_prompts: A prompt for each of these faces, in reading order; then `prompt` may be left out.
-            background: For super-resolution of faces or a box: what comes back bit for bit elsewhere. "restored" is the
-                result of the same call without faces or box; an image of the result's size may come from another
-                checkpoint or program; left out, the image is upscaled bicubically. An image in which "auto" finds no
-                face is then this.
+            background: For super-resolution of faces or a box: what comes back bit for bit elsewhere, and where "auto"
+                finds no face. "restored" is the result of the same call without faces or box; an image of the result's
+                size may come from another checkpoint or program; left out, the image is upscaled bicubically.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
@@ -274,16 +270,15 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        templates = arguments.check_templates(templates)
-        return torch.cat([condition.encode_prompt(self, p, templates) for p in arguments.prompt_list(prompt)])
+        templates, prompts = arguments.check_templates(templates), arguments.prompt_list(prompt)
+        return torch.cat([condition.encode_prompt(self, prompt, templates) for prompt in prompts])
 
     def _restore(
         self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
         config, task, device = self.restorer.config, self.task, self._execution_device
-        variants, batch_size = number("num_images_per_prompt", variants), number("batch_size", batch_size)
-        arguments.check_output_type(output_type)
+        variants, batch_size = arguments.check_running(variants, batch_size, output_type)
         prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
         seeds = arguments.result_seeds(generator, len(prepared), variants)
