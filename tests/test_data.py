@@ -103,7 +103,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, monkeypatch, source, option
     [
         (None, "row 3 is empty"),
         ({"bytes": None, "path": None}, "row 3 is empty"),
-        ({"bytes": b"no image", "path": "x.png"}, "row 3 is no image of a known format"),
+        ({"bytes": b"no image", "path": "x.png"}, "row 3 is not an image of a known format"),
         ({"bytes": None, "path": "/none.png"}, "/none.png is no file"),
         ({"bytes": None, "path": "file:///none.png"}, "row 3 cannot be read from file:///none.png"),
     ],

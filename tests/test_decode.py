@@ -92,7 +92,7 @@ def test_every_format_is_known_by_its_content(kind, tmp_path):
 def test_other_formats_are_refused_under_any_name(name, tmp_path):
     make_image().save(tmp_path / "other", name)
     (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
-    with pytest.raises(ValueError, match=r"image\.png is no image of a known format"):
+    with pytest.raises(ValueError, match=r"image\.png is not an image of a known format"):
         open_image(tmp_path / "image.png")
 
 
@@ -140,7 +140,7 @@ def test_what_is_no_readable_file_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_BYTES", 1_000)
     with pytest.raises(ValueError, match="more than 0 MB"):
         open_image(tmp_path / "image.png")
-    with pytest.raises(ValueError, match=r"^The image is no image of a known format"):
+    with pytest.raises(ValueError, match=r"^The image is not an image of a known format"):
         open_image(b"")
 
 

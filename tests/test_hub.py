@@ -1,11 +1,9 @@
-import warnings
-
 import numpy as np
 import pytest
 import torch
 from conftest import CARD, SHARED, make_image, make_mask
 from hub_server import TOKEN
-from huggingface_hub import HfApi, constants, hf_api, snapshot_download
+from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 from transformers import CLIPConfig, CLIPModel
 
@@ -13,7 +11,6 @@ from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.publish import publish
 from textir_hf.imaging.files import open_image
-from textir_hf.models import download
 from textir_hf.models.embedding import load_encoder
 
 NAME = "me/textir-tiny"
@@ -146,89 +143,6 @@ def test_files_that_the_cache_does_not_name_by_hash_are_compared_too(hub, folder
     for options in ({}, {"local_files_only": True}):
         with pytest.warns(UserWarning, match=f"{file.split('/')[1]} could not be compared with a hash"):
             load(tmp_path, cache="unknown", **options)
-
-
-def unreachable(hub, monkeypatch) -> dict:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")  # where nobody listens
-    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:1")
-    return {}
-
-
-def told_to_be_offline(hub, monkeypatch) -> dict:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return {}
-
-
-def told_to_use_the_cache(hub, monkeypatch) -> dict:
-    return {"local_files_only": True}
-
-
-@pytest.mark.parametrize("leave", [unreachable, told_to_be_offline, told_to_use_the_cache])
-@pytest.mark.parametrize("by", ["us", "another program"])
-@pytest.mark.parametrize("links", [True, False])
-def test_what_is_in_the_cache_needs_no_hub(hub, folder, tmp_path, monkeypatch, links, by, leave):
-    """Also where the cache has no symbolic links, as on Windows, so that its files are not named by their hashes."""
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
-    publish(folder, NAME)
-    if by == "us":
-        load(tmp_path)
-    else:
-        snapshot_download(NAME, cache_dir=tmp_path / "fresh", token=TOKEN)
-    assert any(path.is_symlink() for path in (tmp_path / "fresh").rglob("snapshots/*/*")) == links
-    options = leave(hub, monkeypatch)
-    hub.requests.clear()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        pipe = load(tmp_path, **options)
-    said = [str(warning.message) for warning in caught if "could not be compared" in str(warning.message)]
-    assert len(said) == (0 if links or by == "us" else 1) and all("model_index.json" in text for text in said)
-    assert not any("paths-info" in request for request in hub.requests)
-    pipe2 = TextIRPipeline.from_pretrained(folder)
-    pipe2.set_progress_bar_config(disable=True)
-    assert np.array_equal(restored(pipe), restored(pipe2))
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_a_file_is_hashed_once_when_it_is_new(hub, folder, tmp_path, monkeypatch, links):
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
-    publish(folder, NAME)
-    hashed, compute = [], download._hash
-    monkeypatch.setattr(download, "_hash", lambda path, length: (hashed.append(path.name), compute(path, length))[1])
-    load(tmp_path)
-    assert sorted(hashed) == sorted(path.name for path in folder.rglob("*") if path.is_file())
-    hashed.clear()
-    load(tmp_path)
-    assert not hashed
-    (weights,) = (tmp_path / "fresh").rglob("restorer/*.safetensors")
-    content = weights.read_bytes()
-    weights.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match="came damaged"):
-        load(tmp_path)
-    assert hashed == [weights.name] and not weights.exists()
-    assert load(tmp_path).restorer is not None  # fetched again
-
-
-def test_a_cache_that_cannot_be_written_is_named(hub, folder, tmp_path):
-    publish(folder, NAME)
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file/cache cannot be written .*HF_HOME"):
-        load(tmp_path, cache="file/cache")
-
-
-def test_files_that_repositories_share_are_compared_by_their_own_hash(hub, folder, tmp_path):
-    """The client may link a blob to a store of all repositories, which names files otherwise."""
-    publish(folder, NAME)
-    snapshot_download(NAME, cache_dir=tmp_path / "fresh", token=TOKEN)
-    (tmp_path / "store").mkdir()
-    for number, blob in enumerate((tmp_path / "fresh").rglob("blobs/*")):
-        shared = blob.rename(tmp_path / "store" / f"{number:064x}")
-        blob.symlink_to(shared)
-    assert load(tmp_path).restorer is not None
-    (weights,) = (tmp_path / "fresh").rglob("restorer/*.safetensors")
-    weights.resolve().write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match="came damaged"):
-        load(tmp_path)
-    assert load(tmp_path).restorer is not None
 
 
 def test_a_named_encoder_is_compared_and_checked_too(hub, openai_encoder, tmp_path):

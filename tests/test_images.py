@@ -180,7 +180,7 @@ def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
     for name, message in (
         ("missing.png", "is no file"),
-        ("text.png", "is no image of a known format"),
+        ("text.png", "is not an image of a known format"),
         ("cut.png", "cannot be decoded"),
     ):
         with pytest.raises(ValueError, match=message):

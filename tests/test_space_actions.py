@@ -120,7 +120,7 @@ def test_a_long_sentence_is_noted():
         (lambda: masks.decode("x.png", (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode({"path": "x"}, (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,???", (9, 9)), texts.BAD_MASK),
-        (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is no image of a known format"),
+        (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is not an image of a known format"),
         (lambda: masks.face_part(make_image(48, 40), "Mouth"), texts.NO_FACE),
         (lambda: masks.face_part(make_image(48, 40), "Ear"), "The part must be one of"),
         (lambda: guidance("  "), texts.NO_PROMPT),
@@ -142,7 +142,7 @@ def test_a_long_sentence_is_noted():
         ),
         (lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": None}), "scale must be a number"),
         (lambda: restored(UPSCALE, photo(400, 400), arguments={"scale": 64}), "655 megapixels. At most 16"),
-        (lambda: restored(COLORIZE, fake()), "The image is no image of a known format"),
+        (lambda: restored(COLORIZE, fake()), "The image is not an image of a known format"),
         (
             lambda: actions.edit("sound", photo(), unpainted, guidance(), 4),
             "one of region, factor, colors, got 'sound'",

@@ -11,6 +11,7 @@ MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; 
 _MAX_PAGES = 100  # counted one by one
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _HEADER = 1 << 20  # bytes of an AVIF or HEIC in which its properties are looked for
 _TIFF_JPEG = 7
 _TIFF_COMPRESSIONS = (1, 5, _TIFF_JPEG, 8, 32773, 32946, 50000)  # none, LZW, JPEG, Deflate, PackBits, Zstandard
@@ -52,6 +53,12 @@ def without_text(content: bytes) -> bytes:
     return _PNG + b"".join(content[a:b] for a, b in chunks if content[a + 4 : a + 8] not in _TEXT)
 
 
+def is_heic(content: bytes) -> bool:
+    """Whether a file calls itself HEIC, as iPhones write it; an AVIF has the same container and other names."""
+    names = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
+    return content[4:8] == b"ftyp" and any(names[i : i + 4] in _HEIC for i in range(0, len(names), 4))
+
+
 def color_code(content: bytes) -> tuple[int, int] | None:
     """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
     if content.startswith(_PNG):
@@ -79,7 +86,7 @@ def check_opened(image: Image.Image, content: bytes) -> None:
     Raises:
         UnfitImage: It has several pages or frames, too many scans, or lacks some of its data.
     """
-    count = 1 if image.format == "MPO" else _count_pages(image)  # an MPO's first frame is the photo itself
+    count = 1 if image.format in ("MPO", "HEIF") else _count_pages(image)  # whose first frame is the photo itself
     if count > 1:
         number = f"more than {_MAX_PAGES}" if count > _MAX_PAGES else count
         unit = "pages" if image.format == "TIFF" else "frames"

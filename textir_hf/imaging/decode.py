@@ -13,7 +13,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from textir_hf.checks import number
 from textir_hf.imaging.complete import LACKS, check_rows, check_tiles, with_junk
-from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts, color_code, jpeg_strips, without_text
+from textir_hf.imaging.containers import (
+    UnfitImage,
+    check_opened,
+    check_parts,
+    color_code,
+    is_heic,
+    jpeg_strips,
+    without_text,
+)
 from textir_hf.imaging.profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
@@ -28,10 +36,11 @@ _strict, _lenient = 0, False  # how many are being decoded, and what Pillow was 
 def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
-    The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. A file that lacks
-    data is refused, also where an end mark follows; only in JPEGs with arithmetic coding it cannot be known. Broken
-    EXIF, color profiles that do not fit, colors that are given otherwise than by a profile, and a PNG's text of many
-    megabytes are left out, with a warning.
+    The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
+    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
+    follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
+    are broken EXIF, color profiles that do not fit, colors that a file describes without a profile, and a PNG's text
+    of many megabytes.
 
     Args:
         source: The file's path, or its content.
@@ -113,7 +122,8 @@ def decoding(name: str) -> Iterator[None]:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{name} is no image of a known format ({', '.join(FORMATS)}), or its header is damaged. Convert it to PNG."
+            f"{name} is not an image of a known format ({', '.join(FORMATS)}, HEIC), or its header is damaged. "
+            "Convert it to PNG."
         ) from error
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
@@ -124,12 +134,22 @@ def decoding(name: str) -> Iterator[None]:
 
 def _open_header(content: bytes) -> Image.Image:
     """Opens without Pillow's own limit, which only warns up to twice its value; `_check_size` has others."""
+    if is_heic(content):
+        return _open_heic(content)
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(io.BytesIO(content), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_heic(content: bytes) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise UnfitImage('is a HEIC, and reading it needs an extra: pip install "textir-hf[heif]".') from error
+    return HeifImageFile(io.BytesIO(content))
 
 
 @contextmanager

@@ -46,7 +46,8 @@ FORMATS = {
     ".tiff": Format(_ANY, True, {}),
 }
 SUFFIXES = tuple(FORMATS)  # of results
-READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
+_READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")
+READABLE = (*SUFFIXES, *_READ_ALONE)  # of images in a folder
 
 
 def image_names(folder: Path, recursive: bool = True, without: Path | None = None) -> Iterator[Path]:

@@ -65,7 +65,7 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
 
 
 def _unread_color(info: dict) -> str | None:
-    """What says otherwise than by a profile that an image's colors are not sRGB, in the order of the PNG standard."""
+    """Signs other than a profile that the colors are not sRGB, in the order of precedence of the PNG standard."""
     code, gamma, corners = info.get("cicp"), info.get("gamma"), info.get("chromaticity")
     if code is not None:
         return None if code in _SRGB_CODES else f"the color code {'/'.join(map(str, code))}"

@@ -155,13 +155,10 @@ class TextIRPipeline(DiffusionPipeline):
         them with the image's own full-size lightness.
 
         Args:
-            prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
-                May be left out when `beta` is 0.
+            prompt: What the result should show; a list in the list is averaged. Not needed where `beta` is 0.
             image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`, a list or a batch of them.
-            mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
-                for bit.
-            reference_image: An image whose embedding is mixed with the text's; the image itself where it is left
-                out and `beta` is not 1.
+            mask_image: For inpainting, of the image's size: white is repainted, other pixels come back bit for bit.
+            reference_image: Mixed with the text where `beta` is not 1; the image itself if left out.
             beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
                 unit length. Beyond 0..1 it leads away from the reference, or from the text.
             strength: s of Eq. 4 in 0..1, how much generated features count against the degraded image's, in place of
