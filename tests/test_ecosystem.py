@@ -16,16 +16,14 @@ from torch.export import Dim, export
 from torch.nn import functional as F
 
 import textir_hf
-from textir_hf import TextIRPipeline, TextRecentering, auto_classes
-from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
+from textir_hf import TextIRPipeline
+from textir_hf.models.layers import StyleConv2d
 from textir_hf.tasks import embedded_checkpoints
 
-KERNELS = (EqualizedConv2d, StyleConv2d, ToImage)
 _PACKAGE_FIRST = """
-import importlib, sys, textir_hf
+import sys, textir_hf
 assert not {"torch", "transformers", "diffusers"} & set(sys.modules)
-module, name = sys.argv[2].split()
-getattr(importlib.import_module(module), name)
+import textir_hf.models
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 config = AutoConfig.from_pretrained(sys.argv[1])
 assert AutoModelForZeroShotImageClassification.from_config(config).__class__ is textir_hf.MiniCLIPModel
@@ -41,22 +39,9 @@ def inputs(model, count=2, height=32, width=48):
     return degraded, F.normalize(torch.randn(count, 32), dim=1)
 
 
-@pytest.mark.parametrize(
-    "first",
-    ["transformers BertModel", "transformers AutoModel", "transformers.models.bert.configuration_bert BertConfig"],
-)
-def test_auto_classes_need_only_the_package(clip_folder, first):
-    """Whatever of transformers is imported first: the Auto classes' modules, or what imports them halfway."""
+def test_auto_classes_know_the_encoder_once_our_models_are_imported(clip_folder):
     environment = os.environ | {"PYTHONPATH": str(Path(textir_hf.__file__).parent.parent)}
-    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder, first], check=True, env=environment)
-
-
-def test_the_encoder_is_registered_at_once_where_transformers_is_there_already(monkeypatch):
-    finders = list(sys.meta_path)
-    monkeypatch.setattr(auto_classes, "_REGISTERING", "colorsys")
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    auto_classes.register()
-    assert "colorsys" in sys.modules and sys.meta_path == finders
+    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder], check=True, env=environment)
 
 
 def test_export_keeps_batch_height_and_width_free():
@@ -74,53 +59,9 @@ def test_export_keeps_batch_height_and_width_free():
         torch.testing.assert_close(program(**arguments)[0], model(**arguments)[0])
 
 
-@pytest.mark.parametrize("storage", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16])
-@torch.no_grad()
-def test_layerwise_casting_rounds_the_kernels_and_nothing_else(storage):
-    model, rounded = tiny_generator(), tiny_generator()
-    rounded.load_state_dict(model.state_dict())
-    for module in rounded.modules():
-        if isinstance(module, KERNELS):
-            module.weight.copy_(module.weight.to(storage).float())
-    arguments, size = inputs(model), model.get_memory_footprint()
-    assert not torch.equal(rounded(*arguments)[0], model(*arguments)[0])
-    model.enable_layerwise_casting(storage_dtype=storage)
-    for _ in range(2):
-        assert torch.equal(model(*arguments)[0], rounded(*arguments)[0])
-        kernels = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, KERNELS)}
-        assert {name for name, p in model.named_parameters() if p.dtype == storage} == kernels
-        assert {p.dtype for p in model.parameters()} == {storage, torch.float32}
-    assert model.dtype == torch.float32 and model.get_memory_footprint() < 0.8 * size
-
-
-@torch.no_grad()
-def test_layerwise_casting_computes_in_any_type_and_leaves_out_layers():
-    model, arguments = tiny_generator(), inputs(tiny_generator())
-    expected = model(*arguments)[0]
-    options = {"skip_modules_pattern": ("^encoder",), "skip_modules_classes": (ToImage,)}
-    model.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16, **options)
-    assert model.encoder.first.weight.dtype == model.first_image.weight.dtype == torch.float32
-    assert model.first.weight.dtype == torch.float8_e4m3fn
-    sample = model(*arguments)[0]
-    assert sample.dtype == torch.bfloat16 and (sample - expected).abs().mean() < 0.1 * expected.std()
-    with pytest.raises(ValueError, match="degraded must have sides"):  # an error leaves the layers as they were
-        model(arguments[0][..., :31], arguments[1])
-    with pytest.raises(RuntimeError):
-        model.first(torch.rand(1, 3, 4, 4), torch.rand(1, 8))
-    assert torch.equal(model(*arguments)[0], sample)
-    with pytest.raises(ValueError, match=r"two vectors, too little to cast\. Enable it for the restorer alone"):
-        TextRecentering(32).enable_layerwise_casting()
-
-
-def test_layerwise_casting_can_be_trained_through():
-    model, plain = tiny_generator(), tiny_generator()
-    plain.load_state_dict(model.state_dict())
-    model.enable_layerwise_casting(storage_dtype=torch.float16)
-    arguments = inputs(model)
-    for network in (model, plain):
-        network(*arguments)[0].square().mean().backward()
-    torch.testing.assert_close(model.style.weight.grad, plain.style.weight.grad, rtol=0.02, atol=1e-4)
-    assert model.first.weight.grad.dtype == torch.float16 and model.first.weight.grad.isfinite().all()
+def test_layerwise_casting_is_refused():
+    with pytest.raises(ValueError, match="enable_layerwise_casting"):
+        tiny_generator().enable_layerwise_casting()
 
 
 def test_a_network_can_be_spread_over_devices(tmp_path):
@@ -195,7 +136,7 @@ def test_text_is_embedded_without_the_network_and_restored_without_the_encoder(p
 @pytest.mark.parametrize("sharded", [{}, {"max_shard_size": "20KB"}])
 def test_a_folder_saved_as_a_variant_says_so(pipeline, sharded, tmp_path):
     pipeline("inpainting").save_pretrained(tmp_path, variant="fp16", **sharded)
-    with pytest.raises(ValueError, match=r'its weights are saved as the variant "fp16"\. Give variant="fp16"\.'):
+    with pytest.raises(ValueError, match="give variant="):
         TextIRPipeline.from_pretrained(tmp_path)
     TextIRPipeline.from_pretrained(tmp_path, variant="fp16")
 
@@ -204,7 +145,7 @@ def test_weights_of_one_component_alone_as_a_variant_are_named(pipeline, tmp_pat
     pipeline("inpainting").save_pretrained(tmp_path)
     (weights,) = (tmp_path / "restorer").glob("*.safetensors")
     weights.rename(weights.with_name("diffusion_pytorch_model.bf16.safetensors"))
-    with pytest.raises(ValueError, match='Give variant="bf16"'):
+    with pytest.raises(ValueError, match="give variant="):
         TextIRPipeline.from_pretrained(tmp_path)
 
 

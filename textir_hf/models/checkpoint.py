@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
 from textir_hf.checks import Number, number
@@ -106,6 +107,15 @@ def check_loading(model: nn.Module, info: dict) -> None:
         present = value.is_floating_point() and not value.is_meta and value.numel()
         if present and not all(bound.isfinite() for bound in value.aminmax()):
             raise ValueError(f"{name} has weights that are NaN or infinite, in {key}")
+
+
+def stored_names(folder: Path) -> set[str]:
+    """The names of the weights in a folder's safetensors."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names.update(file.keys())
+    return names
 
 
 def check_bounds(config: Mapping) -> None:

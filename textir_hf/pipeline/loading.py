@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from textir_hf.checks import shown
-from textir_hf.models.checkpoint import check_encoder_config, check_loading, check_tokenizer
+from textir_hf.models.checkpoint import check_encoder_config, check_loading, check_tokenizer, stored_names
 from textir_hf.models.download import download
 from textir_hf.models.embedding import load_encoder
 from textir_hf.pipeline.arguments import check_templates
@@ -136,11 +136,12 @@ def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, to
     return dict(zip(_ENCODER_PARTS, load_encoder(index["encoder"], dtype, **download), strict=True))
 
 
-def check_loaded(pipe, options: dict) -> None:
+def check_loaded(pipe, folder: Path, options: dict) -> None:
     """Checks what can be seen only once components are loaded.
 
     Args:
         pipe: The pipeline.
+        folder: The checkpoint.
         options: Of `TextIRPipeline.from_pretrained`; the encoder's components given there are not checked.
 
     Raises:
@@ -158,7 +159,10 @@ def check_loaded(pipe, options: dict) -> None:
         length = pipe.clip.config.projection_dim
         raise ValueError(f"its encoder embeds to {length} numbers, and its network takes {config.embedding_dim}")
     if not options.get("clip"):
-        check_loading(pipe.clip, {})
+        if (folder / "clip").is_dir():  # transformers fills in what is missing and leaves out what it does not know
+            stored, expected = stored_names(folder / "clip"), set(pipe.clip.state_dict())
+            more = [name for name in stored - expected if not name.endswith(".position_ids")]  # of CLIP's older files
+            check_loading(pipe.clip, {"missing_keys": expected - stored, "unexpected_keys": more})
         check_tokenizer(pipe.tokenizer, pipe.clip.config)
 
 

@@ -103,7 +103,7 @@ class TextIRPipeline(DiffusionPipeline):
             loading.check_folder(folder, index, cls.__name__, kwargs)
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
             pipe = super().from_pretrained(str(folder), **kwargs)
-            loading.check_loaded(pipe, kwargs)
+            loading.check_loaded(pipe, folder, kwargs)
         pipe.register_to_config(_name_or_path=name)
         return pipe
 
