@@ -64,16 +64,16 @@ def ours(task: str, size: int, kind: str) -> dict:
     network = TextIRGenerator(**config, sample_size=size, channels=CHANNELS[task]).eval()
     network = network.to(memory_format=torch.channels_last)
     degraded = torch.rand(1, config["in_channels"], size, size)
-    strength = 0.25 if config["strength_source"] == "input" else None
+    skip_strength = 0.25 if config["skip_strength_source"] == "input" else None
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(degraded, F.normalize(torch.randn(1, 512), dim=1), strength)
+        network(degraded, F.normalize(torch.randn(1, 512), dim=1), skip_strength)
     if kind != "fp32":
         network = torch.nn.Module.to(network, torch.bfloat16)
     pipe = TextIRPipeline(network, *load_encoder(ENCODER))
     pipe.set_progress_bar_config(disable=True)
     if kind.startswith("compiled"):
         network.restore = torch.compile(network.restore)
-    taken = {"region": center(size), "factor": 16, "colors": True}
+    taken = {"mask_image": center(size), "factor": 16, "colors": True}
     damage = {pipe.task.degradation: taken[pipe.task.degradation]}
     original = image(size)
     seconds = best_of(lambda: pipe.edit("a smiling woman", original, **damage))

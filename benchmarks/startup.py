@@ -42,7 +42,7 @@ print(json.dumps(stages))
 HELP = ["--help"]
 WRONG_OPTION = ["colorize", "in.png", "--prompt", "a", "-o", "out.png", "--wrong"]
 WRONG_FILE = ["colorize", "none.png", "--prompt", "a", "-o", "out.png"]
-WRONG_MASK = ["inpaint", "in.png", "--mask", "mask.png", "--prompt", "a", "-o", "out.png"]
+WRONG_MASK = ["inpaint", "in.png", "--mask-image", "mask.png", "--prompt", "a", "-o", "out.png"]
 COMPLETE = ["colorize", "in.png", "--prompt", "a red flower", "-o", "out.png"]
 
 

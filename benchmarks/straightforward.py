@@ -68,8 +68,8 @@ def to_image(layer: ToImage, x: Tensor, code: Tensor, image: Tensor | None) -> T
     return y if image is None else y + fir(image, 2, (2, 1), 4.0)
 
 
-def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Tensor, strength=None) -> Tensor:
-    """The same map as `model(degraded, clip_embedding, strength)[0]`, without noise."""
+def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Tensor, skip_strength=None) -> Tensor:
+    """The same map as `model(degraded, clip_embedding, skip_strength)[0]`, without noise."""
     encoder = model.encoder
     features = [activate(equalized(encoder.first, degraded * model.config.input_scale), encoder.first.bias)]
     for down in encoder.down:
@@ -78,7 +78,7 @@ def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Te
     x = activate(equalized(encoder.last, features[-1]), encoder.last.bias)
     codes = F.leaky_relu(model.style(clip_embedding * math.sqrt(clip_embedding.shape[1])), 0.2) * math.sqrt(2)
     codes = codes.reshape(len(codes), -1, model.config.style_dim)
-    weights = model.fusion(model._strength(features[-1], clip_embedding, strength).to(degraded.dtype))
+    weights = model.fusion(model._strength(features[-1], clip_embedding, skip_strength).to(degraded.dtype))
     fuse = [
         (equalized(s, f) + s.bias[None, :, None, None], *w)
         for s, f, w in zip(model.skips, features, weights, strict=True)
@@ -102,10 +102,10 @@ class StraightforwardGenerator(nn.Module):
         self.model = model
 
     def forward(
-        self, degraded: Tensor, clip_embedding: Tensor, strength=None, noise=None, output_type="image"
+        self, degraded: Tensor, clip_embedding: Tensor, skip_strength=None, noise=None, output_type="image"
     ) -> SimpleNamespace:
         with torch.autocast(degraded.device.type, enabled=False):
-            return SimpleNamespace(sample=straightforward(self.model, degraded, clip_embedding, strength))
+            return SimpleNamespace(sample=straightforward(self.model, degraded, clip_embedding, skip_strength))
 
 
 class StraightforwardDiscriminator(nn.Module):

@@ -15,14 +15,14 @@ _COLORS = {
     "encoder": "#dbe9f6",
     "generator": "#fde2c8",
     "condition": "#e2f0d9",
-    "strength": "#f6dbe6",
+    "skip_strength": "#f6dbe6",
     "plain": "#ffffff",
 }
 _STYLE = """text { font: 14px sans-serif; fill: #222; text-anchor: middle; dominant-baseline: central }
 .small { font-size: 12px; fill: #444 } .note { font-size: 12px; fill: #444; text-anchor: start }
 rect, circle { stroke: #444; stroke-width: 1.2 }
 path { fill: none; stroke: #444; stroke-width: 1.4; marker-end: url(#tip) }
-.condition { stroke: #4f8a3a } .strength { stroke: #b0487a } .dashed { stroke-dasharray: 5 4 }"""
+.condition { stroke: #4f8a3a } .skip_strength { stroke: #b0487a } .dashed { stroke-dasharray: 5 4 }"""
 
 
 def draw() -> str:
@@ -92,7 +92,7 @@ def _generator() -> list[str]:
         y, x = _y(level), _FUSION
         generated = {"0": "g^l", "1": "g^l−1", "l−1": "g^1", "l": "g^0"}[name]
         parts += [_box(_GENERATOR, y, width, generated, "generator")]
-        parts += [f'<circle cx="{x}" cy="{y}" r="16" fill="{_COLORS["strength"]}"/>', _text(x, y, "+")]
+        parts += [f'<circle cx="{x}" cy="{y}" r="16" fill="{_COLORS["skip_strength"]}"/>', _text(x, y, "+")]
         parts += [_arrow((_ENCODER + _LEVELS[level][1] / 2, y), (x - 16, y)), _text(325, y - 10, "Conv", "small")]
         parts += [_arrow((_GENERATOR - width / 2, y), (x + 16, y))]
         size = 30 + width // 3
@@ -128,13 +128,13 @@ def _condition() -> list[str]:
 
 
 def _strength() -> list[str]:
-    """The strength, which weighs both sides at every level."""
+    """The skip_strength, which weighs both sides at every level."""
     y = _y(len(_LEVELS) - 1) + 112
-    parts = [_box(_FUSION, y, 330, "s → MLP → α: weights of every channel, Eq. 4", "strength", 34)]
+    parts = [_box(_FUSION, y, 330, "s → MLP → α: weights of every channel, Eq. 4", "skip_strength", 34)]
     for level in range(len(_LEVELS)):
         below = _y(level) + 30
         parts.append(
-            _arrow((_FUSION - 45, y - 17), (_FUSION - 45, below), (_FUSION - 12, _y(level) + 12), kind="strength")
+            _arrow((_FUSION - 45, y - 17), (_FUSION - 45, below), (_FUSION - 12, _y(level) + 12), kind="skip_strength")
         )
     return parts
 

@@ -85,8 +85,8 @@ def draw_beta() -> Image.Image:
 
 
 def draw_strength() -> Image.Image:
-    """The factor against the strength: Figure 8 of the paper."""
-    axes = {"strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
+    """The factor against the skip strength: Figure 8 of the paper."""
+    axes = {"skip_strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
     return sweep(_load("super-resolution"), astronaut(), ["a man with black hair"], **axes, cell=128)
 
 
@@ -96,7 +96,7 @@ def _load(task: str) -> TextIRPipeline:
     return pipe
 
 
-FIGURES = {"tasks": draw_tasks, "faces": draw_faces, "beta": draw_beta, "strength": draw_strength}
+FIGURES = {"tasks": draw_tasks, "faces": draw_faces, "beta": draw_beta, "skip_strength": draw_strength}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from textir_hf.tasks import get_task
 
 HERE = Path(__file__).parent
 REPORTS = HERE / "results"
-CURVES = ("beta", "strength", "factor")
+CURVES = ("beta", "skip_strength", "factor")
 _BY_SHARE = "by the mask's share"
 _METRICS = {
     "PSNR (dB)": "psnr",

@@ -151,7 +151,7 @@ def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_
     for name, image in (("group", small), ("plain", make_image())):
         image.save(tmp_path / "images" / f"{name}.png")
     words = ["--scale", "8", "--faces", "auto", "--checkpoint", str(tmp_path / "faces")]
-    words += ["--background", str(tmp_path / "photos"), "--face-prompt", "a face", "--face-prompt", "a red face"]
+    words += ["--background", str(tmp_path / "photos"), "--face-prompts", "a face", "--face-prompts", "a red face"]
     command = ["upscale", str(tmp_path / "images"), *words, "-o", str(tmp_path / "out")]
     assert main([*command, "--prompt", "a flower", "--seed", "3"]) == 0
     prompts = {"faces": "auto", "face_prompts": ["a face", "a red face"]}

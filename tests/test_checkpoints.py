@@ -125,9 +125,9 @@ def test_values_that_do_not_fit_are_refused_by_name(either, file, key, value):
 NETWORK = [
     *[(n, v) for n in ("sample_size", "in_channels", "embedding_dim", "style_dim") for v in (0, 10**9, 1.5)],
     *[("channels", value) for value in ([], [8] * 40, [8, 10**7], "8", 8, [8, None], [8.5], [-1])],
-    *[("strength_hidden", value) for value in (10**6, -1, "64", None)],
+    *[("skip_strength_hidden", value) for value in (10**6, -1, "64", None)],
     *[("input_scale", value) for value in (0, float("nan"), float("inf"), "1")],
-    ("strength_source", "evil"),
+    ("skip_strength_source", "evil"),
     ("signed_fusion", "no"),
     *[("face_template", value) for value in (3, [1, 2], [[0, 0]] * 3, [[0, 0, 0]] * 4, [[0, 1e9]] * 4, [["a", 0]] * 4)],
 ]

@@ -132,7 +132,7 @@ def test_the_shift_is_nothing_without_text_and_turns_with_the_contrast(measures)
 
 
 def test_named_colors_are_found_in_the_middle_and_not_on_the_border(measures, monkeypatch):
-    def paint(image, conditions, extent, strength=None):
+    def paint(image, conditions, extent, skip_strength=None):
         """In place of the network: gray, and for each word an image with its color in the middle."""
         results = np.full((len(conditions), 64, 64, 3), 119, np.uint8)
         for result, rgb in zip(results[1:], PROTOTYPES.values(), strict=True):

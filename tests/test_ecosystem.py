@@ -47,7 +47,11 @@ def test_auto_classes_know_the_encoder_once_our_models_are_imported(clip_folder)
 def test_export_keeps_batch_height_and_width_free():
     model = tiny_generator("super-resolution", channels=(4, 6))
     batch, rows, columns = (Dim(name, min=1, max=64) for name in ("batch", "rows", "columns"))
-    shapes = {"degraded": {0: batch, 2: 2 * rows, 3: 2 * columns}, "clip_embedding": {0: batch}, "strength": {0: batch}}
+    shapes = {
+        "degraded": {0: batch, 2: 2 * rows, 3: 2 * columns},
+        "clip_embedding": {0: batch},
+        "skip_strength": {0: batch},
+    }
 
     def example(count, height, width):
         values = (*inputs(model, count, height, width), torch.rand(count))
@@ -184,20 +188,22 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
 
     def call(prompt=("a face", "a red flower"), **options):
         sources = tuple(torch.Generator().manual_seed(s) for s in (1, 2))
-        options = {"strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
+        options = {"skip_strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
         return pipe(prompt, make_image(), scale=2, output_type="np", **options).images
 
     expected = call()
     assert np.array_equal(call([("a face",), ["a red flower"]]), expected)
     assert np.array_equal(call(box=np.array([4, 4, 18, 18]), beta=np.float64(0.5)), expected)
     assert np.array_equal(call(box=torch.tensor([4, 4, 18, 18]), beta=torch.tensor(0.5)), expected)
-    for strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
-        assert np.array_equal(call(strength=strength), expected)
-    assert np.array_equal(call(strength=np.float32(0.5)), call(strength=0.5))
+    for skip_strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
+        assert np.array_equal(call(skip_strength=skip_strength), expected)
+    assert np.array_equal(call(skip_strength=np.float32(0.5)), call(skip_strength=0.5))
     settings = (
-        pipe("a face", make_image(), scale=2, strength=np.full(3, 0.5), beta=np.float64(1)).images[0].info["textir"]
+        pipe("a face", make_image(), scale=2, skip_strength=np.full(3, 0.5), beta=np.float64(1))
+        .images[0]
+        .info["textir"]
     )
-    assert settings["strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
+    assert settings["skip_strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
 
 
 @pytest.mark.parametrize(
@@ -210,7 +216,7 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
         ({"image": torch.rand(3, 3, 36, 40) * 2 - 1}, r"image must lie in \[0, 1\], got -"),
         ({"generator": 5}, r"generator must be a torch.Generator or a list of them, got 5"),
         ({"generator": [5, None, 5]}, r"generator must be a torch.Generator or a list of them, got 5"),
-        ({"strength": np.zeros(2)}, "strength must be a number or 3"),
+        ({"skip_strength": np.zeros(2)}, "skip_strength must be a number or 3"),
         ({"box": np.zeros(3)}, r"box must be .*\(left, top, right, bottom\)"),
         ({"prompt": 5}, "prompt must be a sentence, a list of them, or a list of lists of them, got 5"),
         ({"prompt": [5]}, r"prompt must be a sentence, .* got \[5\]"),
@@ -226,7 +232,7 @@ def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, messag
 
 def test_an_edits_region_is_called_region(pipeline):
     with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
-        pipeline("inpainting").edit("a face", make_image(), region=torch.ones(1, 36, 10))
+        pipeline("inpainting").edit("a face", make_image(), mask_image=torch.ones(1, 36, 10))
 
 
 def test_the_source_distribution_holds_what_the_tests_import():

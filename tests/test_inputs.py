@@ -53,8 +53,8 @@ def test_what_is_no_image_is_refused_by_the_arguments_name(pipe, number):
     good = {"prompt": "a face", "image": make_image(), "mask_image": make_mask(), "beta": 0.5}
     for name in ("image", "mask_image", "reference_image"):
         refuse(name, fill, **good | {name: value})
-    refuse("region", fill.edit, prompt="a face", image=make_image(), region=value)
-    refuse("image", fill.edit, prompt="a face", image=value, region=make_mask())
+    refuse("mask_image", fill.edit, prompt="a face", image=make_image(), mask_image=value)
+    refuse("image", fill.edit, prompt="a face", image=value, mask_image=make_mask())
     background = {"scale": 4, "box": (4, 4, 10, 10), "background": value}
     refuse("background", enlarge, prompt="a face", image=make_image(20, 18), **background)
     refuse("image", sweep, pipe=enlarge, image=value, prompts=["a face"], factors=[4])
@@ -119,7 +119,7 @@ NO_SENTENCES = [SURROGATE, 5, b"a face", {"a": 1}, [5], [None, "a"], [["a", None
 def test_what_is_no_sentence_is_refused(pipe, value):
     fill = pipe("inpainting")
     refuse("prompt", fill, prompt=value, image=make_image(), mask_image=make_mask())
-    refuse("prompt", fill.edit, prompt=value, image=make_image(), region=make_mask())
+    refuse("prompt", fill.edit, prompt=value, image=make_image(), mask_image=make_mask())
     refuse("prompt", fill.encode_prompt, prompt=value)
     if value != []:
         faces = {"image": portrait(), "scale": 2, "faces": "all", "face_prompts": value}

@@ -37,15 +37,20 @@ NONE = [  # no numbers, whatever the argument
     *[torch.empty((), device="meta"), torch.empty(3, device="meta"), torch.ones(3).to_sparse(), torch.ones(())[None]],
 ]
 COUNTS = {"num_images_per_prompt", "batch_size", "tile", "cell", "seed", "faces", "box"}
-OPTIONAL = {"strength", "scale", "factor", "tile", "box", "faces", "batch_size"}
+OPTIONAL = {"skip_strength", "scale", "factor", "tile", "box", "faces", "batch_size"}
 CALLS = {  # task, call, arguments that it needs, numbers that it takes with values of each
     "inpaint": (
         *("inpainting", "__call__", {"mask_image": make_mask()}),
-        {"beta": (0, 0.5, 1), "strength": (0, 0.25, 1), "feather": (0, 2, 2.5), "batch_size": (1, 2)}
+        {"beta": (0, 0.5, 1), "skip_strength": (0, 0.25, 1), "feather": (0, 2, 2.5), "batch_size": (1, 2)}
         | {"num_images_per_prompt": (1, 2)},
     ),
     "upscale": ("super-resolution", "__call__", {"scale": 2}, {"scale": (2, 2.5), "tile": (32, 64)}),
-    "fill": ("inpainting", "edit", {"region": make_mask()}, {"beta": (0.5, 1), "feather": (2,), "strength": (0.5,)}),
+    "fill": (
+        "inpainting",
+        "edit",
+        {"mask_image": make_mask()},
+        {"beta": (0.5, 1), "feather": (2,), "skip_strength": (0.5,)},
+    ),
     "edit": (
         *("super-resolution", "edit", {"factor": 4}),
         {"factor": (2, 4.5), "batch_size": (1, 3), "num_images_per_prompt": (1, 2)},
@@ -95,7 +100,7 @@ def test_any_kind_of_number_acts_as_the_plain_one(call, tmp_path, data):
 
 def test_so_do_lists_boxes_and_faces(call, tmp_path):
     small = portrait().resize((60, 60))
-    cases = (("inpaint", make_image(), "strength", [0, 1, 1]), ("inpaint", make_image(), "box", [2, 3, 38, 33]))
+    cases = (("inpaint", make_image(), "skip_strength", [0, 1, 1]), ("inpaint", make_image(), "box", [2, 3, 38, 33]))
     for name, image, argument, values in (*cases, ("edit", small, "faces", [1])):
         expected = call(name, image, **{argument: values})
         made = [[kind(v) for v in values] for kind in KINDS[::6]]
@@ -111,7 +116,7 @@ def test_what_is_no_number_is_refused_by_the_arguments_name(call, value):
     for name, (*_, numbers) in CALLS.items():
         for argument in numbers:
             refuse(argument, call, name=name, **{argument: value})
-    for argument, length in (("strength", 3), ("box", 4), ("faces", 2)):
+    for argument, length in (("skip_strength", 3), ("box", 4), ("faces", 2)):
         refuse(argument, call, name="inpaint", **{argument: value})
         refuse(argument, call, name="inpaint", **{argument: [value] * length})
 
@@ -130,7 +135,7 @@ def test_numbers_out_of_range_and_none_are_refused(call):
         refuse("box", call, name="inpaint", box=box)
 
 
-LISTS = {"betas": (0, 0.5), "strengths": (0.25, None), "factors": (2, 4.5)}
+LISTS = {"betas": (0, 0.5), "skip_strengths": (0.25, None), "factors": (2, 4.5)}
 
 
 @pytest.mark.parametrize("argument", [*LISTS, "seed", "cell"])

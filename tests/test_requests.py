@@ -81,7 +81,18 @@ def test_prompts_are_embedded_and_images_decoded_once(pipeline, monkeypatch):
 
 def remade(pipe, info: dict, **images) -> Image.Image:
     """One result, from its settings and the images of its call alone."""
-    names = {"beta", "strength", "scale", "factor", "box", "tile", "templates", "faces", "face_prompts", "background"}
+    names = {
+        "beta",
+        "skip_strength",
+        "scale",
+        "factor",
+        "box",
+        "tile",
+        "templates",
+        "faces",
+        "face_prompts",
+        "background",
+    }
     call = {name: info[name] for name in names & info.keys()} | images
     call |= {"feather": info["feather"]} if info["feather"] else {}
     call |= {"colors": True} if info.get("edit") == "colors" else {}
@@ -107,13 +118,13 @@ SOURCES = {
     ("task", "call", "options"),
     [
         ("inpainting", "__call__", {"mask_image": make_mask(), "box": (2, 2, 36, 34), "feather": 3.0, "beta": 0.5}),
-        ("inpainting", "edit", {"region": make_mask(), "strength": [0.2, 0.5, 0.9], "feather": 2.0}),
+        ("inpainting", "edit", {"mask_image": make_mask(), "skip_strength": [0.2, 0.5, 0.9], "feather": 2.0}),
         ("super-resolution", "__call__", {"scale": 5, "tile": 64, "templates": ["a {}", "red {}"], "beta": 0}),
         ("super-resolution", "__call__", {"scale": 4, "box": (4, 4, 12, 12), "prompt": [["a face", "a flower"]]}),
-        ("super-resolution", "edit", {"factor": 4, "region": make_mask(), "beta": 1.5}),
-        ("super-resolution", "edit", {"factor": 8, "box": (3, 5, 38, 33), "strength": 0.0}),
+        ("super-resolution", "edit", {"factor": 4, "mask_image": make_mask(), "beta": 1.5}),
+        ("super-resolution", "edit", {"factor": 8, "box": (3, 5, 38, 33), "skip_strength": 0.0}),
         ("colorization", "__call__", {"beta": 0.25, "reference_image": make_image(seed=8)}),
-        ("colorization", "edit", {"colors": True, "region": make_mask()}),
+        ("colorization", "edit", {"colors": True, "mask_image": make_mask()}),
     ],
 )
 def test_every_result_is_made_again_from_its_settings(pipeline, task, call, options, source):
@@ -125,7 +136,7 @@ def test_every_result_is_made_again_from_its_settings(pipeline, task, call, opti
         assert [r.tobytes() for r in results[:2]] != [r.tobytes() for r in results[2:]]
         assert results[0].tobytes() != results[1].tobytes()
         for i, result in enumerate(results):
-            own = {n: asked[n] for n in ("mask_image", "region", "reference_image") if n in asked}
+            own = {n: asked[n] for n in ("mask_image", "reference_image") if n in asked}
             copy = remade(pipe, json.loads(json.dumps(result.info["textir"])), image=images[i // 2], **own)
             assert copy.tobytes() == result.tobytes() and json.dumps(copy.info) == json.dumps(result.info)
 

@@ -42,7 +42,7 @@ def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
     size = tuple(2 * side for side in image.size)
     canvas = SUPER_RESOLUTION.canvas(Request(image, scale=2, tile=64), 32, CPU)
     result, inputs = drive(canvas, identity)
-    assert np.array_equal(result, upsampled(image, size)) and {i.strength for i in inputs} == {2 / 64}
+    assert np.array_equal(result, upsampled(image, size)) and {i.skip_strength for i in inputs} == {2 / 64}
     assert max(max(i.degraded.shape) for i in inputs) <= 64
 
 
@@ -69,7 +69,7 @@ def test_a_boxed_upscale_is_bicubic_elsewhere():
     stripes = torch.tensor([-0.2, 0.2]).repeat(16)
     result, [single] = drive(canvas, lambda x: x + stripes)
     plain = upsampled(image, (200, 240))
-    assert single.degraded.shape == (3, 32, 32) and single.strength == pytest.approx(2 / 64)
+    assert single.degraded.shape == (3, 32, 32) and single.skip_strength == pytest.approx(2 / 64)
     outside = np.ones((200, 240), bool)
     outside[20:84, 40:104] = False
     assert np.array_equal(result[outside], plain[outside])
@@ -142,7 +142,7 @@ def test_tiles_of_a_box_leave_no_seam():
     image, box = to_raster(make_image(300, 30)), (5, 5, 290, 25)
     request = Request(image, scale=4, box=box)
     result, inputs = drive(SUPER_RESOLUTION.canvas(request, 64, CPU), identity)
-    assert len(inputs) > 1 and {i.strength for i in inputs} == {64 / 20 / 64}
+    assert len(inputs) > 1 and {i.skip_strength for i in inputs} == {64 / 20 / 64}
     small = torch.from_numpy(image.rgb).movedim(-1, 0)[None, :, 5:25, 5:290]
     seen = upsample_bytes(small, (64, 912))
     expected = to_bytes(resize(seen.float() / 255, (80, 1140)))[0].movedim(0, -1).numpy()

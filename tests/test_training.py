@@ -227,7 +227,7 @@ def test_a_network_starts_as_one_of_another_task():
     shape = {"embedding_dim": 8, "style_dim": 8, "channels": (6, 8), "sample_size": 16}
     free = ("encoder.first.", "strength.", "out.")
     inpainting = TextIRGenerator("inpainting", in_channels=4, **shape).state_dict()
-    upscaling = TextIRGenerator("super-resolution", in_channels=3, strength_source="input", **shape)
+    upscaling = TextIRGenerator("super-resolution", in_channels=3, skip_strength_source="input", **shape)
     own = upscaling.encoder.first.weight.clone()
     adopt(inpainting, upscaling, free)
     assert torch.equal(upscaling.encoder.first.weight, own)

@@ -27,7 +27,7 @@ class Number(NamedTuple):
 
 NUMBERS = {  # of `pipe(...)`, `edit`, `sweep` and `open_image`; the shell and the page read the same
     "beta": Number(-100, 100),  # beyond, rounding decides what is left of text and reference
-    "strength": Number(0, 1, optional=True),
+    "skip_strength": Number(0, 1, optional=True),
     "scale": Number(2, 64, optional=True),
     "factor": Number(2, 64, optional=True),
     "feather": Number(0, 100_000),

@@ -167,7 +167,7 @@ class Objective:
         noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
         output_type = "latent" if self.latent else "image"
         output = generator(
-            degraded, self._condition(batch, own), batch.get("strength"), noise=noise, output_type=output_type
+            degraded, self._condition(batch, own), batch.get("skip_strength"), noise=noise, output_type=output_type
         )
         compare = self._compare_latents if self.latent else self._compare_images
         terms, target, restored, mask = compare(output.sample.float(), images, own, batch)

@@ -103,16 +103,16 @@ _AVERAGED = "what the result should show; several sentences are averaged"
 FLAGS = {
     "prompt": Flag("--prompt", {"action": "append", "type": sentence, "help": _AVERAGED}),
     "beta": Flag("--beta", {"default": 1.0, "help": "share of the prompt against the reference (1)"}),
-    "strength": Flag("--strength", {"nargs": "+", "help": "s of the paper, 0..1: one, or one a level"}),
-    "reference_image": Flag("--reference", {"help": "image to mix with the prompt; the image itself if left out"}),
-    "mask_image": Flag("--mask", {"help": "white = repaint; one for all, or a folder of the same names"}),
+    "skip_strength": Flag("--skip-strength", {"nargs": "+", "help": "s of the paper, 0..1: one, or one a level"}),
+    "reference_image": Flag("--reference-image", {"help": "image to mix with the prompt; else the image itself"}),
+    "mask_image": Flag("--mask-image", {"help": "white = restore; one for all, or a folder of the same names"}),
     "scale": Flag("--scale", {"help": "how many times larger, 2 to 64"}),
     "box": Flag("--box", {"type": box, "help": "part to look at: LEFT,TOP,RIGHT,BOTTOM in pixels"}),
     "faces": Flag(
         "--faces", {"type": faces, "help": "restore faces upright: all, largest, numbers such as 1,3, or auto (if any)"}
     ),
     "face_prompts": Flag(
-        "--face-prompt",
+        "--face-prompts",
         {"action": "append", "type": sentence, "help": "what a face should show; one for each"},
     ),
     "background": Flag(
@@ -121,12 +121,11 @@ FLAGS = {
     ),
     "feather": Flag("--feather", {"default": 0.0, "help": "soft border inside the mask, pixels (0)"}),
     "tile": Flag("--tile", {"help": "side of the tiles, pixels of the result"}),
-    "region": Flag("--region", {"help": "where to edit, white; nothing changes elsewhere"}),
     "factor": Flag("--factor", {"help": "lose resolution so many times, 2 to 64"}),
     "colors": Flag("--colors", {"action": "store_true", "help": "take the colors away"}),
     "batch_size": Flag("--batch-size", {"help": "images, crops or tiles that the network takes at a time"}),
 }
-FILES = ("mask_image", "reference_image", "region")  # arguments that are image files
+FILES = ("mask_image", "reference_image")  # arguments that are image files
 
 
 def with_companions(arguments: Iterable[str]) -> list[str]:
@@ -145,25 +144,3 @@ def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None
     flag = FLAGS[argument]
     own = {"type": file_path} if argument in FILES else {"type": number_type(argument)} if argument in NUMBERS else {}
     command.add_argument(flag.name, dest=argument, **own | flag.options | options)
-
-
-def with_flags(message: str, names: dict[str, str] | None = None) -> str:
-    """An error of the pipeline in the words of the command line.
-
-    Args:
-        message: It speaks of arguments: at its beginning, or anywhere if their name has an underscore.
-        names: Flags by argument, where they are not the usual ones.
-    """
-    flags = {argument: flag.name for argument, flag in FLAGS.items()} | {"max_pixels": "--max-megapixels"}
-    flags |= names or {}
-
-    def replaced(match: re.Match) -> str:
-        return flags.get(match[0], match[0])
-
-    message = re.sub(r"^\w+(?= (must|cannot|has|reaches|marks|needs)\b)", replaced, message)
-    message = re.sub(r"\b[a-z]+_[a-z]+\b", replaced, message)
-    parts = re.match(r"(.*: edit with )(\w+)(, got )(.*)\.$", message)
-    if parts:
-        given = ", ".join(flags.get(name, name) for name in parts[4].split(", "))
-        message = f"{parts[1]}{flags.get(parts[2], parts[2])}{parts[3]}{given}."
-    return message

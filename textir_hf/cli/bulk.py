@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from textir_hf.checks import Number
-from textir_hf.cli.arguments import add_flag, number_type, sentence, with_flags
+from textir_hf.cli.arguments import add_flag, number_type, sentence
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, find_folder, load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
@@ -229,11 +229,8 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
 def _check_options(args: argparse.Namespace, task: Task) -> None:
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
-    try:
-        own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
-        task.check_arguments({"mask_image": args.mask_column} | own)
-    except ValueError as error:
-        raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
+    own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
+    task.check_arguments({"mask_image": args.mask_column} | own)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
 

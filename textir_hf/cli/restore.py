@@ -21,7 +21,7 @@ def add_task_command(commands, task: Task) -> None:
     """Adds the command of a task, with a flag for each argument that it takes."""
     command = _new_command(commands, task.command, task.summary)
     command.set_defaults(run=restore, task=task)
-    for argument in ("prompt", "beta", "strength", "reference_image"):
+    for argument in ("prompt", "beta", "skip_strength", "reference_image"):
         add_flag(command, argument)
     for argument in with_companions((*task.requires, *task.accepts)):
         add_flag(command, argument, **({"required": True} if argument in FILES and argument in task.requires else {}))
@@ -32,15 +32,17 @@ def add_edit_commands(commands) -> None:
     command = _new_command(commands, "edit", "change good images by degrading and restoring them")
     command.set_defaults(run=restore, task=None, reference_image=None)
     accepted = [argument for task in TASKS.values() for argument in task.edit_accepts]
-    for argument in with_companions(("prompt", "beta", "strength", *DEGRADATIONS, *accepted)):
+    for argument in with_companions(("prompt", "beta", "skip_strength", *DEGRADATIONS, *accepted)):
         add_flag(command, argument)
-    command = _new_command(commands, "sweep", "draw a labeled grid of edits over prompts, beta, strength and factor")
+    command = _new_command(
+        commands, "sweep", "draw a labeled grid of edits over prompts, beta, skip_strength and factor"
+    )
     command.set_defaults(run=restore, task=None, reference_image=None, box=None, faces=None, feather=0.0)
     several = {"help": "one, or several as rows or columns"}
     add_flag(command, "prompt", **several)
     add_flag(command, "beta", nargs="+", default=[1.0], **several)
-    add_flag(command, "strength", default=[None], **several)
-    add_flag(command, "region")
+    add_flag(command, "skip_strength", default=[None], **several)
+    add_flag(command, "mask_image")
     add_flag(command, "factor", nargs="+", default=[None])
     add_flag(command, "colors")
 
@@ -101,7 +103,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
     """
     given = [name for name in DEGRADATIONS if getattr(args, name) not in (None, False, [None])]
     if not given:
-        raise ValueError(f"{args.command} needs --region, --factor or --colors: what to take away and restore.")
+        raise ValueError(f"{args.command} needs --mask-image, --factor or --colors: what to take away and restore.")
     for task in TASKS.values():
         if task.degradation in given and all(n in (task.degradation, *task.edit_accepts) for n in given):
             return task
@@ -114,7 +116,7 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     face_prompts = getattr(args, "face_prompts", None) or []
     prompts = [*(args.prompt or []), *face_prompts]
     if face_prompts and args.faces is None:
-        raise ValueError("--face-prompt needs --faces: all, or the numbers of the faces.")
+        raise ValueError("--face-prompts needs --faces: all, or the numbers of the faces.")
     if (any(betas) and not prompts) or any(not p.strip() for p in prompts):
         raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
     if getattr(args, "box", None) is not None and args.faces is not None:
@@ -122,7 +124,9 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     if args.task is None:
         more = {"box": args.box, "faces": args.faces, "feather": args.feather}
         for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
-            task.check_arguments({"region": args.region, "factor": factor, "colors": args.colors} | more, edit=True)
+            task.check_arguments(
+                {"mask_image": args.mask_image, "factor": factor, "colors": args.colors} | more, edit=True
+            )
         return
     taken = {name: getattr(args, name) for name in (*task.requires, *task.accepts)}
     if "scale" in taken and "scale" in task.requires and args.scale is None:

@@ -83,9 +83,9 @@ class Steps:
                 looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
                 raise ValueError(f"{job.image} has no mask: there is no {looked_for}.")
             mask = mask or self.open(job.mask)
-            flag = FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name
+            flag = FLAGS["mask_image"].name
             where = to_mask(mask, raster.size, flag)
-            if self.task.degradation == "region":  # what is repainted is opaque
+            if self.task.degradation == "mask_image":  # what is repainted is opaque
                 transparent &= ~where
         if getattr(self.args, "box", None) is not None:
             check_box(self.args.box, raster.size)
@@ -125,16 +125,18 @@ class Steps:
             "prompt": [args.prompt] if args.prompt else None,
             "image": [item.image for item in items],
             "beta": args.beta,
-            "strength": args.strength[0] if args.strength and len(args.strength) == 1 else args.strength,
+            "skip_strength": args.skip_strength[0]
+            if args.skip_strength and len(args.skip_strength) == 1
+            else args.skip_strength,
             "generator": self._generator(),
             "batch_size": args.batch_size,
         }
-        given = vars(args) | {"mask_image": masks or None, "region": masks or None}
+        given = vars(args) | {"mask_image": masks or None}
         if self.background:
             given["background"] = self._backgrounds(items)
         taken = (*self.task.requires, *self.task.accepts)
         if args.task is None:
-            taken = ("region", "factor", "colors", *self.task.edit_accepts)
+            taken = ("mask_image", "factor", "colors", *self.task.edit_accepts)
         else:
             arguments["reference_image"] = self.reference
         arguments |= {name: given[name] for name in with_companions(taken)}
@@ -161,8 +163,8 @@ class Steps:
         from textir_hf.pipeline.sweep import sweep
 
         args = self.args
-        axes = (args.prompt or [None], args.beta, args.strength, args.factor)
-        return sweep(self.pipe, item.image, *axes, region=item.mask, seed=args.seed, batch_size=args.batch_size)
+        axes = (args.prompt or [None], args.beta, args.skip_strength, args.factor)
+        return sweep(self.pipe, item.image, *axes, mask_image=item.mask, seed=args.seed, batch_size=args.batch_size)
 
     def write(self, item: Item, result: Image.Image) -> None:
         """Writes a result, with what is known of its source unless the user wants none of it."""

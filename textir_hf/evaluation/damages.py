@@ -235,7 +235,7 @@ class LostColor(Damage):
         return {"colorfulness": functional.colorfulness(target)}
 
 
-DAMAGES: dict[str | None, type[Damage]] = {"region": MaskedRegion, "factor": LostResolution, "colors": LostColor}
+DAMAGES: dict[str | None, type[Damage]] = {"mask_image": MaskedRegion, "factor": LostResolution, "colors": LostColor}
 
 
 def damage_of(task: str) -> type[Damage]:

@@ -53,7 +53,7 @@ def _draw_curve(axis: Axes, table: Table, kind: str) -> None:
     if name == "factor":
         axis.set_xscale("log", base=2)
         axis.set_xticks(xs, [f"{x:g}" for x in xs])
-    axis.set_xlabel({"strength": "strength s"}.get(name, name))
+    axis.set_xlabel({"skip_strength": "skip strength s"}.get(name, name))
     axis.set_ylabel(kind)
     axis.grid(alpha=0.3)
     if axis.get_legend_handles_labels()[0]:

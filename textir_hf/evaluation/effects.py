@@ -91,11 +91,11 @@ def curves(measures: Measures, index: int) -> list[Value]:
     values, original = [], measures.conditions.images[index]
     for contrast in measures.protocol.contrasts[:_CURVE_CONTRASTS]:
         extent, text = measures.damage.contrast_extent(contrast), measures.conditions.contrasts[contrast.name]
-        points: list[tuple] = []  # table, row, conditions, damage, strength
+        points: list[tuple] = []  # table, row, conditions, damage, skip_strength
         for beta in BETAS:
             mixed = F.normalize(beta * text + (1 - beta) * original, dim=1)
             points.append(("beta", f"{beta:g}", mixed, extent, None))
-        points += [("strength", f"{strength:g}", text, extent, strength) for strength in STRENGTHS]
+        points += [("skip_strength", f"{skip_strength:g}", text, extent, skip_strength) for skip_strength in STRENGTHS]
         for name, extents in measures.damage.curves().items():
             points += [(name, row, text, other, None) for row, other in extents]
         for table, row, *point in points:
@@ -105,11 +105,11 @@ def curves(measures: Measures, index: int) -> list[Value]:
 
 
 def curve_point(
-    measures: Measures, index: int, contrast: Contrast, pair: Tensor, extent: Extent, strength: float | None
+    measures: Measures, index: int, contrast: Contrast, pair: Tensor, extent: Extent, skip_strength: float | None
 ) -> dict[str, float]:
     """The columns of one point of a curve, for an image under both conditions `[2, D]` of a contrast."""
     image = measures.test_set.image(index)
-    results = measures.restore(image, pair, extent, strength)
+    results = measures.restore(image, pair, extent, skip_strength)
     first, second = (_score(measures, result, contrast, extent) for result in results)
     columns = {
         f"shift, {contrast.name} (100 cosine)": 100 * (first - second),

@@ -76,12 +76,12 @@ class Measures:
         return self.lpips.descriptor(to_tensor(image, self.lpips.shift.device))[0].cpu()
 
     def restore(
-        self, image: np.ndarray, conditions: Tensor, extent: Extent, strength: float | None = None
+        self, image: np.ndarray, conditions: Tensor, extent: Extent, skip_strength: float | None = None
     ) -> list[np.ndarray]:
         """What the checkpoint makes of a damaged image under each of the conditions `[K, D]`."""
         degraded = Image.fromarray(self.damage.degrade(image, extent))
         arguments = self.damage.arguments(extent)
-        arguments |= {"prompt_embeds": conditions, "strength": strength, "return_dict": False}
+        arguments |= {"prompt_embeds": conditions, "skip_strength": skip_strength, "return_dict": False}
         (results,) = self.pipe(image=degraded, **arguments)
         return [np.asarray(result) for result in results]
 

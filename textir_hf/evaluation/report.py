@@ -6,7 +6,7 @@ from textir_hf.evaluation.protocols import Protocol
 from textir_hf.evaluation.tables import Cell, Table, cell
 from textir_hf.metrics.functional import MASK_SHARES, frechet_distance
 
-CURVES = ("beta", "strength", "factor")
+CURVES = ("beta", "skip_strength", "factor")
 FRECHET = "Fréchet distance (100, {})"  # of the embeddings of this encoder
 BY_MASK_SHARE = ("masked PSNR (dB)", "masked LPIPS")
 _PUBLISHED = ("PSNR (dB)", "SSIM", "LPIPS")

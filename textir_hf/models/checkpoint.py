@@ -28,7 +28,7 @@ _COUNTS = {  # of networks and encoders: no config may ask for more memory or ti
     "out_channels": (1, 64),
     "embedding_dim": (1, 16_384),
     "style_dim": (1, 16_384),
-    "strength_hidden": (0, 16_384),
+    "skip_strength_hidden": (0, 16_384),
     "patch_size": (1, 4096),
     "blocks": (0, 16),
     "projection_dim": (1, 16_384),

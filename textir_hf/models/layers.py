@@ -3,8 +3,8 @@
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020. Every learned layer is one plain
 convolution over the batch, and every resampling one depthwise convolution.
 
-Features may have any floating type. Styles, strengths and demodulation are float32 always: they are small, and their
-squares leave float16's range.
+Features may have any floating type. Styles, skip strengths and demodulation are always float32: they are small, and
+their squares leave float16's range.
 """
 
 import math

@@ -34,10 +34,9 @@ class Call:
     prompt: Prompts | None
     image: Images | None
     mask_image: Images | None = None
-    region: Images | None = None
     reference_image: Images | None = None
     beta: float = 1.0
-    strength: Any = None
+    skip_strength: Any = None
     scale: float | None = None
     factor: float | None = None
     colors: bool = False
@@ -73,17 +72,12 @@ class Call:
             raise ValueError("image must be given: the image to restore.")
         self._check_numbers(config)
         self._check_words()
-        own = {name: getattr(self, name) for name in (*_OWN, "mask_image", "region", "box", "faces", "background")}
-        if not self.edit:
-            del own["factor"], own["region"]
-        else:
-            own = {name: own[name] for name in ("region", "factor", "feather", "box", "faces")} | {
-                "colors": self.colors
-            }
-        task.check_arguments(own, self.edit)
+        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
+        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
+        task.check_arguments({name: getattr(self, name) for name in names}, self.edit)
         lists = image_lists(
             self.image,
-            mask_image=self.region if self.edit else self.mask_image,
+            mask_image=self.mask_image,
             reference_image=self.reference_image,
             background=None if isinstance(self.background, str) else self.background,
         )
@@ -96,13 +90,13 @@ class Call:
         for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
             setattr(self, name, number(name, getattr(self, name)))
         self.colors = boolean("colors", self.colors)
-        if self.strength is not None:
-            if config.strength_source == "embedding":
-                raise ValueError("strength cannot be given: this checkpoint weighs its skips by the condition.")
-            self.strength, levels = numbers("strength", self.strength), len(config.channels)
-            if isinstance(self.strength, tuple) and len(self.strength) != levels:
+        if self.skip_strength is not None:
+            if config.skip_strength_source == "embedding":
+                raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
+            self.skip_strength, levels = numbers("skip_strength", self.skip_strength), len(config.channels)
+            if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
                 raise ValueError(
-                    f"strength must be a number or {levels}, one for each level, got {len(self.strength)}."
+                    f"skip_strength must be a number or {levels}, one for each level, got {len(self.skip_strength)}."
                 )
         self.box = None if self.box is None else four_sides(self.box)
         self.faces = None if self.faces is None else check_choice(self.faces)
@@ -138,7 +132,7 @@ class Call:
         source = to_raster(image)
         raster = fill_transparent(source)
         if mask_image is not None:
-            mask_image = to_mask(mask_image, raster.size, "region" if self.edit else "mask_image")
+            mask_image = to_mask(mask_image, raster.size)
         box = None if self.box is None else check_box(self.box, raster.size)
         frames = () if self.faces is None else frames_of(raster.rgb, self.faces, template)
         face_prompts = None if self.faces == "auto" and not frames else self.face_prompts
@@ -176,7 +170,7 @@ class Call:
         settings = {
             "prompt": _words(request.prompt),
             "beta": self.beta,
-            "strength": self.strength,
+            "skip_strength": self.skip_strength,
             "box": request.box,
             **{name: getattr(self, name) for name in _OWN},
             "templates": self.templates,

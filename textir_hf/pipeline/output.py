@@ -20,7 +20,7 @@ def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
     if mask is not None and rgb.shape == source.rgb.shape:
         rgb = np.where(mask[..., None], rgb, source.rgb)
     alpha = source.alpha
-    if alpha is not None and mask is not None and task.degradation == "region":
+    if alpha is not None and mask is not None and task.degradation == "mask_image":
         alpha = np.where(mask, 255, alpha).astype(np.uint8)  # what is repainted is opaque
     elif alpha is not None and alpha.shape != rgb.shape[:2]:
         alpha = to_array(resize(to_tensor(alpha[..., None]), rgb.shape[:2]))[..., 0]

@@ -132,7 +132,7 @@ class TextIRPipeline(DiffusionPipeline):
         mask_image: Images | None = None,
         reference_image: Images | None = None,
         beta: float = 1.0,
-        strength: float | list[float] | None = None,
+        skip_strength: float | list[float] | None = None,
         scale: float | None = None,
         box: Box | None = None,
         faces: Faces | None = None,
@@ -161,8 +161,8 @@ class TextIRPipeline(DiffusionPipeline):
             reference_image: Mixed with the text where `beta` is not 1; the image itself if left out.
             beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
                 unit length. Beyond 0..1 it leads away from the reference, or from the text.
-            strength: s of Eq. 4 in 0..1, how much generated features count against the degraded image's, in place of
-                what the network derives; a list has one for each level, full size first.
+            skip_strength: s of Eq. 4, weight of generated against encoder features, 0 to 1; predicted by the network if
+                left out. A list has one for each level, full size first. Not the `strength` of img2img pipelines.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
             box: (left, top, right, bottom) of the part to look at, in pixels. Inpainting then looks at this box instead
                 of the surroundings of each masked region; super-resolution restores the box before the `background`.
@@ -201,7 +201,7 @@ class TextIRPipeline(DiffusionPipeline):
                 mask_image=mask_image,
                 reference_image=reference_image,
                 beta=beta,
-                strength=strength,
+                skip_strength=skip_strength,
                 scale=scale,
                 box=box,
                 faces=faces,
@@ -224,11 +224,11 @@ class TextIRPipeline(DiffusionPipeline):
         self,
         prompt: Prompts,
         image: Images,
-        region: Images | None = None,
+        mask_image: Images | None = None,
         factor: float | None = None,
         colors: bool = False,
         beta: float = 1.0,
-        strength: float | list[float] | None = None,
+        skip_strength: float | list[float] | None = None,
         box: Box | None = None,
         faces: Faces | None = None,
         face_prompts: Prompts | None = None,
@@ -242,13 +242,13 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Edits good images by degrading them first and restoring them towards the prompt (Sec. 4.5).
 
-        An inpainting checkpoint repaints `region`, one for super-resolution loses resolution by `factor`, one for
+        An inpainting checkpoint repaints `mask_image`, one for super-resolution loses resolution by `factor`, one for
         colorization loses `colors`. `beta` mixes in the original. Arguments not listed are those of the call.
 
         Args:
             prompt: What the result should show.
             image: The image or images.
-            region: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
+            mask_image: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
             factor: How many times to shrink before restoring, 2 to 64.
             colors: Take the colors away.
 
@@ -260,11 +260,11 @@ class TextIRPipeline(DiffusionPipeline):
                 edit=True,
                 prompt=prompt,
                 image=image,
-                region=region,
+                mask_image=mask_image,
                 factor=factor,
                 colors=colors,
                 beta=beta,
-                strength=strength,
+                skip_strength=skip_strength,
                 box=box,
                 faces=faces,
                 face_prompts=face_prompts,
@@ -311,7 +311,7 @@ class TextIRPipeline(DiffusionPipeline):
             while results:
                 side_by_side = [results.popleft() for _ in range(min(batch_size, len(results)))]
                 for batch in _batches(side_by_side, batch_size):
-                    samples = self._run_network(batch, call.strength, device)
+                    samples = self._run_network(batch, call.skip_strength, device)
                     for (_, window), sample in zip(batch, samples, strict=True):
                         window.paste(sample)
                     bar.update(len(batch))
@@ -322,7 +322,7 @@ class TextIRPipeline(DiffusionPipeline):
         output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
 
-    def _run_network(self, batch: "list[tuple[_Result, Window]]", strength, device: torch.device) -> Tensor:
+    def _run_network(self, batch: "list[tuple[_Result, Window]]", skip_strength, device: torch.device) -> Tensor:
         """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride.
 
         Raises:
@@ -333,11 +333,12 @@ class TextIRPipeline(DiffusionPipeline):
         height, width = degraded.shape[-2:]
         padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
         padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
-        strengths = [window.strength if strength is None else strength for _, window in batch]
-        weights = None if strengths[0] is None else torch.tensor(strengths, dtype=torch.float32, device=device)
-        weights = None if weights is None else weights.reshape(len(batch), -1)
+        strengths = [window.skip_strength if skip_strength is None else skip_strength for _, window in batch]
+        given = None
+        if strengths[0] is not None:
+            given = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
         conditions = torch.cat([result.condition(window) for result, window in batch]).to(device)
-        sample = network(padded, conditions, weights, [result.generator for result, _ in batch]).sample
+        sample = network(padded, conditions, given, [result.generator for result, _ in batch]).sample
         if not sample.isfinite().all():
             raise ValueError(
                 f"The output in {network.dtype} is NaN or infinite. Load the checkpoint in float32, or another one."

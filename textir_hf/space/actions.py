@@ -29,7 +29,7 @@ class Guidance:
     Args:
         prompt: A sentence; empty where `beta` is 0.
         beta: Share of the text.
-        strength: s of Eq. 4; None leaves it to the network.
+        skip_strength: s of Eq. 4; None leaves it to the network.
         seed: Of the first result.
         variants: Number of results.
 
@@ -39,13 +39,13 @@ class Guidance:
 
     prompt: str
     beta: float = 1.0
-    strength: float | None = None
+    skip_strength: float | None = None
     seed: int = 0
     variants: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
-        for name in ("beta", "seed", "variants", *([] if self.strength is None else ["strength"])):
+        for name in ("beta", "seed", "variants", *([] if self.skip_strength is None else ["skip_strength"])):
             object.__setattr__(self, name, settings.check_number(name, getattr(self, name)))
         if not self.prompt and self.beta != 0:
             raise ValueError(texts.NO_PROMPT)
@@ -126,7 +126,7 @@ def edit(
         degradation: One of `DEGRADATIONS`: what is taken away, and so which network restores it.
         path: The image's file, of any size up to `MAX_PIXELS`.
         read_mask: From the image's width and height to a mask of that size, above 127 where the image may change; or to
-            None, for all of it. The degradation "region" needs a mask.
+            None, for all of it. The degradation "mask_image" needs a mask.
         guidance: What the results show. Each of its 1 to 4 variants is one result.
         factor: For the degradation "factor": how many times width and height shrink, 2 to 64. Others leave it unread.
         faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers from 1 in
@@ -239,13 +239,13 @@ def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, 
     task = editing_task(degradation)
     pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
     region = read_mask(image.size)
-    given = {"region": region, "factor": factor, "colors": True}
-    arguments = {degradation: given[degradation], "region": region}
+    given = {"mask_image": region, "factor": factor, "colors": True}
+    arguments = {degradation: given[degradation], "mask_image": region}
     if "faces" in task.edit_accepts:
         arguments |= _faces(faces)
     if degradation == "factor":
         arguments["factor"] = settings.check_number("factor", factor)
-    if degradation == "region":
+    if degradation == "mask_image":
         _needed(region)
     return pipe, image, partial(pipe.edit, image=image, **arguments)
 
@@ -291,7 +291,7 @@ def restore_one(call: Callable, guidance: Guidance, beta: float, seed: int) -> I
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return call(guidance.prompt or None, beta=beta, strength=guidance.strength, generator=generator).images[0]
+    return call(guidance.prompt or None, beta=beta, skip_strength=guidance.skip_strength, generator=generator).images[0]
 
 
 def _notes(prompt: str, pipe) -> list[str]:

@@ -70,10 +70,10 @@ class _Tab:
         """Text strength, generated features, seed and variants."""
         self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
-        self.strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("strength"))
+        self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
         self.variants = gr.Slider(*settings.RANGES["variants"][:2], 1, step=1, **self._labels("variants"))
-        names = ("beta", "automatic", "strength", "variants")
+        names = ("beta", "automatic", "skip_strength", "variants")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
@@ -89,7 +89,7 @@ class _Tab:
 
     def guidance(self) -> list:
         """The fields of `_guidance`, in its order."""
-        return [self.prompt, self.beta, self.automatic, self.strength, self.seed, self.variants]
+        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed, self.variants]
 
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
         """Lets the button run a function of the editor's value and `inputs`."""
@@ -113,8 +113,8 @@ class _Tab:
         stopped.then(events.pause, **_QUIET).then(events.settled, self.status, self.status, **_QUIET)
 
 
-def _guidance(prompt, beta, automatic, strength, seed, variants) -> actions.Guidance:
-    return actions.Guidance(prompt, beta, None if automatic else strength, seed, variants)
+def _guidance(prompt, beta, automatic, skip_strength, seed, variants) -> actions.Guidance:
+    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants)
 
 
 class TaskTab(_Tab):
@@ -173,7 +173,7 @@ class _DegradingTab(_Tab):
         options = {"step": 1, "visible": kind == "factor"} | self._labels("factor")
         self.factor = self.fields["factor"] = gr.Slider(*settings.RANGES["factor"][:2], 8, **options)
         confine = gr.Checkbox(False, **self._labels("confine"))
-        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
+        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'mask_image' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
         self.faces = self.fields["faces"] = _argument("faces", self.name)
         self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
@@ -182,7 +182,7 @@ class _DegradingTab(_Tab):
             faces = "faces" in actions.editing_task(kind).edit_accepts
             return (
                 gr.Slider(visible=kind == "factor"),
-                gr.Checkbox(visible=kind != "region"),
+                gr.Checkbox(visible=kind != "mask_image"),
                 gr.Dropdown(visible=faces),
             )
 

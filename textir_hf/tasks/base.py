@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
 DEFAULT_SEED = 0  # of a result's noise, where the caller gives none
-DEGRADATIONS = ("region", "factor", "colors")  # what an edit can take away
+DEGRADATIONS = ("mask_image", "factor", "colors")  # what an edit can take away
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +75,13 @@ class Window:
     Args:
         degraded: `[C, h, w]`, any size.
         paste: Takes the network's output `[C', h, w]` into the result. Windows are pasted in their order.
-        strength: s of Eq. 4 that the task derives, or None to leave it to the network.
+        skip_strength: s of Eq. 4 that the task derives, or None to leave it to the network.
         face: Number of the request's frame that is shown, or None.
     """
 
     degraded: Tensor
     paste: Callable[[Tensor], None]
-    strength: float | None = None
+    skip_strength: float | None = None
     face: int | None = None
 
 
@@ -113,7 +113,7 @@ class Task(ABC):
         usage: A call of the pipeline as Python code.
         in_channels: Channels of the network's input.
         out_channels: Channels of its output.
-        strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
+        skip_strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
         input_scale: As in `TextIRGenerator`.
         output_scale: As in `TextIRGenerator`.
         requires: Arguments of the pipeline's call that must be given.
@@ -129,18 +129,18 @@ class Task(ABC):
     usage: str
     in_channels: int = 3
     out_channels: int = 3
-    strength_source: Literal["encoder", "input"] = "encoder"
+    skip_strength_source: Literal["encoder", "input"] = "encoder"
     input_scale: float = 1.0
     output_scale: float = 1.0
     requires: tuple[str, ...] = ()
     accepts: tuple[str, ...] = ()
     degradation: str
-    edit_accepts: tuple[str, ...] = ("region",)
+    edit_accepts: tuple[str, ...] = ("mask_image",)
     checkpoint: str | None = None
 
     def network_config(self) -> dict:
         """The part of a `TextIRGenerator`'s config that the task decides."""
-        names = ("in_channels", "out_channels", "strength_source", "input_scale", "output_scale")
+        names = ("in_channels", "out_channels", "skip_strength_source", "input_scale", "output_scale")
         return {"task": self.name} | {name: getattr(self, name) for name in names}
 
     def check_arguments(self, arguments: dict, edit: bool = False) -> None:
@@ -202,7 +202,7 @@ class Task(ABC):
             draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
 
         Returns:
-            `degraded` `[C, S, S]`; where the network takes one, `strength` `[]`; where there is one, `mask`
+            `degraded` `[C, S, S]`; where the network takes one, `skip_strength` `[]`; where there is one, `mask`
             `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
             lists on the CPU, where reading one does not wait for the device.
         """

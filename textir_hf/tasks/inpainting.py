@@ -18,7 +18,7 @@ class Inpainting(Task):
     in_channels = 4
     requires = ("mask_image",)
     accepts = ("box", "faces", "feather")
-    degradation = "region"
+    degradation = "mask_image"
     edit_accepts = ("box", "faces", "feather")
     checkpoint = "textir-mini-inpainting"
 

@@ -20,11 +20,11 @@ class SuperResolution(Task):
     command = "upscale"
     summary = "upscale images 2 to 64 times"
     usage = 'pipe("a smiling woman", image, scale=8)'
-    strength_source = "input"
+    skip_strength_source = "input"
     requires = ("scale",)
     accepts = ("box", "faces", "background", "tile")
     degradation = "factor"
-    edit_accepts = ("region", "box", "faces")
+    edit_accepts = ("mask_image", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
     def check_arguments(self, arguments, edit=False):
@@ -46,7 +46,7 @@ class SuperResolution(Task):
 
         factor = rng.choice(FACTORS)
         degraded = imaging.resample.lose_resolution(target, factor)[0]
-        return {"degraded": degraded, "strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
+        return {"degraded": degraded, "skip_strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
     def restored(self, sample, target, batch):
         """The image that users get: shrunk again, it is the small image that was given."""
