@@ -8,9 +8,8 @@ from scipy.sparse.linalg import spsolve
 from test_tasks import CPU, INPAINTING, drive
 
 from textir_hf.evaluation.judges import seam
-from textir_hf.imaging.blend import harmonic, match_border
 from textir_hf.imaging.faces import Frame, frame_places, paste_from_frame
-from textir_hf.imaging.masks import composite
+from textir_hf.imaging.masks import composite, harmonic, match_border
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import to_array
 from textir_hf.tasks.base import Request

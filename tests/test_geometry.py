@@ -3,8 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from textir_hf.imaging.geometry import check_box, four_sides, tile_spans, tile_weights
+from textir_hf.checks import check_box, four_sides
 from textir_hf.imaging.masks import feather_weights, mask_crops
+from textir_hf.imaging.tiles import tile_spans, tile_weights
 
 
 def crops_of(shape, *regions, size=32):

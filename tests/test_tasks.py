@@ -11,9 +11,9 @@ from PIL import Image
 from textir_hf.imaging import resample
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.imaging.resample import fit, resize, to_bytes, upsample_bytes
+from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks import TASKS, embedded_checkpoints, get_task
 from textir_hf.tasks.base import Canvas, Request, Task, Window
-from textir_hf.tasks.tiles import Tiles
 
 CPU = torch.device("cpu")
 INPAINTING, SUPER_RESOLUTION, COLORIZATION = (TASKS[n] for n in ("inpainting", "super-resolution", "colorization"))

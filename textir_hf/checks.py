@@ -1,4 +1,4 @@
-"""The numbers that callers give: one table of their types and ranges, and the checks that make them Python's own."""
+"""The numbers and boxes that callers give: one table of types and ranges, and checks that make them Python's own."""
 
 import math
 import reprlib
@@ -7,6 +7,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 class Number(NamedTuple):
@@ -85,6 +87,31 @@ def plain_numbers(**values) -> dict:
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Checks that a value is a finite number in `low..high`; errors as in `number`."""
     number(name, value, Number(low, high))
+
+
+def four_sides(box) -> Box:
+    """A box as four plain numbers.
+
+    Raises:
+        ValueError: It is not four whole numbers.
+    """
+    try:
+        left, top, right, bottom = numbers("box", box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"box must be (left, top, right, bottom), whole pixels, got {shown(box)}.") from error
+    return left, top, right, bottom
+
+
+def check_box(box: Box, size: tuple[int, int]) -> Box:
+    """A box that is inside an image of `size` (height, width).
+
+    Raises:
+        ValueError: It is empty, or reaches out of the image.
+    """
+    left, top, right, bottom = box
+    if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
+        raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {box}.")
+    return box
 
 
 def boolean(name: str, value) -> bool:

@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from textir_hf.checks import NUMBERS, Number, from_text, number
+from textir_hf.checks import NUMBERS, Box, Number, four_sides, from_text, number
 from textir_hf.imaging.decode import is_url
 from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import READABLE
-from textir_hf.imaging.geometry import Box, four_sides
 
 
 class UsageError(ValueError):

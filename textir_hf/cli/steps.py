@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from textir_hf.checks import check_box
 from textir_hf.cli.arguments import FILES, FLAGS, with_companions
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
-from textir_hf.imaging.files import READABLE, SETTINGS, check_output, open_image, save_image
-from textir_hf.imaging.geometry import check_box
-from textir_hf.imaging.metadata import carry_over
+from textir_hf.imaging.files import READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_mask, to_raster
 from textir_hf.tasks import Task
 from textir_hf.tasks.base import Request

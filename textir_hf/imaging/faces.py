@@ -1,19 +1,18 @@
 """Faces in photos: their order, the frame in which a network knows them, and images warped to that frame and back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
 
-from textir_hf.checks import numbers, shown
-from textir_hf.imaging.geometry import Box
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from textir_hf.checks import Box, numbers, shown
+from textir_hf.imaging.masks import match_border
+from textir_hf.imaging.resample import resize
 
 # Where aligned training faces have their eyes (the image's left one first) and the mouth's corners, shares of the side.
 FACE_TEMPLATES = {
@@ -61,7 +60,7 @@ class Frame:
         """Of the frame, pixels of the image."""
         return abs(self.scale)
 
-    def enlarged(self, factor: float) -> Frame:
+    def enlarged(self, factor: float) -> "Frame":
         """The same frame in an image that is `factor` times as large."""
         return Frame(self.scale * factor, self.offset * factor)
 
@@ -158,9 +157,6 @@ def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic")
     Returns:
         `[C, size, size]` float, in the image's range but for bicubic's overshoot.
     """
-    import torch
-    from torch.nn import functional as F
-
     left, top, right, bottom = frame.bounds(image.shape[-2:], margin=4)
     if left >= right or top >= bottom:
         raise ValueError("The face's frame lies outside the image.")
@@ -186,8 +182,6 @@ def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor
         The box around the frame, in the image; for its pixels their places in the frame, `[h, w, 2]` in shares of the
         side; and their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
     """
-    import torch
-
     left, top, right, bottom = box = frame.bounds(size)
     spans = ((top, bottom), (left, right))
     rows, columns = (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5 for span in spans)
@@ -208,12 +202,6 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
         where: `[H, W]` bool, pixels that may change, in which the content continues the canvas around them without a
             seam; all if left out.
     """
-    import torch
-    from torch.nn import functional as F
-
-    from textir_hf.imaging.blend import match_border
-    from textir_hf.imaging.resample import resize
-
     (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
     if not weights.numel():
         return

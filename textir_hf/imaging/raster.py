@@ -1,24 +1,21 @@
-"""What users give as an image, as 8-bit RGB; and masks, as booleans. Needs no PyTorch."""
-
-from __future__ import annotations
+"""What users give as an image, as 8-bit RGB; and masks, as booleans."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Union
 
 import numpy as np
+import torch
 from PIL import Image
+from scipy import ndimage
+from torch import Tensor
 
 from textir_hf.imaging.decode import decoding
 from textir_hf.imaging.profiles import to_8_bits, to_srgb
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _SOFT = (25, 230)  # levels between are neither black nor white
 _MOST_SOFT = 0.25  # share of such pixels in a mask: blurred borders stay below, photos above
 _FEW = 0.001
 
-ImageInput = Union[Image.Image, np.ndarray, "Tensor"]
+ImageInput = Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +72,6 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
 
 
 def _from_tensor(tensor: Tensor, name: str) -> np.ndarray:  # [C, H, W] -> [H, W, C]
-    import torch
-
     if not isinstance(tensor, torch.Tensor):
         kind = type(tensor).__name__
         raise ValueError(f"{name} must be a PIL image, an array or a tensor, got {kind}. Read files with open_image.")
@@ -104,8 +99,6 @@ def fill_transparent(raster: Raster) -> Raster:
     hidden = None if raster.alpha is None else raster.alpha == 0
     if hidden is None or not hidden.any() or hidden.all():
         return raster
-    from scipy import ndimage
-
     rows, columns = ndimage.find_objects(hidden.view(np.uint8))[0]  # all of them, and one pixel around
     window = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in (rows, columns))
     nearest = ndimage.distance_transform_edt(hidden[window], return_distances=False, return_indices=True)

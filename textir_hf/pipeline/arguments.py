@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import boolean, number, numbers, shown
+from textir_hf.checks import boolean, check_box, four_sides, number, numbers, shown
 from textir_hf.imaging.faces import check_choice
-from textir_hf.imaging.geometry import check_box, four_sides
 from textir_hf.imaging.raster import ImageInput, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.faces import frames_of
 from textir_hf.tasks import Task

@@ -4,24 +4,20 @@ The pipeline, the trainer, the evaluation, the shell and the Space know no task 
 task is a module with a `Task` and a `Canvas`, and a line in `textir_hf/tasks/__init__.py`.
 """
 
-from __future__ import annotations
-
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from textir_hf.checks import Box
+from textir_hf.imaging.faces import Frame
 from textir_hf.imaging.files import MAX_PIXELS
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from torch import Tensor
-
-    from textir_hf.imaging.faces import Frame
-    from textir_hf.imaging.geometry import Box
-    from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.raster import Raster
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
 DEFAULT_SEED = 0  # of a result's noise, where the caller gives none

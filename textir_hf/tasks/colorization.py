@@ -1,8 +1,11 @@
 """Colorization: a and b of CIE Lab from lightness, which stays the image's own."""
 
-from __future__ import annotations
+import torch
+from torch.nn import functional as F
 
-from textir_hf import imaging
+from textir_hf.imaging.color import chroma, join_lab, lab_to_bytes, lightness, split_lab
+from textir_hf.imaging.resample import fit, resize
+from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 _BAND = 1 << 20  # pixels converted at a time
@@ -26,17 +29,15 @@ class Colorization(Task):
         return _Canvas(request, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
-        lightness, chroma = imaging.color.split_lab(target)
-        return {"degraded": lightness[0], "chroma": chroma[0]}
+        light, ab = split_lab(target)
+        return {"degraded": light[0], "chroma": ab[0]}
 
     def restored(self, sample, target, batch):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
-        return imaging.color.join_lab(batch["degraded"].clamp(1, 99), sample)
+        return join_lab(batch["degraded"].clamp(1, 99), sample)
 
     def reconstruction_error(self, sample, restored, target, batch):  # of a and b in units of 100
-        from torch.nn.functional import smooth_l1_loss
-
-        error = smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
+        error = F.smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
         return error.mean((1, 2, 3))
 
 
@@ -44,30 +45,24 @@ class _Canvas(Canvas):
     """Colors are made at the trained size and joined with the full-size lightness."""
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
-        from textir_hf.tasks.tiles import Tiles
-
         self.request, self.device, self.size = request, device, request.image.size
-        self.tiles = Tiles(imaging.resample.fit(*self.size, sample_size), MAX_RUN * sample_size)
+        self.tiles = Tiles(fit(*self.size, sample_size), MAX_RUN * sample_size)
         self.count = len(self.tiles.boxes)
         lines = max(1, _BAND // self.size[1])
         self.bands = [slice(start, start + lines) for start in range(0, self.size[0], lines)]
 
     def windows(self):
-        import torch
-
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]
-        bands = [imaging.color.lightness(image[:, :, band].float() / 255) for band in self.bands]
+        bands = [lightness(image[:, :, band].float() / 255) for band in self.bands]
         self.lightness = torch.cat(bands, 2)  # [1, 1, H, W]
-        degraded = imaging.resample.resize(self.lightness, self.tiles.size).clamp(0, 100)[0]
+        degraded = resize(self.lightness, self.tiles.size).clamp(0, 100)[0]
         for left, top, right, bottom in self.tiles.boxes:
             yield Window(degraded[:, top:bottom, left:right], self.tiles.add)
 
     def result(self):
-        import torch
-
         sample = self.tiles.area[None]
         if sample.shape[1] == 3:  # a network with a decoder gives an image
-            sample = imaging.color.chroma(sample.clamp(0, 1))
-        chroma = imaging.resample.resize(sample, self.size)
-        joined = [imaging.color.lab_to_bytes(self.lightness[:, :, band], chroma[:, :, band]) for band in self.bands]
+            sample = chroma(sample.clamp(0, 1))
+        ab = resize(sample, self.size)
+        joined = [lab_to_bytes(self.lightness[:, :, band], ab[:, :, band]) for band in self.bands]
         return torch.cat(joined, 1)

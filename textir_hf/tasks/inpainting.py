@@ -1,10 +1,16 @@
 """Inpainting: masked regions are repainted, every other pixel stays bit for bit."""
 
-from __future__ import annotations
-
 from functools import partial
 
-from textir_hf import imaging
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from textir_hf.imaging.faces import frame_places, paste_from_frame, warp_to_frame
+from textir_hf.imaging.masks import composite, extent, feather_weights, mask_crops, mask_out, match_border
+from textir_hf.imaging.resample import fit, resize, to_bytes
+from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 
@@ -27,11 +33,11 @@ class Inpainting(Task):
 
     def degrade(self, target, rng, draw_mask):
         mask = draw_mask(rng)
-        return {"degraded": imaging.masks.mask_out(target, mask)[0], "mask": mask[0]}
+        return {"degraded": mask_out(target, mask)[0], "mask": mask[0]}
 
     def restored(self, sample, target, batch):
         """The known pixels are the target's, and the new ones continue them without a seam."""
-        return imaging.masks.composite(target, imaging.blend.match_border(sample, target, batch["mask"]), batch["mask"])
+        return composite(target, match_border(sample, target, batch["mask"]), batch["mask"])
 
     def reconstruction_error(self, sample, restored, target, batch):
         """Where the image is known, the network's own pixels count: the new ones are fitted to them at the border."""
@@ -39,8 +45,6 @@ class Inpainting(Task):
         return super().reconstruction_error(sample, restored, target, batch) + known
 
     def example(self, side):
-        from PIL import Image
-
         mask = Image.new("L", (side, side))
         mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
         return {"mask_image": mask}
@@ -53,16 +57,14 @@ class _Canvas(Canvas):
     """
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
-        from textir_hf.tasks.tiles import Tiles
-
         mask, box = request.mask, request.box
         if box is not None:
             crops = [(box, _inside(mask, box))]
         else:
-            crops = imaging.masks.mask_crops(_outside_frames(mask, request.frames), sample_size)
+            crops = mask_crops(_outside_frames(mask, request.frames), sample_size)
         self.crops = []
         for (left, top, right, bottom), part in crops:
-            size = imaging.resample.fit(bottom - top, right - left, sample_size)
+            size = fit(bottom - top, right - left, sample_size)
             self.crops.append(((left, top, right, bottom), part, Tiles(size, MAX_RUN * sample_size)))
         self.frames = [(i, frame) for i, frame in enumerate(request.frames) if _touches(mask, frame)]
         self.count = sum(len(tiles.boxes) for *_, tiles in self.crops) + len(self.frames)
@@ -83,7 +85,7 @@ class _Canvas(Canvas):
     def result(self):
         if not self.request.feather:
             return self.filled
-        weights = self._to_device(imaging.masks.feather_weights(self.request.mask, self.request.feather))
+        weights = self._to_device(feather_weights(self.request.mask, self.request.feather))
         blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
         return blended.where(self.mask, self.image)
 
@@ -92,15 +94,14 @@ class _Canvas(Canvas):
         image = self.image[None, :, top:bottom, left:right].float() / 255
         mask = self.mask[None, None, top:bottom, left:right].float()
         # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a masked region.
-        small, small_mask = (imaging.resample.resize(x, size, "bilinear") for x in (image, mask))
-        return imaging.masks.mask_out(small, (small_mask > 1e-4).float())[0]
+        small, small_mask = (resize(x, size, "bilinear") for x in (image, mask))
+        return mask_out(small, (small_mask > 1e-4).float())[0]
 
     def _degrade_frame(self, frame):
         image, mask = (
-            imaging.faces.warp_to_frame(x, frame, self.sample_size, "bilinear")[None]
-            for x in (self.image, self.mask[None])
+            warp_to_frame(x, frame, self.sample_size, "bilinear")[None] for x in (self.image, self.mask[None])
         )
-        return imaging.masks.mask_out(image / 255, (mask > 1e-4).float())[0]
+        return mask_out(image / 255, (mask > 1e-4).float())[0]
 
     def _paste_tile(self, crop, sample) -> None:
         """At full size, where the border is seen; only as much as lies around the regions."""
@@ -108,39 +109,34 @@ class _Canvas(Canvas):
         tiles.add(sample)
         if not tiles.complete:
             return
-        content = imaging.resample.resize(tiles.area[None], (bottom - top, right - left))
-        rows, columns = imaging.masks.extent(part, margin=1)
+        content = resize(tiles.area[None], (bottom - top, right - left))
+        rows, columns = extent(part, margin=1)
         window, mask = self.filled[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
         known, where = window[None].float() / 255, mask[None, None].float()
-        blended = imaging.blend.match_border(content[..., rows, columns], known, where)
-        window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
+        blended = match_border(content[..., rows, columns], known, where)
+        window.copy_(to_bytes(blended)[0].where(mask, window))
 
     def _paste_frame(self, frame, sample) -> None:
-        imaging.faces.paste_from_frame(self.filled, sample, frame, self.mask)
+        paste_from_frame(self.filled, sample, frame, self.mask)
 
     def _to_device(self, array):
-        import torch
-
         return torch.from_numpy(array).to(self.device)
 
 
 def _outside_frames(mask, frames):
     """The regions of a mask that are not wholly in the middle of frames, `[H, W]` bool."""
-    import numpy as np
-    from scipy import ndimage
-
     if not frames:
         return mask
     covered = np.zeros_like(mask)
     for frame in frames:
-        (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, mask.shape)
+        (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
         covered[top:bottom, left:right] |= weights.numpy() == 1
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     return np.isin(labels, np.unique(labels[mask & ~covered])) & mask
 
 
 def _touches(mask, frame) -> bool:
-    (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, mask.shape)
+    (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
     return bool((mask[top:bottom, left:right] & (weights.numpy() > 0)).any())
 
 

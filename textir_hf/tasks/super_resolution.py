@@ -1,12 +1,13 @@
 """Super-resolution: 2 to 64 times larger, in overlapping tiles; or faces alone, before a background."""
 
-from __future__ import annotations
-
 from functools import partial
 
-from textir_hf import imaging
-from textir_hf.checks import NUMBERS
-from textir_hf.imaging.geometry import Box
+import torch
+
+from textir_hf.checks import NUMBERS, Box
+from textir_hf.imaging import resample
+from textir_hf.imaging.faces import paste_from_frame, warp_to_frame
+from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
@@ -42,18 +43,14 @@ class SuperResolution(Task):
         return _Canvas(request, self.result_size(request), sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
-        import torch
-
         factor = rng.choice(FACTORS)
-        degraded = imaging.resample.lose_resolution(target, factor)[0]
+        degraded = resample.lose_resolution(target, factor)[0]
         return {"degraded": degraded, "skip_strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
 
     def restored(self, sample, target, batch):
         """The image that users get: shrunk again, it is the small image that was given."""
-        import torch
-
         pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
-        return torch.cat([imaging.resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
+        return torch.cat([resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
 
     def example(self, side):
         return {"scale": 2}
@@ -66,8 +63,6 @@ class _Canvas(Canvas):
     """
 
     def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
-        from textir_hf.tasks.tiles import Tiles
-
         if request.tile is not None and request.tile < sample_size:
             raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
         self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
@@ -89,11 +84,9 @@ class _Canvas(Canvas):
 
     def _lay_out_box(self, box: Box) -> None:
         """The box in the result, and the size at which the network sees it."""
-        from textir_hf.tasks.tiles import Tiles
-
         scales = (self.size[1] / self.request.image.size[1], self.size[0] / self.request.image.size[0]) * 2
         left, top, right, bottom = self.large_box = tuple(round(v * s) for v, s in zip(box, scales, strict=True))
-        size = imaging.resample.fit(bottom - top, right - left, self.sample_size)
+        size = resample.fit(bottom - top, right - left, self.sample_size)
         left, top, right, bottom = box
         height, width = (max(1, round(side / (self.request.factor or 1))) for side in (bottom - top, right - left))
         self.box_tiles, self.box_factor = Tiles(size, MAX_RUN * self.sample_size), min(size) / min(height, width)
@@ -104,26 +97,24 @@ class _Canvas(Canvas):
             )
 
     def windows(self):
-        import torch
-
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]  # [1, 3, H, W] uint8
         if self.tiles is None:
             self.background = self._enlarge(image)
         if self.tiles is not None:
-            large = imaging.resample.upsample_bytes(self._shrink(image), self.size)[0]
+            large = resample.upsample_bytes(self._shrink(image), self.size)[0]
             factor = self.request.scale or self.request.factor or 1
             for left, top, right, bottom in self.tiles.boxes:
                 yield self._window(large[:, top:bottom, left:right].float() / 255, factor, self._paste_tile)
         if self.box_tiles is not None:
             left, top, right, bottom = self.request.box
             small = self._shrink(image[..., top:bottom, left:right])
-            large = imaging.resample.upsample_bytes(small, self.box_tiles.size)[0].float() / 255
+            large = resample.upsample_bytes(small, self.box_tiles.size)[0].float() / 255
             for left, top, right, bottom in self.box_tiles.boxes:
                 yield self._window(large[:, top:bottom, left:right], self.box_factor, self._paste_box)
         if self.frames:
             small = self._shrink(image)[0]
         for i, frame in self.frames:
-            seen = imaging.resample.round_to_8_bits(imaging.faces.warp_to_frame(small, frame, self.sample_size) / 255)
+            seen = resample.round_to_8_bits(warp_to_frame(small, frame, self.sample_size) / 255)
             large_frame = self.request.frames[i].enlarged(self.request.scale or 1)
             yield self._window(seen, self.sample_size / frame.side, self._paste_frame, large_frame, face=i)
 
@@ -132,15 +123,13 @@ class _Canvas(Canvas):
 
     def _shrink(self, image):  # [1, 3, H, W] uint8 -> the same, smaller if an edit takes resolution away
         factor = self.request.factor
-        return image if not factor else imaging.resample.to_bytes(imaging.resample.shrink(image.float() / 255, factor))
+        return image if not factor else resample.to_bytes(resample.shrink(image.float() / 255, factor))
 
     def _enlarge(self, image):
         """What is around a box or faces and not restored: `[3, H, W]` uint8."""
-        import torch
-
         if self.request.background is not None:
             return torch.tensor(self.request.background.rgb, device=self.device).movedim(-1, 0)
-        return image[0].clone() if self.request.factor else imaging.resample.upsample_bytes(image, self.size)[0]
+        return image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
 
     def _window(self, degraded, factor: float, paste, *place, face: int | None = None) -> Window:
         factor = min(factor, MAX_FACTOR)
@@ -155,23 +144,22 @@ class _Canvas(Canvas):
             return
         left, top, right, bottom = self.large_box
         height, width = bottom - top, right - left
-        restored = imaging.resample.resize(self.box_tiles.area[None], (height, width))
-        restored = imaging.resample.to_bytes(restored)[0].float()
+        restored = resample.resize(self.box_tiles.area[None], (height, width))
+        restored = resample.to_bytes(restored)[0].float()
         weights = _edge_weights(height, width).to(restored)
         window = self.result()[:, top:bottom, left:right]
         window.copy_((weights * restored + (1 - weights) * window).round().byte())
 
     def _paste_frame(self, degraded, factor, frame, sample) -> None:
-        imaging.faces.paste_from_frame(self.result(), _keep_low_resolution(sample, degraded, factor), frame)
+        paste_from_frame(self.result(), _keep_low_resolution(sample, degraded, factor), frame)
 
 
 def _keep_low_resolution(sample, degraded, factor: float):  # [3, h, w] each
-    return imaging.resample.keep_low_resolution(sample[None], degraded[None], factor)[0]
+    return resample.keep_low_resolution(sample[None], degraded[None], factor)[0]
 
 
 def _edge_weights(height: int, width: int):
     """1 in the middle of a box, falling to 0 over 8 % of its shorter side at its border: `[H, W]`."""
-    import torch
 
     def to_edge(length: int):
         places = torch.arange(length, dtype=torch.float32, device="cpu") + 0.5

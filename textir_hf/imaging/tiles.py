@@ -1,10 +1,37 @@
-"""An area as overlapping tiles, and the network's outputs for them as one image again."""
+"""An area as overlapping tiles, and what a network makes of them as one image again."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.imaging.geometry import Box, tile_spans, tile_weights
+from textir_hf.checks import Box
 from textir_hf.imaging.resample import to_bytes
+
+
+def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Spans of length `tile` that cover `length`, evenly spread, neighbors sharing `overlap` or more."""
+    if length <= tile:
+        return [(0, length)]
+    count = -(-(length - overlap) // (tile - overlap))
+    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    return [(start, start + tile) for start in starts]
+
+
+def tile_weights(spans: list[tuple[int, int]], index: int) -> np.ndarray:
+    """Weights `[length]` with which a span's values count, so that all spans' weights sum to 1.
+
+    They are 1 where the span is alone; towards a neighbor, 0 over a quarter of what they share, then rising.
+    """
+    start, stop = spans[index]
+    weights = np.ones(stop - start, np.float32)
+    for other, reverse in ((index - 1, False), (index + 1, True)):
+        if 0 <= other < len(spans):
+            shared = stop - spans[other][0] if reverse else spans[other][1] - start
+            quarter = shared / 4
+            ramp = np.clip((np.arange(shared) + 0.5 - quarter) / (shared - 2 * quarter), 0, 1).astype(np.float32)
+            view = weights[::-1] if reverse else weights
+            view[:shared] = np.minimum(view[:shared], ramp)
+    return weights
 
 
 class Tiles:
