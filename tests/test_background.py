@@ -181,4 +181,4 @@ def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_
         assert message in error and error.count("\n") == 1 and not (tmp_path / "bad.png").exists()
     plain = ["upscale", photo, "--scale", "8", "--background", "textir-mini-super-resolution", "--prompt", "a face"]
     assert main([*plain, "-o", str(tmp_path / "bad.png")]) == 2
-    assert "--background needs faces or box" in capsys.readouterr().err
+    assert "background needs faces or box" in capsys.readouterr().err

@@ -15,11 +15,11 @@ from textir_hf.tasks.base import Request
 SIDE = 32  # of a face's frame, pixels
 
 
-def ask(number: int, faces: int, face_prompts=None, reference=None) -> Request:
+def ask(number: int, faces: int, beta: float = 0.3, face_prompts=None, reference=None) -> Request:
     """A request whose faces are at different places of an image of its own."""
     image = to_raster(make_image(90, 80, seed=number))
     frames = tuple(Frame(complex(20 + i, i), complex(5 * i, 4 * i)) for i in range(faces))
-    prompts = {"prompt": ("a red flower",), "face_prompts": face_prompts}
+    prompts = {"prompt": ("a red flower",), "face_prompts": face_prompts, "beta": beta}
     return Request(image, scale=2.0, frames=frames, reference=reference, **prompts)
 
 
@@ -38,7 +38,7 @@ def crop(asked: Request, face: int):
 @torch.no_grad()
 def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, faces):
     pipe = pipeline("super-resolution", sample_size=SIDE)
-    conditions = Conditions(pipe, None, 0.3)
+    conditions = Conditions(pipe, None)
     for asked in [ask(number, faces) for number in range(4)]:
         found = conditions(asked)
         assert len(found) == 1 + faces
@@ -52,10 +52,10 @@ def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, fac
 def test_faces_with_own_prompts_and_with_a_reference(pipeline, beta):
     pipe, prompts = pipeline("super-resolution", sample_size=SIDE), ("a face", "a blue flower", "an old person")
     reference = to_raster(make_image(50, 40, seed=9))
-    conditions = Conditions(pipe, None, beta)
+    conditions = Conditions(pipe, None)
     for number in range(3):
         for shown in (None, reference):
-            asked = ask(number, 3, tuple((prompt,) for prompt in prompts), shown)
+            asked = ask(number, 3, beta, tuple((prompt,) for prompt in prompts), shown)
             found = conditions(asked)
             images = [(shown or asked.image).rgb, *((shown.rgb if shown else crop(asked, i)) for i in range(3))]
             for condition, prompt, image in zip(found, ("a red flower", *prompts), images, strict=True):

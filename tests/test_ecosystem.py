@@ -230,11 +230,6 @@ def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, messag
         pipeline("inpainting")(**arguments)
 
 
-def test_an_edits_region_is_called_region(pipeline):
-    with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
-        pipeline("inpainting").edit("a face", make_image(), mask_image=torch.ones(1, 36, 10))
-
-
 def test_the_source_distribution_holds_what_the_tests_import():
     root = Path(__file__).parent.parent
     code = "\n".join(path.read_text() for path in (root / "tests").glob("*.py"))

@@ -12,7 +12,7 @@ from textir_hf.imaging.files import open_image, read_settings, save_image
 from textir_hf.imaging.profiles import srgb_profile
 from textir_hf.imaging.raster import Raster, fill_transparent, to_mask, to_raster
 from textir_hf.imaging.resample import to_array, to_tensor
-from textir_hf.pipeline.output import to_output
+from textir_hf.pipeline.pipeline import to_output
 
 
 def test_every_kind_of_image_becomes_the_same_rgb():

@@ -108,7 +108,7 @@ def test_a_switch_is_true_or_false(pipe, value):
 def test_a_switch_of_numpy_is_one(pipe):
     edits = [pipe("colorization").edit("a face", make_image(), colors=c).images[0] for c in (True, np.True_)]
     assert edits[0].tobytes() == edits[1].tobytes()
-    refuse("nothing", pipe("colorization").edit, prompt="a face", image=make_image(), colors=np.False_)
+    refuse("colors", pipe("colorization").edit, prompt="a face", image=make_image(), colors=np.False_)
 
 
 SURROGATE = "a \ud800 face"

@@ -25,6 +25,7 @@ from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.shards import Shards
 from textir_hf.hub.data import has_own_paths, open_rows, read_image
 from textir_hf.imaging.files import SETTINGS
+from textir_hf.pipeline.arguments import check_task_arguments
 from textir_hf.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _check_options(args: argparse.Namespace, task: Task) -> None:
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
-    task.check_arguments({"mask_image": args.mask_column} | own)
+    check_task_arguments(task, {"mask_image": args.mask_column} | own)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
 

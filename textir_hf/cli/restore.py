@@ -13,6 +13,7 @@ from textir_hf.cli.jobs import check_no_overwriting, find_jobs
 from textir_hf.cli.steps import Steps, background_checkpoint, mask_path, max_pixels
 from textir_hf.imaging.files import MAX_PIXELS, open_image
 from textir_hf.imaging.scale import estimate_scale
+from textir_hf.pipeline.arguments import check_task_arguments
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEFAULT_SEED, DEGRADATIONS
 
@@ -124,14 +125,14 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     if args.task is None:
         more = {"box": args.box, "faces": args.faces, "feather": args.feather}
         for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
-            task.check_arguments(
-                {"mask_image": args.mask_image, "factor": factor, "colors": args.colors} | more, edit=True
+            check_task_arguments(
+                task, {"mask_image": args.mask_image, "factor": factor, "colors": args.colors} | more, edit=True
             )
         return
     taken = {name: getattr(args, name) for name in (*task.requires, *task.accepts)}
     if "scale" in taken and "scale" in task.requires and args.scale is None:
         raise ValueError(f"--scale must be given: {FLAGS['scale'].options['help']}.{_scale_hint(args)}")
-    task.check_arguments(taken)
+    check_task_arguments(task, taken)
 
 
 def _scale_hint(args: argparse.Namespace) -> str:

@@ -14,8 +14,8 @@ from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
 from textir_hf.imaging.files import READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_mask, to_raster
+from textir_hf.pipeline.arguments import result_size
 from textir_hf.tasks import Task
-from textir_hf.tasks.base import Request
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +91,11 @@ class Steps:
         if self.grid:
             check_output(job.output)
         else:
-            request = Request(raster, scale=getattr(self.args, "scale", None))
-            check_output(job.output, self.task.check_result_size(request, self.max_pixels), bool(np.any(transparent)))
+            check_output(
+                job.output,
+                result_size(raster.size, getattr(self.args, "scale", None), self.max_pixels),
+                bool(np.any(transparent)),
+            )
         return Item(job, image, mask)
 
     def load(self, checkpoint: str, **bar) -> "torch.device":

@@ -69,48 +69,51 @@ class Call:
         """
         if self.image is None:
             raise ValueError("image must be given: the image to restore.")
-        self._check_numbers(config)
-        self._check_words()
-        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
-        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
-        task.check_arguments({name: getattr(self, name) for name in names}, self.edit)
-        lists = image_lists(
-            self.image,
-            mask_image=self.mask_image,
-            reference_image=self.reference_image,
-            background=None if isinstance(self.background, str) else self.background,
-        )
-        lists["prompt"] = self._prompts(config.embedding_dim)
-        lists["prompt_embeds"] = [None] if self.prompt_embeds is None else list(self.prompt_embeds)
-        max_pixels = number("max_pixels", max_pixels)
-        return [self._request(task, config.face_template, max_pixels, **row) for row in broadcast(**lists)]
-
-    def _check_numbers(self, config) -> None:
         for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
             setattr(self, name, number(name, getattr(self, name)))
-        self.colors = boolean("colors", self.colors)
-        if self.skip_strength is not None:
-            if config.skip_strength_source == "embedding":
-                raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
-            self.skip_strength, levels = numbers("skip_strength", self.skip_strength), len(config.channels)
-            if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
-                raise ValueError(
-                    f"skip_strength must be a number or {levels}, one for each level, got {len(self.skip_strength)}."
-                )
+        self.colors, self.templates = boolean("colors", self.colors), check_templates(self.templates)
         self.box = None if self.box is None else four_sides(self.box)
         self.faces = None if self.faces is None else check_choice(self.faces)
-
-    def _check_words(self) -> None:
         if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
             raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
+        self._check_skip_strength(config)
+        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
+        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
+        check_task_arguments(task, {name: getattr(self, name) for name in names}, self.edit)
+        self._check_together()
+        images = _images_apart("image", self.image)
+        rows = broadcast(
+            image=images,
+            mask_image=_masks_apart(self.mask_image, len(images)),
+            reference_image=_images_apart("reference_image", self.reference_image),
+            background=[None] if isinstance(self.background, str) else _images_apart("background", self.background),
+            prompt=self._prompts(config.embedding_dim),
+            prompt_embeds=[None] if self.prompt_embeds is None else list(self.prompt_embeds),
+        )
+        max_pixels = number("max_pixels", max_pixels)
+        return [self._request(task, config.face_template, max_pixels, **row) for row in rows]
+
+    def _check_skip_strength(self, config) -> None:
+        if self.skip_strength is None:
+            return
+        if config.skip_strength_source == "embedding":
+            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
+        self.skip_strength, levels = numbers("skip_strength", self.skip_strength), len(config.channels)
+        if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
+            got = len(self.skip_strength)
+            raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {got}.")
+
+    def _check_together(self) -> None:
+        """Arguments that exclude or need each other."""
         if isinstance(self.background, str) and self.background != "restored":
             raise ValueError(f'background must be an image or "restored", got {self.background[:80]!r}.')
+        if self.background is not None and self.box is None and self.faces is None and not self.edit:
+            raise ValueError("background needs faces or box: the part that is restored before it.")
         if self.box is not None and self.faces is not None:
             raise ValueError("box and faces cannot both be given.")
-        if self.face_prompts is not None and self.faces is None:
-            raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
-        self.templates = check_templates(self.templates)
         if self.face_prompts is not None:
+            if self.faces is None:
+                raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
             self.face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(self.face_prompts))
 
     def _prompts(self, width: int) -> list[Prompt | None]:
@@ -121,8 +124,8 @@ class Call:
             _check_embeds(self.prompt_embeds, width)
             return [None] * len(self.prompt_embeds)
         if self.prompt is None and self.face_prompts:
-            return [tuple(sentence for sentences in self.face_prompts for sentence in sentences)]
-        return [p if self.beta == 0 else check_sentences(p) for p in prompt_list(self.prompt)]
+            return [sum(self.face_prompts, ())]
+        return [sentences if self.beta == 0 else check_sentences(sentences) for sentences in prompt_list(self.prompt)]
 
     def _request(
         self, task: Task, template, max_pixels, image, mask_image, reference_image, background, prompt, prompt_embeds
@@ -130,6 +133,7 @@ class Call:
         """Decodes one image and what belongs to it, and checks that they fit."""
         source = to_raster(image)
         raster = fill_transparent(source)
+        size = result_size(raster.size, self.scale, max_pixels)
         if mask_image is not None:
             mask_image = to_mask(mask_image, raster.size)
         box = None if self.box is None else check_box(self.box, raster.size)
@@ -154,10 +158,11 @@ class Call:
             source=source,
             prompt=prompt,
             prompt_embeds=prompt_embeds,
+            beta=self.beta,
+            skip_strength=self.skip_strength,
             face_prompts=face_prompts,
             reference=reference_image,
         )
-        size = task.check_result_size(request, max_pixels)
         if background is not None and background.size != size:
             (height, width), (own_height, own_width) = size, background.size
             raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
@@ -191,37 +196,59 @@ class Call:
         return settings
 
 
-def image_lists(image, **others) -> dict[str, list]:
-    """Lists of images and of masks; tensors and arrays with a leading batch dimension are taken apart, also in a list.
+def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:
+    """Checks the arguments of a call or an edit that only some tasks take.
 
     Args:
-        image: The image or images.
-        **others: By name. A tensor or array `[B, H, W]` of `mask_image` holds B masks, as in diffusers. 1, 3 or 4 of
-            them could be the channels of one mask: they are masks if there are as many images.
+        task: The checkpoint's.
+        arguments: By name; None, False and a feather of 0 mean not given.
+        edit: Whether they are those of an edit.
 
     Raises:
-        ValueError: None is in a list.
+        ValueError: One is missing, or belongs to another task.
     """
-    images = _batches_apart(image)
-    lists = {"image": images}
-    for name, value in others.items():
-        if isinstance(value, (list, tuple)) and any(part is None for part in value):
-            raise ValueError(f"{name} must be one image for each of the images, got None among them.")
-        masks = name == "mask_image" and _is_batch_of_masks(value, len(images))
-        lists[name] = list(value) if masks else _batches_apart(value)
-    return lists
+    requires, accepts = ((task.degradation,), task.edit_accepts) if edit else (task.requires, task.accepts)
+    for name, value in arguments.items():
+        given = value is not None and value is not False and (name, value) != ("feather", 0)
+        if given and name not in (*requires, *accepts):
+            raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {task.name}.")
+        if name in requires and not given:
+            raise ValueError(f"{name} must be given with this checkpoint, whose task is {task.name}.")
 
 
-def _batches_apart(images) -> list:
+def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> tuple[int, int]:
+    """Height and width of the result for an image of `size` (height, width).
+
+    Raises:
+        ValueError: It would have more than `max_pixels`.
+    """
+    height, width = round(size[0] * (scale or 1)), round(size[1] * (scale or 1))
+    if height * width > max_pixels:
+        raise ValueError(
+            f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
+            "scale or a smaller image, or raise max_pixels."
+        )
+    return height, width
+
+
+def _images_apart(name: str, images) -> list:
+    """A list of images; tensors and arrays with a leading batch dimension are taken apart, also in a list."""
+    if isinstance(images, (list, tuple)) and any(part is None for part in images):
+        raise ValueError(f"{name} must be one image for each of the images, got None among them.")
     parts = images if isinstance(images, (list, tuple)) else [images]
     return [image for part in parts for image in (part if getattr(part, "ndim", 0) == 4 else [part])]
 
 
-def _is_batch_of_masks(masks, images: int) -> bool:
-    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3 or getattr(masks, "is_nested", False):
-        return False
-    channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
-    return channels not in (1, 3, 4) or masks.shape[0] == images > 1
+def _masks_apart(masks, images: int) -> list:
+    """As `_images_apart`; and a tensor or array `[B, H, W]` holds B masks, as in diffusers.
+
+    1, 3 or 4 of them could be the channels of one mask: they are masks if there are as many images.
+    """
+    if isinstance(masks, (Tensor, np.ndarray)) and masks.ndim == 3 and not getattr(masks, "is_nested", False):
+        channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
+        if channels not in (1, 3, 4) or len(masks) == images > 1:
+            return list(masks)
+    return _images_apart("mask_image", masks)
 
 
 def broadcast(**lists: list) -> list[dict]:
@@ -230,7 +257,7 @@ def broadcast(**lists: list) -> list[dict]:
     Raises:
         ValueError: A list has another length.
     """
-    count = max(len(values) for values in lists.values())
+    count = max(map(len, lists.values()))
     for name, values in lists.items():
         if len(values) not in (1, count):
             raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")

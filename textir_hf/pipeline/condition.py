@@ -17,7 +17,8 @@ def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> T
     Raises:
         ValueError: A sentence is empty, or the pipeline has no encoder.
     """
-    _check_encoder(pipe)
+    if pipe.clip is None or pipe.tokenizer is None:
+        raise ValueError("This pipeline has no dual encoder: give clip= and tokenizer=.")
     sentences = check_sentences(prompt)
     templates = templates or pipe.config.prompt_templates or ["{}"]
     texts = [template.replace("{}", sentence) for sentence in sentences for template in templates]
@@ -32,12 +33,11 @@ class Conditions:
     Args:
         pipe: The pipeline.
         templates: Sentences with "{}" for the prompt.
-        beta: Share of the text.
     """
 
-    def __init__(self, pipe, templates: list[str] | None, beta: float) -> None:
-        self.pipe, self.templates, self.beta = pipe, templates, beta
-        self._texts: dict[Prompt, Tensor] = {}
+    def __init__(self, pipe, templates: list[str] | None) -> None:
+        self.pipe, self.templates = pipe, templates
+        self._texts: dict[Prompt | None, Tensor] = {}
 
     def __call__(self, request: Request) -> list[Tensor]:
         """Conditions `[1, D]`: the image's, and where faces have their own, one for each.
@@ -45,40 +45,31 @@ class Conditions:
         A face's reference is the face itself in its frame, unless the caller gave another.
         """
         pixels = to_tensor((request.reference or request.image).rgb, self.pipe._execution_device)
-        text, reference = self._text(request.prompt, request.prompt_embeds), self._reference(pixels)
-        conditions = [self._mix(text, reference)]
-        own_reference = self.beta != 1 and request.reference is None
+        conditions = [self._mix(request.prompt, request.prompt_embeds, request.beta, pixels)]
+        own_reference = request.beta != 1 and request.reference is None
         if request.face_prompts is None and not own_reference:
             return conditions
         for i, frame in enumerate(request.frames):
+            prompt, embeds = request.prompt, request.prompt_embeds
             if request.face_prompts is not None:
-                text = self._text(request.face_prompts[i], None)
+                prompt, embeds = request.face_prompts[i], None
+            face = pixels
             if own_reference:
                 face = warp_to_frame(pixels[0], frame, self.pipe.restorer.config.sample_size)
-                reference = self._reference(round_to_8_bits(face)[None])
-            conditions.append(self._mix(text, reference))
+                face = round_to_8_bits(face)[None]
+            conditions.append(self._mix(prompt, embeds, request.beta, face))
         return conditions
 
-    def _text(self, prompt: Prompt | None, prompt_embeds: Tensor | None) -> Tensor | None:
-        if self.beta == 0:
-            return None
-        if prompt_embeds is not None:
-            return prompt_embeds[None].to(self.pipe._execution_device).float()
-        if prompt not in self._texts:
-            self._texts[prompt] = encode_prompt(self.pipe, prompt, self.templates)
-        return self._texts[prompt]
-
-    def _reference(self, pixels: Tensor) -> Tensor | None:
-        if self.beta == 1:
-            return None
-        _check_encoder(self.pipe)
-        return embed_images(self.pipe.clip, self.pipe.image_processor, pixels)
-
-    def _mix(self, text: Tensor | None, reference: Tensor | None) -> Tensor:
-        parts = ((self.beta, text), (1 - self.beta, reference))
-        return F.normalize(torch.stack([share * part for share, part in parts if part is not None]).sum(0), dim=1)
-
-
-def _check_encoder(pipe) -> None:
-    if pipe.clip is None or pipe.tokenizer is None or pipe.image_processor is None:
-        raise ValueError("This pipeline has no dual encoder: give clip=, tokenizer= and image_processor=.")
+    def _mix(self, prompt: Prompt | None, embeds: Tensor | None, beta: float, reference: Tensor) -> Tensor:
+        parts = []
+        if beta != 0 and embeds is not None:
+            parts.append(beta * embeds[None].to(self.pipe._execution_device).float())
+        elif beta != 0:
+            if prompt not in self._texts:
+                self._texts[prompt] = encode_prompt(self.pipe, prompt, self.templates)
+            parts.append(beta * self._texts[prompt])
+        if beta != 1:
+            if self.pipe.clip is None or self.pipe.image_processor is None:
+                raise ValueError("This pipeline has no dual encoder: give clip= and image_processor=.")
+            parts.append((1 - beta) * embed_images(self.pipe.clip, self.pipe.image_processor, reference))
+        return F.normalize(torch.stack(parts).sum(0), dim=1)

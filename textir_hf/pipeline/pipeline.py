@@ -5,25 +5,29 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from textir_hf.imaging.files import MAX_PIXELS
+from textir_hf._version import __version__
+from textir_hf.imaging.files import MAX_PIXELS, SETTINGS
+from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.resample import resize, to_array, to_tensor
 from textir_hf.models.checkpoint import check_processor
 from textir_hf.models.embedding import TextRecentering, forget_lengths
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline import loading
 from textir_hf.pipeline.arguments import Box, Call, Faces, Images, Prompts, check_templates, prompt_list, result_seeds
 from textir_hf.pipeline.condition import Conditions, encode_prompt
-from textir_hf.pipeline.output import settings_of, to_output, to_result
-from textir_hf.tasks import Task, get_task
+from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import Canvas, Request, Window
 
 
@@ -76,7 +80,7 @@ class TextIRPipeline(DiffusionPipeline):
     @property
     def task(self) -> Task:
         """What the checkpoint does."""
-        return get_task(self.restorer.config.task)
+        return TASKS[self.restorer.config.task]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "TextIRPipeline":
@@ -296,49 +300,64 @@ class TextIRPipeline(DiffusionPipeline):
         return torch.cat([encode_prompt(self, sentences, templates) for sentences in prompt_list(prompt)])
 
     def _restore(self, call: Call, return_dict: bool) -> ImagePipelineOutput | tuple:
-        """Check the arguments, cut windows, run the network on batches of windows, compose, and add the settings."""
-        task, device, sample_size = self.task, self._execution_device, self.restorer.config.sample_size
-        requests = call.check(task, self.restorer.config, self.max_pixels)
+        """Checks the arguments, restores what is asked, and adds the settings that make each result again."""
+        requests = call.check(self.task, self.restorer.config, self.max_pixels)
         seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
-        owners = [request for request in requests for _ in range(call.num_images_per_prompt)]
-        canvases = [task.canvas(request, sample_size, device) for request in owners]
-        embed = Conditions(self, call.templates, call.beta)
-        conditions = [shown for shown in map(embed, requests) for _ in range(call.num_images_per_prompt)]
-        results = deque(map(_Result, owners, canvases, conditions, seeds))
-        del canvases  # a result's pixels are freed when it is done
-        batch_size, rasters = call.batch_size or (1 if device.type == "cpu" else 8), []
-        with self.progress_bar(total=sum(result.canvas.count for result in results)) as bar:
-            while results:
-                side_by_side = [results.popleft() for _ in range(min(batch_size, len(results)))]
-                for batch in _batches(side_by_side, batch_size):
-                    samples = self._run_network(batch, call.skip_strength, device)
-                    for (_, window), sample in zip(batch, samples, strict=True):
-                        window.paste(sample)
-                    bar.update(len(batch))
-                rasters += [to_result(result.canvas.result(), result.request, task) for result in side_by_side]
+        requests = [request for request in requests for _ in range(call.num_images_per_prompt)]
+        rasters = self._restore_requests(requests, seeds, call)
         self.maybe_free_model_hooks()
-        model = Path(str(self.name_or_path or "")).name
-        settings = [settings_of(request, task, model, seed) for request, seed in zip(owners, seeds, strict=True)]
+        own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
+        settings = [own | request.settings | {"seed": seed} for request, seed in zip(requests, seeds, strict=True)]
         output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
 
-    def _run_network(self, batch: "list[tuple[_Result, Window]]", skip_strength, device: torch.device) -> Tensor:
+    def _restore_requests(self, requests: list[Request], seeds: list[int], call: Call) -> list[Raster]:
+        """One result for each request: windows of the image, the network on batches of windows, and their pasting."""
+        device, embed = self._execution_device, Conditions(self, call.templates)
+        batch_size = call.batch_size or (1 if device.type == "cpu" else 8)
+        conditions = {request: embed(request) for request in dict.fromkeys(requests)}
+        results = deque(
+            _Result(
+                request,
+                self.task.canvas(request, self.restorer.config.sample_size, device),
+                conditions[request],
+                torch.Generator().manual_seed(seed),
+            )
+            for request, seed in zip(requests, seeds, strict=True)
+        )
+        rasters: list[Raster] = []
+        with self.progress_bar(total=sum(result.canvas.count for result in results)) as bar:
+            while results:  # as many side by side as a batch has places; then their pixels are freed
+                group = [results.popleft() for _ in range(min(batch_size, len(results)))]
+                for batch in _batches(group, batch_size):
+                    samples = self._run_network(batch, device)
+                    for (_, window), sample in zip(batch, samples, strict=True):
+                        window.paste(sample)
+                    bar.update(len(batch))
+                rasters += [to_result(result.canvas.result(), result.request, self.task) for result in group]
+        return rasters
+
+    def _run_network(self, batch: "list[tuple[_Result, Window]]", device: torch.device) -> Tensor:
         """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride.
 
         Raises:
             ValueError: A value is NaN or infinite.
         """
-        network = self.restorer
+        network, conditions, strengths, generators = self.restorer, [], [], []
+        for result, window in batch:
+            own = window.face is not None and len(result.conditions) > 1
+            conditions.append(result.conditions[1 + window.face] if own else result.conditions[0])
+            given = result.request.skip_strength
+            strengths.append(window.skip_strength if given is None else given)
+            generators.append(result.generator)
         degraded = torch.stack([window.degraded for _, window in batch])
         height, width = degraded.shape[-2:]
         padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
         padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
-        strengths = [window.skip_strength if skip_strength is None else skip_strength for _, window in batch]
-        given = None
+        skip_strength = None
         if strengths[0] is not None:
-            given = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
-        conditions = torch.cat([result.condition(window) for result, window in batch]).to(device)
-        sample = network(padded, conditions, given, [result.generator for result, _ in batch]).sample
+            skip_strength = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
+        sample = network(padded, torch.cat(conditions).to(device), skip_strength, generators).sample
         if not sample.isfinite().all():
             raise ValueError(
                 f"The output in {network.dtype} is NaN or infinite. Load the checkpoint in float32, or another one."
@@ -346,15 +365,13 @@ class TextIRPipeline(DiffusionPipeline):
         return sample[..., :height, :width].float()
 
 
-class _Result:
-    """A result in the making: its canvas, its conditions `[1, D]`, and the generator that draws its noise."""
+class _Result(NamedTuple):
+    """A result in the making: its conditions `[1, D]` are the image's and perhaps one for each of its faces."""
 
-    def __init__(self, request: Request, canvas: Canvas, conditions: list[Tensor], seed: int) -> None:
-        self.request, self.canvas, self.conditions = request, canvas, conditions
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def condition(self, window: Window) -> Tensor:
-        return self.conditions[0 if window.face is None or len(self.conditions) == 1 else 1 + window.face]
+    request: Request
+    canvas: Canvas
+    conditions: list[Tensor]
+    generator: torch.Generator  # of its noise
 
 
 def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Result, Window]]]:
@@ -363,3 +380,45 @@ def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Re
     for _, same in groupby(windows, key=lambda pair: pair[1].degraded.shape):
         while batch := list(islice(same, batch_size)):
             yield batch
+
+
+def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
+    """Joins the restored pixels `[3, H, W]` uint8 with what stays of the source: pixels outside a mask, and alpha."""
+    source, mask = request.source, request.mask
+    rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
+    if mask is not None and rgb.shape == source.rgb.shape:
+        rgb = np.where(mask[..., None], rgb, source.rgb)
+    alpha = source.alpha
+    if alpha is not None and mask is not None and task.degradation == "mask_image":
+        alpha = np.where(mask, 255, alpha).astype(np.uint8)  # what is repainted is opaque
+    elif alpha is not None and alpha.shape != rgb.shape[:2]:
+        alpha = to_array(resize(to_tensor(alpha[..., None]), rgb.shape[:2]))[..., 0]
+    return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha, source.profile)
+
+
+def to_output(
+    rasters: list[Raster], output_type: str, settings: list[dict] | None = None
+) -> list[Image.Image] | np.ndarray | Tensor | list[np.ndarray] | list[Tensor]:
+    """Images as "pil", or as "np" `[N, H, W, 3]` or "pt" `[N, 3, H, W]` in [0, 1].
+
+    Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
+    """
+    if output_type == "pil":
+        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
+    same = len({raster.size for raster in rasters}) == 1
+    if output_type == "np":
+        arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]
+        return np.stack(arrays) if same else arrays
+    tensors = [to_tensor(raster.rgb)[0] for raster in rasters]
+    return torch.stack(tensors) if same else tensors
+
+
+def _to_pil(raster: Raster, settings: dict | None) -> Image.Image:
+    image = Image.fromarray(raster.rgb)
+    if raster.alpha is not None:
+        image.putalpha(Image.fromarray(raster.alpha))
+    if raster.profile:
+        image.info["icc_profile"] = raster.profile
+    if settings is not None:
+        image.info[SETTINGS] = {k: v for k, v in settings.items() if not (v is None or v is False or v == "")}
+    return image

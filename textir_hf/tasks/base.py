@@ -16,7 +16,6 @@ from torch import Tensor
 
 from textir_hf.checks import Box
 from textir_hf.imaging.faces import Frame
-from textir_hf.imaging.files import MAX_PIXELS
 from textir_hf.imaging.raster import Raster
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
@@ -42,6 +41,8 @@ class Request:
         source: The image as it was given.
         prompt: Sentences whose embeddings are averaged, or None.
         prompt_embeds: `[D]` in place of a prompt, or None.
+        beta: Share of the text in the condition.
+        skip_strength: s of Eq. 4, one or one for each level; None leaves it to the task and the network.
         face_prompts: A prompt for each frame, or None.
         reference: The image that `beta` mixes with the text, if it is not the image itself.
         settings: What makes the result again, but for the checkpoint and the seed.
@@ -59,6 +60,8 @@ class Request:
     source: Raster | None = None
     prompt: tuple[str, ...] | None = None
     prompt_embeds: Tensor | None = None
+    beta: float = 1.0
+    skip_strength: float | tuple[float, ...] | None = None
     face_prompts: tuple[tuple[str, ...], ...] | None = None
     reference: Raster | None = None
     settings: dict = field(default_factory=dict)
@@ -138,42 +141,6 @@ class Task(ABC):
         """The part of a `TextIRGenerator`'s config that the task decides."""
         names = ("in_channels", "out_channels", "skip_strength_source", "input_scale", "output_scale")
         return {"task": self.name} | {name: getattr(self, name) for name in names}
-
-    def check_arguments(self, arguments: dict, edit: bool = False) -> None:
-        """Checks the arguments of a call or an edit that only some tasks take.
-
-        Args:
-            arguments: By name; None, False and a feather of 0 mean not given.
-            edit: Whether they are those of an edit.
-
-        Raises:
-            ValueError: One is missing, or belongs to another task.
-        """
-        requires, accepts = ((self.degradation,), self.edit_accepts) if edit else (self.requires, self.accepts)
-        for name, value in arguments.items():
-            given = value is not None and value is not False and (name, value) != ("feather", 0)
-            if given and name not in (*requires, *accepts):
-                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-            if name in requires and not given:
-                raise ValueError(f"{name} must be given with this checkpoint, whose task is {self.name}.")
-
-    def result_size(self, request: Request) -> tuple[int, int]:
-        """Height and width of the result."""
-        return request.image.size
-
-    def check_result_size(self, request: Request, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-        """Height and width of the result.
-
-        Raises:
-            ValueError: It would have more than `max_pixels`.
-        """
-        height, width = self.result_size(request)
-        if height * width > max_pixels:
-            raise ValueError(
-                f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
-                "scale or a smaller image, or raise max_pixels."
-            )
-        return height, width
 
     @abstractmethod
     def canvas(self, request: Request, sample_size: int, device: torch.device) -> Canvas:

@@ -28,19 +28,8 @@ class SuperResolution(Task):
     edit_accepts = ("mask_image", "box", "faces")
     checkpoint = "textir-mini-super-resolution"
 
-    def check_arguments(self, arguments, edit=False):
-        super().check_arguments(arguments, edit)
-        background, *parts = (arguments.get(name) for name in ("background", "box", "faces"))
-        if background is not None and parts == [None, None]:
-            raise ValueError("background needs faces or box: the part that is restored before it.")
-
-    def result_size(self, request):
-        height, width = request.image.size
-        scale = request.scale or 1
-        return round(height * scale), round(width * scale)
-
     def canvas(self, request, sample_size, device):
-        return _Canvas(request, self.result_size(request), sample_size, device)
+        return _Canvas(request, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
         factor = rng.choice(FACTORS)
@@ -62,9 +51,11 @@ class _Canvas(Canvas):
     Without `background="restored"`, the background of a box or of faces needs no window.
     """
 
-    def __init__(self, request: Request, size: tuple[int, int], sample_size: int, device) -> None:
+    def __init__(self, request: Request, sample_size: int, device) -> None:
         if request.tile is not None and request.tile < sample_size:
             raise ValueError(f"tile must be at least the trained size {sample_size}, got {request.tile}.")
+        height, width = request.image.size
+        size = round(height * (request.scale or 1)), round(width * (request.scale or 1))
         self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
         self.tiles = self.box_tiles = None
         if request.background == "restored" or not (request.box or request.frames or request.background):
