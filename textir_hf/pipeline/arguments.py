@@ -1,7 +1,7 @@
 """The one place where a call is checked: what callers give, in the many shapes that diffusers takes, as requests."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from textir_hf.checks import boolean, check_box, four_sides, number, numbers, sh
 from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.raster import ImageInput, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.faces import frames_of
+from textir_hf.pipeline.regions import pack_mask, unpack_mask
 from textir_hf.tasks import Task
 from textir_hf.tasks.base import DEFAULT_SEED, Request
 
@@ -19,9 +20,11 @@ Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
 Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
+Regions = list[tuple[ImageInput, str] | tuple[ImageInput, str, float]]
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 OUTPUT_TYPES = ("pil", "np", "pt")
 MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
+MAX_REGIONS, MAX_REGION_TEXT = 100, 64_000  # regions, and characters of their masks in a result's settings
 _MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
 _OWN = ("scale", "factor", "feather", "tile")  # numbers that only some tasks take
 
@@ -45,6 +48,7 @@ class Call:
     background: Images | Literal["restored"] | None = None
     feather: float = 0.0
     tile: int | None = None
+    regions: Regions | None = None
     templates: list[str] | None = None
     prompt_embeds: Tensor | None = None
     num_images_per_prompt: int = 1
@@ -111,6 +115,8 @@ class Call:
             raise ValueError("background needs faces or box: the part that is restored before it.")
         if self.box is not None and self.faces is not None:
             raise ValueError("box and faces cannot both be given.")
+        if self.regions is not None:
+            self.regions = [_plain_region(region) for region in _region_list(self.regions)]
         if self.face_prompts is not None:
             if self.faces is None:
                 raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
@@ -167,7 +173,23 @@ class Call:
             (height, width), (own_height, own_width) = size, background.size
             raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
         request.settings.update(self._settings(request, task))
-        return request
+        return request if self.regions is None else self._with_regions(request)
+
+    def _with_regions(self, request: Request) -> Request:
+        """The request with the parts of its image that have a prompt of their own."""
+        regions, stored = [], []
+        for region in self.regions:
+            mask, prompt, beta = region if len(region) == 3 else (*region, self.beta)
+            mask = to_mask(unpack_mask(mask) if isinstance(mask, str) else mask, request.image.size, "a region's mask")
+            if request.mask is not None and not (mask & request.mask).any():
+                raise ValueError("a region's mask must overlap mask_image: elsewhere, nothing is restored.")
+            own = replace(request, prompt=prompt, prompt_embeds=None, face_prompts=None, beta=beta, settings={})
+            regions.append((mask, own))
+            stored.append([pack_mask(mask), _words(prompt), beta])
+        if sum(len(mask) for mask, *_ in stored) > MAX_REGION_TEXT:  # then the settings do not make the result again
+            stored = [[f"sha256:{hashlib.sha256(mask.encode()).hexdigest()}", *rest] for mask, *rest in stored]
+        request.settings["regions"] = stored
+        return replace(request, regions=tuple(regions))
 
     def _settings(self, request: Request, task: Task) -> dict:
         """What makes the result again, but for the checkpoint and the seed; images and masks as their hashes."""
@@ -194,6 +216,20 @@ class Call:
             if isinstance(values, np.ndarray):
                 settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
         return settings
+
+
+def _region_list(regions) -> list:
+    if not isinstance(regions, (list, tuple)) or not 1 <= len(regions) <= MAX_REGIONS:
+        raise ValueError(f"regions must be a list of 1 to {MAX_REGIONS} (mask, prompt), got {shown(regions)}.")
+    return list(regions)
+
+
+def _plain_region(region) -> tuple:
+    """A region's mask as given, its prompt's sentences, and its beta if it has one."""
+    if not isinstance(region, (list, tuple)) or len(region) not in (2, 3):
+        raise ValueError(f"regions must be (mask, prompt) or (mask, prompt, beta) each, got {shown(region)}.")
+    mask, prompt, *beta = region
+    return mask, check_sentences(prompt_list([prompt])[0]), *(number("beta", value) for value in beta)
 
 
 def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:

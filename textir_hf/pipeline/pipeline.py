@@ -25,8 +25,19 @@ from textir_hf.models.checkpoint import check_processor
 from textir_hf.models.embedding import TextRecentering, forget_lengths
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline import loading
-from textir_hf.pipeline.arguments import Box, Call, Faces, Images, Prompts, check_templates, prompt_list, result_seeds
+from textir_hf.pipeline.arguments import (
+    Box,
+    Call,
+    Faces,
+    Images,
+    Prompts,
+    Regions,
+    check_templates,
+    prompt_list,
+    result_seeds,
+)
 from textir_hf.pipeline.condition import Conditions, encode_prompt
+from textir_hf.pipeline.regions import restore_regions
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import Canvas, Request, Window
 
@@ -144,6 +155,7 @@ class TextIRPipeline(DiffusionPipeline):
         background: Images | Literal["restored"] | None = None,
         feather: float = 0.0,
         tile: int | None = None,
+        regions: Regions | None = None,
         templates: list[str] | None = None,
         prompt_embeds: Tensor | None = None,
         num_images_per_prompt: int = 1,
@@ -181,6 +193,10 @@ class TextIRPipeline(DiffusionPipeline):
                 face is then this.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
+            regions: Parts of the image with their own prompts, (mask, prompt) or (mask, prompt, beta) each; `prompt`
+                holds elsewhere. Masks have the image's size; of overlapping ones, the later counts. Inpainting fills
+                the parts of its mask one after the other from the left. Other tasks restore the image once for each
+                prompt, in one batch, and blend the results near the regions' edges, within 1/32 of the shorter side.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each image; they differ by their noise.
@@ -213,6 +229,7 @@ class TextIRPipeline(DiffusionPipeline):
                 background=background,
                 feather=feather,
                 tile=tile,
+                regions=regions,
                 templates=templates,
                 prompt_embeds=prompt_embeds,
                 num_images_per_prompt=num_images_per_prompt,
@@ -237,6 +254,7 @@ class TextIRPipeline(DiffusionPipeline):
         faces: Faces | None = None,
         face_prompts: Prompts | None = None,
         feather: float = 0.0,
+        regions: Regions | None = None,
         templates: list[str] | None = None,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -273,6 +291,7 @@ class TextIRPipeline(DiffusionPipeline):
                 faces=faces,
                 face_prompts=face_prompts,
                 feather=feather,
+                regions=regions,
                 templates=templates,
                 num_images_per_prompt=num_images_per_prompt,
                 generator=generator,
@@ -304,7 +323,10 @@ class TextIRPipeline(DiffusionPipeline):
         requests = call.check(self.task, self.restorer.config, self.max_pixels)
         seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
         requests = [request for request in requests for _ in range(call.num_images_per_prompt)]
-        rasters = self._restore_requests(requests, seeds, call)
+        if call.regions is None:
+            rasters = self._restore_requests(requests, seeds, call)
+        else:
+            rasters = restore_regions(self, requests, seeds, call)
         self.maybe_free_model_hooks()
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = [own | request.settings | {"seed": seed} for request, seed in zip(requests, seeds, strict=True)]

@@ -45,6 +45,7 @@ class Request:
         skip_strength: s of Eq. 4, one or one for each level; None leaves it to the task and the network.
         face_prompts: A prompt for each frame, or None.
         reference: The image that `beta` mixes with the text, if it is not the image itself.
+        regions: For each region its mask `[H, W]` bool, and the same request under the region's own prompt.
         settings: What makes the result again, but for the checkpoint and the seed.
     """
 
@@ -64,6 +65,7 @@ class Request:
     skip_strength: float | tuple[float, ...] | None = None
     face_prompts: tuple[tuple[str, ...], ...] | None = None
     reference: Raster | None = None
+    regions: "tuple[tuple[np.ndarray, Request], ...]" = ()
     settings: dict = field(default_factory=dict)
 
 
