@@ -58,9 +58,16 @@ def number(name: str, value, kind: Number | None = None) -> Any:
     low, high, whole, optional = kind or NUMBERS[name]
     if value is None and optional:
         return None
-    plain = _finite(value)
-    if plain is None or (whole and plain != int(plain)):
-        raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, got {shown(value)}.")
+    plain = _python(value)
+    try:
+        if isinstance(plain, bool) or not isinstance(plain, (int, float, Fraction, Decimal, np.floating)):
+            raise ValueError
+        plain = int(plain) if isinstance(plain, int) else float(plain)  # of their subclasses, too
+        if not math.isfinite(plain) or (whole and plain != int(plain)):
+            raise ValueError
+    except (ValueError, OverflowError):  # a signaling NaN, a number beyond all floats
+        kind_name = "whole number" if whole else "number"
+        raise ValueError(f"{name} must be a {kind_name}, got {shown(value)}.") from None
     if not low <= plain <= high:
         span = f"be at least {low}" if high == math.inf else f"lie in {low}..{high}"
         raise ValueError(f"{name} must {span}, got {shown(value)}.")
@@ -142,17 +149,6 @@ def shown(value) -> str:
         return " ".join(reprlib.repr(value).split())
     except ValueError:  # a number of more digits than Python writes
         return f"a huge {type(value).__name__}"
-
-
-def _finite(value) -> int | float | None:
-    value = _python(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, Decimal, np.floating)):
-        return None
-    try:
-        plain = value if type(value) is int else int(value) if isinstance(value, int) else float(value)
-        return plain if isinstance(plain, int) or math.isfinite(plain) else None
-    except (ValueError, OverflowError):  # a signaling NaN, a fraction beyond all floats
-        return None
 
 
 def _python(value):

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from textir_hf.checks import Box
 
 CONTEXT = 3.0  # sides of a crop and of the masked region in it
-_SWEEPS, _SLOWEST = 6, 0.1  # of the relaxation on each level, and the slowest of the errors' rates that it damps
+# Step sizes of the relaxation on each level. Together they damp errors of all rates from 0.1 to 2 evenly: they are the
+# inverse roots of Chebyshev's polynomial of degree 6 on that interval.
+_STEPS = [1 / (1.05 - 0.95 * math.cos(math.pi * (i + 0.5) / 6)) for i in range(6)]
 
 
 def mask_out(images: Tensor, mask: Tensor) -> Tensor:
@@ -75,20 +77,14 @@ def harmonic(values: Tensor, given: Tensor) -> Tensor:
     if height == width == 1:
         return values
     even = (0, width % 2, 0, height % 2)
-    sums, share = (F.avg_pool2d(F.pad(x, even), 2) for x in (values, given))
+    sums, share = F.avg_pool2d(F.pad(values, even), 2), F.avg_pool2d(F.pad(given, even), 2)
     coarse = harmonic(sums / share.clamp(min=0.25), (share > 0).to(given))
     rate = (1 - given) / _neighbors(torch.ones_like(given))
     source = rate * _neighbors(values)
     result = (1 - given) * F.interpolate(coarse, scale_factor=2)[..., :height, :width]
-    for step in _steps(_SWEEPS, _SLOWEST):
+    for step in _STEPS:
         result = torch.lerp(result, torch.addcmul(source, rate, _neighbors(result)), step)
     return values + result
-
-
-def _steps(count: int, slowest: float) -> list[float]:
-    """Step sizes that together damp errors of all rates from `slowest` to 2 evenly: inverse roots of Chebyshev's."""
-    middle, radius = (2 + slowest) / 2, (2 - slowest) / 2
-    return [1 / (middle - radius * math.cos(math.pi * (i + 0.5) / count)) for i in range(count)]
 
 
 def _neighbors(images: Tensor) -> Tensor:

@@ -161,7 +161,10 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
     found = tokenizer(texts, padding=True, truncation=True, return_tensors="np")  # "pt" is on PyTorch's default device
-    tokens = {n: torch.from_numpy(found[n]).to(device or clip.device) for n in ("input_ids", "attention_mask")}
+    tokens = {
+        "input_ids": torch.from_numpy(found["input_ids"]).to(device or clip.device),
+        "attention_mask": torch.from_numpy(found["attention_mask"]).to(device or clip.device),
+    }
     if _is_hooked(clip):
         side = getattr(clip.config, "vision_config", clip.config).image_size
         pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)

@@ -301,16 +301,19 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the noise of the paper's style convolutions, smallest first, for an image's size."""
         height, width = height // self.stride, width // self.stride
-        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
-        return [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        sizes = [(height, width)]
+        for level in range(1, len(self.levels) + 1):
+            sizes += [(height << level, width << level)] * 2
+        return sizes
 
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
         sizes = self.noise_sizes(*degraded.shape[-2:])
-        generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded)
-        options = {"dtype": torch.float32}  # of another type, a generator draws other numbers
-        maps = [[torch.randn(1, *size, generator=g, device=g.device, **options) for size in sizes] for g in generators]
-        return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
+        maps: list[list[Tensor]] = [[] for _ in sizes]
+        for source in generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded):
+            for level, size in zip(maps, sizes, strict=True):  # of another type, a generator draws other numbers
+                level.append(torch.randn(1, *size, generator=source, device=source.device, dtype=torch.float32))
+        return [torch.stack(level).to(degraded) for level in maps]
 
     def _check(self, degraded: Tensor, clip_embedding: Tensor, skip_strength, generator, output_type) -> None:
         config, shape = self.config, list(degraded.shape)

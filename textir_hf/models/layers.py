@@ -148,7 +148,7 @@ class StyleConv2d(nn.Module):
         if fuse is not None:
             feature, encoder_weight, generator_weight = fuse
             gain, noise_gain = gain * generator_weight, generator_weight
-        x = _scale_and_shift(x, *(v[..., None, None].to(x.dtype) for v in (gain, self.bias * _SQRT2)))
+        x = _scale_and_shift(x, gain[..., None, None].to(x.dtype), (self.bias * _SQRT2)[:, None, None].to(x.dtype))
         if noise is not None:
             noise_gain = _SQRT2 * self.noise_strength * noise_gain
             x = x.addcmul_(noise.to(x.dtype), noise_gain[..., None, None].to(x.dtype))

@@ -269,10 +269,13 @@ def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> 
 
 def _images_apart(name: str, images) -> list:
     """A list of images; tensors and arrays with a leading batch dimension are taken apart, also in a list."""
-    if isinstance(images, (list, tuple)) and any(part is None for part in images):
-        raise ValueError(f"{name} must be one image for each of the images, got None among them.")
-    parts = images if isinstance(images, (list, tuple)) else [images]
-    return [image for part in parts for image in (part if getattr(part, "ndim", 0) == 4 else [part])]
+    several = isinstance(images, (list, tuple))
+    apart = []
+    for part in images if several else [images]:
+        if several and part is None:
+            raise ValueError(f"{name} must be one image for each of the images, got None among them.")
+        apart += part if getattr(part, "ndim", 0) == 4 else [part]
+    return apart
 
 
 def _masks_apart(masks, images: int) -> list:
@@ -297,7 +300,8 @@ def broadcast(**lists: list) -> list[dict]:
     for name, values in lists.items():
         if len(values) not in (1, count):
             raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
-    return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
+        lists[name] = values * (count // len(values))
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
 def _check_embeds(embeds, width: int) -> None:
@@ -319,10 +323,15 @@ def prompt_list(prompt) -> list[Prompt | None]:
     Raises:
         ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
     """
-    prompts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
-    if not prompts or not all(single is None or isinstance(single, (str, list, tuple)) for single in prompts):
-        raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {shown(prompt)}.")
-    return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
+    prompts = []
+    for single in prompt if isinstance(prompt, (list, tuple)) else [prompt]:
+        if not (single is None or isinstance(single, (str, list, tuple))):
+            break
+        prompts.append((single,) if isinstance(single, str) else None if single is None else tuple(single))
+    else:
+        if prompts:
+            return prompts
+    raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {shown(prompt)}.")
 
 
 def check_sentences(sentences: Prompt | None) -> Prompt:
@@ -331,10 +340,11 @@ def check_sentences(sentences: Prompt | None) -> Prompt:
     Raises:
         ValueError: There is none, or one is empty or not Unicode.
     """
-    if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
-        raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
-    if not all(_is_unicode(sentence) for sentence in sentences):
-        raise ValueError(f"prompt must be Unicode text, got a half of a surrogate pair: {ascii(sentences)[:80]}.")
+    for sentence in sentences or ("",):
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+        if not is_unicode(sentence):
+            raise ValueError(f"prompt must be Unicode text, got a half of a surrogate pair: {ascii(sentence)[:80]}.")
     return sentences
 
 
@@ -357,11 +367,12 @@ def check_templates(templates, name: str = "templates") -> list[str] | None:
 
 
 def _is_template(value) -> bool:
-    return isinstance(value, str) and "{}" in value and len(value) <= MAX_TEMPLATE and _is_unicode(value)
+    return isinstance(value, str) and "{}" in value and len(value) <= MAX_TEMPLATE and is_unicode(value)
 
 
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone halves of surrogate pairs, which no tokenizer reads."""
+    return text.encode("utf-8", "ignore").decode() == text
 
 
 def result_seeds(generator, count: int, variants: int) -> list[int]:
@@ -381,19 +392,17 @@ def result_seeds(generator, count: int, variants: int) -> list[int]:
     """
     if generator is None:
         generator = torch.Generator().manual_seed(DEFAULT_SEED)
-    for single in generator if isinstance(generator, (list, tuple)) else [generator]:
-        if not isinstance(single, torch.Generator):
-            raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
-    if not isinstance(generator, (list, tuple)):
-        return [_draw_seed(generator) for _ in range(variants)] * count
-    if len(generator) != count * variants:
-        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}.")
-    return [_draw_seed(single) for single in generator]
-
-
-def _draw_seed(source: torch.Generator) -> int:
-    """An unused generator's own seed, so that this seed makes the result again; else the next number that it draws."""
-    seed = source.initial_seed()
-    unused = torch.equal(source.get_state(), torch.Generator(source.device).manual_seed(seed).get_state())
-    drawn = int(torch.randint(_MOST_SEEDS, (), generator=source, device=source.device))
-    return seed if unused else drawn
+    several = isinstance(generator, (list, tuple))
+    sources = generator if several else [generator] * variants
+    if several and len(sources) != count * variants:
+        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(sources)}.")
+    seeds = []
+    for source in sources:
+        if not isinstance(source, torch.Generator):
+            raise ValueError(f"generator must be a torch.Generator or a list of them, got {source!r}.")
+        # An unused generator's own seed, so that this seed makes the result again; else the next number that it draws.
+        seed = source.initial_seed()
+        unused = torch.equal(source.get_state(), torch.Generator(source.device).manual_seed(seed).get_state())
+        drawn = int(torch.randint(_MOST_SEEDS, (), generator=source, device=source.device))
+        seeds.append(seed if unused else drawn)
+    return seeds if several else seeds * count

@@ -94,7 +94,7 @@ class _Canvas(Canvas):
         image = self.image[None, :, top:bottom, left:right].float() / 255
         mask = self.mask[None, None, top:bottom, left:right].float()
         # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a masked region.
-        small, small_mask = (resize(x, size, "bilinear") for x in (image, mask))
+        small, small_mask = resize(image, size, "bilinear"), resize(mask, size, "bilinear")
         return mask_out(small, (small_mask > 1e-4).float())[0]
 
     def _degrade_frame(self, frame):
