@@ -1,6 +1,4 @@
-"""What the metrics of images share."""
-
-from abc import ABC, abstractmethod
+"""The base of the image metrics as `evaluate` modules."""
 
 import datasets
 import evaluate
@@ -9,7 +7,7 @@ import torch
 from PIL import Image
 
 from textir_hf.imaging.resample import to_tensor
-from textir_hf.metrics.functional import by_mask_share, check_images, region_crop
+from textir_hf.metrics.functional import check_images, region_crop
 from textir_hf.models.embedding import embed_images
 
 INPUTS = """
@@ -19,18 +17,12 @@ Args:
     masks: One each, nonzero where pixels count. Left out, all pixels count.
 
 Returns:
-    The mean, with the `values` of all images, and with masks the means `by_mask_share`.
+    The mean, and the `values` of all images.
 """
-TEXTIR = """@article{bai2023textir,
-  title={TextIR: A Simple Framework for Text-based Editable Image Restoration},
-  author={Bai, Yunpeng and Wang, Cairong and Xie, Shuzhao and Dong, Chao and Yuan, Chun and Wang, Zhi},
-  journal={arXiv:2302.14736},
-  year={2023}
-}"""
 
 
 def to_images(values, kind: str) -> list[np.ndarray]:
-    """What `evaluate` hands over, as arrays.
+    """Images as arrays.
 
     Raises:
         ValueError: There are none.
@@ -55,12 +47,6 @@ def to_masks(masks, count: int) -> list[np.ndarray | None]:
     return [a.squeeze(-1) > 0 if a.ndim == 3 else a > 0 for a in arrays]
 
 
-def by_share(values: list[float], masks: list[np.ndarray | None]) -> dict:
-    """The part of a metric's result that there is with masks alone."""
-    counted = [mask for mask in masks if mask is not None]
-    return {"by_mask_share": by_mask_share(values, counted)} if counted else {}
-
-
 @torch.no_grad()
 def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_processor) -> np.ndarray:
     """Unit-length embeddings of images, or of the squares around their masks: `[N, D]` float64."""
@@ -72,38 +58,33 @@ def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_
     return np.stack(rows)
 
 
-class ImageSetMetric(evaluate.Metric):
-    """A metric of predictions against references."""
+class ImageMetric(evaluate.Metric):
+    """A metric of predictions against references; by default the mean of `value` over the images."""
 
     citation = ""
+    inputs = INPUTS
+    references = datasets.Image()
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=type(self).__doc__,
             citation=self.citation,
-            inputs_description=INPUTS,
-            features=datasets.Features({"predictions": datasets.Image(), "references": datasets.Image()}),
+            inputs_description=self.inputs,
+            features=datasets.Features({"predictions": datasets.Image(), "references": self.references}),
         )
-
-
-class ImageMetric(ImageSetMetric, ABC):
-    """A metric of each prediction against its reference."""
-
-    name_of_value = ""
 
     def _compute(self, predictions, references, masks=None, **options) -> dict:
         restored, targets = to_images(predictions, "predictions"), to_images(references, "references")
-        counted = to_masks(masks, len(restored))
-        for triple in zip(restored, targets, counted, strict=True):
+        triples = list(zip(restored, targets, to_masks(masks, len(restored)), strict=True))
+        for triple in triples:
             check_images(*triple)
         self.prepare(**options)
-        values = [self.value(*triple) for triple in zip(restored, targets, counted, strict=True)]
-        result = {self.name_of_value: float(np.mean(values)), "values": values}
-        return result | by_share(values, counted)
+        values = [self.value(*triple) for triple in triples]
+        return {self.name: float(np.mean(values)), "values": values}
 
     def prepare(self) -> None:
         """Loads what all images need; takes the options of `compute`."""
 
-    @abstractmethod
     def value(self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
         """The metric of one image."""
+        raise NotImplementedError
