@@ -68,4 +68,4 @@ def _differences(title: str, rows: Rows) -> Table:
         if name not in OURS:
             full = [cell(np.subtract(ours[column], values[column]).tolist()) for column in columns]
             cells[name] = [Cell(c.mean, c.half) for c in full]
-    return Table(f"{title}, {OURS[0]}, minus each other method on the same image", columns, cells)
+    return Table(f"{title}, ours (right prompt) minus each other method, paired by image", columns, cells)
