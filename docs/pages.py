@@ -36,16 +36,12 @@ def training_page() -> str:
         changed = {key: value for key, value in asdict(preset).items() if value != default[key] and key != "preset"}
         flags = " ".join(f"`--{key.replace('_', '-')} {_text(value)}`" for key, value in changed.items())
         presets.append(f"| `{name}` | {flags} |")
-    parts = [
-        _HEAD,
-        "# Training",
-        "`accelerate launch -m training.train` takes these flags. The defaults are the paper's.",
-    ]
-    parts += ["## Flags", _argument_table(HfArgumentParser(TrainingConfig)), "## Presets", "\n".join(presets)]
-    return "\n\n".join(parts) + "\n"
+    parts = [_HEAD, "# Training", "`accelerate launch -m training.train` takes these flags."]
+    flags = _argument_table(HfArgumentParser(TrainingConfig), defaults=True)
+    return "\n\n".join([*parts, "## Flags", flags, "## Presets", "\n".join(presets)]) + "\n"
 
 
-def _argument_table(parser: argparse.ArgumentParser) -> str:
+def _argument_table(parser: argparse.ArgumentParser, defaults: bool = False) -> str:
     lines = ["| argument | meaning |", "|---|---|"]
     for action in parser._actions:
         if action.help is argparse.SUPPRESS or isinstance(action, argparse._HelpAction):
@@ -55,7 +51,8 @@ def _argument_table(parser: argparse.ArgumentParser) -> str:
         choices = " or ".join(f"`{c}`" for c in action.choices or ()) if flags and action.nargs != 0 else ""
         required = "required" if action.required and flags else ""
         text = (action.help or "") % (vars(action) | {"prog": parser.prog})
-        meaning = "; ".join(part for part in (text, choices, required) if part)
+        default = f"default `{_text(action.default)}`" if defaults and action.default not in (None, "", False) else ""
+        meaning = "; ".join(part for part in (text, choices, required, default) if part)
         lines.append(f"| {names} | {meaning.replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
 

@@ -1,10 +1,8 @@
-"""Takes screenshots of the page with Chromium.
+"""Takes the screenshots of the page for its guide, with Chromium.
 
-python -m docs.screenshots                  # or: make screenshots; docs/images/space-*.png
-python -m docs.screenshots --review FOLDER  # every tab, in both themes and at three widths
+python -m docs.screenshots  # or: make screenshots
 """
 
-import argparse
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -12,8 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.space import launch, serving
 
 IMAGES = Path(__file__).parent / "images"
-TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
-WIDTHS = {"desktop": 1280, "tablet": 768, "phone": 390}
+WIDTHS = {"desktop": 1280, "phone": 390}
 SHOWN = (  # name, tab, theme, width
     ("space-inpaint", "Inpaint", "light", "desktop"),
     ("space-colorize", "Colorize", "dark", "desktop"),
@@ -22,16 +19,15 @@ SHOWN = (  # name, tab, theme, width
 
 
 def open_tab(browser: Browser, address: str, tab: str, theme: str, width: str) -> Page:
-    """The page with a tab and the first of its examples, if it has some."""
+    """The page with a tab and the first of its examples."""
     size = {"width": WIDTHS[width], "height": 844 if width == "phone" else 900}
     page = browser.new_page(viewport=size, color_scheme=theme, has_touch=width == "phone", device_scale_factor=1)
     page.goto(f"{address}/?__theme={theme}")
     page.wait_for_selector("#inpaint-editor .ti-filled")
     page.add_style_tag(content="#loading {display: none}")  # examples need no network
     page.click(f"button[role=tab]:has-text('{tab}')")
-    page.wait_for_selector(f"#{tab.lower()}-run, .prose h2:has-text('Keys')")
-    if example := page.query_selector(f"#{tab.lower()}-examples button"):
-        example.click()
+    page.wait_for_selector(f"#{tab.lower()}-run")
+    page.click(f"#{tab.lower()}-examples button")
     page.wait_for_timeout(600)  # until the example is in the editor and the results
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.evaluate("document.activeElement.blur()")
@@ -39,20 +35,13 @@ def open_tab(browser: Browser, address: str, tab: str, theme: str, width: str) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--review", type=Path, metavar="FOLDER", help="every tab, in both themes and at three widths")
-    folder, views = parser.parse_args().review, SHOWN
-    if folder:
-        views = [(f"{t.lower()}-{c}-{w}", t, c, w) for c in ("light", "dark") for w in WIDTHS for t in TABS]
-        folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, serving() as server:
         server.wait()
         browser = launch(playwright)
-        for name, *view in views:
+        for name, *view in SHOWN:
             page = open_tab(browser, server.address, *view)
-            page.screenshot(path=(folder or IMAGES) / f"{name}.png", full_page=bool(folder))
+            page.screenshot(path=IMAGES / f"{name}.png")
             page.close()
-        browser.close()
 
 
 if __name__ == "__main__":

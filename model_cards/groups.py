@@ -27,12 +27,13 @@ FACE_BOX = (0.205, 0.185, 0.775, 0.765)  # eyes, nose and mouth of UTKFace's cro
 FACTOR = 8
 SEXES, AGES = ("a man", "a woman"), ("an old person", "a young person")
 _OLD, _YOUNG = 52, 32  # years
-
-
-def groups_of(row: dict) -> list[str]:
-    """The groups that a face belongs to."""
-    ages = [f"up to {_YOUNG} years"] * (row["age"] <= _YOUNG) + [f"from {_OLD} years on"] * (row["age"] >= _OLD)
-    return ["all", "men" if row["male"] else "women", *ages, row["group"]]
+_GROUPS = {  # group: whether a row belongs to it
+    "all": lambda row: True,
+    "men": lambda row: row["male"],
+    "women": lambda row: not row["male"],
+    f"up to {_YOUNG} years": lambda row: row["age"] <= _YOUNG,
+    f"from {_OLD} years on": lambda row: row["age"] >= _OLD,
+} | {name: lambda row, name=name: row["group"] == name for name in ("white", "black", "asian", "indian", "other")}
 
 
 def sentence(row: dict) -> str:
@@ -108,11 +109,11 @@ def measure(judge: FaceJudge, rows: list[dict]) -> Table:
         rows: With `age`, `male` and `group`, labeled by people.
     """
     values = [judge.measure(sentence(row), i) for i, row in enumerate(tqdm(rows, desc="faces"))]
-    members: dict[str, list[dict[str, float]]] = {}
-    for value, row in zip(values, rows, strict=True):
-        for name in groups_of(row):
-            members.setdefault(name, []).append(value)
-    cells = {f"{n} ({len(vs)})": [cell([v[column] for v in vs]) for column in values[0]] for n, vs in members.items()}
+    cells = {}
+    for name, belongs in _GROUPS.items():
+        members = [value for value, row in zip(values, rows, strict=True) if belongs(row)]
+        if members:
+            cells[f"{name} ({len(members)})"] = [cell([value[column] for value in members]) for column in values[0]]
     damage = "a box over the face" if judge.mask is not None else f"{FACTOR}x"
     return Table(f"{GROUPS}, {damage}, {len(rows)} images", list(values[0]), cells)
 

@@ -7,6 +7,7 @@ python -m model_cards.make --check  # fails if a page is stale, or a report is o
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -49,6 +50,11 @@ def fill(template: str, **values: str) -> str:
 def tables_of(name: str) -> list[Table]:
     """The tables of a checkpoint's report."""
     return read_tables(REPORTS / f"{name}.json")
+
+
+def peers_of(name: str) -> list[str]:
+    """The other programs that were measured beside a checkpoint."""
+    return json.loads((REPORTS / f"{name}.json").read_text())["config"].get("against", [])
 
 
 def make_card(name: str) -> str:
@@ -100,12 +106,11 @@ def results_page() -> str:
     """The text of docs/results.md."""
     effects, peers, tasks = [], [], []
     for name, task in TASK_OF.items():
-        report = json.loads((REPORTS / f"{name}.json").read_text())
         for table in tables_of(name):
             if OURS[0] in table.rows:
-                methods = (best_baseline(table), OURS[0])
+                methods = (best_baseline(table, peers_of(name)), OURS[0])
                 tasks += [[task.name, table.title, *_row(table, method, (*_QUALITY, *_MORE))] for method in methods]
-                against = [peer for peer in report["config"].get("against", []) if peer in table.rows]
+                against = [peer for peer in peers_of(name) if peer in table.rows]
                 peers += [[task.name, table.title, *_row(table, peer, _QUALITY)] for peer in against]
             if table.title.startswith("text effect"):
                 columns = ("nearer to its sentence than to the contrary (%)", "shift (100 cosine)")
@@ -116,7 +121,7 @@ def results_page() -> str:
     groups = [[row, *(cell for t in by_group.values() for cell in _row(t, row, columns)[1:])] for row in rows]
     heads = [f"{TASK_OF[name].name}: {column}" for name in by_group for column in columns]
     head, quality = ("task", "images", "method"), (*_QUALITY, *_MORE)
-    no_peer = "None has been measured yet. `textir evaluate --save-inputs` and `--against NAME=FOLDER` add one."
+    no_peer = "None has been measured yet: `textir evaluate --save-inputs FOLDER`, then `--against NAME=FOLDER`."
     cards = ", ".join(f"`model_cards/{name}.md`" for name in NAMES)
     return fill(
         "results",
@@ -134,17 +139,19 @@ def readme_table() -> str:
     rows = []
     for name, (title, preset) in _HEADLINES.items():
         table, task = next(t for t in tables_of(name) if t.title.startswith(title)), TASK_OF[name].name
-        for method, label in ((OURS[0], f"`{name}`"), (best_baseline(table), best_baseline(table))):
+        baseline = best_baseline(table, peers_of(name))
+        for method, label in ((OURS[0], f"`{name}`"), (baseline, baseline)):
             rows.append([task, label, f"{PRESETS[name].title}, {table.title}", *_row(table, method, _QUALITY)[1:]])
         paper = PRESETS[preset].published["TextIR, published"]
         rows.append([task, "paper, full size", PRESETS[preset].title, *(f"{value:.3f}" for value in paper)])
     return _table(("task", "method", "images", *_QUALITY), rows)
 
 
-def best_baseline(table: Table) -> str:
-    """The method with the lowest mean LPIPS, ours aside."""
+def best_baseline(table: Table, peers: Sequence[str] = ()) -> str:
+    """The method with the lowest mean LPIPS, ours, peers and published rows aside."""
     column = table.columns.index("LPIPS")
-    means = [(cells[column].mean, name) for name, cells in table.rows.items() if not name.startswith("ours")]
+    others = [n for n in table.rows if n not in peers and not n.startswith("ours") and not n.endswith("published")]
+    means = [(table.rows[name][column].mean, name) for name in others]
     return min((mean, name) for mean, name in means if mean is not None)[1]
 
 
