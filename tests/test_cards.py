@@ -100,6 +100,13 @@ def test_the_results_page_has_peers_where_they_were_measured(monkeypatch):
 
 
 def test_the_best_baseline_is_not_ours_and_was_measured():
-    rows = {"ours, right prompt": 0.1, "Peer": 0.2, "TextIR, published": 0.2, "bicubic": 0.3, "nearest": 0.5, "other": None}
+    rows = {
+        "ours, right prompt": 0.1,
+        "Peer": 0.2,
+        "TextIR, published": 0.2,
+        "bicubic": 0.3,
+        "nearest": 0.5,
+        "other": None,
+    }
     table = Table("4x", ["SSIM", "LPIPS"], {name: [Cell(0.0), Cell(mean)] for name, mean in rows.items()})
     assert make.best_baseline(table, ["Peer"]) == "bicubic"
