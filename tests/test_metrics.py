@@ -1,11 +1,6 @@
 import doctest
-import io
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
-from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import torch
@@ -138,57 +133,25 @@ def test_lpips_refuses_another_file(tmp_path):
         perceptual.LPIPS(tmp_path / "other.safetensors")
 
 
-@pytest.fixture
-def served():
-    """Files by path on a loopback server."""
-    files = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path in files else 404)
-            self.send_header("Content-Length", str(len(files.get(self.path, b""))))
-            self.end_headers()
-            self.wfile.write(files.get(self.path, b""))
-
-        def do_HEAD(self):
-            self.send_response(200 if self.path in files else 404)
-            self.send_header("ETag", '"1"')
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", files
-    server.shutdown()
-    server.server_close()
-
-
-def as_file(weights: dict) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    return buffer.getvalue()
-
-
 @needs_weights
-def test_weights_are_fetched_once_and_checked(served, tmp_path, monkeypatch):
-    address, files = served
+def test_weights_are_fetched_once_and_checked(tmp_path, monkeypatch):
     weights = load_file(WEIGHTS / "lpips_alexnet.safetensors")
     network = {n: v for n, v in weights.items() if n.startswith("features")} | {"classifier.1.weight": torch.zeros(2)}
     linear = {n.replace(".weight", ".model.1.weight"): v for n, v in weights.items() if n.startswith("lin")}
-    files |= {"/network.pth": as_file(network), "/linear.pth": as_file(linear)}
-    source = (f"{address}/network.pth", f"{address}/linear.pth", perceptual.SOURCES["alex"][2])
+    files, cache = (tmp_path / "network.pth", tmp_path / "linear.pth"), tmp_path / "cache"
+    torch.save(network, files[0])
+    torch.save(linear, files[1])
+    source = (*(file.as_uri() for file in files), perceptual.SOURCES["alex"][2])
     monkeypatch.setitem(perceptual.SOURCES, "alex", source)
-    made = perceptual.fetch("alex", tmp_path)
-    assert set(load_file(made)) == set(weights) and [p.name for p in tmp_path.iterdir()] == [made.name]
-    files.clear()
-    assert perceptual.fetch("alex", tmp_path) == made  # from the disk
+    made = perceptual.fetch("alex", cache)
+    assert set(load_file(made)) == set(weights) and list(cache.iterdir()) == [made]
+    files[0].unlink()
+    assert perceptual.fetch("alex", cache) == made  # from the disk
     made.unlink()
-    files |= {"/network.pth": as_file(network), "/linear.pth": as_file({n: v + 1 for n, v in linear.items()})}
+    torch.save({n: v + 1 for n, v in network.items()}, files[0])
     with pytest.raises(ValueError, match="hash"):
-        perceptual.fetch("alex", tmp_path)
-    assert not list(tmp_path.iterdir())
+        perceptual.fetch("alex", cache)
+    assert not list(cache.iterdir())
 
 
 def test_without_a_network_the_error_has_a_remedy(tmp_path, monkeypatch):
@@ -225,18 +188,6 @@ def test_modules_take_batches_and_masks():
     result = metric.compute(masks=[box()] * 3)
     expected = [psnr(r, t, box()) for r, t in zip(restored, targets, strict=True)]
     assert result["values"] == expected and result["psnr"] == np.mean(expected)
-
-
-def test_modules_load_from_the_hub(served, monkeypatch, tmp_path):
-    address, files = served
-    monkeypatch.setattr("evaluate.config.HUB_EVALUATE_URL", address + "/spaces/{path}/resolve/{revision}/{name}")
-    monkeypatch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", False)
-    monkeypatch.setattr("evaluate.config.EXTRACTED_EVALUATE_PATH", str(tmp_path))
-    monkeypatch.setattr("evaluate.config.DOWNLOADED_EVALUATE_PATH", str(tmp_path))
-    files["/spaces/me/psnr/resolve/main/psnr.py"] = (Path(metrics.__file__).parent / "psnr" / "psnr.py").read_bytes()
-    restored, target = pair()
-    metric = evaluate.load("me/psnr", module_type="metric", revision="main")
-    assert metric.compute(predictions=[restored], references=[target])["psnr"] == psnr(restored, target)
 
 
 def test_modules_refuse_bad_input():

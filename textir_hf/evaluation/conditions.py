@@ -18,18 +18,12 @@ class Conditions:
     """Embeddings of images and sentences, as the checkpoint takes them.
 
     Attributes:
-        images: `[N, D]`, of the originals.
+        images: `[N, D]` at unit length, of the originals.
         sentences: The right ones of every image.
         texts: `[N, D]`, their mean embeddings, not recentered.
         shuffled: For every image, the number of another one, whose sentences are the shuffled prompt.
         contrasts: `[2, D]` by name, the conditions of a contrast's sentences.
         axes: `[D]` by name; embeddings nearer to the first sentence have a positive product with it.
-
-    Args:
-        pipe: The checkpoint.
-        protocol: The protocol.
-        test_set: The images.
-        images: `[N, D]`, their embeddings at unit length.
     """
 
     @torch.no_grad()

@@ -34,13 +34,8 @@ class Damage(ABC):
     """How the images of a test set are damaged.
 
     Class attributes:
-        uses_masks: It needs irregular masks.
+        uses_masks: It needs masks `[M, 1, S, S]` in {0, 1}, 1 = repaint.
         hides_identity: A restored person may be another one, so recognition is measured.
-
-    Args:
-        protocol: The protocol.
-        test_set: The images.
-        masks: `[M, 1, S, S]` in {0, 1}, 1 = repaint, for a damage that uses masks.
     """
 
     uses_masks = False
@@ -193,12 +188,5 @@ DAMAGES: dict[str | None, type[Damage]] = {"region": MaskedRegion, "factor": Los
 
 
 def damage_of(task: str) -> type[Damage]:
-    """The kind of damage that a task's checkpoints repair.
-
-    Raises:
-        ValueError: There is none for this task.
-    """
-    degradation = get_task(task).degradation
-    if degradation not in DAMAGES:
-        raise ValueError(f"No evaluation damages images as the task {task} needs it. Add a class to damages.py.")
-    return DAMAGES[degradation]
+    """The kind of damage that a task's checkpoints repair."""
+    return DAMAGES[get_task(task).degradation]

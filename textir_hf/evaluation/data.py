@@ -60,23 +60,15 @@ class Row(NamedTuple):
 
 @dataclass
 class TestSet:
-    """Images with their sentences, decoded when asked for.
-
-    Args:
-        test: The images that are measured.
-        training: Some training images of the same files.
-        image_column: Name of the images' column.
-        caption_column: Name of the captions' column.
-        size: Side of the images in pixels.
-    """
+    """Images with their sentences, decoded when asked for."""
 
     __test__ = False  # for pytest
 
     test: list[Row]
-    training: list[Row]
+    training: list[Row]  # some training images of the same files
     image_column: str
     caption_column: str
-    size: int
+    size: int  # side of the images in pixels
 
     def __len__(self) -> int:
         return len(self.test)
@@ -124,9 +116,9 @@ def open_test_set(
         data: Folder of its files; or for a protocol without files, a parquet file, a folder or a Hub id.
         size: Side of the images.
         limit: At most so many images of each file, evenly spread.
-        image_column: Name of the images' column.
-        caption_column: Name of the captions' column.
-        split: Split of a data set that has no `split` column.
+        image_column: Name of the column.
+        caption_column: Name of the column.
+        split: Of a data set that has no `split` column.
 
     Raises:
         ValueError: A file or column is missing, there are no images, or captions are needed and missing.

@@ -20,11 +20,6 @@ def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = N
     The energy is the mean square of the luminance's Laplacian. Inside a mask, the Laplacian of a pixel takes only
     neighbors inside the mask, so that a seam adds no detail. A flat original counts as energy 1.
 
-    Args:
-        restored: The result.
-        target: The original.
-        mask: The pixels that count; all if left out.
-
     Raises:
         ValueError: As in `check_images`.
     """
@@ -55,11 +50,6 @@ def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
 
     A step is the difference of two neighbors, horizontal or vertical, exactly one of which is in the mask; it is
     averaged over the channels. The original's mean step counts as at least half a level of 255.
-
-    Args:
-        restored: The result.
-        target: The original.
-        mask: The pixels that were repainted.
 
     Raises:
         ValueError: The mask covers the whole image, or as in `check_images`.

@@ -22,14 +22,7 @@ def group(records: list[dict]) -> dict[str, Rows]:
 
 
 def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], encoder: str) -> list[Table]:
-    """All tables of an evaluation.
-
-    Args:
-        protocol: The protocol.
-        grouped: The values.
-        records: One for each image, with the embeddings of results and target by "table|method".
-        encoder: Name of the dual encoder.
-    """
+    """All tables of an evaluation, from the records of the images and their values, grouped."""
     result = []
     for title, rows in grouped.items():
         digits = 1 if title.startswith(("text effect", "color words")) else 3

@@ -62,7 +62,7 @@ def format_cell(cell: Cell, digits: int) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file."""
+    """The hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -80,17 +80,7 @@ def write_report(
     command: str,
     config: dict | None = None,
 ) -> None:
-    """Writes everything needed to check a result.
-
-    Args:
-        path: The JSON file.
-        name: Of the checkpoint.
-        tables: The results.
-        weights: The checkpoint's files.
-        data: The data sets' files.
-        command: The command that repeats the measurement.
-        config: Its settings.
-    """
+    """Writes everything needed to check the results of a checkpoint as JSON: hashes, versions, command, tables."""
     report = {
         "checkpoint": name,
         "command": command,

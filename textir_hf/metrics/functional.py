@@ -17,9 +17,8 @@ def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | No
     """
     for name, image in (("restored image", restored), ("target", target)):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f"The {name} must be [H, W, 3] uint8, got {list(image.shape)} {image.dtype}. Convert it to RGB."
-            )
+            shape = f"{list(image.shape)} {image.dtype}"
+            raise ValueError(f"The {name} must be [H, W, 3] uint8, got {shape}. Convert it to RGB.")
     if restored.shape != target.shape:
         raise ValueError(
             f"The restored image must have the target's size {target.shape[1]}x{target.shape[0]}, "
@@ -73,12 +72,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     stays exact where there are fewer images than dimensions. It depends on the number of images: compare only
     values of one number.
 
-    Args:
-        first: `[N, D]`.
-        second: `[M, D]`.
-
     Raises:
-        ValueError: The lengths differ, or a set has fewer than two members.
+        ValueError: The sets are not `[N, D]` and `[M, D]`, or have fewer than two members.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:

@@ -22,11 +22,7 @@ Returns:
 
 
 def to_images(values, kind: str) -> list[np.ndarray]:
-    """Images as arrays.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """Images as arrays."""
     arrays = [np.asarray(v.convert("RGB") if isinstance(v, Image.Image) and v.mode == "P" else v) for v in values]
     if not arrays:
         raise ValueError(f"{kind} must hold at least one image, got none.")
@@ -34,11 +30,7 @@ def to_images(values, kind: str) -> list[np.ndarray]:
 
 
 def to_masks(masks, count: int) -> list[np.ndarray | None]:
-    """Masks as boolean arrays, or `count` times None.
-
-    Raises:
-        ValueError: There is not one for each image.
-    """
+    """Masks as boolean arrays, or `count` times None."""
     if masks is None:
         return [None] * count
     if len(masks) != count:
