@@ -139,7 +139,7 @@ def own_results(arguments, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_our_own_results_from_a_folder_give_our_own_row(task, own_results, arguments, tmp_path, short):
+def test_our_own_results_from_a_folder_give_our_own_row(task, own_results, arguments, tmp_path, short, capsys):
     folder = own_results(task)
     assert main(arguments(task, "--against", f"Peer={folder}", "--output", str(tmp_path / "again"))) == 0
     tables = read_tables(tmp_path / "again" / "report.json")
@@ -147,6 +147,10 @@ def test_our_own_results_from_a_folder_give_our_own_row(task, own_results, argum
     assert quality and all(table.rows["Peer"] == table.rows[OURS[0]] for table in quality)
     paired = [t for t in tables if "Peer" in t.rows and OURS[0] not in t.rows]
     assert len(paired) == len(quality) and all(c.mean == c.half == 0 for t in paired for c in t.rows["Peer"])
+    changed = next(folder.rglob("*.png"))  # no run goes on with values of other results
+    Image.new("RGB", (64, 64)).save(changed)
+    assert main(arguments(task, "--against", f"Peer={folder}", "--output", str(tmp_path / "again"))) == 2
+    assert "against" in capsys.readouterr().err
 
 
 def test_results_that_are_missing_or_of_another_size_are_counted_and_named(own_results, arguments, capsys, short):

@@ -104,7 +104,7 @@ def _facts(args: argparse.Namespace, measures: Measures) -> dict:
         "preset": args.preset,
         "images": len(measures.test_set),
         "size": measures.test_set.size,
-        "against": {name: str(folder) for name, folder in args.against.items()},
+        "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
         "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
         "versions": package_versions(),
     }
