@@ -15,7 +15,7 @@ _CELL = 128
 
 
 def draw_grids(measures: Measures, grouped: dict[str, Rows], folder: Path) -> None:
-    """Writes for each table the best, the median and the worst image by LPIPS under the right prompt, by every method."""
+    """Writes for each table the best, median and worst image by LPIPS under the right prompt, by every method."""
     for table in measures.damage.tables:
         columns = grouped[table][OURS[0]]
         values = columns.get("masked LPIPS", columns["LPIPS"])

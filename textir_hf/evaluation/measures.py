@@ -60,11 +60,14 @@ class Measures:
         self.conditions: Conditions
         self.descriptors: Tensor
 
+    def files_of(self, folder: Path) -> list[Path]:
+        """The results of a peer."""
+        names = [self.test_set.name(i) for i in range(len(self.test_set))]
+        return [file_of(folder, table, name) for table in self.damage.tables for name in names]
+
     def _check_peer(self, name: str, folder: Path) -> None:
-        files = [
-            file_of(folder, t, self.test_set.name(i)) for t in self.damage.tables for i in range(len(self.test_set))
-        ]
-        missing, size = [file for file in files if not file.is_file()], (self.test_set.size,) * 2
+        files, size = self.files_of(folder), (self.test_set.size,) * 2
+        missing = [file for file in files if not file.is_file()]
         if missing:
             raise ValueError(
                 f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
