@@ -33,7 +33,7 @@ def center(size: int) -> Image.Image:
 
 
 def network(size: int = 256, rounds: int = 4) -> dict:
-    """The network at full width, in turns with the straightforward implementation and a plain convolution; ms."""
+    """The network at full width, in turns with the straightforward implementation."""
     from textir_hf import TextIRGenerator
 
     torch.manual_seed(0)
@@ -86,16 +86,7 @@ def telea(size: int) -> dict:
     return {"s": turns({"telea": lambda: cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA)})["telea"]}
 
 
-def convolution(kind: str) -> dict:
-    """A plain convolution of the networks' size, the most that can be reached."""
-    dtype = torch.float32 if kind == "fp32" else torch.bfloat16
-    x, w = torch.randn(1, 512, 64, 64, dtype=dtype), torch.randn(512, 512, 3, 3, dtype=dtype)
-    x, w = (t.to(memory_format=torch.channels_last) for t in (x, w))
-    seconds = turns({"convolution": lambda: F.conv2d(x, w, padding=1)}, 20)["convolution"]
-    return {"s": seconds, "GFLOP/s": 2 * w.numel() * 64 * 64 / seconds / 1e9}
-
-
-CASES = {"network": network, "ours": ours, "telea": telea, "convolution": convolution}
+CASES = {"network": network, "ours": ours, "telea": telea}
 
 
 @torch.inference_mode()
@@ -106,8 +97,7 @@ def main() -> None:
         return print_case(CASES[case[0]](*case[1:]))
     print(f"{torch.get_num_threads()} threads")
     print_table("256x256, batch 1", {"network": isolated("benchmarks.speed", "network")})
-    cases = [("convolution", kind) for kind in ("fp32", "bf16")]
-    cases += [("ours", task, size, kind) for task in CHANNELS for size in (256, 512) for kind in ("fp32", "bf16")]
+    cases = [("ours", task, size, kind) for task in CHANNELS for size in (256, 512) for kind in ("fp32", "bf16")]
     cases += [("telea", 256), ("telea", 512)]
     print_table("edit", {", ".join(map(str, case)): isolated("benchmarks.speed", *case) for case in cases})
 

@@ -43,13 +43,7 @@ def sentence(row: dict) -> str:
 
 
 class FaceJudge:
-    """Measures results of a checkpoint.
-
-    Args:
-        pipe: For inpainting or super-resolution.
-        lpips: LPIPS on AlexNet.
-        faces: RGB originals at the trained size.
-    """
+    """Measures results of a checkpoint for inpainting or super-resolution, on RGB faces at the trained size."""
 
     def __init__(self, pipe: TextIRPipeline, lpips: LPIPS, faces: list[Image.Image]) -> None:
         self.pipe, self.lpips, self.faces = pipe, lpips, faces
@@ -102,12 +96,7 @@ class FaceJudge:
 
 
 def measure(judge: FaceJudge, rows: list[dict]) -> Table:
-    """The table of all groups that have a face.
-
-    Args:
-        judge: Of the rows' faces.
-        rows: With `age`, `male` and `group`, labeled by people.
-    """
+    """The table of all groups that have a face; each row has `age`, `male` and `group`, labeled by people."""
     values = [judge.measure(sentence(row), i) for i, row in enumerate(tqdm(rows, desc="faces"))]
     cells = {}
     for name, belongs in _GROUPS.items():

@@ -79,12 +79,7 @@ def make_card(name: str) -> str:
 
 
 def eval_results(tables: list[Table], kind: str) -> list[EvalResult]:
-    """The checkpoint's own means, under the right prompt, as metadata.
-
-    Args:
-        tables: Of its report.
-        kind: Its pipeline tag on the Hub.
-    """
+    """The checkpoint's own means, under the right prompt, as metadata; `kind` is its pipeline tag on the Hub."""
     return [
         EvalResult(
             task_type=kind,
@@ -173,13 +168,7 @@ def replace_marked(page: str, name: str, text: str) -> str:
 
 
 def write(files: dict[Path, str], check: bool, command: str) -> None:
-    """Writes generated files; or exits with an error if one differs.
-
-    Args:
-        files: Texts by path.
-        check: Only compare.
-        command: The command that writes them.
-    """
+    """Writes generated files; or with `check`, exits with an error if one differs, and names the command."""
     stale = [p for p, text in files.items() if not p.is_file() or p.read_text(encoding="utf-8") != text]
     if check and stale:
         sys.exit(f"error: {', '.join(path.name for path in stale)} must be written again. Run: {command}")
