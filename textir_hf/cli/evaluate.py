@@ -26,7 +26,7 @@ def add_command(commands) -> None:
     command.add_argument("--against", action="append", default=[], metavar="NAME=FOLDER", help=text)
     text = "write damaged images, masks and prompts for another program to this folder, and stop"
     command.add_argument("--save-inputs", type=Path, metavar="FOLDER", help=text)
-    command.add_argument("--limit", type=count, help="at most so many images of each file, evenly spread")
+    command.add_argument("--limit", type=count, help="maximum number of images of each file, evenly spread")
     command.add_argument("--image-column", default="image", help="of the data set (%(default)s)")
     command.add_argument("--caption-column", default="text", help="of the data set (%(default)s)")
     command.add_argument("--split", default="test", help="of a data set without a split column (%(default)s)")

@@ -115,7 +115,7 @@ def open_test_set(
         protocol: The protocol.
         data: Folder of its files; or for a protocol without files, a parquet file, a folder or a Hub id.
         size: Side of the images.
-        limit: At most so many images of each file, evenly spread.
+        limit: Maximum number of images of each file, evenly spread.
         image_column: Name of the column.
         caption_column: Name of the column.
         split: Of a data set that has no `split` column.

@@ -46,7 +46,7 @@ def _neighbors():
 
 
 def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Mean absolute step across the mask's border relative to the original's at the same place: 1 is no seam.
+    """Mean absolute step across the mask's border relative to the original's at the same place: 1 means no seam.
 
     A step is the difference of two neighbors, horizontal or vertical, exactly one of which is in the mask; it is
     averaged over the channels. The original's mean step counts as at least half a level of 255.

@@ -23,7 +23,7 @@ class Protocol:
     masks: str | None = None  # parquet file of masks in that folder, or None where --masks must name them
     checkpoint: str | None = None  # measured if no other is named
     size: int | None = None  # side of the images in pixels; None is the checkpoint's
-    per_file: int | None = None  # at most so many images of each file, evenly spread
+    per_file: int | None = None  # maximum number of images of each file, evenly spread
     mask_shares: tuple[float, float] = (0.0, 1.0)  # of the image that irregular masks cover
     boxes: bool = False  # also measure boxes, which are harder than strokes of the same area
     factors: tuple[int, ...] = ()  # by which images lose resolution
