@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import number, numbers, shown
+from textir_hf.checks import boolean, number, numbers, shown
 from textir_hf.imaging.raster import ImageInput
 from textir_hf.tasks.base import DEFAULT_SEED
 
@@ -106,12 +106,13 @@ def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int)
     return prompts
 
 
-def check_running(variants, batch_size, output_type) -> tuple[int, int | None]:
-    """Checks how many results are made, how many at a time, and how they are given back; the plain numbers of these.
+def check_running(variants, batch_size, output_type, return_dict) -> tuple[int, int | None]:
+    """Checks the arguments that say how results are made and returned; the first two as plain numbers.
 
     Raises:
-        ValueError: A number is out of range, or `output_type` is none of `OUTPUT_TYPES`.
+        ValueError: A number is out of range, `output_type` is none of `OUTPUT_TYPES`, or `return_dict` is not a bool.
     """
+    boolean("return_dict", return_dict)
     variants, batch_size = number("num_images_per_prompt", variants), number("batch_size", batch_size)
     if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
         raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')

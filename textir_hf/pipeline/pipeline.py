@@ -278,7 +278,7 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Prepare, run, finish."""
         config, task, device = self.restorer.config, self.task, self._execution_device
-        variants, batch_size = arguments.check_running(variants, batch_size, output_type)
+        variants, batch_size = arguments.check_running(variants, batch_size, output_type, return_dict)
         prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
         plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
         seeds = arguments.result_seeds(generator, len(prepared), variants)
