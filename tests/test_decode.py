@@ -15,7 +15,7 @@ from conftest import SHARED, make_image
 from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
 from PIL import Image, ImageFile
 
-from textir_hf.imaging import containers, decode
+from textir_hf.imaging import complete, containers, decode
 from textir_hf.imaging.decode import decoding, open_image
 
 EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
@@ -280,6 +280,16 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
+
+
+def test_files_of_endless_markers_are_refused(monkeypatch):
+    monkeypatch.setattr(complete, "MOST_MARKERS", 100)
+    content = encode(make_image(100, 90), "jpeg", restart_marker_blocks=1, subsampling=0)
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
+    content = encode(make_image(100, 90), "jp2", tile_size=(8, 8))
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
 
 
 def test_a_progressive_jpeg_needs_all_of_its_scans():
