@@ -179,6 +179,12 @@ def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkey
                 assert open_image(placed, name="a.png").convert("L").tobytes() == b"ab"
     small = png(0, 8, (2, 1), b"\0ab", chunk(b"tEXt", b"workflow\0" + b"x" * 100_000))
     assert open_image(small).convert("L").tobytes() == b"ab"
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
+    used = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + chunk(b"tEXt", b"textir\0{}")
+    for texts in (used + kinds["compressed"], kinds["compressed"] + used):
+        with pytest.warns(UserWarning, match="has too much text"):
+            image = open_image(png(0, 8, (2, 1), b"\0ab", texts))
+        assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
     cut = png(0, 8, (2, 2), b"\0ab", kinds["compressed"])
     with pytest.raises(ValueError, match="lacks the data"):
         open_image(cut)
