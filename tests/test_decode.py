@@ -15,7 +15,7 @@ from conftest import SHARED, make_image
 from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
 from PIL import Image, ImageFile
 
-from textir_hf.imaging import containers, decode
+from textir_hf.imaging import complete, containers, decode
 from textir_hf.imaging.decode import decoding, open_image
 
 EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
@@ -179,6 +179,12 @@ def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkey
                 assert open_image(placed, name="a.png").convert("L").tobytes() == b"ab"
     small = png(0, 8, (2, 1), b"\0ab", chunk(b"tEXt", b"workflow\0" + b"x" * 100_000))
     assert open_image(small).convert("L").tobytes() == b"ab"
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
+    used = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + chunk(b"tEXt", b"textir\0{}")
+    for texts in (used + kinds["compressed"], kinds["compressed"] + used):
+        with pytest.warns(UserWarning, match="has too much text"):
+            image = open_image(png(0, 8, (2, 1), b"\0ab", texts))
+        assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
     cut = png(0, 8, (2, 2), b"\0ab", kinds["compressed"])
     with pytest.raises(ValueError, match="lacks the data"):
         open_image(cut)
@@ -280,6 +286,16 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
+
+
+def test_files_of_endless_markers_are_refused(monkeypatch):
+    monkeypatch.setattr(complete, "MOST_MARKERS", 100)
+    content = encode(make_image(100, 90), "jpeg", restart_marker_blocks=1, subsampling=0)
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
+    content = encode(make_image(100, 90), "jp2", tile_size=(8, 8))
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
 
 
 def test_a_progressive_jpeg_needs_all_of_its_scans():

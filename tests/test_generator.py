@@ -125,7 +125,7 @@ def test_strength_is_needed_or_refused_by_its_source():
     with pytest.raises(ValueError, match="skip_strength must be given"):
         model(*inputs(model))
     model = tiny_generator(skip_strength_source="embedding")
-    with pytest.raises(ValueError, match="takes no skip_strength"):
+    with pytest.raises(ValueError, match="skip_strength cannot be given"):
         model(*inputs(model), skip_strength=0.5)
     with pytest.raises(ValueError, match="skip_strength_source must be"):
         tiny_generator(skip_strength_source="moon")

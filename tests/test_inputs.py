@@ -101,8 +101,12 @@ def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
 
 
 @pytest.mark.parametrize("value", ["no", "", 1, 0, None, [], np.array([True, False]), 1.0, torch.zeros(2)])
-def test_a_switch_is_true_or_false(pipe, value):
-    refuse("colors", pipe("colorization").edit, prompt="a face", image=make_image(), colors=value)
+def test_a_switch_is_true_or_false(pipe, tmp_path, value):
+    colorize = pipe("colorization")
+    refuse("colors", colorize.edit, prompt="a face", image=make_image(), colors=value)
+    refuse("return_dict", colorize, prompt="a face", image=make_image(), return_dict=value)
+    refuse("return_dict", colorize.edit, prompt="a face", image=make_image(), colors=True, return_dict=value)
+    refuse("metadata", save_image, image=make_image(), path=tmp_path / "a.png", metadata=value)
 
 
 def test_a_switch_of_numpy_is_one(pipe):

@@ -11,6 +11,7 @@ MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; 
 _MAX_PAGES = 100  # counted one by one
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _HEADER = 1 << 20  # bytes of an AVIF or HEIC in which its properties are looked for
 _TIFF_JPEG = 7
@@ -45,12 +46,12 @@ def png_chunks(content: bytes) -> Iterator[int]:
 
 
 def without_text(content: bytes) -> bytes:
-    """A PNG without its text; other files as they are."""
+    """A PNG without its text, except short ones that `open_image` uses; other files as they are."""
     if not content.startswith(_PNG):
         return content
     starts = list(png_chunks(content))
-    chunks = zip(starts, [*starts[1:], len(content)], strict=True)
-    return _PNG + b"".join(content[a:b] for a, b in chunks if content[a + 4 : a + 8] not in _TEXT)
+    chunks = [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+    return _PNG + b"".join(c for c in chunks if c[4:8] not in _TEXT or (c[8:].startswith(_USED) and len(c) < 1 << 16))
 
 
 def is_heic(content: bytes) -> bool:

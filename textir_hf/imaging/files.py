@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
-from textir_hf.checks import shown
+from textir_hf.checks import boolean, shown
 from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from textir_hf.imaging.decode import open_image as open_image
 
@@ -156,7 +156,7 @@ def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> N
     path = Path(path)
     check_output(path, (image.height, image.width), image.has_transparency_data)
     options = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
-    if metadata:
+    if boolean("metadata", metadata):
         options |= metadata_options(image.info)
         if SETTINGS in image.info:
             text = json.dumps(image.info[SETTINGS], ensure_ascii=False)

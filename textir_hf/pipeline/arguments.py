@@ -55,6 +55,7 @@ class Call:
     generator: torch.Generator | list[torch.Generator] | None = None
     batch_size: int | None = None
     output_type: str = "pil"
+    return_dict: bool = True
     edit: bool = False
 
     def check(self, task: Task, config, max_pixels: int) -> list[Request]:
@@ -75,7 +76,8 @@ class Call:
             raise ValueError("image must be given: the image to restore.")
         for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
             setattr(self, name, number(name, getattr(self, name)))
-        self.colors, self.templates = boolean("colors", self.colors), check_templates(self.templates)
+        self.colors, self.return_dict = boolean("colors", self.colors), boolean("return_dict", self.return_dict)
+        self.templates = check_templates(self.templates)
         self.box = None if self.box is None else four_sides(self.box)
         self.faces = None if self.faces is None else check_choice(self.faces)
         if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:

@@ -236,8 +236,8 @@ class TextIRPipeline(DiffusionPipeline):
                 generator=generator,
                 batch_size=batch_size,
                 output_type=output_type,
-            ),
-            return_dict,
+                return_dict=return_dict,
+            )
         )
 
     @torch.no_grad()
@@ -297,8 +297,8 @@ class TextIRPipeline(DiffusionPipeline):
                 generator=generator,
                 batch_size=batch_size,
                 output_type=output_type,
-            ),
-            return_dict,
+                return_dict=return_dict,
+            )
         )
 
     @torch.no_grad()
@@ -318,7 +318,7 @@ class TextIRPipeline(DiffusionPipeline):
         templates = check_templates(templates)
         return torch.cat([encode_prompt(self, sentences, templates) for sentences in prompt_list(prompt)])
 
-    def _restore(self, call: Call, return_dict: bool) -> ImagePipelineOutput | tuple:
+    def _restore(self, call: Call) -> ImagePipelineOutput | tuple:
         """Checks the arguments, restores what is asked, and adds the settings that make each result again."""
         requests = call.check(self.task, self.restorer.config, self.max_pixels)
         seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
@@ -331,7 +331,7 @@ class TextIRPipeline(DiffusionPipeline):
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = [own | request.settings | {"seed": seed} for request, seed in zip(requests, seeds, strict=True)]
         output = to_output(rasters, call.output_type, settings)
-        return ImagePipelineOutput(images=output) if return_dict else (output,)
+        return ImagePipelineOutput(images=output) if call.return_dict else (output,)
 
     def _restore_requests(self, requests: list[Request], seeds: list[int], call: Call) -> list[Raster]:
         """One result for each request: windows of the image, the network on batches of windows, and their pasting."""
