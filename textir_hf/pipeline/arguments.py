@@ -276,7 +276,7 @@ def _images_apart(name: str, images) -> list:
     for part in images if several else [images]:
         if several and part is None:
             raise ValueError(f"{name} must be one image for each of the images, got None among them.")
-        apart += part if getattr(part, "ndim", 0) == 4 else [part]
+        apart.extend(part if getattr(part, "ndim", 0) == 4 else [part])  # += would add arrays
     return apart
 
 
