@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import cbook
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 
 from textir_hf import TextIRPipeline, open_image, save_image, sweep
@@ -83,6 +83,26 @@ def draw_beta() -> Image.Image:
     return sweep(_load("colorization"), cup(), prompts, betas=(0, 0.25, 0.5, 0.75, 1, 1.5), cell=128)
 
 
+def draw_regions() -> Image.Image:
+    """A gray photo under one prompt, and with a prompt for each of its parts."""
+    gray = cup().convert("L")
+    plate, wall, coffee = (Image.new("L", gray.size) for _ in range(3))
+    ImageDraw.Draw(plate).ellipse((-10, 40, 228, 233), fill=255)
+    ImageDraw.Draw(wall).ellipse((44, 10, 186, 170), fill=255)
+    ImageDraw.Draw(coffee).ellipse((58, 56, 166, 120), fill=255)
+    regions = [(plate, "a red plate"), (wall, "a blue cup"), (coffee, "brown coffee")]
+    pipe, prompt = _load("colorization"), "a blue cup with brown coffee on a red plate on a brown table"
+    marked = np.asarray(gray.convert("RGB")) // 2
+    for color, (mask, _) in zip(((255, 60, 60), (80, 120, 255), (190, 120, 40)), regions, strict=True):
+        marked = np.where(
+            np.asarray(mask)[..., None] > 0, np.asarray(gray)[..., None] // 2 + np.array(color) // 2, marked
+        )
+    row = [("gray", gray), (f"“{prompt}”", pipe(prompt, gray).images[0])]
+    row.append(("“a red plate”, “a blue cup”, “brown coffee”", Image.fromarray(marked.astype(np.uint8))))
+    row.append(("around them “a brown table”", pipe("a brown table", gray, regions=regions).images[0]))
+    return draw_grid([row], 240)
+
+
 def draw_skip_strength() -> Image.Image:
     """The factor against the skip strength: Figure 8 of the paper."""
     axes = {"skip_strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
@@ -107,6 +127,7 @@ def figures() -> dict[Path, Image.Image]:
         "tasks": draw_tasks,
         "faces": draw_faces,
         "beta": draw_beta,
+        "regions": draw_regions,
         "skip_strength": draw_skip_strength,
         "demo": draw_demo,
     }
