@@ -15,7 +15,7 @@ from test_data import caption, write_shard
 from textir_hf.evaluation.data import load_masks
 from training.batches import StreamedImages, StreamedRows, collate
 from training.config import TrainingConfig
-from training.data import Images, MaskSampler, SampleMaker, decode_rows, open_split, training_and_held_out
+from training.data import Images, MaskSampler, SampleMaker, decode, open_split, training_and_held_out
 from training.train import set_up, train_step
 
 
@@ -146,9 +146,11 @@ def test_no_file_ends_a_run(kind, tmp_path):
     samples = [images[n] for n in range(5)]
     assert [name for s in samples for name in s["damaged"]] == ["4.png"]
     items = [{"row": row, "number": n, "position": {}} for n, row in enumerate(rows)]
-    assert collate(StreamedImages(maker()).__getitems__(items))["damaged"] == ["4.png"] * 5
-    with pytest.raises(ValueError, match=r"No image of a batch can be decoded: 4.png"):
-        StreamedImages(maker()).__getitems__(items[4:])
+    samples = [StreamedImages(maker())[item] for item in items]
+    batch = collate(samples)
+    assert batch["damaged"] == ["4.png"] and torch.equal(batch["target"][4], samples[0]["target"])
+    with pytest.raises(ValueError, match=r"4.png"):
+        collate(samples[4:])
     with pytest.raises(ValueError, match=r"None of the 1 images can be decoded. Look at 4.png"):
         Images(rows.select([4]), maker())[0]
 
@@ -173,7 +175,7 @@ def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(conf
     settings = config(streaming=streaming, split_column=None, holdout=2)
     run = set_up(settings)
     rows = list(open_split(settings, "train"))[2:]
-    images = torch.stack([image for _, image in decode_rows(rows, settings)])
+    images = torch.stack([decode(row["image"], 32) for row in rows])
     images, module = run.encoder.images(images.float() / 255), run.encoder.recentering
     torch.testing.assert_close(module.image_mean, images.mean(0), atol=1e-5, rtol=0)
     run.encoder.recentering = None
@@ -187,7 +189,7 @@ def test_recentering_looks_at_rows_from_all_over_the_data(config, monkeypatch):
     monkeypatch.setattr("training.encoder._ROWS", 4)
     run.encoder.recentering = None
     run.encoder.recenter(run.rows, run.config)
-    images = torch.stack([i for _, i in decode_rows([run.rows[i] for i in (0, 2, 4, 7)], run.config)])
+    images = torch.stack([decode(run.rows[i]["image"], 32) for i in (0, 2, 4, 7)])
     expected = run.encoder.images(images.float() / 255).mean(0)
     torch.testing.assert_close(run.encoder.recentering.image_mean, expected, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="two captions or more"):
@@ -254,13 +256,3 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
         load_masks(tmp_path / "empty", "train", 16)
-
-
-def test_preloaded_images_make_the_same_batches(config):
-    batches = []
-    for preload in (False, True):
-        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
-        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
-    for plain, preloaded in zip(*batches, strict=True):
-        assert plain.keys() == preloaded.keys()
-        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

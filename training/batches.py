@@ -16,41 +16,26 @@ from torch.utils import data
 from tqdm import tqdm
 
 from training.config import TrainingConfig
-from training.data import Images, SampleMaker, image_name, row_captions, try_decode
+from training.data import Images, SampleMaker
 
 MOST_DAMAGED = 0.01  # share of the images
 
 
 class StreamedImages(data.Dataset):
-    """Encoded rows of a stream to samples; another image of the batch replaces a damaged one."""
+    """Items of `StreamedRows` to samples."""
 
     def __init__(self, maker: SampleMaker) -> None:
         self.maker = maker
 
-    def __getitems__(self, items: list[dict]) -> list[dict]:
-        config, rows = self.maker.config, [item["row"] for item in items]
-        images = [try_decode(row, config) for row in rows]
-        good = [i for i, image in enumerate(images) if image is not None]
-        damaged = [
-            image_name(item["row"], config, f"image {item['number']} of the stream")
-            for item, image in zip(items, images, strict=True)
-            if image is None
-        ]
-        if not good:
-            raise ValueError(f"No image of a batch can be decoded: {', '.join(damaged)}.")
-        samples = []
-        for i, item in enumerate(items):
-            shown = good[i % len(good)] if images[i] is None else i
-            captions = row_captions(rows[shown], config.caption_column)
-            sample = self.maker(images[shown], item["number"], captions)
-            samples.append({"damaged": damaged, "position": items[-1]["position"], **sample})
-        return samples
+    def __getitem__(self, item: dict) -> dict:
+        name = f"image {item['number']} of the stream"
+        return {"position": item["position"], **self.maker.of_row(item["row"], item["number"], name)}
 
 
 def share_of_stream(rows: IterableDataset, held_out: int, process: int, processes: int) -> IterableDataset:
     """The rows of a stream that a process trains on: all but the first ones, divided among the processes.
 
-    A process reads files of its own if there are enough files, otherwise every n-th row. `split_dataset_by_node` would
+    A process reads files of its own if there are enough files, otherwise every N-th row. `split_dataset_by_node` would
     divide the number of skipped rows among the files, too, so they are counted file by file here.
     """
     if rows.num_shards < processes:
@@ -66,8 +51,8 @@ class StreamedRows:
     """Batches of a stream's encoded rows for one process, shuffled `shuffle_buffer` rows at a time.
 
     Every row has in `position` how to go on after it: the stream's state at the start of its block, and how many rows
-    of the block are done. The buffer of `IterableDataset.shuffle` is not part of its state, so a resumed run would not
-    see the rows that were in it. The next block is read while this one is used.
+    of the block are done. torchdata's stateful loader saves the state of `IterableDataset.shuffle` without the rows in
+    its buffer, so a resumed run would not see them. The next block is read while this one is used.
 
     Args:
         rows: The stream, the held-out rows included.
@@ -111,9 +96,8 @@ class StreamedRows:
                 for i in np.random.default_rng(seed).permutation(len(block))[done:]:
                     done, number = done + 1, number + 1
                     position = {"epoch": epoch, "state": state, "done": done, "count": number}
-                    batch.append(
-                        {"row": block[i], "number": self.process + self.processes * number, "position": position}
-                    )
+                    sample = self.process + self.processes * number
+                    batch.append({"row": block[i], "number": sample, "position": position})
                     if len(batch) == self.config.train_batch_size:
                         yield batch
                         batch = []
@@ -127,9 +111,19 @@ def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iter
 
 
 def collate(samples: list[dict]) -> dict:
-    """Tensors stacked, numbers as lists; the names of damaged images joined; the last position kept."""
+    """Tensors stacked, numbers as lists, the names of damaged images joined, the last position kept.
+
+    Another sample of the batch replaces a damaged image of a stream.
+
+    Raises:
+        ValueError: All images of a stream's batch are damaged.
+    """
     batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
-    for key in samples[0].keys() - batch.keys():
+    good = [s for s in samples if "target" in s]
+    if not good:
+        raise ValueError(f"No image of a batch can be decoded: {', '.join(batch['damaged'])}.")
+    samples = [s if "target" in s else good[i % len(good)] for i, s in enumerate(samples)]
+    for key in good[0].keys() - batch.keys():
         values = [s[key] for s in samples]
         batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
     return batch
@@ -173,12 +167,20 @@ class Batches:
         """The next batch: tensors on the device, numbers in lists.
 
         Raises:
-            ValueError: Too many images are damaged.
+            ValueError: More than `MOST_DAMAGED` of the images are damaged.
         """
         start = time.perf_counter()
         batch = next(self.iterator)
         self.waited += time.perf_counter() - start
-        self._count_damaged(batch.pop("damaged"))
+        for name in set(batch.pop("damaged")) - self.damaged:
+            self.damaged.add(name)
+            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
+        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+        if len(self.damaged) > MOST_DAMAGED * seen:
+            raise ValueError(
+                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
+                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
+            )
         if position := batch.pop("position"):
             self.progress.positions[self.accelerator.process_index] = position
         self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
@@ -189,17 +191,6 @@ class Batches:
         """Ends the loader's processes. They ignore the signals that would end them when Python exits."""
         if self.config.dataloader_num_workers:
             self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
-
-    def _count_damaged(self, names: list[str]) -> None:
-        for name in set(names) - self.damaged:
-            self.damaged.add(name)
-            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
-        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
-        if len(self.damaged) > MOST_DAMAGED * seen:
-            raise ValueError(
-                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
-                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
-            )
 
 
 def _ignore_signals(worker: int) -> None:

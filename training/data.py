@@ -12,15 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
+from datasets import Image as ImageFeature
 from torch import Tensor
 from torch.utils import data
-from tqdm import tqdm
 
+from textir_hf.evaluation.data import load_masks
 from textir_hf.hub.data import open_rows, read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import get_task
 from training.config import TrainingConfig
 
+VALID = "valid"  # column that `training.align` writes: white = part of the photo, black = beyond its border
 _VALIDATED = 16  # images of a validation split
 
 
@@ -30,9 +32,16 @@ def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
     Raises:
         ValueError: The data set, the split or a column does not exist.
     """
-    columns = [name for name in (config.image_column, config.valid_column) if name]
-    column = config.split_column or None
-    return open_rows(config.dataset, split, split_column=column, image_columns=columns, streaming=config.streaming)
+    rows = open_rows(
+        config.dataset,
+        split,
+        split_column=config.split_column or None,
+        image_columns=[config.image_column],
+        streaming=config.streaming,
+    )
+    if rows.features is not None and isinstance(rows.features.get(VALID), ImageFeature):
+        rows = rows.cast_column(VALID, ImageFeature(decode=False))
+    return rows
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
@@ -58,27 +67,12 @@ def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDat
     return rows if config.streaming else rows.skip(held_out), list(rows.take(held_out))
 
 
-def decode(value: dict, size: int, name: str = "The image") -> Tensor:
-    """`read_square` as a tensor `[3, size, size]` uint8."""
-    return torch.from_numpy(read_square(value, size, name)).permute(2, 0, 1).contiguous()
-
-
-def try_decode(row: dict, config: TrainingConfig) -> Tensor | None:
-    """A row's image, `[3, S, S]` uint8, or None if it is damaged."""
+def decode(value: dict, size: int) -> Tensor | None:
+    """An image as `[3, size, size]` uint8, or None if it is damaged."""
     try:
-        return decode(row[config.image_column], config.sample_size)
+        return torch.from_numpy(read_square(value, size)).permute(2, 0, 1).contiguous()
     except ValueError:
         return None
-
-
-def decode_rows(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Tensor]]:
-    """The images of these rows that are not damaged, with their places."""
-    return [(i, image) for i, row in enumerate(rows) if (image := try_decode(row, config)) is not None]
-
-
-def image_name(row: dict, config: TrainingConfig, default: str) -> str:
-    """What a warning calls a row's image."""
-    return (row[config.image_column] or {}).get("path") or default
 
 
 def row_captions(row: dict, column: str | None) -> list[str]:
@@ -103,7 +97,7 @@ class MaskSampler:
         if irregular is not None:
             irregular = irregular[irregular.flatten(1).any(1)]
             if not len(irregular):
-                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is what is repainted.")
+                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is repainted.")
         self.size, self.mix, self.irregular = size, mix, irregular
 
     def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
@@ -123,11 +117,11 @@ class SampleMaker:
     Args:
         config: The run's.
         embedding_dim: Length of the condition.
-        irregular: Masks, as for `MaskSampler`.
     """
 
-    def __init__(self, config: TrainingConfig, embedding_dim: int, irregular: Tensor | None = None) -> None:
+    def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
+        irregular = load_masks(config.masks, "train", config.sample_size) if config.masks else None
         self.masks = MaskSampler(config.sample_size, config.mask_mix, irregular)
 
     def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
@@ -160,6 +154,14 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
+    def of_row(self, row: dict, number: int, default: str, flip: int | None = None) -> dict:
+        """Sample `number`, of a row; if its image is damaged, only the name of the file (or `default`), `damaged`."""
+        value = row[self.config.image_column]
+        image = decode(value, self.config.sample_size)
+        if image is None:
+            return {"damaged": [(value or {}).get("path") or default]}
+        return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
+
 
 class Images(data.Dataset):
     """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it.
@@ -173,9 +175,7 @@ class Images(data.Dataset):
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order, self._images = -1, np.arange(0), None
-        if maker.config.preload:
-            self._images = [try_decode(rows[row], maker.config) for row in tqdm(range(len(rows)), desc="images")]
+        self._epoch, self._order = -1, np.arange(0)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -185,25 +185,23 @@ class Images(data.Dataset):
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self))
-        config, damaged = self.maker.config, []
+        damaged = []
         for attempt in range(len(self)):
             row, flip = self._items[self._order[(place + attempt) % len(self)]]
-            values = self.rows[row]
-            image = try_decode(values, config) if self._images is None else self._images[row]
-            if image is None:
-                damaged.append(image_name(values, config, f"row {row}"))
-                continue
-            sample = self.maker(image, number, row_captions(values, config.caption_column), flip)
-            if self.latents:
-                sample["latent"], sample["embedding"] = self.latents[row, flip]
-                sample["valid"] = self._valid(values, sample["latent"].shape[-1], flip)
-            return {"damaged": damaged, **sample}
+            values = self.rows[int(row)]
+            sample = self.maker.of_row(values, number, f"row {row}", flip)
+            damaged += sample["damaged"]
+            if "target" in sample:
+                if self.latents:
+                    sample["latent"], sample["embedding"] = self.latents[row, flip]
+                    sample["valid"] = valid_cells(values, sample["latent"].shape[-1], flip)
+                return sample | {"damaged": damaged}
         raise ValueError(f"None of the {len(self)} images can be decoded. Look at {damaged[0]}, for example.")
 
-    def _valid(self, row: dict, cells: int, flip: int) -> Tensor:
-        """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the data does not say."""
-        column = self.maker.config.valid_column
-        if not column or not row[column]:
-            return torch.ones(1, cells, cells)
-        valid = (decode(row[column], cells, "The valid mask")[:1] == 255).float()
-        return valid.flip(-1) if flip else valid
+
+def valid_cells(row: dict, cells: int, flip: int) -> Tensor:
+    """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the row does not say."""
+    if not row.get(VALID):
+        return torch.ones(1, cells, cells)
+    valid = torch.from_numpy(read_square(row[VALID], cells, "The valid mask")[None, ..., 0] == 255).float()
+    return valid.flip(-1) if flip else valid

@@ -34,9 +34,7 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """One logit for an image (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
-
-    It looks at the image alone.
+    """One logit for an image alone (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
 
     Args:
         sample_size: Side of the square images, pixels, a power of two from 8 on.
@@ -56,12 +54,9 @@ class Discriminator(nn.Module):
     def forward(
         self, images: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
-        """One map of logits `[N, 1, 1, 1]`, higher is more real, and its features; looks at the images alone.
+        """One map of logits `[N, 1, 1, 1]`, higher is more real, of images in [0, 1], and its features.
 
-        Args:
-            images: `[N, 3, S, S]` in [0, 1].
-            degraded: Unused, and so are condition and mask.
-            full_precision: Leave autocast, for derivatives of derivatives.
+        `full_precision` leaves autocast, for derivatives of derivatives. The other arguments are unused.
         """
         with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
             x = self.last(self.blocks(self.first(images * 2 - 1)))
