@@ -22,7 +22,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
 from textir_hf.tasks import TASKS, get_task
-from training.clip.towers import save_encoder
+from training.clip import save_encoder
 from training.config import TrainingConfig
 
 disable_progress_bars()
