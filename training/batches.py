@@ -33,10 +33,9 @@ class StreamedImages(data.Dataset):
 
 
 def share_of_stream(rows: IterableDataset, held_out: int, process: int, processes: int) -> IterableDataset:
-    """The rows of a stream that a process trains on: all but the first ones, divided among the processes.
+    """A process's rows of a stream, without the first ones: files of its own if there are enough, or every N-th row.
 
-    A process reads files of its own if there are enough files, otherwise every N-th row. `split_dataset_by_node` would
-    divide the number of skipped rows among the files, too, so they are counted file by file here.
+    `split_dataset_by_node` would divide the number of skipped rows among the files, too; here they are counted.
     """
     if rows.num_shards < processes:
         return rows.skip(held_out).filter(lambda _, i: i % processes == process, with_indices=True)
@@ -53,16 +52,6 @@ class StreamedRows:
     Every row has in `position` how to go on after it: the stream's state at the start of its block, and how many rows
     of the block are done. torchdata's stateful loader saves the state of `IterableDataset.shuffle` without the rows in
     its buffer, so a resumed run would not see them. The next block is read while this one is used.
-
-    Args:
-        rows: The stream, the held-out rows included.
-        config: The run's.
-        process: This process's number.
-        processes: How many there are.
-        position: Of the last row used, or None to start.
-
-    Raises:
-        ValueError: No row is left for this process.
     """
 
     def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
@@ -111,13 +100,7 @@ def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iter
 
 
 def collate(samples: list[dict]) -> dict:
-    """Tensors stacked, numbers as lists, the names of damaged images joined, the last position kept.
-
-    Another sample of the batch replaces a damaged image of a stream.
-
-    Raises:
-        ValueError: All images of a stream's batch are damaged.
-    """
+    """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
     batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
     good = [s for s in samples if "target" in s]
     if not good:
@@ -130,17 +113,9 @@ def collate(samples: list[dict]) -> dict:
 
 
 class Batches:
-    """Endless batches of this process, on its device. Damaged images are named on stderr.
+    """Endless batches of this process, on its device, from where `progress` says, which moves with every batch.
 
-    Args:
-        rows: The training rows.
-        maker: Makes the samples.
-        latents: Of the rows, if the run learns latents.
-        accelerator: Says which of the processes this is.
-        progress: `samples` used and `positions` in the stream, which move with every batch.
-
-    Attributes:
-        waited: Seconds for which batches were not ready.
+    `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
     """
 
     def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
@@ -164,11 +139,7 @@ class Batches:
         self.waited, self.damaged = 0.0, set()
 
     def __next__(self) -> dict:
-        """The next batch: tensors on the device, numbers in lists.
-
-        Raises:
-            ValueError: More than `MOST_DAMAGED` of the images are damaged.
-        """
+        """The next batch: tensors on the device, numbers in lists."""
         start = time.perf_counter()
         batch = next(self.iterator)
         self.waited += time.perf_counter() - start

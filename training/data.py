@@ -27,11 +27,7 @@ _VALIDATED = 16  # images of a validation split
 
 
 def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
-    """Rows of one split, the images still encoded.
-
-    Raises:
-        ValueError: The data set, the split or a column does not exist.
-    """
+    """Rows of one split, the images still encoded."""
     rows = open_rows(
         config.dataset,
         split,
@@ -45,13 +41,7 @@ def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and the held-out ones.
-
-    A stream still begins with its held-out rows: only `share_of_stream` can skip them.
-
-    Raises:
-        ValueError: There are no images to train on.
-    """
+    """The rows to train on, and the held-out ones, with which a stream still begins: `share_of_stream` skips them."""
     rows, held_out = open_split(config, "train"), config.held_out_rows
     if not config.streaming:
         if not len(rows):
@@ -82,15 +72,9 @@ def row_captions(row: dict, column: str | None) -> list[str]:
 
 
 class MaskSampler:
-    """Draws training masks: irregular ones, which are turned and mirrored, brush strokes and boxes.
+    """Draws training masks in the shares of `mix`: turned and mirrored `irregular` ones, brush strokes and boxes.
 
-    Args:
-        size: Side of the masks, pixels.
-        mix: Shares of the three kinds.
-        irregular: `[M, 1, S, S]` in {0, 1}, of which empty ones are left out; None if their share is 0.
-
-    Raises:
-        ValueError: All irregular masks are empty.
+    `irregular` is `[M, 1, S, S]` in {0, 1}, or None if its share is 0.
     """
 
     def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
@@ -112,12 +96,7 @@ class MaskSampler:
 
 
 class SampleMaker:
-    """Makes training samples of images.
-
-    Args:
-        config: The run's.
-        embedding_dim: Length of the condition.
-    """
+    """Makes training samples of images."""
 
     def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
@@ -125,13 +104,7 @@ class SampleMaker:
         self.masks = MaskSampler(config.sample_size, config.mask_mix, irregular)
 
     def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
-        """Makes sample `number`.
-
-        Args:
-            image: `[3, S, S]` uint8.
-            number: The sample's.
-            captions: The image's.
-            flip: Whether the image is mirrored; drawn if None.
+        """Sample `number`, of an image `[3, S, S]` uint8, which is mirrored at random if `flip` is None.
 
         Returns:
             The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
@@ -164,13 +137,7 @@ class SampleMaker:
 
 
 class Images(data.Dataset):
-    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it.
-
-    Args:
-        rows: The training rows, their images encoded.
-        maker: Makes the samples.
-        latents: Of the rows, if the run learns latents.
-    """
+    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it."""
 
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents

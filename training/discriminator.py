@@ -36,9 +36,7 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """One logit for an image alone (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
 
-    Args:
-        sample_size: Side of the square images, pixels, a power of two from 8 on.
-        channels: Width at each size, full size first; the last one is kept down to 4x4.
+    `channels` are the widths at each size, full size first; the last one is kept down to 4x4.
     """
 
     def __init__(self, sample_size: int, channels: tuple[int, ...]) -> None:
@@ -65,15 +63,10 @@ class Discriminator(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Judges latents at three sizes, beside the degraded image and the condition.
+    """Judges latents beside the degraded image and the condition, with `channels` at 1, 1/2, ... of their side.
 
     Spectral normalization (Miyato et al., 2018) bounds how fast its logits change, in place of R1. Its power iteration
     moves in training mode alone.
-
-    Args:
-        in_channels: Of the degraded image.
-        embedding_dim: Length of the condition.
-        channels: Width at 1, 1/2 and 1/4 of the latents' side.
     """
 
     def __init__(self, in_channels: int, embedding_dim: int, channels: tuple[int, ...]) -> None:

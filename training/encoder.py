@@ -51,11 +51,7 @@ class FrozenEncoder:
         return digest.hexdigest()
 
     def recenter(self, rows: Dataset | IterableDataset, config: TrainingConfig) -> None:
-        """Moves text embeddings to the mean and spread of the training images', if there is a caption column.
-
-        Raises:
-            ValueError: All captions are the same, or there are none.
-        """
+        """Moves text embeddings to the mean and spread of the training images', if there is a caption column."""
         if not config.caption_column:
             return
         if isinstance(rows, IterableDataset):

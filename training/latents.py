@@ -23,15 +23,9 @@ _BATCH = 8
 class Latents:
     """Latents and embeddings of rows, found in a folder by the image's bytes and whether it is mirrored.
 
-    The latents of a mirrored image are not the mirrored latents, so both are encoded.
-
-    Args:
-        folder: Holds safetensors files with `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]` float16 and
-            `embeddings` `[n, D]`.
-        keys: Of every row's image, plain and mirrored.
-
-    Attributes:
-        items: The pairs (row, mirrored) that are encoded.
+    The latents of a mirrored image are not the mirrored latents, so both are encoded. `items` are the pairs (row,
+    mirrored) that are. The folder holds safetensors files with `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]`
+    float16 and `embeddings` `[n, D]`.
     """
 
     def __init__(self, folder: Path, keys: list[tuple[bytes, bytes]]) -> None:
@@ -53,11 +47,7 @@ class Latents:
 
 
 def encoded_rows(rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) -> Latents:
-    """The latents of a run's rows; those that the cache lacks are encoded first.
-
-    Raises:
-        ValueError: Fewer than two images could be encoded.
-    """
+    """The latents of a run's rows; those that the cache lacks are encoded first."""
     folder = Path(config.cache_dir).expanduser() / "latents" / encoder.fingerprint()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     keys = []

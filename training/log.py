@@ -20,11 +20,7 @@ _RATES = ("step", "images/s", "waiting", "learning_rate")
 class Log:
     """Collects losses on the device and reads them all at once.
 
-    Args:
-        config: The run's.
-        accelerator: The run's.
-        step: Updates done; lines of later ones are dropped from `metrics.jsonl`, since they are made again.
-        images_per_update: Of all processes.
+    Lines of steps after `step` are dropped from `metrics.jsonl`, since a resumed run makes them again.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, step: int, images_per_update: int) -> None:
@@ -52,9 +48,6 @@ class Log:
             step: Updates done.
             waited: Seconds in all for which this process waited for data.
             shared: Numbers that the processes have to agree on.
-
-        Raises:
-            FloatingPointError: A loss was NaN or infinite.
         """
         names, means = list(self.terms), [torch.stack(values).float().mean() for values in self.terms.values()]
         numbers = torch.tensor(shared, dtype=torch.float32, device=means[0].device)

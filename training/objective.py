@@ -47,12 +47,7 @@ def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
 
 
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2).
-
-    Args:
-        logits: `[N, 1, 1, 1]`, computed from `images`.
-        images: `[N, C, H, W]` with `requires_grad`.
-    """
+    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2), of `logits` computed from `images`."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
@@ -90,13 +85,7 @@ class Comparison:
 class Objective:
     """The losses of both networks for a batch; `total` weighs them as in Eq. 8. No method waits for the device.
 
-    The network decides what is compared: latents if it has a decoder, otherwise images.
-
-    Args:
-        config: The run's.
-        encoder: Embeds the targets.
-        restorer: A generator like the one that learns.
-        autocast: Makes the context of the losses that are networks.
+    A network like `restorer` decides what is compared: latents if it has a decoder, otherwise images.
     """
 
     def __init__(
@@ -135,14 +124,7 @@ class Objective:
     def generator_terms(
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
     ) -> tuple[dict[str, Tensor], Comparison]:
-        """The generator's terms of Eq. 8, and the inputs of the discriminator's step.
-
-        Args:
-            generator: The network that learns.
-            discriminator: The other one, whose weights stay.
-            batch: Of `Batches`.
-            step: Updates done.
-        """
+        """The generator's terms of Eq. 8 for a batch of `Batches`, and the inputs of the discriminator's step."""
         images = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         own = batch["embedding"] if self.latent else self.encoder.images(images)

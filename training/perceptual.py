@@ -10,11 +10,7 @@ VGG16 = "timm/vgg16.tv_in1k"
 
 
 def download_vgg() -> str:
-    """The path of VGG16's weights from the Hub, with torchvision's convolutions as `features.N.weight` and `.bias`.
-
-    Raises:
-        ValueError: They are not in the cache, and the Hub cannot be reached.
-    """
+    """The path of VGG16's weights from the Hub, with torchvision's convolutions as `features.N.weight` and `.bias`."""
     try:
         return hf_hub_download(VGG16, "model.safetensors")
     except (OSError, ValueError) as error:
@@ -25,11 +21,7 @@ def download_vgg() -> str:
 
 
 class VGGPerceptualLoss(nn.Module):
-    """L1 between VGG16's conv4_3 features before the ReLU (Johnson et al., 2016), of images in [0, 1].
-
-    Args:
-        path: Of VGG16's weights, as from `download_vgg`.
-    """
+    """L1 between VGG16's conv4_3 features before the ReLU (Johnson et al., 2016), of images in [0, 1]."""
 
     LAYERS = (0, 2, "M", 5, 7, "M", 10, 12, 14, "M", 17, 19, 21)
 

@@ -23,15 +23,7 @@ _OWN = ("output_dir", "cache_dir", "resume_from_checkpoint")  # of the machine, 
 def write_pipeline(
     folder: Path, config: TrainingConfig, step: int, batch: int, restorer: TextIRGenerator, encoder: FrozenEncoder
 ) -> None:
-    """Writes the complete pipeline of a run, with its card.
-
-    Args:
-        folder: The folder to write, inside the run's.
-        config: The run's.
-        step: Updates done.
-        batch: Images in one update.
-        restorer: The averaged network.
-        encoder: The run's.
+    """Writes the complete pipeline of a run, after `step` updates of `batch` images, with its card.
 
     Raises:
         OSError: It cannot be written. An older pipeline and the checkpoints are whole.
@@ -82,15 +74,7 @@ def _is_on_hub(dataset: list[str]) -> bool:
 
 
 def make_card(config: TrainingConfig, step: int, batch: int, from_hub: bool, results: str) -> str:
-    """A model card of what a run did.
-
-    Args:
-        config: The run's, without local paths.
-        step: Updates done.
-        batch: Images in one update.
-        from_hub: Whether the data set is one on the Hub.
-        results: Markdown.
-    """
+    """A model card of a run, whose config has no local paths; `results` is Markdown."""
     task, size = get_task(config.task), config.sample_size
     source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
     recipe = source + (f". It should reach: {expected}" if expected else "")

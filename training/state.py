@@ -44,18 +44,10 @@ class Progress:
 
 
 class State:
-    """Everything that a run changes.
+    """Everything that a run changes: two networks as the processes share them, and each one's optimizer.
 
-    Attributes:
-        generator: As the processes share it; so is `discriminator`.
-        optimizer: The generator's; the other one is `discriminator_optimizer`.
-        average: Moving average of the generator's weights, gathered from all processes.
-        restorer: A generator that is not shared, for the averaged weights.
-        progress: How far the run is.
-        images_per_update: Of all processes.
-
-    Raises:
-        ValueError: The networks to start from have other widths.
+    `average` is the moving average of the generator's weights, gathered from all processes, and `restorer` a generator
+    that is not shared, to hold it.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
@@ -128,11 +120,7 @@ class State:
         return final
 
     def resume(self) -> None:
-        """Goes on from a checkpoint, if the config names one.
-
-        Raises:
-            ValueError: It does not exist or is of another run, or a run would be overwritten.
-        """
+        """Resumes from a checkpoint, if the config names one; never overwrites another run."""
         name, found = self.config.resume_from_checkpoint, self.checkpoints()
         if self.accelerator.is_main_process:
             for rest in self.folder.glob(".textir-*"):  # of a killed process
@@ -170,11 +158,7 @@ def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator.
-
-    Raises:
-        ValueError: The folder holds neither, or networks of other widths.
-    """
+    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator."""
     judge, run = folder / "discriminator.safetensors", folder / "pipeline" / "restorer"
     if not (folder / "config.json").is_file() and not run.is_dir():
         raise ValueError(f"--init-from must be the folder of a finished run or of a restorer, got {folder}.")
@@ -187,13 +171,7 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> 
 def adopt(state: dict[str, Tensor], network: nn.Module, free: tuple[str, ...]) -> None:
     """Copies weights into a network of the same widths, which may be for another task.
 
-    Args:
-        state: The weights, by name.
-        network: Changed in place.
-        free: Beginnings of the names of layers that differ between tasks, and then keep their own weights.
-
-    Raises:
-        ValueError: Another layer differs.
+    Layers whose names begin with one of `free` differ between tasks, and then keep their own weights.
     """
     own, missing = network.state_dict(), torch.zeros(0)
     for name in sorted(own.keys() | state.keys()):

@@ -57,11 +57,7 @@ class Run:
 
 
 def set_up(config: TrainingConfig) -> Run:
-    """Loads and builds everything that a run needs.
-
-    Raises:
-        ValueError: The config, the data or the launch does not fit.
-    """
+    """Loads and builds everything that a run needs."""
     config.check()
     Path(config.output_dir).mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
