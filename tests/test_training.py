@@ -75,7 +75,7 @@ def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, l
         for figure, column in names.items():
             column = f"masked {column}" if task == "inpainting" else column
             measured = [value for _, r, c, value in values if (r, c) == (row, column)]
-            assert len(measured) == 2 and figures[f"{figure}/{condition}"] == float(np.mean(measured))
+            assert len(measured) == 2 and figures[f"validation/{figure}/{condition}"] == float(np.mean(measured))
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -84,7 +84,7 @@ def test_no_process_of_the_loader_outlives_a_run_whatever_holds_its_batches(dama
     monkeypatch.setattr(Run, "batches", lambda run: kept.append(made(run)) or kept[-1])
     settings = config(dataloader_num_workers=2, max_train_steps=2)
     if damaged:
-        monkeypatch.setattr("training.batches.MOST_DAMAGED", -1)
+        monkeypatch.setattr("training.data.MOST_DAMAGED", -1)
         with pytest.raises(ValueError, match="images are damaged"):
             train(settings)
     else:

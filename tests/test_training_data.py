@@ -13,9 +13,9 @@ from PIL import Image as PILImage
 from test_data import caption, write_shard
 
 from textir_hf.evaluation.data import load_masks
-from training.batches import StreamedImages, StreamedRows, collate
 from training.config import TrainingConfig
-from training.data import Images, MaskSampler, SampleMaker, decode, open_split, training_and_held_out
+from training.data import Images, MaskSampler, SampleMaker, collate, decode, open_split, training_and_held_out
+from training.streams import StreamedImages, StreamedRows
 from training.train import set_up, train_step
 
 

@@ -28,8 +28,7 @@ from textir_hf.imaging.files import FORMATS
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import resize
 from textir_hf.pipeline.faces import find_largest_face
-from training.command import run_command
-from training.config import flag, option
+from training.config import flag, option, run_command
 
 CELL = 8  # pixels, side of a cell of the valid mask
 SPREAD = 3  # by how much JPEG changes the values of a black or white border

@@ -30,8 +30,7 @@ from textir_hf.models.encoder import MiniCLIPModel
 from textir_hf.models.towers import TextTower
 from training import clip_words as words
 from training.clip_data import CaptionSource, ImageSet, LabeledSource, augmented, normalized
-from training.command import run_command
-from training.config import flag, option
+from training.config import flag, option, run_command
 
 FIRST_STAGE = 3  # of the image backbone that learns
 RATES = (2.5e-4, 4e-4, 4e-4)  # of the backbone, of the image head and the temperature, and of the text head

@@ -1,7 +1,10 @@
-"""All options of a training run in one flat dataclass."""
+"""All options of a training run in one flat dataclass, and how the commands of this folder end."""
 
 import argparse
 import json
+import signal
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -195,3 +198,26 @@ def parse(argv: list[str] | None = None) -> TrainingConfig:
     if name is not None:
         parser.set_defaults(**asdict(PRESETS[name]))
     return TrainingConfig(**vars(parser.parse_args(argv)))
+
+
+def run_command(work: Callable[[], str], interrupted: str) -> int:
+    """Does the work and prints the line that it returns.
+
+    Args:
+        work: Raises ValueError, OSError or FloatingPointError with a message for the user; or KeyboardInterrupt, if it
+            ended in order with the signal's number and a message.
+        interrupted: The message where Ctrl-C ended it anywhere else.
+
+    Returns:
+        0, 1 (an error) or 128 + a signal's number.
+    """
+    try:
+        print(work())
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        number, message = stop.args or (signal.SIGINT, interrupted)
+        print(f"Interrupted. {message}", file=sys.stderr)
+        return 128 + number
+    return 0

@@ -1,4 +1,4 @@
-"""From a data set to training samples.
+"""From a data set to batches of training samples.
 
 Everything random about a sample follows from the run's seed and the sample's number alone. So a run goes on exactly
 where it stopped, and the number of processes that share a batch changes nothing.
@@ -6,15 +6,20 @@ where it stopped, and the number of processes that share a batch changes nothing
 
 import hashlib
 import random
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
 from datasets import Image as ImageFeature
 from torch import Tensor
 from torch.utils import data
+from tqdm import tqdm
 
 from textir_hf.evaluation.data import load_masks
 from textir_hf.hub.data import open_rows, read_square
@@ -23,6 +28,7 @@ from textir_hf.tasks import get_task
 from training.config import TrainingConfig
 
 VALID = "valid"  # column that `training.align` writes: white = part of the photo, black = beyond its border
+MOST_DAMAGED = 0.01  # share of the images
 _VALIDATED = 16  # images of a validation split
 
 
@@ -172,3 +178,81 @@ def valid_cells(row: dict, cells: int, flip: int) -> Tensor:
         return torch.ones(1, cells, cells)
     valid = torch.from_numpy(read_square(row[VALID], cells, "The valid mask")[None, ..., 0] == 255).float()
     return valid.flip(-1) if flip else valid
+
+
+def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
+    """Batches of sample numbers for one process of several, from sample `start` on, without end."""
+    for first in count(start + process * batch, batch * processes):
+        yield list(range(first, first + batch))
+
+
+def collate(samples: list[dict]) -> dict:
+    """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
+    batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
+    good = [s for s in samples if "target" in s]
+    if not good:
+        raise ValueError(f"No image of a batch can be decoded: {', '.join(batch['damaged'])}.")
+    samples = [s if "target" in s else good[i % len(good)] for i, s in enumerate(samples)]
+    for key in good[0].keys() - batch.keys():
+        values = [s[key] for s in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
+    return batch
+
+
+class Batches:
+    """Endless batches of this process, on its device, from where `progress` says, which moves with every batch.
+
+    `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
+    """
+
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
+        self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
+        process, processes = accelerator.process_index, accelerator.num_processes
+        if self.config.streaming:
+            from training.streams import StreamedImages, StreamedRows
+
+            images = StreamedImages(maker)
+            items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
+        else:
+            images = Images(rows, maker, latents)
+            items = sample_numbers(progress.samples, self.config.train_batch_size, process, processes)
+        loader = data.DataLoader(
+            images,
+            batch_sampler=items,
+            num_workers=self.config.dataloader_num_workers,
+            collate_fn=collate,
+            pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
+        )
+        self.iterator = iter(loader)
+        self.waited, self.damaged = 0.0, set()
+
+    def __next__(self) -> dict:
+        """The next batch: tensors on the device, numbers in lists."""
+        start = time.perf_counter()
+        batch = next(self.iterator)
+        self.waited += time.perf_counter() - start
+        for name in set(batch.pop("damaged")) - self.damaged:
+            self.damaged.add(name)
+            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
+        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+        if len(self.damaged) > MOST_DAMAGED * seen:
+            raise ValueError(
+                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
+                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
+            )
+        if position := batch.pop("position"):
+            self.progress.positions[self.accelerator.process_index] = position
+        self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
+        return send_to_device(batch, self.accelerator.device, non_blocking=True)
+
+    def close(self) -> None:
+        """Ends the loader's processes. They ignore the signals that would end them when Python exits."""
+        if self.config.dataloader_num_workers:
+            self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the loader's processes, too, but the run needs them to end its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

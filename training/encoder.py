@@ -38,8 +38,10 @@ class FrozenEncoder:
     @torch.no_grad()
     def texts(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences, recentered if the run does so: `[N, D]` on the device."""
-        parts = [sentences[i : i + _BATCH] for i in range(0, len(sentences), _BATCH)]
-        embedding = torch.cat([embed_texts(self.clip, self.tokenizer, part) for part in parts])
+        parts = []
+        for start in range(0, len(sentences), _BATCH):
+            parts.append(embed_texts(self.clip, self.tokenizer, sentences[start : start + _BATCH]))
+        embedding = torch.cat(parts)
         return embedding if self.recentering is None else self.recentering(embedding)
 
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ class Latents:
     """Latents and embeddings of rows, found in a folder by the image's bytes and whether it is mirrored.
 
     The latents of a mirrored image are not the mirrored latents, so both are encoded. `items` are the pairs (row,
-    mirrored) that are. The folder holds safetensors files with `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]`
+    mirrored) that are, `missing` the others. The folder holds safetensors files with `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]`
     float16 and `embeddings` `[n, D]`.
     """
 
@@ -32,9 +32,13 @@ class Latents:
         self.keys, self.places, self._files = keys, {}, {}
         for path in sorted(folder.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
-                stored = file.get_tensor("keys")
-            self.places |= {bytes(key.tolist()): (path, i) for i, key in enumerate(stored)}
-        self.items = [(row, flip) for row, both in enumerate(keys) for flip in (0, 1) if both[flip] in self.places]
+                for i, key in enumerate(file.get_tensor("keys")):
+                    self.places[bytes(key.tolist())] = path, i
+        self.items, self.missing = [], []
+        for flip in (0, 1):
+            for row, both in enumerate(keys):
+                (self.items if both[flip] in self.places else self.missing).append((row, flip))
+        self.items.sort()
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The latents `[32, h, w]` float16 and the embedding `[D]` of a row, plain (0) or mirrored (1)."""
@@ -55,12 +59,11 @@ def encoded_rows(rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) 
         content = value["bytes"] or Path(value["path"]).read_bytes()
         digest = hashlib.sha256(content + f" {config.sample_size}".encode()).digest()
         keys.append((digest[:16], digest[16:]))
-    known = set(Latents(folder, keys).items)
-    missing = [(row, flip) for flip in (0, 1) for row in range(len(rows)) if (row, flip) not in known]
-    if missing:
-        _encode(rows, missing, keys, folder, config, encoder)
     latents = Latents(folder, keys)
-    if len({row for row, _ in latents.items}) < 2:  # each image is also judged under another one's condition
+    if latents.missing:
+        _encode(rows, latents.missing, keys, folder, config, encoder)
+        latents = Latents(folder, keys)
+    if len(latents.items) < 4:  # each image is also judged under another one's condition
         raise ValueError(f"At least 2 images are needed, {len(latents.items) // 2} of {len(rows)} can be decoded.")
     return latents
 

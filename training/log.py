@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def plot_curves(metrics: Path, path: Path) -> None:
+def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
     """The losses and validation figures of `metrics.jsonl` over the steps, each in a panel, as one PNG."""
     import matplotlib
 
@@ -91,13 +91,10 @@ def plot_curves(metrics: Path, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     curves: dict[str, list[tuple[float, float]]] = {}
-    for row in read_metrics(metrics):
+    for row in rows:
         for name in row.keys() - set(_RATES):
             curves.setdefault(name, []).append((row["step"], row[name]))
-    if not curves:
-        return
-    columns = min(4, len(curves))
-    lines = -(-len(curves) // columns)
+    columns, lines = max(1, min(4, len(curves))), max(1, -(-len(curves) // 4))
     figure, axes = plt.subplots(lines, columns, figsize=(3.4 * columns, 2.6 * lines), squeeze=False)
     for axis, name in zip(axes.flat, sorted(curves), strict=False):
         steps, values = np.array(curves[name]).T

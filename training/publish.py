@@ -16,8 +16,7 @@ from training.config import TrainingConfig
 from training.encoder import FrozenEncoder
 from training.log import plot_curves, read_metrics
 from training.presets import SOURCES
-
-_OWN = ("output_dir", "cache_dir", "resume_from_checkpoint")  # of the machine, not of the result
+from training.validation import CONDITIONS
 
 
 def write_pipeline(
@@ -30,21 +29,19 @@ def write_pipeline(
     """
     run = folder.parent
     parts = (as_stored(encoder.clip), encoder.tokenizer, encoder.image_processor, encoder.recentering)
-    public = replace(config, **{k: "" if k in _OWN else _public(v) for k, v in asdict(config).items()})
+    public, lines = public_config(config), read_metrics(run / "metrics.jsonl")
+    grids = sorted((run / "validation").glob("*.png"))
     try:
-        plot_curves(run / "metrics.jsonl", run / "curves.png")
+        plot_curves(lines, run / "curves.png")
         with replacing(folder) as temporary:
             TextIRPipeline(restorer, *parts).save_pretrained(temporary)
             public.save(temporary / "training_config.json")
-            images = {}
-            for grid in sorted((run / "validation").glob("*.png"))[-1:]:
-                shutil.copy(grid, temporary / "samples.png")
-                images["samples.png"] = "Held-out images: degraded, restored under three conditions, target"
-            if (run / "curves.png").exists():
-                shutil.copy(run / "curves.png", temporary / "curves.png")
-                images["curves.png"] = "Losses and figures over the steps"
-            shown = [_table(run / "metrics.jsonl", config.task)] + [f"![{t}]({name})" for name, t in images.items()]
-            card = make_card(public, step, batch, _is_on_hub(config.dataset), "\n\n".join(shown))
+            shutil.copy(run / "curves.png", temporary / "curves.png")
+            results = [_table(lines, config.task), "![Losses and figures over the steps](curves.png)"]
+            if grids:
+                shutil.copy(grids[-1], temporary / "samples.png")
+                results.append("![Held-out images, restored under three conditions](samples.png)")
+            card = make_card(public, step, batch, "\n\n".join(results))
             (temporary / "README.md").write_text(card)
     except Exception as error:  # the libraries say "disk full" in several ways
         raise OSError(
@@ -61,47 +58,46 @@ def as_stored(network: nn.Module) -> nn.Module:
     return network
 
 
-def _public(value):
-    """Local paths to their names: nobody else has these folders."""
-    if isinstance(value, list):
-        return [_public(v) for v in value]
-    return Path(value).name if isinstance(value, str) and value and Path(value).expanduser().exists() else value
+def public_config(config: TrainingConfig) -> TrainingConfig:
+    """The config without what is the machine's own: local paths are shortened to their names."""
+    public = replace(config, output_dir="", cache_dir="", resume_from_checkpoint=None, dataset=[])
+    for name in config.dataset:
+        public.dataset.append(Path(name).name if Path(name).expanduser().exists() else name)
+    for option in ("masks", "clip", "init_from", "lpips"):
+        value = getattr(config, option)
+        if value and Path(value).expanduser().exists():
+            setattr(public, option, Path(value).name)
+    return public
 
 
-def _is_on_hub(dataset: list[str]) -> bool:
-    name = Path(dataset[0])
-    return len(dataset) == 1 and dataset[0].count("/") == 1 and not name.exists() and not name.suffix
-
-
-def make_card(config: TrainingConfig, step: int, batch: int, from_hub: bool, results: str) -> str:
+def make_card(config: TrainingConfig, step: int, batch: int, results: str) -> str:
     """A model card of a run, whose config has no local paths; `results` is Markdown."""
-    task, size = get_task(config.task), config.sample_size
+    task, size, names = get_task(config.task), config.sample_size, config.dataset
+    from_hub = len(names) == 1 and names[0].count("/") == 1 and not Path(names[0]).suffix
     source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
     recipe = source + (f". It should reach: {expected}" if expected else "")
     settings = [f"- {k.replace('_', '-')}: {v}" for k, v in asdict(config).items() if v not in (None, "", False)]
     sections = {
         "How to use it": usage(task, HERE),
-        "Training": f"Data: {', '.join(config.dataset)}. Recipe: {recipe}.\n\n{step:,} steps of {batch} images "
+        "Training": f"Data: {', '.join(names)}. Recipe: {recipe}.\n\n{step:,} steps of {batch} images "
         f"at {size}x{size} pixels. The published weights are the run's moving average.",
         "Results": results,
         "Limits": f"{INVENTED}\n\nIt knows only images like those it was trained on, and has their biases.",
         "Settings": "\n".join(settings),
     }
-    metadata = card_data(task, **{"datasets": config.dataset} if from_hub else {})
+    metadata = card_data(task, **{"datasets": names} if from_hub else {})
     return render_card(metadata, f"TextIR, {task.name}", "Restores damaged images to match a text prompt.", sections)
 
 
-def _table(metrics: Path, task: str) -> str:
-    """The last validation as Markdown: a row for each condition."""
-    rows = [row for row in read_metrics(metrics) if any(name.startswith("validation/") for name in row)]
+def _table(lines: list[dict], task: str) -> str:
+    """The last validation as Markdown."""
+    rows = [line for line in lines if "validation/psnr/right" in line]
     if not rows:
         return "No images were held out, so nothing was measured."
-    cells: dict[str, list[str]] = {}
-    for name in sorted(rows[-1].keys() - {"step"}):
-        cells.setdefault(name.split("/")[2], []).append(f"{rows[-1][name]:.4g}")
-    names = sorted({name.split("/")[1].upper() for name in rows[-1].keys() - {"step"}})
-    table = [f"| condition | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for condition in ("right", "other", "empty"):
-        table.append(f"| {condition} | {' | '.join(cells[condition])} |")
+    table = [f"| | {' | '.join(CONDITIONS)} |", "|---" * 4 + "|"]
+    for figure in ("psnr", "ssim", "lpips"):
+        if f"validation/{figure}/right" in rows[-1]:
+            cells = [f"{rows[-1][f'validation/{figure}/{condition}']:.4g}" for condition in CONDITIONS]
+            table.append(f"| {figure.upper()} | {' | '.join(cells)} |")
     where = "On held-out images" + (", in the masked regions" if "mask_image" in get_task(task).requires else "")
     return f"{where}, under the right condition, another image's, and the empty prompt:\n\n" + "\n".join(table)

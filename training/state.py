@@ -66,12 +66,10 @@ class State:
         self.images_per_update = (
             config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
         )
+        self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
-        self.average = EMAModel(full_parameters(self.generator), decay=self._decay(), foreach=at_once)
+        self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
         accelerator.register_for_checkpointing(self.progress, self.average)
-
-    def _decay(self) -> float:
-        return 0.5 ** (self.images_per_update / self.config.ema_half_life)
 
     @torch.no_grad()
     def averaged(self) -> TextIRGenerator:
@@ -82,8 +80,7 @@ class State:
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, the oldest first."""
-        numbered = [p for p in self.folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-        return sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+        return sorted(self.folder.glob("checkpoint-[0-9]*"), key=lambda path: int(path.name.split("-")[1]))
 
     def save(self) -> Path:
         """Writes a checkpoint and deletes the oldest beyond `KEPT`.
@@ -144,7 +141,7 @@ class State:
                 )
         self.accelerator.load_state(str(path))
         self.average.to(self.accelerator.device)
-        self.average.decay = self._decay()  # a run may go on with another
+        self.average.decay = self.decay  # a run may go on with another
         readers, processes = len(self.progress.positions), self.accelerator.num_processes
         if self.config.streaming and readers not in (0, processes):
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
@@ -152,9 +149,16 @@ class State:
 
 def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
     """Arguments of the run's `TextIRGenerator`."""
-    own = {name: getattr(config, name) for name in ("sample_size", "style_dim", "patch_size", "blocks", "decoder")}
-    own |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
-    return get_task(config.task).network_config() | own | {"face_template": FACE_TEMPLATES.get(config.face_template)}
+    return get_task(config.task).network_config() | {
+        "sample_size": config.sample_size,
+        "channels": tuple(config.channels),
+        "embedding_dim": embedding_dim,
+        "style_dim": config.style_dim,
+        "blocks": config.blocks,
+        "patch_size": config.patch_size,
+        "decoder": config.decoder,
+        "face_template": FACE_TEMPLATES.get(config.face_template),
+    }
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:

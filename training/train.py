@@ -17,15 +17,12 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
 from datasets import Dataset, IterableDataset
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from textir_hf.atomic import replacing
-from training.batches import Batches
-from training.command import run_command
-from training.config import TrainingConfig, parse
-from training.data import SampleMaker, training_and_held_out
+from training.config import TrainingConfig, parse, run_command
+from training.data import Batches, SampleMaker, training_and_held_out
 from training.encoder import FrozenEncoder
 from training.log import Log
 from training.objective import Objective
@@ -122,7 +119,7 @@ def train(config: TrainingConfig) -> Path:
             values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
             late = 0 < config.max_minutes <= run.minutes
             log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
-            bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()})
+            bar.set_postfix(values)
             if saving or late or signals:
                 checkpoint = state.save()
                 if signals:
@@ -201,7 +198,7 @@ def validate(run: Run, log: Log) -> None:
     if run.accelerator.is_main_process:
         grid = Path(run.config.output_dir) / "validation" / f"{step:07d}.png"
         if figures := run.validation.run(run.state.averaged(), grid):
-            log.write(step, {f"validation/{name}": value for name, value in figures.items()})
+            log.write(step, figures)
     run.accelerator.wait_for_everyone()
 
 
@@ -212,7 +209,7 @@ def finish(run: Run) -> Path:
     if accelerator.is_main_process:
         write_pipeline(folder, run.config, state.progress.step, state.images_per_update, state.averaged(), run.encoder)
         with replacing(folder.parent / "discriminator.safetensors") as temporary:  # for --init-from
-            save_file({name: value.contiguous() for name, value in discriminator.items()}, temporary)
+            accelerator.save(discriminator, temporary, safe_serialization=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder
@@ -222,14 +219,14 @@ def finish(run: Run) -> Path:
 def stop_on_signal() -> Iterator[list[int]]:
     """Gives a list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
 
     def note(number: int, frame) -> None:
         received.append(number)
         signal.signal(number, before[number])
 
-    for number in before:
-        signal.signal(number, note)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
     try:
         yield received
     finally:

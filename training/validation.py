@@ -67,13 +67,13 @@ class Validation:
 
     @torch.no_grad()
     def run(self, restorer: TextIRGenerator, path: Path) -> dict[str, float]:
-        """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS for each condition."""
+        """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS as "validation/figure/condition"."""
         if not self.targets:
             return {}
         encoder, values = self.encoder, {}
         pipe = TextIRPipeline(restorer, encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
         pipe.set_progress_bar_config(disable=True)
-        columns = {name: [] for name in ("degraded", *CONDITIONS, "target")}
+        columns = {"degraded": [], "right": [], "other": [], "empty": [], "target": []}
         for i, conditions in enumerate(self.conditions(pipe)):
             visible = (self.damages[i]["degraded"][:3] * self.task.input_scale).expand(3, -1, -1)
             columns["degraded"].append(Image.fromarray(to_array(visible[None])))
@@ -82,7 +82,7 @@ class Validation:
             for name, image in zip(CONDITIONS, restored, strict=True):
                 columns[name].append(image)
                 for figure, value in self._measure(np.asarray(image), i).items():
-                    values.setdefault(f"{figure}/{name}", []).append(value)
+                    values.setdefault(f"validation/{figure}/{name}", []).append(value)
         path.parent.mkdir(parents=True, exist_ok=True)
         cells = [
             [("" if i else name, image) for i, image in enumerate(images[:SHOWN])] for name, images in columns.items()
