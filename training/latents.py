@@ -24,8 +24,8 @@ class Latents:
     """Latents and embeddings of rows, found in a folder by the image's bytes and whether it is mirrored.
 
     The latents of a mirrored image are not the mirrored latents, so both are encoded. `items` are the pairs (row,
-    mirrored) that are, `missing` the others. The folder holds safetensors files with `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]`
-    float16 and `embeddings` `[n, D]`.
+    mirrored) that are, `missing` the others. The folder holds safetensors files with `keys` `[n, 16]` uint8, `latents`
+    `[n, 32, h, w]` float16 and `embeddings` `[n, D]`.
     """
 
     def __init__(self, folder: Path, keys: list[tuple[bytes, bytes]]) -> None:
