@@ -2,10 +2,8 @@ import math
 
 import pytest
 import torch
-from conftest import SHARED
 from torch.nn import functional as F
 
-from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
 from training.objective import clip_loss, discriminator_loss, generator_loss, r1_penalty
@@ -71,16 +69,6 @@ def test_perceptual_loss_reads_conv4_3_before_its_relu(small_vgg):
     loss(images, torch.rand(1, 3, 32, 32)).backward()
     assert images.grad.abs().sum() > 0
     assert all(p.grad is None for p in loss.parameters())
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
-def test_lpips_is_zero_for_itself_and_grows_with_the_difference():
-    lpips = LPIPS(SHARED / "weights" / "lpips_alexnet.safetensors")
-    images = torch.rand(2, 3, 64, 64)
-    assert lpips(images, images).abs().max() < 1e-6
-    blurred = F.avg_pool2d(images, 3, 1, 1)
-    near, far = lpips(images, (images + 0.02).clamp(0, 1)), lpips(images, blurred)
-    assert (near < far).all()
 
 
 def test_inpaintings_error_counts_the_networks_own_known_pixels_half():

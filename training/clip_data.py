@@ -22,13 +22,8 @@ _ONE_SIDED = 0.25  # weight of a pair that has only one answer in the batch: it 
 class ImageSet:
     """The rows of some files or data sets with a column `image`, still encoded.
 
-    Args:
-        sources: As for `open_rows`. Where there is a column `split`, rows that are not of "train" are for tests.
-        held_out: Share of the training rows that training leaves out, for choosing between runs. A file's held-out rows
-            are the same whatever files follow it.
-
-    Attributes:
-        train: Numbers of the training rows; also `held_out` and `test`.
+    `train`, `held_out` and `test` are numbers of rows. Where there is a column `split`, rows that are not of "train"
+    are for tests. A file's held-out rows are the same whatever files follow it.
     """
 
     def __init__(self, sources: list[str], held_out: float = 0.0) -> None:
@@ -73,7 +68,7 @@ def normalized(image: Image.Image, size: int) -> Tensor:
 def augmented(image: Image.Image, size: int, least_crop: float, rng: np.random.Generator) -> Tensor:
     """A random crop of at least `least_crop` of the area, normalized, `[3, size, size]`.
 
-    Half of the crops are mirrored, half are lit otherwise, and a quarter lose fine detail, as images of few pixels do.
+    Half of the crops are mirrored, half have another brightness and contrast, and a quarter lose fine detail.
     """
     area, ratio = image.width * image.height * rng.uniform(least_crop, 1), np.exp(rng.uniform(-0.22, 0.22))
     width, height = min((area * ratio) ** 0.5, image.width), min((area / ratio) ** 0.5, image.height)
@@ -92,11 +87,10 @@ def augmented(image: Image.Image, size: int, least_crop: float, rng: np.random.G
 
 
 def contrastive_loss(logits: Tensor, relation: Tensor) -> Tensor:
-    """InfoNCE over the columns (CLIP), the target spread over all that are true.
+    """InfoNCE over the columns of `logits` `[N, M]` (CLIP), the target spread over all that are true.
 
-    Args:
-        logits: `[N, M]`, cosines times the inverse temperature.
-        relation: `[N, M]`: 1 true, -1 false, 0 unknown, which is left out; so are rows without a true column.
+    `relation` `[N, M]` is 1 for true, -1 for false, and 0 for unknown, which is left out; so are rows without a true
+    column.
     """
     logits = logits.masked_fill(relation == 0, -1e4)
     target = (relation > 0).to(logits.dtype)
@@ -108,9 +102,8 @@ def contrastive_loss(logits: Tensor, relation: Tensor) -> Tensor:
 def choice_loss(logits: Tensor, answer: Tensor) -> Tensor:
     """Choice between the two sentences of a pair; both answers weigh the same within each pair.
 
-    Args:
-        logits: `[N, P]`: the first sentence's similarity less the second's.
-        answer: `[N, P]`: 1 the first is true and the second false, -1 the reverse, 0 neither.
+    `logits` `[N, P]` are the first sentence's similarity less the second's; `answer` is 1 if the first is true and the
+    second false, -1 for the reverse, 0 for neither.
     """
     losses = F.softplus(-logits * answer)
     sides = torch.stack([answer > 0, answer < 0]).to(logits.dtype)  # [2, N, P]
@@ -176,13 +169,8 @@ class LabeledSource:
     """Images with labels, asked pairs of sentences that differ in one fact.
 
     A draw takes an attribute, a pair about it, the sentence that should be right, and then an image for which it is. So
-    both sides of every attribute come equally often.
-
-    Args:
-        images: The images.
-        labels: `[N, len(names)]` in {-1, 0, 1}.
-        pairs: Their two sentences have the numbers `2 i` and `2 i + 1`.
-        names: Of the labels' columns.
+    both sides of every attribute come equally often. `labels` are `[N, len(names)]` in {-1, 0, 1}; the two sentences of
+    pair i have the numbers 2 i and 2 i + 1.
     """
 
     least_crop = 0.7

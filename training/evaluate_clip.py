@@ -69,13 +69,7 @@ def groups(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8) -> 
 
 
 def colors(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
-    """A color word against no color word, on the images that clearly have or lack the color.
-
-    Args:
-        images: `[N, D]`, unit length.
-        labels: `[N, 10]` in {-1, 0, 1}, of `COLORS`.
-        embed: Embeds sentences.
-    """
+    """A color word against no color word, on the images that clearly have or lack the color (`labels` `[N, 10]`)."""
     rows: dict[str, list[Cell]] = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
     for i, word in enumerate(COLORS):
@@ -89,12 +83,7 @@ def colors(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
 def choices(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     """Right choices between two sentences on faces labeled by people; both sides weigh the same.
 
-    A row is empty where no face has one of the sides.
-
-    Args:
-        images: `[N, D]`, unit length.
-        labels: `[N, len(FACE_NAMES)]` in {-1, 1}.
-        embed: Embeds sentences.
+    `labels` are `[N, len(FACE_NAMES)]` in {-1, 1}. A row is empty where no face has one of the sides.
     """
     rows: dict[str, list[Cell]] = {}
     for name, sentences in CHOICES.items():
