@@ -214,5 +214,6 @@ class LabeledSource:
             pairs = torch.from_numpy(numbers[:12])
             first, second = (images @ embed(torch.cat([2 * pairs, 2 * pairs + 1])).T).cpu().chunk(2, 1)
             chosen, answer = torch.where(first > second, 1, -1), self.answer[self.images.held_out][:, pairs]
-            shares.append(np.mean([(chosen[answer == side] == side).float().mean().item() for side in (1, -1)]))
-        return {"right": 100 * float(np.nanmean(shares))}
+            if (answer > 0).any() and (answer < 0).any():
+                shares += [(chosen[answer == side] == side).float().mean().item() for side in (1, -1)]
+        return {"right": 100 * float(np.mean(shares))} if shares else {}
