@@ -26,7 +26,6 @@ PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
         ({"max_minutes": float("nan")}, "--max-minutes"),
         ({"learning_rate": float("nan")}, "--learning-rate"),
         ({"caption_probability": 1.5}, "--caption-probability"),
-        ({"face_template": "celeba"}, "--face-template"),
         ({"mask_mix": [0.5, 0.5]}, "--mask-mix"),
         ({"mask_mix": [0.5, 0.6, -0.1]}, "--mask-mix"),
         ({"mask_mix": [0.5, 0.2, 0.2]}, "--mask-mix"),

@@ -14,7 +14,6 @@ from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
-from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.autoencoder import CELL
 from textir_hf.tasks import TASKS, get_task
 
@@ -144,10 +143,6 @@ class TrainingConfig:
                 "mask_image" in task.requires and mix[0] and not self.masks,
                 f"--mask-mix takes {mix[0]:.0%} of the masks from --masks, which is not given. Name a file or folder "
                 "of masks, or draw all of them: --mask-mix 0 0.5 0.5.",
-            ),
-            (
-                self.face_template not in (None, *FACE_TEMPLATES),
-                f"--face-template must be {' or '.join(FACE_TEMPLATES)}, got {self.face_template}.",
             ),
             (
                 latent and (self.lambda_clip or self.lambda_perceptual),
