@@ -6,6 +6,7 @@ python -m training.align train-0.parquet train-1.parquet -o aligned.parquet --si
 
 import io
 import os
+import secrets
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ def align_faces(
             features=Features(COLUMNS | others | {"reason": Value("string")}),
             num_proc=workers if workers > 1 else None,
             cache_file_name=str(temporary.parent / "faces.arrow"),
+            new_fingerprint=secrets.token_hex(8),  # nothing is cached, and hashing would swallow a Ctrl-C
             desc="photos",
         )
         counts = Counter(faces["reason"])
