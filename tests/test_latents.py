@@ -9,7 +9,7 @@ from test_training_processes import assert_same
 
 from textir_hf import TextIRPipeline
 from textir_hf.models.autoencoder import load_taef2
-from training.data import decode
+from training.data import decode, open_split
 from training.latents import encoded_rows
 from training.objective import MARGIN, masked_cells
 from training.train import set_up, train, train_step
@@ -43,26 +43,21 @@ def test_a_sample_has_the_latents_of_what_it_shows(latent_config):
     assert sorted(batch["flip"]) == [0] * 8 + [1] * 8
 
 
-def test_each_image_is_encoded_once_and_a_run_uses_the_encoded_ones(latent_config, tmp_path):
-    some = latent_config(latent_limit=5)
-    run = set_up(some)
-    assert run.latents.items == [(row, 0) for row in range(5)]
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")}
-    assert before and encoded_rows(run.rows, some, run.encoder).items == run.latents.items
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")} == before
-    assert len(encoded_rows(run.rows, latent_config(), run.encoder).items) == 16
-    assert all(p.stat().st_mtime_ns == time for p, time in before.items())
-
-
-def test_an_image_needs_another_ones_condition(latent_config, tmp_path):
-    with pytest.raises(ValueError, match="at least 2"):
-        set_up(latent_config(latent_limit=1))
+def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
+    run = set_up(latent_config())
+    files = list((tmp_path / "cache").rglob("*.safetensors"))
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert before and encoded_rows(run.rows, run.config, run.encoder).items == run.latents.items
+    more = open_split(run.config, "test")
+    assert len(encoded_rows(more, run.config, run.encoder).items) == 4
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    with pytest.raises(ValueError, match="2 images"):  # each is also judged under another one's condition
+        encoded_rows(more.select([0]), run.config, run.encoder)
 
 
 def test_batches_are_always_whole(latent_config):
-    run = set_up(latent_config(latent_limit=5))  # an odd number of images
-    batches = run.batches()
-    assert [len(next(batches)["latent"]) for _ in range(6)] == [2] * 6
+    batches = set_up(latent_config(train_batch_size=6)).batches()  # of 16 images
+    assert [len(next(batches)["latent"]) for _ in range(6)] == [6] * 6
 
 
 def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
@@ -138,7 +133,7 @@ def test_valid_masks_come_along_mirrored(latent_config, tmp_path):
     features = Features({"image": ImageFeature(), "valid": ImageFeature()})
     path = tmp_path / "faces.parquet"
     Dataset.from_list(rows, features=features).to_parquet(path)
-    changes = {"dataset": [str(path)], "split_column": None, "caption_column": None, "valid_column": "valid"}
+    changes = {"dataset": [str(path)], "split_column": None, "caption_column": None}
     run = set_up(latent_config(**changes, train_batch_size=8))
     batch = next(run.batches())
     for valid, flip in zip(batch["valid"], batch["flip"], strict=True):

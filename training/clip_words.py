@@ -1,13 +1,14 @@
 """Facts about faces and objects: labels of images, sentences that state them, and pairs that differ in one fact.
 
 A fact is an attribute with a side: 1, the image has it, or -1, it does not. A label is 1, -1, or 0 if unknown.
-The words are in `words.json`.
+The words are in `clip_words.json`.
 """
 
 import json
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from skimage.color import rgb2hsv
 from torch import Tensor
 
 Facts = dict[str, int]
-WORDS = json.loads((Path(__file__).parent / "words.json").read_text(encoding="utf-8"))
+WORDS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 FACES, RIVALS, KINDS, FAMILIES = (WORDS[name] for name in ("faces", "rivals", "kinds", "families"))
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
 FACE_NAMES, OBJECT_NAMES = tuple(FACES), (*COLORS, *FAMILIES, *KINDS)
@@ -25,28 +26,12 @@ _OBJECT_TEMPLATES = (*_PHOTO, "a picture of {}", "{} in the middle", "a close-up
 _SHIRTS = ("shirt", "t-shirt", "longsleeve")  # one may be called the other
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two sentences that differ in one attribute.
-
-    Args:
-        attribute: The one that they differ in.
-        texts: The sentences.
-        facts: Of the images that each is the right answer for.
-        bare: The second leaves the attribute out, as in "a woman with lipstick" and "a woman". It is then true of every
-            woman, but nearer than the first to those without lipstick.
-    """
+class Pair(NamedTuple):
+    """Two sentences that differ in one attribute, and the facts that each states."""
 
     attribute: str
     texts: tuple[str, str]
     facts: tuple[Facts, Facts]
-    bare: bool = False
-
-    @property
-    def statements(self) -> tuple[Facts, Facts]:
-        """The facts that each sentence states."""
-        first, second = self.facts
-        return first, {k: v for k, v in second.items() if k != self.attribute} if self.bare else second
 
 
 def to_matrix(facts: list[Facts], names: tuple[str, ...]) -> Tensor:
@@ -67,27 +52,25 @@ def relation(labels: Tensor, statements: Tensor) -> Tensor:
 
 def face_labels(columns: dict[str, np.ndarray]) -> np.ndarray:
     """Labels of faces, `[N, len(FACE_NAMES)]`, from CelebA's attributes or UTKFace's `age`, `male` and `group`."""
-    labels = np.zeros((len(columns["male"]), len(FACE_NAMES)), np.int8)
-
-    def put(name: str, true: np.ndarray, false: np.ndarray) -> None:
-        labels[:, FACE_NAMES.index(name)] = true.astype(np.int8) - false.astype(np.int8)
-
-    male = columns["male"].astype(bool)
-    put("male", male, ~male)
+    true = {"male": columns["male"].astype(bool)}
+    false = {"male": ~true["male"]}
     if "age" in columns:
         age, group = columns["age"], columns["group"]
-        put("young", age <= 32, age >= 52)
-        put("middle_aged", (age >= 40) & (age <= 55), (age <= 30) | (age >= 68))
+        true |= {"young": age <= 32, "middle_aged": (age >= 40) & (age <= 55)}
+        false |= {"young": age >= 52, "middle_aged": (age <= 30) | (age >= 68)}
         for name in ("white", "black", "asian", "indian"):
-            put(name, group == name, group != name)
-        return labels
-    for name in FACE_NAMES:
-        column = WORDS["face_columns"].get(name, name)
-        if column in columns and name != "male":
-            true = columns[column].astype(bool)
-            put(name, true, ~true)
-    put("beard", ~columns["no_beard"].astype(bool), columns["no_beard"].astype(bool))
-    return labels
+            true[name], false[name] = group == name, group != name
+    else:
+        for name in FACE_NAMES:
+            column = WORDS["face_columns"].get(name, name)
+            if column in columns:
+                true[name] = columns[column].astype(bool)
+                false[name] = ~true[name]
+        false["beard"] = columns["no_beard"].astype(bool)
+        true["beard"] = ~false["beard"]
+    unknown = np.zeros(len(columns["male"]), bool)
+    labels = [true.get(name, unknown).astype(np.int8) - false.get(name, unknown) for name in FACE_NAMES]
+    return np.stack(labels, 1).astype(np.int8)
 
 
 def quantile_labels(columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -180,13 +163,6 @@ def object_sentence(facts: Facts, rng: random.Random) -> str:
     return template.format(f"{_article(phrase)} {phrase}")
 
 
-def _with_texts(pair: Pair, write, rng: random.Random) -> Pair:
-    """Both sentences choose their words from one seed, so that they differ in little but the fact."""
-    seed = rng.random()
-    first, second = (write(stated, random.Random(seed)) for stated in pair.statements)
-    return replace(pair, texts=(first, second))
-
-
 def face_pairs(count: int, seed: int = 0) -> list[Pair]:
     """`count` pairs for every attribute of faces, each with up to two further facts that both sentences share."""
     rng = random.Random(seed)
@@ -195,17 +171,14 @@ def face_pairs(count: int, seed: int = 0) -> list[Pair]:
 
 def _face_pair(name: str, rng: random.Random) -> Pair:
     other = rng.choice(RIVALS[name]) if name in RIVALS else name
-    true, false = {name: 1}, {other: -1 if other == name else 1}
-    excluded = {name, other, *RIVALS.get(name, ())}
     context: Facts = {}
+    excluded = {name, other, *RIVALS.get(name, ())}
     for _ in range(rng.choice((0, 0, 1, 1, 1, 2))):
         candidates = {n: w for n, w in WORDS["context"].items() if n not in excluded | set(context)}
         chosen = rng.choices(list(candidates), list(candidates.values()))[0]
         context[chosen] = 1 if not FACES[chosen][1] else rng.choice((1, -1))
         excluded |= set(RIVALS.get(chosen, ()))
-    bare = name != "male" and rng.random() < 0.25
-    facts = ({**true, **context}, {**({name: -1} if bare else false), **context})
-    return _with_texts(Pair(name, ("", ""), facts, bare), face_sentence, rng)
+    return _pair(name, {name: 1, **context}, {other: -1 if other == name else 1, **context}, face_sentence, rng)
 
 
 def object_pairs(count: int, seed: int = 0) -> list[Pair]:
@@ -215,16 +188,18 @@ def object_pairs(count: int, seed: int = 0) -> list[Pair]:
 
 
 def _object_pair(name: str, rng: random.Random) -> Pair:
-    bare = False
     if name in COLORS:
         noun = rng.choice((*FAMILIES, *FAMILIES, *KINDS))
         other = rng.choice([color for color in COLORS if color != name])
-        bare = rng.random() < 0.4
-        facts = ({name: 1, noun: 1}, {name: -1, noun: 1} if bare else {other: 1, noun: 1})
-    else:
-        others = [kind for kind in KINDS if kind != name and not {kind, name} <= set(_SHIRTS)]
-        near = [kind for kind in others if KINDS[kind][0] == KINDS[name][0]]
-        other = rng.choice(near if rng.random() < 0.7 else others)
-        color = {rng.choice(COLORS): 1} if rng.random() < 0.6 else {}
-        facts = ({**color, name: 1}, {**color, other: 1})
-    return _with_texts(Pair(name, ("", ""), facts, bare), object_sentence, rng)
+        return _pair(name, {name: 1, noun: 1}, {other: 1, noun: 1}, object_sentence, rng)
+    others = [kind for kind in KINDS if kind != name and not {kind, name} <= set(_SHIRTS)]
+    near = [kind for kind in others if KINDS[kind][0] == KINDS[name][0]]
+    other = rng.choice(near if rng.random() < 0.7 else others)
+    color = {rng.choice(COLORS): 1} if rng.random() < 0.6 else {}
+    return _pair(name, {**color, name: 1}, {**color, other: 1}, object_sentence, rng)
+
+
+def _pair(attribute: str, first: Facts, second: Facts, write: Callable, rng: random.Random) -> Pair:
+    seed = rng.random()  # one for both: the sentences differ in the attribute alone
+    texts = write(first, random.Random(seed)), write(second, random.Random(seed))
+    return Pair(attribute, texts, (first, second))
