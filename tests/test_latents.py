@@ -72,7 +72,7 @@ def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
         assert cells.sum() == len(rows.unique()) * len(columns.unique())
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
 def test_a_run_learns_latents_and_leaves_a_pipeline(task, latent_config, tmp_path):
     folder = train(latent_config(task=task, mixed_precision="bf16", train_batch_size=4))
     pipe = TextIRPipeline.from_pretrained(folder)

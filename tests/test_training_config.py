@@ -52,7 +52,6 @@ def test_a_value_out_of_range_is_named(config, change, named):
         ({"init_from": "/none"}, "--init-from"),
         ({"caption_probability": 0.5, "caption_column": None}, "--caption-column"),
         ({"decoder": "taef2"}, "--lambda-clip"),
-        ({"decoder": "taef2", "lambda_clip": 0.0, "task": "colorization"}, "--task"),
         ({"decoder": "taef2", "lambda_clip": 0.0, "train_batch_size": 3}, "--train-batch-size"),
         ({"decoder": "taef2", "lambda_clip": 0.0, "streaming": True}, "--streaming"),
     ],

@@ -131,9 +131,9 @@ class TrainingConfig:
             (not self.dataset, "--dataset must name the data: a folder, files, or a data set on the Hub."),
             (not self.output_dir, "--output-dir must be given: the folder of the run."),
             (
-                size < 1 or size % stride or size & (size - 1),
-                f"--sample-size must be a power of two and a multiple of {stride} for {len(self.channels)} levels, "
-                f"got {size}.",
+                size < 1 or size % stride or (not latent and size & (size - 1)),  # the images' discriminator halves it
+                f"--sample-size must be a multiple of {stride} for {len(self.channels)} levels and, without --decoder, "
+                f"a power of two, got {size}.",
             ),
             (
                 len(mix) != 3 or min(mix) < 0 or abs(sum(mix) - 1) > 1e-6,
@@ -148,7 +148,6 @@ class TrainingConfig:
                 latent and (self.lambda_clip or self.lambda_perceptual),
                 "--decoder trains on latents: set --lambda-clip 0 and --lambda-perceptual 0.",
             ),
-            (latent and task.out_channels != 3, f"--decoder makes whole images, and --task {self.task} does not."),
             (
                 latent and self.train_batch_size % 2,
                 f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "

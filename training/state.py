@@ -149,16 +149,21 @@ class State:
 
 def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
     """Arguments of the run's `TextIRGenerator`."""
-    return get_task(config.task).network_config() | {
-        "sample_size": config.sample_size,
-        "channels": tuple(config.channels),
-        "embedding_dim": embedding_dim,
-        "style_dim": config.style_dim,
-        "blocks": config.blocks,
-        "patch_size": config.patch_size,
-        "decoder": config.decoder,
-        "face_template": FACE_TEMPLATES.get(config.face_template),
-    }
+    made_by_decoder = {"out_channels": 3, "output_scale": 1.0} if config.decoder else {}  # whole images in any task
+    return (
+        get_task(config.task).network_config()
+        | made_by_decoder
+        | {
+            "sample_size": config.sample_size,
+            "channels": tuple(config.channels),
+            "embedding_dim": embedding_dim,
+            "style_dim": config.style_dim,
+            "blocks": config.blocks,
+            "patch_size": config.patch_size,
+            "decoder": config.decoder,
+            "face_template": FACE_TEMPLATES.get(config.face_template),
+        }
+    )
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
