@@ -252,7 +252,7 @@ def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline,
     pipeline("super-resolution").save_pretrained(folder / "none")
     change = ["--task", "super-resolution", "--scale", 2, "--checkpoint", folder / "none", "--faces", "auto"]
     assert main(arguments(folder, *change)) == 2
-    assert "--faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
+    assert "faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
     assert not list((folder / "out").glob("failed-*"))
 
 
@@ -265,10 +265,10 @@ def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline,
         (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
         (["--mask-column", "image"], "mask_image cannot be used with this checkpoint"),
-        (["--faces", "all"], "--faces cannot be used with this checkpoint"),
-        (["--scale", "4"], "--scale cannot be used with this checkpoint"),
+        (["--faces", "all"], "faces cannot be used with this checkpoint"),
+        (["--scale", "4"], "scale cannot be used with this checkpoint"),
         (["--task", "inpainting"], "mask_image must be given"),
-        (["--task", "super-resolution"], "--scale must be given"),
+        (["--task", "super-resolution"], "scale must be given"),
         (["--beta", "nan"], "--beta must be a number"),
         (["--beta", "1e300"], "--beta must lie in -100..100"),
         (["--checkpoint", "nowhere"], "--checkpoint nowhere cannot be found: expected one of"),

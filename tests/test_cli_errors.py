@@ -224,7 +224,8 @@ def test_every_error_becomes_a_sentence():
 
 def test_an_error_of_ours_has_a_status_of_its_own(monkeypatch, capsys):
     class Broken(Denoising):
-        def check_arguments(self, arguments, edit=False):
+        @property
+        def accepts(self):
             return {}["missing"]
 
     monkeypatch.setitem(TASKS, "denoising", Broken())

@@ -179,7 +179,7 @@ def test_the_numbers_of_the_fidelity_page_are_those_of_the_code():
         r"L is divided by (\d+) in the network": 1 / COLORIZATION.input_scale,
         r"the output multiplied by (\d+)": COLORIZATION.output_scale,
         r"two layers, (\d+) hidden units": defaults["skip_strength_hidden"].default,
-        r"sigmoid of an MLP \((\d+) hidden units\)": len(tiny_generator().skip_strength[0].weight),
+        r"sigmoid of an MLP \((\d+) hidden units\)": len(tiny_generator().strength[0].weight),
         r"a leaky ReLU \(slope ([\d.]+)\)": -scaled_leaky_relu(torch.tensor(-1.0)).item() / 2**0.5,
     }
     for pattern, expected in facts.items():

@@ -145,7 +145,7 @@ def test_a_long_sentence_is_noted():
         (lambda: restored(COLORIZE, fake()), "The image is not an image of a known format"),
         (
             lambda: actions.edit("sound", photo(), unpainted, guidance(), 4),
-            "one of region, factor, colors, got 'sound'",
+            "one of mask_image, factor, colors, got 'sound'",
         ),
         (lambda: actions.edit("mask_image", photo(), unpainted, guidance(), 4), texts.NO_MASK),
         (lambda: actions.edit("factor", photo(), unpainted, guidance(), 400), "must lie in 2..64, got 400"),

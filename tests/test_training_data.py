@@ -229,8 +229,18 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     assert load_masks(tmp_path, "train", 16).sum() == 36
     mask[0, 0] = 7
     PILImage.fromarray(mask).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"b.png holds gray levels \(7 among others\)"):
+    with pytest.raises(ValueError, match=r"b.png got the gray level 7"):
         load_masks(tmp_path, "train", 16)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
         load_masks(tmp_path / "empty", "train", 16)
+
+
+def test_preloaded_images_make_the_same_batches(config):
+    batches = []
+    for preload in (False, True):
+        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
+        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
+    for plain, preloaded in zip(*batches, strict=True):
+        assert plain.keys() == preloaded.keys()
+        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

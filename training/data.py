@@ -133,12 +133,10 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def of_row(self, row: dict, number: int, default: str, flip: int | None = None) -> dict:
+    def of_row(self, row: dict, image: Tensor | None, number: int, default: str, flip: int | None = None) -> dict:
         """Sample `number`, of a row; if its image is damaged, only the name of the file (or `default`), `damaged`."""
-        value = row[self.config.image_column]
-        image = decode(value, self.config.sample_size)
         if image is None:
-            return {"damaged": [(value or {}).get("path") or default]}
+            return {"damaged": [(row[self.config.image_column] or {}).get("path") or default]}
         return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
 
 
@@ -148,7 +146,12 @@ class Images(data.Dataset):
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order = -1, np.arange(0)
+        self._epoch, self._order, self._images = -1, np.arange(0), None
+        if maker.config.preload:
+            self._images = [self._decode(row) for row in tqdm(range(len(rows)), desc="images")]
+
+    def _decode(self, row: int) -> Tensor | None:
+        return decode(self.rows[row][self.maker.config.image_column], self.maker.config.sample_size)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -162,7 +165,8 @@ class Images(data.Dataset):
         for attempt in range(len(self)):
             row, flip = self._items[self._order[(place + attempt) % len(self)]]
             values = self.rows[int(row)]
-            sample = self.maker.of_row(values, number, f"row {row}", flip)
+            image = self._decode(int(row)) if self._images is None else self._images[row]
+            sample = self.maker.of_row(values, image, number, f"row {row}", flip)
             damaged += sample["damaged"]
             if "target" in sample:
                 if self.latents:

@@ -1,6 +1,13 @@
-"""Latents of the training images, encoded once and kept on the disk: the targets of a generator with a decoder."""
+"""Latents of the training images, encoded once and kept on the disk: the targets of a generator with a decoder.
+
+    python -m training.latents --preset textir-mini-inpainting --dataset photos --output-dir runs/photos
+
+A run encodes the images that the cache lacks before it starts. This command does so in another process, while a run
+learns from the first `--latent-limit` images.
+"""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import torch
@@ -12,8 +19,8 @@ from tqdm import tqdm
 
 from textir_hf.atomic import replacing
 from textir_hf.models.autoencoder import load_taef2
-from training.config import TrainingConfig
-from training.data import decode
+from training.config import TrainingConfig, parse, run_command
+from training.data import decode, training_and_held_out
 from training.encoder import FrozenEncoder
 
 _PER_FILE = 128  # images
@@ -60,8 +67,10 @@ def encoded_rows(rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) 
         digest = hashlib.sha256(content + f" {config.sample_size}".encode()).digest()
         keys.append((digest[:16], digest[16:]))
     latents = Latents(folder, keys)
-    if latents.missing:
-        _encode(rows, latents.missing, keys, folder, config, encoder)
+    first = [(row, flip) for flip in (0, 1) for row in range(len(rows))][: config.latent_limit or None]
+    missing = set(latents.missing)
+    if missing := [item for item in first if item in missing]:
+        _encode(rows, missing, keys, folder, config, encoder)
         latents = Latents(folder, keys)
     if len(latents.items) < 4:  # each image is also judged under another one's condition
         raise ValueError(f"At least 2 images are needed, {len(latents.items) // 2} of {len(rows)} can be decoded.")
@@ -90,3 +99,22 @@ def _encode(rows, missing, keys, folder: Path, config: TrainingConfig, encoder: 
             with replacing(folder / f"{bytes(tensors['keys'][0].tolist()).hex()}.safetensors") as temporary:
                 save_file(tensors, temporary)
             found = []
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Encodes the training rows of a run; returns the exit status."""
+    config = parse(argv)
+
+    def encode() -> str:
+        config.check()
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        rows, _ = training_and_held_out(config)
+        return (
+            f"{len(encoded_rows(rows, config, FrozenEncoder(config.clip, device)).items)} latents in {config.cache_dir}"
+        )
+
+    return run_command(encode, "The latents encoded before are kept.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

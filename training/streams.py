@@ -10,7 +10,7 @@ from datasets import IterableDataset
 from torch.utils import data
 
 from training.config import TrainingConfig
-from training.data import SampleMaker
+from training.data import SampleMaker, decode
 
 
 class StreamedImages(data.Dataset):
@@ -20,8 +20,9 @@ class StreamedImages(data.Dataset):
         self.maker = maker
 
     def __getitem__(self, item: dict) -> dict:
-        name = f"image {item['number']} of the stream"
-        return {"position": item["position"], **self.maker.of_row(item["row"], item["number"], name)}
+        name, config = f"image {item['number']} of the stream", self.maker.config
+        image = decode(item["row"][config.image_column], config.sample_size)
+        return {"position": item["position"], **self.maker.of_row(item["row"], image, item["number"], name)}
 
 
 def share_of_stream(rows: IterableDataset, held_out: int, process: int, processes: int) -> IterableDataset:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from textir_hf.checks import check_box
-from textir_hf.cli.arguments import FILES, FLAGS, with_companions
+from textir_hf.cli.arguments import FILES, with_companions
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
 from textir_hf.imaging.files import READABLE, SETTINGS, carry_over, check_output, open_image, save_image
@@ -82,8 +82,7 @@ class Steps:
                 looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
                 raise ValueError(f"{job.image} has no mask: there is no {looked_for}.")
             mask = mask or self.open(job.mask)
-            flag = FLAGS["mask_image"].name
-            where = to_mask(mask, raster.size, flag)
+            where = to_mask(mask, raster.size)
             if self.task.degradation == "mask_image":  # what is repainted is opaque
                 transparent &= ~where
         if getattr(self.args, "box", None) is not None:
