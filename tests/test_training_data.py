@@ -229,7 +229,7 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     assert load_masks(tmp_path, "train", 16).sum() == 36
     mask[0, 0] = 7
     PILImage.fromarray(mask).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"b.png got the gray level 7"):
+    with pytest.raises(ValueError, match=r"got the gray level 7"):
         load_masks(tmp_path, "train", 16)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
