@@ -1,4 +1,4 @@
-.PHONY: install test lint types demo benchmark samples cards results docs pages figures screenshots
+.PHONY: install test lint types check demo benchmark generated cards pages figures screenshots docs
 
 install:
 	pip install -r requirements.txt -e ".[app,train,test,dev]"
@@ -13,24 +13,22 @@ lint:
 types:
 	mypy
 
+check: lint
+	python -m model_cards.make --check
+	python -m docs.pages --check
+	python -m docs.figures --check
+
 demo:
 	python -m textir_hf demo
 
 benchmark:
-	python -m benchmarks.startup
-	python -m benchmarks.generator
+	python -m benchmarks.speed
+	python -m benchmarks.photos
 
-samples:
-	python -m model_cards.samples
+generated: figures cards pages
 
 cards:
 	python -m model_cards.make
-
-results:
-	python -m model_cards.results
-
-docs:
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 pages:
 	python -m docs.pages
@@ -40,3 +38,6 @@ figures:
 
 screenshots:
 	python -m docs.screenshots
+
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

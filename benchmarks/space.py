@@ -1,8 +1,8 @@
-"""The page (`app.py`): start-up, a fill of 512 pixels, and memory over many fills, in a headless Chromium.
+"""The page (`app.py`) in a headless Chromium: start-up, a fill of 512 pixels, and memory over many fills.
 
-    python -m benchmarks.space
+python -m benchmarks.space
 
-CPU time is that of the server's process; where other programs run, it tells more than the clock does.
+On a shared machine the CPU time, which is that of the server's process, tells more than the clock.
 """
 
 import argparse
@@ -19,19 +19,20 @@ from pathlib import Path
 
 import httpx
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from skimage import data, io
 
+from benchmarks.common import print_table
+
 ROOT = Path(__file__).parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIDE = 512
-WARM_UP = 10  # fills, until caches and the allocator hold what they keep
+WARM_UP = 10  # fills, until caches and the allocator have their size
 _CHANGED = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
 _FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 class Server:
-    """`python app.py` on a free port, with the time since its command."""
+    """`python app.py` on a free port, with the time since its start."""
 
     def __init__(self, folder: str) -> None:
         with socket.socket() as free:
@@ -39,114 +40,93 @@ class Server:
             port = free.getsockname()[1]
         variables = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": folder}
         self.begun, self.address = time.perf_counter(), f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=os.environ | variables, stdout=subprocess.DEVNULL
-        )
-        self._watched = psutil.Process(self._process.pid)
+        command = [sys.executable, "app.py"]
+        self.process = psutil.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.DEVNULL)
 
-    def wall(self) -> float:
-        """Seconds since the command."""
-        return time.perf_counter() - self.begun
-
-    def cpu(self) -> float:
-        """Seconds of CPU time that the process has taken."""
-        times = self._watched.cpu_times()
-        return times.user + times.system
-
-    def memory(self) -> float:
-        """Resident memory, MB."""
-        return self._watched.memory_info().rss / 1e6
+    def times(self) -> dict[str, float]:
+        """Seconds since the start: on the clock, and of the process's CPU time."""
+        cpu = self.process.cpu_times()
+        return {"s": time.perf_counter() - self.begun, "CPU s": cpu.user + cpu.system}
 
     def wait(self) -> None:
         """Until the server answers."""
-        while self._process.poll() is None:
+        while self.process.poll() is None:
             try:
                 httpx.get(self.address, timeout=10)
                 return
             except httpx.TransportError:
                 time.sleep(0.02)
-        raise SystemExit(f"app.py ended with {self._process.returncode}.")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+        raise SystemExit(f"app.py ended with {self.process.returncode}.")
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """A server whose files go with it."""
+    """A server whose files are removed with it."""
     with tempfile.TemporaryDirectory() as folder:
         server = Server(folder)
         try:
             yield server
         finally:
-            server.stop()
+            server.process.terminate()
+            server.process.wait(30)
 
 
-def start_up(page: Page, server: Server) -> dict[str, tuple[float, float]]:
-    """Seconds on the clock and of CPU time from the command until the page answers, is painted, usable, and ready."""
+def launch(playwright: Playwright) -> Browser:
+    """A headless Chromium."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        raise SystemExit("Chromium is needed: apt-get install chromium.")
+    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+def start_up(page: Page, server: Server) -> dict[str, dict[str, float]]:
+    """Times until the page answers, is painted, is usable, and all networks are loaded."""
     stages = {}
-
-    def reached(stage: str) -> None:
-        stages[stage] = server.wall(), server.cpu()
-
     server.wait()
-    reached("the page answers")
-    opened = server.wall()
+    stages["the page answers"] = opened = server.times()
     page.goto(server.address, wait_until="commit")
     page.wait_for_function(_FIRST_PAINT)
-    stages["first paint"] = opened + page.evaluate(_FIRST_PAINT) / 1e3, server.cpu()
+    stages["first paint"] = server.times() | {"s": opened["s"] + page.evaluate(_FIRST_PAINT) / 1e3}
     page.wait_for_selector("#inpaint-editor .ti-filled")
-    reached("usable: an example is loaded, its result shown")
+    stages["an example is loaded and its result shown"] = server.times()
     page.wait_for_function("!document.querySelector('#loading .ti-status')?.textContent.trim()")
-    reached("all networks are loaded and warm")
+    stages["all networks are loaded and warm"] = server.times()
     return stages
 
 
 def open_photo(page: Page, folder: str) -> None:
     """Gives the page an image of 512 pixels, and masks its middle."""
-    path = Path(folder) / "photo.png"
+    path, info = Path(folder) / "photo.png", "document.querySelector('#inpaint-editor .ti-info').textContent"
     io.imsave(path, data.astronaut(), check_contrast=False)
     page.set_input_files("#inpaint-editor .ti-file", str(path))
-    page.wait_for_function(
-        f"document.querySelector('#inpaint-editor .ti-info').textContent.startsWith('{SIDE} × {SIDE}')"
-    )
+    page.wait_for_function(f"{info}.startsWith('{SIDE} × {SIDE}')")
     page.click("#inpaint-parts button >> nth=3")
-    page.wait_for_function("!document.querySelector('#inpaint-editor .ti-info').textContent.includes(', 0 %')")
+    page.wait_for_function(f"!{info}.includes(', 0 %')")
 
 
 def fill(page: Page, server: Server) -> tuple[float, float]:
-    """Presses the button; seconds on the clock and of CPU time until the result stands on the page."""
-    before = page.get_attribute(".tr-download", "href")
-    wall, cpu = server.wall(), server.cpu()
+    """Presses the button; seconds on the clock and of CPU time until the result is on the page."""
+    shown, before = page.get_attribute(".tr-download", "href"), server.times()
     page.click("#inpaint-run")
-    page.wait_for_function(_CHANGED, arg=before)
-    return server.wall() - wall, server.cpu() - cpu
+    page.wait_for_function(_CHANGED, arg=shown)
+    after = server.times()
+    return after["s"] - before["s"], after["CPU s"] - before["CPU s"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50, help="fills after the warm-up")
-    runs = parser.parse_args().runs
-    chromium = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if chromium is None:
-        raise SystemExit("Chromium is needed: apt-get install chromium.")
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        with serving() as server:
-            print("| from the command until | s | CPU time of the server (s) |\n|---|---|---|")
-            for stage, (wall, cpu) in start_up(page, server).items():
-                print(f"| {stage} | {wall:.1f} | {cpu:.1f} |", flush=True)
-            open_photo(page, folder)
-            for _ in range(WARM_UP):
-                fill(page, server)
-            memory = server.memory()
-            times = [fill(page, server) for _ in range(runs)]
-            wall, cpu = (sorted(column)[runs // 2] for column in zip(*times, strict=True))
-            print(f"\na fill of {SIDE} px, median of {runs}: {wall:.2f} s, CPU time of the server {cpu:.2f} s")
-            print(f"memory: {memory:.0f} MB after {WARM_UP} fills, {server.memory():.0f} MB after {runs} more")
-        browser.close()
+    runs, memory = parser.parse_args().runs, []
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, serving() as server:
+        page = launch(playwright).new_page()
+        print_table("from the start until", start_up(page, server))
+        open_photo(page, folder)
+        for count in (WARM_UP, runs):
+            times = [fill(page, server) for _ in range(count)]
+            memory.append(server.process.memory_info().rss / 1e6)
+        wall, cpu = (sorted(column)[runs // 2] for column in zip(*times, strict=True))
+    print(f"\na fill of {SIDE} px, median of {runs}: {wall:.2f} s, CPU time of the server {cpu:.2f} s")
+    print(f"memory: {memory[0]:.0f} MB after {WARM_UP} fills, {memory[1]:.0f} MB after {runs} more")
 
 
 if __name__ == "__main__":

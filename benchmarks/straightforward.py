@@ -1,19 +1,17 @@
-"""The networks written the obvious way, on our networks' weights: what the benchmarks compare with.
+"""The generator written the obvious way, on the weights of `TextIRGenerator`, for tests and benchmarks.
 
 Every style convolution builds one kernel per sample and runs as a grouped convolution; every FIR filter inserts zeros
 by reshaping, folds the channels into the batch and convolves them one by one.
 """
 
 import math
-from types import SimpleNamespace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
-from training.discriminator import Discriminator
 
 _TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
 
@@ -68,8 +66,8 @@ def to_image(layer: ToImage, x: Tensor, code: Tensor, image: Tensor | None) -> T
     return y if image is None else y + fir(image, 2, (2, 1), 4.0)
 
 
-def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Tensor, strength=None) -> Tensor:
-    """The same map as `model(degraded, clip_embedding, strength)[0]`, without noise."""
+def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Tensor, skip_strength=None) -> Tensor:
+    """The same map as `model(degraded, clip_embedding, skip_strength)[0]`, without noise."""
     encoder = model.encoder
     features = [activate(equalized(encoder.first, degraded * model.config.input_scale), encoder.first.bias)]
     for down in encoder.down:
@@ -78,7 +76,7 @@ def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Te
     x = activate(equalized(encoder.last, features[-1]), encoder.last.bias)
     codes = F.leaky_relu(model.style(clip_embedding * math.sqrt(clip_embedding.shape[1])), 0.2) * math.sqrt(2)
     codes = codes.reshape(len(codes), -1, model.config.style_dim)
-    weights = model.fusion(model._strength(features[-1], clip_embedding, strength).to(degraded.dtype))
+    weights = model.fusion(model._strength(features[-1], clip_embedding, skip_strength).to(degraded.dtype))
     fuse = [
         (equalized(s, f) + s.bias[None, :, None, None], *w)
         for s, f, w in zip(model.skips, features, weights, strict=True)
@@ -92,38 +90,3 @@ def straightforward(model: TextIRGenerator, degraded: Tensor, clip_embedding: Te
     if model.out is not None:
         image = equalized(model.out, image) + model.out.bias[None, :, None, None]
     return image * model.config.output_scale
-
-
-class StraightforwardGenerator(nn.Module):
-    """A `TextIRGenerator`'s weights behind its call, for a training step."""
-
-    def __init__(self, model: TextIRGenerator) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, degraded: Tensor, clip_embedding: Tensor, strength=None, noise=None, output_type="image"
-    ) -> SimpleNamespace:
-        with torch.autocast(degraded.device.type, enabled=False):
-            return SimpleNamespace(sample=straightforward(self.model, degraded, clip_embedding, strength))
-
-
-class StraightforwardDiscriminator(nn.Module):
-    """A `Discriminator`'s weights behind its call."""
-
-    def __init__(self, model: Discriminator) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, degraded, condition, mask, full_precision: bool = False) -> list:
-        model = self.model
-        x = activate(equalized(model.first, images * 2 - 1, padding=0), model.first.bias)
-        for block in model.blocks:
-            shortcut = equalized(block.skip, fir(x, 1, (1, 1), 1.0)[..., ::2, ::2], padding=0)
-            shortcut = shortcut + block.skip.bias[None, :, None, None]
-            x = activate(equalized(block.conv, x), block.conv.bias)
-            x = activate(equalized(block.down.conv, fir(x, 1, (2, 2), 1.0), 2, 0), block.down.conv.bias)
-            x = (x + shortcut) / math.sqrt(2)
-        x = activate(equalized(model.last, x), model.last.bias)
-        hidden = F.leaky_relu(model.hidden(x.flatten(1)), 0.2) * math.sqrt(2)
-        return [(model.logit(hidden)[..., None, None], x)]

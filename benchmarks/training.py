@@ -24,9 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.straightforward import StraightforwardDiscriminator, StraightforwardGenerator
 from benchmarks.waits import WaitCounter
+from training import perceptual
 from training.config import TrainingConfig
 from training.log import Log
-from training.perceptual import VGGPerceptualLoss
 from training.presets import PRESETS
 from training.train import Run, set_up, train_step
 
@@ -46,7 +46,7 @@ def make_inputs(folder: Path, count: int) -> None:
         blocks.resize((256, 256), Image.Resampling.NEAREST).save(folder / "masks" / f"{i}.png")
     channels, state = 3, {}
     widths = (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 3
-    indices = [layer for layer in VGGPerceptualLoss.LAYERS if layer != "M"]
+    indices = [layer for layer in perceptual.VGGPerceptualLoss.LAYERS if layer != "M"]
     for index, width in zip(indices, widths, strict=True):
         state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
         state[f"features.{index}.bias"] = torch.zeros(width)
@@ -57,11 +57,8 @@ def make_inputs(folder: Path, count: int) -> None:
 def start(config: TrainingConfig, folder: Path, **changes) -> Run:
     """A run of its own on the images, in which all losses count."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    common = {
-        "dataset": [str(folder / "images")],
-        "masks": str(folder / "masks"),
-        "vgg": str(folder / "vgg.safetensors"),
-    }
+    perceptual.download_vgg = lambda: str(folder / "vgg.safetensors")
+    common = {"dataset": [str(folder / "images")], "masks": str(folder / "masks")}
     common |= {"cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
     common |= {"adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}
     return set_up(replace(config, **common | changes))
@@ -112,7 +109,7 @@ def waits(folder: Path) -> None:
 
 def full_width(folder: Path, size: int, steps: int) -> None:
     """The step of the full-width inpainting preset, three ways; the first one has R1."""
-    config = replace(PRESETS["inpainting-ffhq-256"], sample_size=size, train_batch_size=4, r1_every=2)
+    config = replace(PRESETS["inpainting-ffhq-256"], sample_size=size, train_batch_size=4)
     seconds, losses = {}, {}
     for name, precision in (("straightforward fp32", "no"), ("ours fp32", "no"), ("ours bf16", "bf16")):
         run = start(config, folder, mixed_precision=precision)

@@ -1,10 +1,10 @@
-"""Counts where a step would make the CPU wait for a GPU, on a machine that may have none."""
+"""Counts the operations that would make the CPU wait for a GPU; no GPU is needed."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "unique_consecutive")
-_COPIES = ("lift_fresh",)  # a tensor of Python numbers, which lie in the CPU's memory
+_COPIES = ("lift_fresh",)  # a tensor of Python numbers, which are in the CPU's memory
 
 
 class WaitCounter(TorchDispatchMode):

@@ -1,42 +1,42 @@
-"""Draws the figures of README and the guides, from photos that scikit-image and matplotlib come with.
+"""Draws the figures of README, guides and cards, from photos that scikit-image and matplotlib contain.
 
-python -m docs.figures  # or: make figures
+python -m docs.figures          # or: make figures
+python -m docs.figures --check  # fails if a figure is not what the embedded checkpoints draw
 
 Anyone may use and show these photos: the portraits are NASA's and the US Navy's, the others are CC0.
 """
 
+import argparse
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from matplotlib import cbook
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 
-from docs import architecture
 from textir_hf import TextIRPipeline, open_image, save_image, sweep
-from textir_hf.cli.demo import demo
+from textir_hf.cli.demo import DAMAGED, demo, restored_rows
 from textir_hf.imaging.grid import draw_grid
 
-HERE = Path(__file__).parent
-_FACE = (153, 42, 291, 180)  # the astronaut's face and hair
-_MASK = (0, 0, 128, 74)  # hair and eyes
+ROOT = Path(__file__).parent.parent
 _CELL = 160
-_GRAY = (128, 128, 128)
+_DIFFERENCE = 4  # mean levels of 255 by which processors and JPEG may differ
 
 
 def astronaut() -> Image.Image:
     """A portrait, 128x128."""
-    return Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.Resampling.LANCZOS)
+    return Image.fromarray(data.astronaut()).crop((153, 42, 291, 180)).resize((128, 128), Image.Resampling.LANCZOS)
 
 
 def cup() -> Image.Image:
     """A cup of coffee, 240x240."""
-    photo = Image.fromarray(data.coffee())
-    return photo.crop((100, 0, 500, 400)).resize((240, 240), Image.Resampling.LANCZOS)
+    return Image.fromarray(data.coffee()).crop((100, 0, 500, 400)).resize((240, 240), Image.Resampling.LANCZOS)
 
 
 def group_photo() -> Image.Image:
-    """Two portraits beside each other, 640x320."""
+    """Two portraits side by side, 640x320."""
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         hopper = open_image(file.read()).crop((90, 30, 430, 370)).resize((320, 320), Image.Resampling.LANCZOS)
     portrait = Image.fromarray(data.astronaut()).crop((113, 10, 333, 230)).resize((320, 320), Image.Resampling.LANCZOS)
@@ -48,12 +48,11 @@ def group_photo() -> Image.Image:
 
 def draw_tasks() -> Image.Image:
     """The three tasks, each under two prompts."""
-    face, color = astronaut(), cup()
-    mask = Image.new("L", face.size)
-    mask.paste(255, _MASK)
-    masked = face.copy()
-    masked.paste(_GRAY, _MASK)
-    small, gray = face.resize((8, 8), Image.Resampling.BICUBIC), color.convert("L")
+    face, box = astronaut(), (0, 0, 128, 74)  # hair and eyes
+    mask, masked = Image.new("L", face.size), face.copy()
+    mask.paste(255, box)
+    masked.paste((128, 128, 128), box)
+    small, gray = face.resize((8, 8), Image.Resampling.BICUBIC), cup().convert("L")
     inpainting = {"mask_image": mask, "faces": "auto"}
     cases = (
         ("inpainting", ("masked", masked), ("a woman with brown hair", "a man with brown hair"), face, inpainting),
@@ -71,9 +70,9 @@ def draw_faces() -> Image.Image:
     """A group photo shrunk 8 times, and restored with a prompt for each face."""
     photo = group_photo()
     small = photo.resize((photo.width // 8, photo.height // 8), Image.Resampling.BICUBIC)
-    pipe, prompts = _load("super-resolution"), ["a smiling woman", "a serious woman with glasses"]
+    prompts = ["a smiling woman", "a serious woman with glasses"]
     faces = {"faces": "all", "face_prompts": prompts, "background": "restored"}
-    restored = pipe("a woman", small, scale=8, **faces).images[0]
+    restored = _load("super-resolution")("a woman", small, scale=8, **faces).images[0]
     label = " and ".join(f"“{prompt}”" for prompt in prompts)
     return draw_grid([[(f"{small.width}x{small.height} pixels", small), (label, restored)]], 384)
 
@@ -84,10 +83,36 @@ def draw_beta() -> Image.Image:
     return sweep(_load("colorization"), cup(), prompts, betas=(0, 0.25, 0.5, 0.75, 1, 1.5), cell=128)
 
 
-def draw_strength() -> Image.Image:
-    """The factor against the strength: Figure 8 of the paper."""
-    axes = {"strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
+def draw_regions() -> Image.Image:
+    """A gray photo under one prompt, and with a prompt for each of its parts."""
+    gray = cup().convert("L")
+    plate, wall, coffee = (Image.new("L", gray.size) for _ in range(3))
+    ImageDraw.Draw(plate).ellipse((-10, 40, 228, 233), fill=255)
+    ImageDraw.Draw(wall).ellipse((44, 10, 186, 170), fill=255)
+    ImageDraw.Draw(coffee).ellipse((58, 56, 166, 120), fill=255)
+    regions = [(plate, "a red plate"), (wall, "a blue cup"), (coffee, "brown coffee")]
+    pipe, prompt = _load("colorization"), "a blue cup with brown coffee on a red plate on a brown table"
+    marked = np.asarray(gray.convert("RGB")) // 2
+    for color, (mask, _) in zip(((255, 60, 60), (80, 120, 255), (190, 120, 40)), regions, strict=True):
+        marked = np.where(
+            np.asarray(mask)[..., None] > 0, np.asarray(gray)[..., None] // 2 + np.array(color) // 2, marked
+        )
+    row = [("gray", gray), (f"“{prompt}”", pipe(prompt, gray).images[0])]
+    row.append(("“a red plate”, “a blue cup”, “brown coffee”", Image.fromarray(marked.astype(np.uint8))))
+    row.append(("around them “a brown table”", pipe("a brown table", gray, regions=regions).images[0]))
+    return draw_grid([row], 240)
+
+
+def draw_skip_strength() -> Image.Image:
+    """The factor against the skip strength: Figure 8 of the paper."""
+    axes = {"skip_strengths": (None, 0, 0.25, 0.5, 0.75, 1), "factors": (8, 16)}
     return sweep(_load("super-resolution"), astronaut(), ["a man with black hair"], **axes, cell=128)
+
+
+def draw_demo() -> Image.Image:
+    """The grid of `textir demo` at half its size."""
+    with tempfile.TemporaryDirectory() as folder:
+        return open_image(demo(Path(folder))).reduce(2)
 
 
 def _load(task: str) -> TextIRPipeline:
@@ -96,23 +121,41 @@ def _load(task: str) -> TextIRPipeline:
     return pipe
 
 
-FIGURES = {"tasks": draw_tasks, "faces": draw_faces, "beta": draw_beta, "strength": draw_strength}
+def figures() -> dict[Path, Image.Image]:
+    """All figures by their files."""
+    drawn = {
+        "tasks": draw_tasks,
+        "faces": draw_faces,
+        "beta": draw_beta,
+        "regions": draw_regions,
+        "skip_strength": draw_skip_strength,
+        "demo": draw_demo,
+    }
+    found = {ROOT / "docs" / "images" / f"{name}.jpg": draw() for name, draw in drawn.items()}
+    samples = ROOT / "model_cards" / "samples"
+    return found | {samples / f"{name}.jpg": draw_grid(restored_rows(name), 144) for name in DAMAGED}
+
+
+def is_fresh(path: Path, image: Image.Image) -> bool:
+    """Whether a file shows an image, apart from small differences."""
+    if not path.is_file():
+        return False
+    known = open_image(path)
+    if known.size != image.size:
+        return False
+    return np.abs(np.asarray(known, float) - np.asarray(image.convert("RGB"), float)).mean() < _DIFFERENCE
 
 
 def main() -> None:
-    for name, draw in FIGURES.items():
-        _save(draw(), name)
-    with tempfile.TemporaryDirectory() as folder:
-        grid = open_image(demo(Path(folder)))
-    _save(grid.resize((grid.width // 2, grid.height // 2), Image.Resampling.LANCZOS), "demo")
-    architecture.PATH.write_text(architecture.draw(), encoding="utf-8")
-
-
-def _save(image: Image.Image, name: str) -> None:
-    path = HERE / "images" / f"{name}.jpg"
-    path.parent.mkdir(exist_ok=True)
-    save_image(image, path)
-    print(f"{path.name}: {image.width}x{image.height}, {path.stat().st_size / 1e3:.0f} KB")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a figure is stale")
+    check = parser.parse_args().check
+    stale = {path: image for path, image in figures().items() if not is_fresh(path, image)}
+    if check and stale:
+        sys.exit(f"error: {', '.join(path.name for path in stale)} must be drawn again. Run: make figures")
+    for path, image in stale.items():
+        save_image(image, path)
+        print(path.name)
 
 
 if __name__ == "__main__":

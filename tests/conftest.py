@@ -22,7 +22,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextIRGenerator, TextIRPipeline, TextRecentering
 from textir_hf.evaluation import protocols
 from textir_hf.tasks import TASKS, get_task
-from training.clip.towers import save_encoder
+from training.clip import save_encoder
 from training.config import TrainingConfig
 
 disable_progress_bars()
@@ -167,7 +167,6 @@ def fields(data, clip_folder, tmp_path):
         "max_train_steps": 4,
         "embedding_noise": 0.2,
         "adversarial_start": 1,
-        "r1_every": 2,
         "checkpointing_steps": 4,
         "mask_mix": [0.0, 0.5, 0.5],
         "log_steps": 1,
@@ -205,6 +204,19 @@ def lpips_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("lpips") / "lpips.safetensors"
     save_file(weights, path)
     return path
+
+
+@pytest.fixture
+def small_vgg(tmp_path):
+    """A VGG16 with four to eight channels, in torchvision's names."""
+    widths = {0: 4, 2: 4, 5: 4, 7: 4, 10: 8, 12: 8, 14: 8, 17: 8, 19: 8, 21: 8}
+    state, channels = {}, 3
+    for index, width in widths.items():
+        state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3)
+        state[f"features.{index}.bias"] = torch.randn(width)
+        channels = width
+    save_file(state, tmp_path / "vgg.safetensors")
+    return tmp_path / "vgg.safetensors", state
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import encoded
+from conftest import encoded, make_image
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageFeature
 from hypothesis import HealthCheck, given, settings
@@ -117,15 +117,20 @@ def test_cells_are_valid_where_they_show_the_photo_alone():
 
 
 def test_columns_of_the_source_come_along(tmp_path):
-    features = Features({"photo": ImageFeature(), "name": Value("string"), "sharpness": Value("int64")})
+    features = {"photo": ImageFeature(), "name": Value("string"), "sharpness": Value("int64"), "mask": ImageFeature()}
+    features = Features(features)
     images = [photo(), Image.fromarray(data.coffee()), ImageOps.mirror(photo())]
     rows = [{"photo": encoded(image), "name": "abc"[i], "sharpness": i} for i, image in enumerate(images)]
+    buffer = io.BytesIO()
+    make_image().save(buffer, "JPEG")
+    rows = [row | {"mask": {"bytes": buffer.getvalue(), "path": None}} for row in rows]
     Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
     output = tmp_path / "aligned.parquet"
     arguments = ["--image-column", "photo", "--size", "64", "--min-sharpness", "0", "--workers", "1"]
     assert main([str(tmp_path / "rows.parquet"), "-o", str(output), *arguments]) == 0
-    aligned = open_rows(output, image_columns=("image", "valid"))
-    assert aligned.column_names == [*COLUMNS, "name", "source_sharpness"]
+    aligned = open_rows(output, image_columns=("image", "valid", "mask"))
+    assert set(aligned.column_names) == {*COLUMNS, "name", "source_sharpness", "mask"}
+    assert aligned[0]["mask"]["bytes"] == buffer.getvalue()
     assert aligned["name"][:] == ["a", "c"] and aligned["source_sharpness"][:] == [0, 2]
     assert aligned["source"][:] == ["row 0", "row 2"]
 

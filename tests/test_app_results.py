@@ -191,7 +191,7 @@ def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
     page.click("#batch-run")
     page.wait_for_selector("#batch-zip a")
     text = page.inner_text("#batch-status")
-    assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is no image of a known format" in text
+    assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is not an image of a known format" in text
     with page.expect_download() as download:
         page.click("#batch-zip a >> nth=0")
     download.value.save_as(tmp_path / "all.zip")

@@ -20,9 +20,9 @@ def latent_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
 
 
 def inputs(model, count=2, height=32, width=64):
-    strength = 0.25 if model.config.strength_source == "input" else None
+    skip_strength = 0.25 if model.config.skip_strength_source == "input" else None
     degraded = torch.rand(count, model.config.in_channels, height, width)
-    return degraded, F.normalize(torch.randn(count, 32), dim=1), strength
+    return degraded, F.normalize(torch.randn(count, 32), dim=1), skip_strength
 
 
 @torch.no_grad()

@@ -98,10 +98,10 @@ def test_around_the_parts_a_restored_background_is_the_result_without_them(faces
 def test_the_progress_bar_counts_the_runs_of_a_restored_background(faces, capsys):
     pipe, small, runs = faces[0], small_group(), []
     pipe.set_progress_bar_config(disable=False, delay=0)
-    arguments = {"scale": 4, "callback_on_step_end": lambda pipe, step, *_: runs.append(step) or {}}
-    pipe("a face", small, **arguments)
+    pipe.restorer.register_forward_hook(lambda *_: runs.append(1))
+    pipe("a face", small, scale=4)
     whole = len(runs)
-    pipe("a face", small, faces="all", background="restored", **arguments)
+    pipe("a face", small, scale=4, faces="all", background="restored")
     assert len(runs) == whole + whole + 2  # two faces
     assert f"{whole + 2}/{whole + 2} " in capsys.readouterr().err
 
@@ -151,7 +151,7 @@ def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_
     for name, image in (("group", small), ("plain", make_image())):
         image.save(tmp_path / "images" / f"{name}.png")
     words = ["--scale", "8", "--faces", "auto", "--checkpoint", str(tmp_path / "faces")]
-    words += ["--background", str(tmp_path / "photos"), "--face-prompt", "a face", "--face-prompt", "a red face"]
+    words += ["--background", str(tmp_path / "photos"), "--face-prompts", "a face", "--face-prompts", "a red face"]
     command = ["upscale", str(tmp_path / "images"), *words, "-o", str(tmp_path / "out")]
     assert main([*command, "--prompt", "a flower", "--seed", "3"]) == 0
     prompts = {"faces": "auto", "face_prompts": ["a face", "a red face"]}
@@ -181,4 +181,4 @@ def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_
         assert message in error and error.count("\n") == 1 and not (tmp_path / "bad.png").exists()
     plain = ["upscale", photo, "--scale", "8", "--background", "textir-mini-super-resolution", "--prompt", "a face"]
     assert main([*plain, "-o", str(tmp_path / "bad.png")]) == 2
-    assert "--background needs faces or box" in capsys.readouterr().err
+    assert "background needs faces or box" in capsys.readouterr().err

@@ -8,9 +8,8 @@ from scipy.sparse.linalg import spsolve
 from test_tasks import CPU, INPAINTING, drive
 
 from textir_hf.evaluation.judges import seam
-from textir_hf.imaging.blend import harmonic, match_border
 from textir_hf.imaging.faces import Frame, frame_places, paste_from_frame
-from textir_hf.imaging.masks import composite
+from textir_hf.imaging.masks import composite, harmonic, match_border
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import to_array
 from textir_hf.tasks.base import Request
@@ -97,19 +96,19 @@ def test_what_the_region_hid_has_no_influence_and_gradients_flow():
     assert (restored.grad[inside][: inside[:3].sum()] != 0).all() and (restored.grad[:3][~inside[:3]] != 0).any()
 
 
-def test_a_task_blends_as_its_plan_does():
+def test_a_task_blends_as_its_canvas_does():
     image, mask = Raster(to_array(smooth(1))), np.zeros((61, 84), bool)
     mask[10:40, 20:50] = True
 
     def network(x):
         return x[:, :3] * 0.7 + 0.1
 
-    result, [single] = drive(INPAINTING.plan(Request(image, mask, box=(0, 0, 84, 61)), 64, CPU), network)
+    result, [single] = drive(INPAINTING.canvas(Request(image, mask, box=(0, 0, 84, 61)), 64, CPU), network)
     target = torch.from_numpy(image.rgb).movedim(-1, 0)[None] / 255
     batch = {"mask": torch.from_numpy(mask)[None, None].float()}
     restored = to_array(INPAINTING.restored(network(single.degraded[None]), target, batch))
     assert np.array_equal(result[~mask], image.rgb[~mask]) and np.array_equal(restored[~mask], image.rgb[~mask])
-    assert np.abs(restored.astype(int) - result).max() <= 3  # the plan blends around the region alone
+    assert np.abs(restored.astype(int) - result).max() <= 3  # the canvas blends around the region alone
 
 
 @pytest.mark.parametrize("angle", [0, 0.4])

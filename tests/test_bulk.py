@@ -227,7 +227,7 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
     command = arguments(folder, *data, "--scale", 2, "--batch-size", 3, "--faces")
     assert main([*command, "all"]) == 1
     assert re.findall("textir: .*", capsys.readouterr().err) == [
-        f"textir: row 1: Prompts must be one for each of the {len(faces)} faces chosen, got 1.",
+        f"textir: row 1: face_prompts must be one for each of the {len(faces)} faces, got 1.",
         'textir: row 2: No face was found in the image. Leave faces out, use "auto", or give a box.',
     ]
     found = results(folder)
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline,
     pipeline("super-resolution").save_pretrained(folder / "none")
     change = ["--task", "super-resolution", "--scale", 2, "--checkpoint", folder / "none", "--faces", "auto"]
     assert main(arguments(folder, *change)) == 2
-    assert "--faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
+    assert "faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
     assert not list((folder / "out").glob("failed-*"))
 
 
@@ -264,12 +264,12 @@ def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline,
         (["--image-column", "photo"], "has no column photo, only image, text"),
         (["--prompt-column", "words"], "--prompt-column words is not there, the data has image, text"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
-        (["--mask-column", "image"], "--mask-column cannot be used with this checkpoint"),
-        (["--faces", "all"], "--faces cannot be used with this checkpoint"),
-        (["--scale", "4"], "--scale cannot be used with this checkpoint"),
-        (["--task", "inpainting"], "--mask-column must be given"),
-        (["--task", "super-resolution"], "--scale must be given"),
-        (["--beta", "nan"], "--beta must be a finite number"),
+        (["--mask-column", "image"], "mask_image cannot be used with this checkpoint"),
+        (["--faces", "all"], "faces cannot be used with this checkpoint"),
+        (["--scale", "4"], "scale cannot be used with this checkpoint"),
+        (["--task", "inpainting"], "mask_image must be given"),
+        (["--task", "super-resolution"], "scale must be given"),
+        (["--beta", "nan"], "--beta must be a number"),
         (["--beta", "1e300"], "--beta must lie in -100..100"),
         (["--checkpoint", "nowhere"], "--checkpoint nowhere cannot be found: expected one of"),
         (["--output", __file__], "must be a folder, but it is a file"),

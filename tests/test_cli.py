@@ -26,7 +26,7 @@ def folder(command_folder):
 
 
 def test_each_task_has_a_command_that_writes_its_result(folder, capsys):
-    assert run("inpaint", "--mask", "masks/0.png", output="filled.png") == 0
+    assert run("inpaint", "--mask-image", "masks/0.png", output="filled.png") == 0
     assert run("upscale", "--scale", 4, output="large.png") == 0
     assert run("colorize", output="color.webp") == 0
     assert open_image("large.png").size == (160, 144) and open_image("color.webp").size == (40, 36)
@@ -48,13 +48,13 @@ def test_a_fourth_task_has_a_command_by_its_module_alone(folder, pipeline, monke
 
 
 def test_options_reach_the_pipeline(folder):
-    other = ["--reference", "images/1.png"]
+    other = ["--reference-image", "images/1.png"]
     options = (
         [],
         ["--beta", 0.5],
         ["--beta", 0.5, *other],
         ["--seed", 1],
-        ["--strength", 0.5],
+        ["--skip-strength", 0.5],
         ["--dtype", "bfloat16"],
     )
     for i, rest in enumerate(options):
@@ -63,7 +63,7 @@ def test_options_reach_the_pipeline(folder):
 
 
 def test_edits_and_sweeps_write_their_result(folder, capsys):
-    options = {"region": ["--region", "masks/0.png"], "factor": ["--factor", 4], "colors": ["--colors"]}
+    options = {"mask_image": ["--mask-image", "masks/0.png"], "factor": ["--factor", 4], "colors": ["--colors"]}
     for task in TASKS.values():
         rest = options[task.degradation]
         assert run("edit", *rest, task=task.name, output="edit.png") == 0
@@ -106,11 +106,11 @@ def test_whatever_happens_to_one_image_of_a_folder_the_others_are_done(folder, c
     Path("images/broken.jpg").write_text("no image")
     Path("images/notes.txt").write_text("no image, and not named like one")
     make_mask(10, 10).save("masks/2.png")
-    assert run("inpaint", "--mask", "masks", image="images", output="new/results") == 1
+    assert run("inpaint", "--mask-image", "masks", image="images", output="new/results") == 1
     assert sorted(p.name for p in Path("new/results").iterdir()) == ["0.png", "1.png"]
     out, err = capsys.readouterr()
     assert out == "2 of 4 images restored to new/results\n"
-    assert len(err.splitlines()) == 2 and "images/2.png: --mask must have the image's size 40x36, got 10x10" in err
+    assert len(err.splitlines()) == 2 and "images/2.png: mask_image must have the image's size 40x36, got 10x10" in err
     assert all(line.count("images/") == 1 and line.startswith("textir: ") for line in err.splitlines())
 
 
@@ -122,7 +122,7 @@ def test_masks_are_found_by_name_with_any_suffix(folder, capsys, suffix, deep):
     for i in range(2):
         make_image(seed=i).save(Path("in") / deep / f"p{i}.png")
     make_mask().save(Path("by_name") / deep / f"p0{suffix}", "JPEG" if suffix == ".JPE" else None)
-    assert run("inpaint", "--mask", "by_name", "--recursive", image="in", output="new") == 1
+    assert run("inpaint", "--mask-image", "by_name", "--recursive", image="in", output="new") == 1
     out, err = capsys.readouterr()
     assert out.startswith("1 of 2") and (Path("new") / deep / "p0.png").is_file()
     (line,) = err.splitlines()
@@ -135,18 +135,20 @@ def test_folders_are_walked_through(folder, capsys):
     (folder / "images" / ".hidden").mkdir()
     for place in (deep / "a.jp2", deep / "b.avif", "images/0.jpg", "images/._0.jpg", "images/.hidden/c.png"):
         make_image(seed=9).save(place)
-    assert run("inpaint", "--mask", "masks/0.png", image="images", output="flat") == 0
+    assert run("inpaint", "--mask-image", "masks/0.png", image="images", output="flat") == 0
     names = ["0.jpg.png", "0.png.png", "1.png", "2.png"]
     assert sorted(p.name for p in Path("flat").iterdir()) == names
     for _ in range(2):  # the second time, results lie among the images
-        assert run("inpaint", "--mask", "masks/0.png", "--recursive", image="images", output="images/results") == 0
+        assert (
+            run("inpaint", "--mask-image", "masks/0.png", "--recursive", image="images", output="images/results") == 0
+        )
     found = sorted(str(p.relative_to("images/results")) for p in Path("images/results").rglob("*.*"))
     assert found == [*names, "more/deep/a.png", "more/deep/b.png"]
     assert capsys.readouterr().out.endswith("6 of 6 images restored to images/results\n" * 2)
     masks = Path("masks/more/deep")
     masks.mkdir(parents=True)
     make_mask().save(masks / "a.png")
-    assert run("inpaint", "--mask", "masks", "--recursive", image="images/more", output="new") == 1
+    assert run("inpaint", "--mask-image", "masks", "--recursive", image="images/more", output="new") == 1
     assert run("colorize", image="images/more", output="new") == 2
     assert "holds no image" in (err := capsys.readouterr().err) and "Its subfolders do: give --recursive" in err
 
@@ -180,7 +182,7 @@ def test_faces_have_flags(folder, capsys):
     assert run("upscale", "--scale", 2, "--faces", "auto", output="auto.png", task="textir-mini-super-resolution") == 0
     settings = read_settings(open_image("auto.png"))
     assert settings["faces"] == "auto" and settings["faces_found"] == 0
-    args = build_parser().parse_args(words("upscale", "--faces", "1,3", "--face-prompt", "a man"))
+    args = build_parser().parse_args(words("upscale", "--faces", "1,3", "--face-prompts", "a man"))
     assert args.faces == [1, 3] and args.face_prompts == ["a man"]
 
 

@@ -10,18 +10,17 @@ from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.models.embedding import embed_images
 from textir_hf.pipeline.condition import Conditions
-from textir_hf.pipeline.prepare import Prepared
 from textir_hf.tasks.base import Request
 
 SIDE = 32  # of a face's frame, pixels
 
 
-def ask(number: int, faces: int, face_prompts=None, reference=None) -> Prepared:
+def ask(number: int, faces: int, beta: float = 0.3, face_prompts=None, reference=None) -> Request:
     """A request whose faces are at different places of an image of its own."""
     image = to_raster(make_image(90, 80, seed=number))
     frames = tuple(Frame(complex(20 + i, i), complex(5 * i, 4 * i)) for i in range(faces))
-    request = Request(image, scale=2.0, frames=frames)
-    return Prepared(image, request, ("a red flower",), None, face_prompts, reference, {})
+    prompts = {"prompt": ("a red flower",), "face_prompts": face_prompts, "beta": beta}
+    return Request(image, scale=2.0, frames=frames, reference=reference, **prompts)
 
 
 def expected(pipe, beta: float, prompt: str, rgb) -> torch.Tensor:
@@ -30,20 +29,20 @@ def expected(pipe, beta: float, prompt: str, rgb) -> torch.Tensor:
     return F.normalize(beta * pipe.encode_prompt(prompt) + (1 - beta) * image, dim=1)
 
 
-def crop(asked: Prepared, face: int):
-    warped = warp_to_frame(torch.from_numpy(asked.request.image.rgb).movedim(-1, 0), asked.request.frames[face], SIDE)
+def crop(asked: Request, face: int):
+    warped = warp_to_frame(torch.from_numpy(asked.image.rgb).movedim(-1, 0), asked.frames[face], SIDE)
     return to_array(warped[None] / 255)
 
 
 @pytest.mark.parametrize("faces", range(1, 11))
 @torch.no_grad()
 def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, faces):
-    pipe = pipeline("super-resolution")
-    conditions = Conditions(pipe, None, 0.3)
+    pipe = pipeline("super-resolution", sample_size=SIDE)
+    conditions = Conditions(pipe, None)
     for asked in [ask(number, faces) for number in range(4)]:
-        found = conditions(asked, SIDE)
+        found = conditions(asked)
         assert len(found) == 1 + faces
-        torch.testing.assert_close(found[0], expected(pipe, 0.3, "a red flower", asked.request.image.rgb))
+        torch.testing.assert_close(found[0], expected(pipe, 0.3, "a red flower", asked.image.rgb))
         for face, condition in enumerate(found[1:]):
             torch.testing.assert_close(condition, expected(pipe, 0.3, "a red flower", crop(asked, face)))
 
@@ -51,13 +50,13 @@ def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, fac
 @pytest.mark.parametrize("beta", [1.0, 0.3, 0.0, -0.5])
 @torch.no_grad()
 def test_faces_with_own_prompts_and_with_a_reference(pipeline, beta):
-    pipe, prompts = pipeline("super-resolution"), ("a face", "a blue flower", "an old person")
+    pipe, prompts = pipeline("super-resolution", sample_size=SIDE), ("a face", "a blue flower", "an old person")
     reference = to_raster(make_image(50, 40, seed=9))
-    conditions = Conditions(pipe, None, beta)
+    conditions = Conditions(pipe, None)
     for number in range(3):
         for shown in (None, reference):
-            asked = ask(number, 3, tuple((prompt,) for prompt in prompts), shown)
-            found = conditions(asked, SIDE)
-            images = [(shown or asked.request.image).rgb, *((shown.rgb if shown else crop(asked, i)) for i in range(3))]
+            asked = ask(number, 3, beta, tuple((prompt,) for prompt in prompts), shown)
+            found = conditions(asked)
+            images = [(shown or asked.image).rgb, *((shown.rgb if shown else crop(asked, i)) for i in range(3))]
             for condition, prompt, image in zip(found, ("a red flower", *prompts), images, strict=True):
                 torch.testing.assert_close(condition, expected(pipe, beta, prompt, image))

@@ -55,8 +55,8 @@ def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, caps
     torch.testing.assert_close(averaged, pipe.encode_prompt("a cat"))
     if task != "super-resolution":
         assert not np.array_equal(*results)
-        with pytest.raises(ValueError, match="takes no strength"):
-            pipe("a cat", make_image(), strength=0.5, **TASKS[task])
+        with pytest.raises(ValueError, match="takes no skip_strength"):
+            pipe("a cat", make_image(), skip_strength=0.5, **TASKS[task])
 
 
 @needs_fixtures

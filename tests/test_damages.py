@@ -39,13 +39,6 @@ def test_every_degradation_has_a_kind_of_damage():
     assert [damage_of(name) for name in TASKS] == [DAMAGES[task.degradation] for task in TASKS.values()]
 
 
-def test_a_task_without_a_kind_of_damage_is_refused(monkeypatch):
-    task = TASKS["inpainting"]
-    monkeypatch.setitem(TASKS, "denoising", type("Denoising", (type(task),), {"degradation": "noise"})())
-    with pytest.raises(ValueError, match="No evaluation damages images as the task denoising needs it"):
-        damage_of("denoising")
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_a_result_is_as_large_as_its_original_and_every_method_is_measured(task, measures):
     made = measures(task)
@@ -61,7 +54,7 @@ def test_a_result_is_as_large_as_its_original_and_every_method_is_measured(task,
     assert all(np.isfinite(value) for *_, value in values)
 
 
-def test_the_regions_of_contrasts_lie_where_they_say_and_known_pixels_stay(measures):
+def test_the_regions_of_contrasts_are_where_they_say_and_known_pixels_stay(measures):
     made = measures("inpainting")
     glasses = next(c for c in made.protocol.contrasts if c.name.startswith("glasses"))
     mask = made.damage.contrast_extent(glasses)
@@ -70,31 +63,28 @@ def test_the_regions_of_contrasts_lie_where_they_say_and_known_pixels_stay(measu
     assert (made.damage.extent(0, "boxes") == mask).all() and mask.any()
     for name, output in made.restored(0, "boxes").items():
         assert (output[~mask] == target[~mask]).all(), name
-    shown = np.asarray(made.damage.show(target, mask))
-    assert (shown[mask] == 255).all() and (shown[~mask] == target[~mask]).all()
+    damaged = made.damage.damaged(target, mask)
+    assert (damaged[mask] == 255).all() and (damaged[~mask] == target[~mask]).all()
 
 
 def test_lost_resolution_is_given_small_and_comes_back(measures):
     made = measures("super-resolution")
     image = made.test_set.image(0)
     assert made.damage.tables == ["4x", "8x", "16x"] and made.damage.extent(0, "8x") == 8
-    assert made.damage.degrade(image, 8).shape == (8, 8, 3)
-    shown = np.asarray(made.damage.show(image, 8))
-    assert (shown[:8, :8] == shown[0, 0]).all() and len(np.unique(shown.reshape(-1, 3), axis=0)) <= 64
-    assert made.damage.agreement(image, image, 8) == {"PSNR to the input": 60.0}
-    assert made.damage.agreement(255 - image, image, 8)["PSNR to the input"] < 15
+    assert made.damage.damaged(image, 8).shape == (8, 8, 3) and made.damage.given(image, 8)[1] == {"scale": 8}
+    assert made.damage.columns(image, image, 8) == {"detail": 1, "PSNR to the input (dB)": 60}
+    assert made.damage.columns(255 - image, image, 8)["PSNR to the input (dB)"] < 15
 
 
-def test_the_mean_color_is_the_training_images(measures, test_sets):
+def test_the_mean_color_is_the_training_images(measures):
     made = measures("colorization")
-    training = open_test_set(made.protocol, str(test_sets), 64, None, "image", "text", "test").training_images(9, 64)
-    assert len(list(training)) == 3
+    assert len(list(made.test_set.training_images(64))) == 3
     assert made.damage.mean_chroma.abs().max() > 1
-    assert "mean a and b of the training set" in made.damage.baselines(0, None)
-    for part in made.test_set.parts:
-        part.training.clear()
+    image = made.test_set.image(0)
+    assert "mean a and b of the training set" in made.damage.baselines(image, None)
+    made.test_set.training.clear()
     without = type(made.damage)(made.protocol, made.test_set)
-    assert without.mean_chroma is None and list(without.baselines(0, None)) == ["gray"]
+    assert without.mean_chroma is None and list(without.baselines(image, None)) == ["gray"]
 
 
 def test_every_image_is_shuffled_to_another_and_gets_a_sentence_of_its_file(measures):
@@ -110,29 +100,18 @@ def test_every_image_is_shuffled_to_another_and_gets_a_sentence_of_its_file(meas
     torch.testing.assert_close(image, made.embed(made.test_set.image(8)))
 
 
-def test_neighbors_are_other_images_on_both_sides(measures):
-    made = measures("super-resolution", contrasts=(Contrast("color", ("a red face", "a blue face")),))
-    conditions, contrast = made.conditions, made.protocol.contrasts[0]
-    scores = conditions.images @ conditions.axes["color"]
-    first, second = conditions.neighbors(contrast, 0)
-    ends = sorted(scores[1:].tolist())
-    torch.testing.assert_close(first @ conditions.axes["color"], torch.tensor(ends[-1]))
-    torch.testing.assert_close(second @ conditions.axes["color"], torch.tensor(ends[0]))
-
-
-def test_the_shift_is_nothing_without_text_and_turns_with_the_contrast(measures):
-    made = measures("super-resolution")
-    points = {(row, column): value for table, row, column, value in effects.curves(made, 0) if table == "beta"}
-    contrast = made.protocol.contrasts[0]
-    column = f"shift, {contrast.name} (100 cosine)"
-    assert points["0", column] == 0 and points["1", column] != 0
-    pair = made.conditions.contrasts[contrast.name]
-    there, back = (effects.curve_point(made, 0, contrast, p, 8.0, None)[column] for p in (pair, pair.flip(0)))
-    assert there == pytest.approx(-back, abs=1e-4)
+def test_the_shift_turns_with_the_conditions(measures):
+    made = measures("super-resolution", contrasts=(Contrast("hue", ("a red face", "a blue face")),))
+    there = {column: value for _, _, column, value in effects.text_effect(made, 0)}
+    made.conditions.contrasts["hue"] = made.conditions.contrasts["hue"].flip(0)
+    back = {column: value for _, _, column, value in effects.text_effect(made, 0)}
+    assert there["shift (100 cosine)"] == pytest.approx(-back["shift (100 cosine)"], abs=1e-4)
+    column = "nearer than the contrary's result (%)"
+    assert there[column] + back[column] == 100
 
 
 def test_named_colors_are_found_in_the_middle_and_not_on_the_border(measures, monkeypatch):
-    def paint(image, conditions, extent, strength=None):
+    def paint(image, conditions, extent, skip_strength=None):
         """In place of the network: gray, and for each word an image with its color in the middle."""
         results = np.full((len(conditions), 64, 64, 3), 119, np.uint8)
         for result, rgb in zip(results[1:], PROTOTYPES.values(), strict=True):
@@ -168,17 +147,17 @@ def test_baselines_leave_what_is_known():
 def test_masks_that_are_missing_or_of_no_fitting_size_are_refused(test_sets):
     protocol = PRESETS["textir-mini-inpainting"]
     test_set = open_test_set(protocol, str(test_sets), 64, None, "image", "text", "test")
-    with pytest.raises(ValueError, match="A damage to masked regions needs masks, got none"):
+    with pytest.raises(ValueError, match="needs masks"):
         damage_of("inpainting")(protocol, test_set)
-    with pytest.raises(ValueError, match="No mask covers 10 to 40 % of the image"):
+    with pytest.raises(ValueError, match="10 to 40 %"):
         damage_of("inpainting")(protocol, test_set, torch.ones(2, 1, 64, 64))
 
 
 def test_sets_without_test_images_or_captions_are_refused(test_sets, tmp_path):
     arguments = (16, None, "image", "text", "test")
     write_test_set(tmp_path / protocols.FACES, [make_image()])
-    with pytest.raises(ValueError, match=r'faces_synthetic_256.parquet holds no image of the split "test"'):
+    with pytest.raises(ValueError, match=r'faces_synthetic_256.parquet .* "test"'):
         open_test_set(PRESETS["textir-mini-super-resolution"], str(tmp_path), *arguments)
     write_test_set(tmp_path / "bare.parquet", [make_image()] * 2, [" "])
-    with pytest.raises(ValueError, match=r"Image 0 of .*bare.parquet has no caption, which this protocol needs"):
+    with pytest.raises(ValueError, match=r"bare.parquet has no caption"):
         open_test_set(PRESETS["table-3"], str(tmp_path / "bare.parquet"), *arguments)

@@ -103,7 +103,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, monkeypatch, source, option
     [
         (None, "row 3 is empty"),
         ({"bytes": None, "path": None}, "row 3 is empty"),
-        ({"bytes": b"no image", "path": "x.png"}, "row 3 is no image of a known format"),
+        ({"bytes": b"no image", "path": "x.png"}, "row 3 is not an image of a known format"),
         ({"bytes": None, "path": "/none.png"}, "/none.png is no file"),
         ({"bytes": None, "path": "file:///none.png"}, "row 3 cannot be read from file:///none.png"),
     ],
@@ -275,3 +275,12 @@ def test_paths_of_rows_are_read_only_where_they_are_wanted(path):
         read_image({"bytes": None, "path": path}, "row 3", paths=False)
     with pytest.raises(ValueError, match=r"row 3|passwd|x\.png"):
         read_image({"bytes": None, "path": path}, "row 3")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_cache_that_cannot_be_written_is_not_the_data_sets_fault(tmp_path, monkeypatch, streaming):
+    data = write_parquet(tmp_path / "data.parquet", ["train"] * 3)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    with pytest.raises(ValueError, match=r"cannot be written .*HF_HOME"):
+        open_rows(data, streaming=streaming)

@@ -15,7 +15,7 @@ from conftest import SHARED, make_image
 from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
 from PIL import Image, ImageFile
 
-from textir_hf.imaging import containers, decode
+from textir_hf.imaging import complete, containers, decode
 from textir_hf.imaging.decode import decoding, open_image
 
 EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
@@ -92,7 +92,7 @@ def test_every_format_is_known_by_its_content(kind, tmp_path):
 def test_other_formats_are_refused_under_any_name(name, tmp_path):
     make_image().save(tmp_path / "other", name)
     (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
-    with pytest.raises(ValueError, match=r"image\.png is no image of a known format"):
+    with pytest.raises(ValueError, match=r"image\.png is not an image of a known format"):
         open_image(tmp_path / "image.png")
 
 
@@ -140,7 +140,7 @@ def test_what_is_no_readable_file_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_BYTES", 1_000)
     with pytest.raises(ValueError, match="more than 0 MB"):
         open_image(tmp_path / "image.png")
-    with pytest.raises(ValueError, match=r"^The image is no image of a known format"):
+    with pytest.raises(ValueError, match=r"^The image is not an image of a known format"):
         open_image(b"")
 
 
@@ -161,8 +161,33 @@ def test_files_of_endless_parts_are_refused(monkeypatch):
         open_image(content[:2] + b"\xff\xfe\0\2" * 1000 + content[2:])
     with pytest.raises(ValueError, match="has more than 1000 strips"):
         open_image(encode(make_image(4, 1200), "lzw", tiffinfo={278: 1}))
-    with pytest.raises(ValueError, match=r"Too much memory used in text chunks|MAX_TEXT"):
-        open_image(png(0, 8, (2, 1), b"\0ab", chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))))
+
+
+def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkeypatch):
+    monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 3_000_000)
+    long, packed = b"workflow\0" + b"x" * 2_000_000, zlib.compress(b"x" * 2_000_000)
+    kinds = {
+        "plain": chunk(b"tEXt", long) * 2,
+        "compressed": chunk(b"zTXt", b"workflow\0\0" + packed),
+        "Unicode": chunk(b"iTXt", b"workflow\0\1\0\0\0" + packed),
+        "a bomb": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))),
+    }
+    for text in kinds.values():
+        content = png(0, 8, (2, 1), b"\0ab", text)
+        for placed in (content, content.replace(text, b"").replace(chunk(b"IEND", b""), text + chunk(b"IEND", b""))):
+            with pytest.warns(UserWarning, match=r"a\.png has too much text"):
+                assert open_image(placed, name="a.png").convert("L").tobytes() == b"ab"
+    small = png(0, 8, (2, 1), b"\0ab", chunk(b"tEXt", b"workflow\0" + b"x" * 100_000))
+    assert open_image(small).convert("L").tobytes() == b"ab"
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
+    used = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + chunk(b"tEXt", b"textir\0{}")
+    for texts in (used + kinds["compressed"], kinds["compressed"] + used):
+        with pytest.warns(UserWarning, match="has too much text"):
+            image = open_image(png(0, 8, (2, 1), b"\0ab", texts))
+        assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
+    cut = png(0, 8, (2, 2), b"\0ab", kinds["compressed"])
+    with pytest.raises(ValueError, match="lacks the data"):
+        open_image(cut)
 
 
 def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
@@ -261,6 +286,16 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
+
+
+def test_files_of_endless_markers_are_refused(monkeypatch):
+    monkeypatch.setattr(complete, "MOST_MARKERS", 100)
+    content = encode(make_image(100, 90), "jpeg", restart_marker_blocks=1, subsampling=0)
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
+    content = encode(make_image(100, 90), "jp2", tile_size=(8, 8))
+    with pytest.raises(ValueError, match="more than 100 markers"):
+        open_image(content)
 
 
 def test_a_progressive_jpeg_needs_all_of_its_scans():

@@ -2,10 +2,13 @@
 
 import io
 import struct
+import warnings
+import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from conftest import make_image
+from conftest import SHARED, make_image
 from image_bytes import BAD_RATIONAL, ORIENTATION, chunk, encode, exif, icc, png
 from PIL import Image, ImageOps
 
@@ -140,3 +143,67 @@ def test_thirty_two_bits_beyond_sixteen_are_refused():
         open_image(encode(Image.new("F", (4, 4)), "tiff"))
     with pytest.raises(ValueError, match="got values of 70000 to 70000"):
         open_image(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff"))
+
+
+def gamma(value: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(value * 100_000)))
+
+
+def corners(*values: float) -> bytes:
+    return chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in values)))
+
+
+SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+SAID, PROFILE = chunk(b"sRGB", b"\0"), chunk(b"iCCP", b"a\0\0" + zlib.compress(srgb_profile()))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "warning"),
+    [
+        ([gamma(1)], "a gamma of 1"),
+        ([gamma(1 / 1.8)], "a gamma of 0.5"),
+        ([chunk(b"cICP", bytes((9, 16, 0, 1)))], "color code 9/16"),
+        ([SAID, chunk(b"cICP", bytes((12, 13, 0, 1)))], "color code 12/13"),
+        ([gamma(1 / 2.2), corners(*ADOBE)], "primary colors"),
+        ([gamma(1 / 2.2), corners(*SRGB)], None),
+        ([chunk(b"cICP", bytes((1, 13, 0, 1))), gamma(1)], None),
+        ([SAID, gamma(1)], None),
+        ([PROFILE, gamma(1), chunk(b"cICP", bytes((9, 16, 0, 1)))], None),
+    ],
+)
+def test_colors_that_are_not_converted_are_said_to_be_ignored(chunks, warning):
+    content = png(2, 8, (2, 1), b"\0abcdef", *chunks)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = open_image(content, name="a.png")
+    assert image.tobytes() == b"abcdef"
+    said = [str(one.message) for one in caught]
+    assert len(said) == (warning is not None) and all(
+        text.startswith("a.png has ") and warning in text for text in said
+    )
+
+
+def test_so_are_those_of_an_avif():
+    content = encode(make_image(), "avif")
+    place = content.index(b"colrnclx") + 8
+    assert open_image(content).size == (40, 36)
+    wide = content[:place] + struct.pack(">HH", 9, 16) + content[place + 4 :]
+    with pytest.warns(UserWarning, match="color code 9/16"):
+        open_image(wide)
+
+
+def test_transparent_entries_of_a_palette_are_read_in_silence():
+    image = make_image().quantize(8)
+    content = encode(image, "png", transparency=bytes((0, 128, 255)))
+    assert np.array_equal(np.asarray(open_image(content)), np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")))
+    with Image.open(io.BytesIO(content)) as lazy:
+        assert to_raster(lazy).alpha.min() == 0
+
+
+@pytest.mark.skipif(not (SHARED / "cases" / "second").is_dir(), reason="needs the cases")
+@pytest.mark.parametrize(("name", "warning"), [("gamma", "a gamma of 1"), ("cicp", "9/16"), ("pal_trns", None)])
+def test_the_cases_of_colors(name, warning):
+    path = SHARED / "cases" / "second" / f"{name}.png"
+    with pytest.warns(UserWarning, match=warning) if warning else nullcontext():
+        open_image(path)

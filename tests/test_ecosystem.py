@@ -11,22 +11,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_image, make_mask, tiny_generator
-from PIL import Image
 from skimage import data
 from torch.export import Dim, export
 from torch.nn import functional as F
 
 import textir_hf
-from textir_hf import TextIRPipeline, TextRecentering, auto_classes
-from textir_hf.models.layers import EqualizedConv2d, StyleConv2d, ToImage
+from textir_hf import TextIRPipeline
+from textir_hf.models.layers import StyleConv2d
 from textir_hf.tasks import embedded_checkpoints
 
-KERNELS = (EqualizedConv2d, StyleConv2d, ToImage)
 _PACKAGE_FIRST = """
-import importlib, sys, textir_hf
+import sys, textir_hf
 assert not {"torch", "transformers", "diffusers"} & set(sys.modules)
-module, name = sys.argv[2].split()
-getattr(importlib.import_module(module), name)
+import textir_hf.models
 from transformers import AutoConfig, AutoModelForZeroShotImageClassification
 config = AutoConfig.from_pretrained(sys.argv[1])
 assert AutoModelForZeroShotImageClassification.from_config(config).__class__ is textir_hf.MiniCLIPModel
@@ -42,28 +39,19 @@ def inputs(model, count=2, height=32, width=48):
     return degraded, F.normalize(torch.randn(count, 32), dim=1)
 
 
-@pytest.mark.parametrize(
-    "first",
-    ["transformers BertModel", "transformers AutoModel", "transformers.models.bert.configuration_bert BertConfig"],
-)
-def test_auto_classes_need_only_the_package(clip_folder, first):
-    """Whatever of transformers is imported first: the Auto classes' modules, or what imports them halfway."""
+def test_auto_classes_know_the_encoder_once_our_models_are_imported(clip_folder):
     environment = os.environ | {"PYTHONPATH": str(Path(textir_hf.__file__).parent.parent)}
-    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder, first], check=True, env=environment)
-
-
-def test_the_encoder_is_registered_at_once_where_transformers_is_there_already(monkeypatch):
-    finders = list(sys.meta_path)
-    monkeypatch.setattr(auto_classes, "_REGISTERING", "colorsys")
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    auto_classes.register()
-    assert "colorsys" in sys.modules and sys.meta_path == finders
+    subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder], check=True, env=environment)
 
 
 def test_export_keeps_batch_height_and_width_free():
     model = tiny_generator("super-resolution", channels=(4, 6))
     batch, rows, columns = (Dim(name, min=1, max=64) for name in ("batch", "rows", "columns"))
-    shapes = {"degraded": {0: batch, 2: 2 * rows, 3: 2 * columns}, "clip_embedding": {0: batch}, "strength": {0: batch}}
+    shapes = {
+        "degraded": {0: batch, 2: 2 * rows, 3: 2 * columns},
+        "clip_embedding": {0: batch},
+        "skip_strength": {0: batch},
+    }
 
     def example(count, height, width):
         values = (*inputs(model, count, height, width), torch.rand(count))
@@ -75,53 +63,9 @@ def test_export_keeps_batch_height_and_width_free():
         torch.testing.assert_close(program(**arguments)[0], model(**arguments)[0])
 
 
-@pytest.mark.parametrize("storage", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16])
-@torch.no_grad()
-def test_layerwise_casting_rounds_the_kernels_and_nothing_else(storage):
-    model, rounded = tiny_generator(), tiny_generator()
-    rounded.load_state_dict(model.state_dict())
-    for module in rounded.modules():
-        if isinstance(module, KERNELS):
-            module.weight.copy_(module.weight.to(storage).float())
-    arguments, size = inputs(model), model.get_memory_footprint()
-    assert not torch.equal(rounded(*arguments)[0], model(*arguments)[0])
-    model.enable_layerwise_casting(storage_dtype=storage)
-    for _ in range(2):
-        assert torch.equal(model(*arguments)[0], rounded(*arguments)[0])
-        kernels = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, KERNELS)}
-        assert {name for name, p in model.named_parameters() if p.dtype == storage} == kernels
-        assert {p.dtype for p in model.parameters()} == {storage, torch.float32}
-    assert model.dtype == torch.float32 and model.get_memory_footprint() < 0.8 * size
-
-
-@torch.no_grad()
-def test_layerwise_casting_computes_in_any_type_and_leaves_out_layers():
-    model, arguments = tiny_generator(), inputs(tiny_generator())
-    expected = model(*arguments)[0]
-    options = {"skip_modules_pattern": ("^encoder",), "skip_modules_classes": (ToImage,)}
-    model.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16, **options)
-    assert model.encoder.first.weight.dtype == model.first_image.weight.dtype == torch.float32
-    assert model.first.weight.dtype == torch.float8_e4m3fn
-    sample = model(*arguments)[0]
-    assert sample.dtype == torch.bfloat16 and (sample - expected).abs().mean() < 0.1 * expected.std()
-    with pytest.raises(ValueError, match="degraded must have sides"):  # an error leaves the layers as they were
-        model(arguments[0][..., :31], arguments[1])
-    with pytest.raises(RuntimeError):
-        model.first(torch.rand(1, 3, 4, 4), torch.rand(1, 8))
-    assert torch.equal(model(*arguments)[0], sample)
-    with pytest.raises(ValueError, match=r"two vectors, too little to cast\. Enable it for the restorer alone"):
-        TextRecentering(32).enable_layerwise_casting()
-
-
-def test_layerwise_casting_can_be_trained_through():
-    model, plain = tiny_generator(), tiny_generator()
-    plain.load_state_dict(model.state_dict())
-    model.enable_layerwise_casting(storage_dtype=torch.float16)
-    arguments = inputs(model)
-    for network in (model, plain):
-        network(*arguments)[0].square().mean().backward()
-    torch.testing.assert_close(model.style.weight.grad, plain.style.weight.grad, rtol=0.02, atol=1e-4)
-    assert model.first.weight.grad.dtype == torch.float16 and model.first.weight.grad.isfinite().all()
+def test_layerwise_casting_is_refused():
+    with pytest.raises(ValueError, match="enable_layerwise_casting"):
+        tiny_generator().enable_layerwise_casting()
 
 
 def test_a_network_can_be_spread_over_devices(tmp_path):
@@ -196,7 +140,7 @@ def test_text_is_embedded_without_the_network_and_restored_without_the_encoder(p
 @pytest.mark.parametrize("sharded", [{}, {"max_shard_size": "20KB"}])
 def test_a_folder_saved_as_a_variant_says_so(pipeline, sharded, tmp_path):
     pipeline("inpainting").save_pretrained(tmp_path, variant="fp16", **sharded)
-    with pytest.raises(ValueError, match=r'its weights are saved as the variant "fp16"\. Give variant="fp16"\.'):
+    with pytest.raises(ValueError, match="give variant="):
         TextIRPipeline.from_pretrained(tmp_path)
     TextIRPipeline.from_pretrained(tmp_path, variant="fp16")
 
@@ -205,32 +149,8 @@ def test_weights_of_one_component_alone_as_a_variant_are_named(pipeline, tmp_pat
     pipeline("inpainting").save_pretrained(tmp_path)
     (weights,) = (tmp_path / "restorer").glob("*.safetensors")
     weights.rename(weights.with_name("diffusion_pytorch_model.bf16.safetensors"))
-    with pytest.raises(ValueError, match='Give variant="bf16"'):
+    with pytest.raises(ValueError, match="give variant="):
         TextIRPipeline.from_pretrained(tmp_path)
-
-
-def test_callbacks_see_and_replace_the_networks_output(pipeline):
-    pipe, seen, mask = pipeline("inpainting"), [], Image.new("L", (40, 36), 255)
-
-    def look(pipe, step, timestep, tensors):
-        seen.append(tensors)
-        return tensors
-
-    def blacken(pipe, step, timestep, tensors):
-        return {"sample": torch.zeros_like(tensors["sample"])}
-
-    def call(callback, **options):
-        given = {"mask_image": mask, "output_type": "np", "callback_on_step_end": callback}
-        return pipe("a face", make_image(), **given, **options).images
-
-    expected = pipe("a face", make_image(), mask_image=mask, output_type="np").images
-    assert np.array_equal(call(look), expected) and [*seen[0]] == pipe._callback_tensor_inputs
-    assert seen[0]["sample"].shape == (1, 3, 32, 36)
-    assert np.array_equal(call(lambda *_: None), expected)
-    assert call(blacken).max() == 0
-    assert np.array_equal(call(look, callback_on_step_end_tensor_inputs=[]), expected) and seen[-1] == {}
-    with pytest.raises(ValueError, match=r"callback_on_step_end_tensor_inputs must be among \['sample'\], got \['la"):
-        call(look, callback_on_step_end_tensor_inputs=["latents"])
 
 
 def test_images_and_masks_come_in_every_shape_that_diffusers_takes(pipeline):
@@ -268,20 +188,22 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
 
     def call(prompt=("a face", "a red flower"), **options):
         sources = tuple(torch.Generator().manual_seed(s) for s in (1, 2))
-        options = {"strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
+        options = {"skip_strength": [0.1, 0.2, 0.3], "box": (4, 4, 18, 18), "beta": 0.5, "generator": sources} | options
         return pipe(prompt, make_image(), scale=2, output_type="np", **options).images
 
     expected = call()
     assert np.array_equal(call([("a face",), ["a red flower"]]), expected)
     assert np.array_equal(call(box=np.array([4, 4, 18, 18]), beta=np.float64(0.5)), expected)
     assert np.array_equal(call(box=torch.tensor([4, 4, 18, 18]), beta=torch.tensor(0.5)), expected)
-    for strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
-        assert np.array_equal(call(strength=strength), expected)
-    assert np.array_equal(call(strength=np.float32(0.5)), call(strength=0.5))
+    for skip_strength in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
+        assert np.array_equal(call(skip_strength=skip_strength), expected)
+    assert np.array_equal(call(skip_strength=np.float32(0.5)), call(skip_strength=0.5))
     settings = (
-        pipe("a face", make_image(), scale=2, strength=np.full(3, 0.5), beta=np.float64(1)).images[0].info["textir"]
+        pipe("a face", make_image(), scale=2, skip_strength=np.full(3, 0.5), beta=np.float64(1))
+        .images[0]
+        .info["textir"]
     )
-    assert settings["strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
+    assert settings["skip_strength"] == (0.5, 0.5, 0.5) and type(settings["beta"]) is float
 
 
 @pytest.mark.parametrize(
@@ -294,10 +216,8 @@ def test_tuples_arrays_and_tensors_are_taken_for_lists_and_numbers(pipeline):
         ({"image": torch.rand(3, 3, 36, 40) * 2 - 1}, r"image must lie in \[0, 1\], got -"),
         ({"generator": 5}, r"generator must be a torch.Generator or a list of them, got 5"),
         ({"generator": [5, None, 5]}, r"generator must be a torch.Generator or a list of them, got 5"),
-        ({"beta": "1"}, "beta must be a number, got '1'"),
-        ({"strength": "1"}, "strength must be a number, got '1'"),
-        ({"strength": np.zeros(2)}, "strength must be a number or a list of 3, one a level, got 2"),
-        ({"box": np.zeros(3)}, r"box must be .*\(left, top, right, bottom\) in pixels, got \[0.0, 0.0, 0.0\]"),
+        ({"skip_strength": np.zeros(2)}, "skip_strength must be a number or 3"),
+        ({"box": np.zeros(3)}, r"box must be .*\(left, top, right, bottom\)"),
         ({"prompt": 5}, "prompt must be a sentence, a list of them, or a list of lists of them, got 5"),
         ({"prompt": [5]}, r"prompt must be a sentence, .* got \[5\]"),
         ({"prompt": None, "prompt_embeds": [[0.0] * 32]}, r"prompt_embeds must be a tensor \[N, 32\], got list"),
@@ -308,11 +228,6 @@ def test_other_shapes_are_refused_in_the_callers_words(pipeline, options, messag
     arguments = {"prompt": "a face", "image": torch.rand(3, 3, 36, 40), "mask_image": make_mask()} | options
     with pytest.raises(ValueError, match=message):
         pipeline("inpainting")(**arguments)
-
-
-def test_an_edits_region_is_called_region(pipeline):
-    with pytest.raises(ValueError, match=r"^region must have the image's size 40x36, got 10x36"):
-        pipeline("inpainting").edit("a face", make_image(), region=torch.ones(1, 36, 10))
 
 
 def test_the_source_distribution_holds_what_the_tests_import():

@@ -11,8 +11,8 @@ from transformers import SiglipImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf import TextIRPipeline
+from textir_hf.models.checkpoint import check_processor
 from textir_hf.models.embedding import clip_pixel_values, load_encoder
-from textir_hf.models.encoder_files import check_processor
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

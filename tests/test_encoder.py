@@ -15,7 +15,7 @@ from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
 from textir_hf.models.towers import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
-from training.clip.towers import save_encoder
+from training.clip import save_encoder
 
 
 @pytest.mark.parametrize("name", ["encoder", "openai_encoder"])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.clip.words import COLORS, FACE_NAMES, WORDS
+from training.clip_words import COLORS, FACE_NAMES, WORDS
 from training.evaluate_clip import PARAPHRASES, PROMPTS, attributes, choices, colors, groups, paraphrases, retrieval
 
 AXES = len(WORDS["lfw"])
@@ -64,7 +64,7 @@ def test_colors_say_on_how_many_images_they_were_measured():
     rows = colors(images, labels, embed).rows
     assert rows["red (2 true, 18 false)"][0].mean == 1.0
     labels[:, 0] = -1
-    rows = colors(images, labels, embed, "held out").rows
+    rows = colors(images, labels, embed).rows
     assert rows["red (0 true, 20 false)"][0].mean is None
 
 
@@ -88,7 +88,7 @@ def test_choices_weigh_both_sides_the_same_and_leave_out_faces_with_neither_hair
     assert [cell.mean for cell in rows["eyeglasses"]] == [75.0, 50.0, 100.0]
     assert rows["blond hair"][0].mean == 100.0
     labels[9, names.index("hat")] = -1  # no face has one
-    rows = choices(images, labels, embed, "held out").rows
+    rows = choices(images, labels, embed).rows
     assert rows["hat"][0].mean is None and rows["mean of all"][0].mean is not None
 
 

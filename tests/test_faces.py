@@ -18,12 +18,14 @@ from textir_hf.imaging.faces import (
     FACE_TEMPLATES,
     Face,
     align,
+    check_choice,
     choose_faces,
     paste_from_frame,
     reading_order,
     warp_to_frame,
 )
 from textir_hf.imaging.raster import Raster, to_raster
+from textir_hf.imaging.resample import upsample_bytes
 from textir_hf.models.detector import face_detector, keep_surest
 from textir_hf.pipeline.faces import find_faces, frames_of
 from textir_hf.tasks import TASKS
@@ -104,20 +106,18 @@ def test_faces_are_numbered_as_one_reads():
     assert [f.box for f in reading_order(faces[::-1])] == [boxes[1], boxes[2], boxes[0], boxes[3], boxes[4]]
     ordered = reading_order(faces)
     assert choose_faces(ordered, "largest") == [faces[0]] and choose_faces(ordered, "all") == ordered
-    assert choose_faces(ordered, 2) == [faces[2]] and choose_faces(ordered, [5, 1]) == [faces[1], faces[4]]
+    assert choose_faces(ordered, 2) == [faces[2]] and choose_faces(ordered, (5, 1)) == [faces[1], faces[4]]
     assert choose_faces([], "largest") == choose_faces([], "auto") == []
 
 
-@pytest.mark.parametrize("choice", [0, 3, [1, 4], [], True, ["1"], 1.5 and [1.5]])
+@pytest.mark.parametrize("choice", [3, [1, 4], [0], [], True, ["1"], [1.5], "some", "1", None, {}])
 def test_faces_of_no_number_are_refused(choice):
     faces = [Face((0, 0, 9, 9), np.zeros((5, 2)), 1.0)] * 2
-    with pytest.raises(ValueError, match=r"faces must be numbers in 1..2, the faces found in the image, got"):
-        choose_faces(faces, choice)
+    with pytest.raises(ValueError, match="faces must"):
+        choose_faces(faces, check_choice(choice))
 
 
 def test_other_choices_are_refused():
-    with pytest.raises(ValueError, match='faces must be "all", "auto", "largest" or numbers from 1, got \'some\''):
-        choose_faces([], "some")
     with pytest.raises(ValueError, match="No face was found"):
         frames_of(data.coffee(), "all", PORTRAIT)
     with pytest.raises(ValueError, match="has no face_template"):
@@ -186,13 +186,13 @@ def test_masked_faces_are_filled_in_their_own_frames_and_nothing_else_changes(pi
     assert not np.array_equal(results["all"][first], results[2][first])
     other = image.copy()
     other.paste((255, 0, 255), None, mask)
-    hidden = TASKS["inpainting"].plan(
+    hidden = TASKS["inpainting"].canvas(
         Request(to_raster(other), inside, frames=frames_of(np.asarray(image), "all", PORTRAIT)), 32, torch.device("cpu")
     )
-    shown = TASKS["inpainting"].plan(
+    shown = TASKS["inpainting"].canvas(
         Request(to_raster(image), inside, frames=frames_of(np.asarray(image), "all", PORTRAIT)), 32, torch.device("cpu")
     )
-    for a, b in zip(next(hidden.restore()), next(shown.restore()), strict=True):
+    for a, b in zip(hidden.windows(), shown.windows(), strict=True):
         assert torch.equal(a.degraded, b.degraded)
 
 
@@ -209,8 +209,7 @@ def test_a_region_that_reaches_out_of_a_face_is_filled_on_both_sides(pipeline):
 def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):
     pipe, (image, _) = pipeline("super-resolution", sample_size=128, face_template=PORTRAIT), group()
     small = image.resize((100, 52), Image.Resampling.BICUBIC)
-    plain = TASKS["super-resolution"].plan(Request(to_raster(small), scale=8), 32, torch.device("cpu")).degraded
-    plain = plain.movedim(0, -1).numpy()
+    plain = upsample_bytes(torch.from_numpy(np.array(small)).movedim(-1, 0)[None], (416, 800))[0].movedim(0, -1).numpy()
     frames = frames_of(np.asarray(small), "all", PORTRAIT)
     assert len(frames) == 2
     results = [np.asarray(pipe("a face", small, scale=8, faces=f).images[0]) for f in ("all", 1, "largest")]
@@ -258,7 +257,7 @@ def test_edits_restore_the_faces_alone(pipeline):
     [
         ({"faces": "all", "box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
         ({"face_prompts": ["a face"]}, "face_prompts needs faces"),
-        ({"faces": "all", "face_prompts": ["a face"] * 3}, "Prompts must be one for each of the 1 faces chosen, got 3"),
+        ({"faces": "all", "face_prompts": ["a face"] * 3}, "face_prompts must be one for each of the 1 faces"),
         ({"faces": "all", "scale": 2}, "The faces have .* pixels, and this checkpoint restores to 32"),
     ],
 )

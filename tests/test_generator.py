@@ -22,10 +22,10 @@ def inputs(model, count=2, height=32, width=48):
 def test_equals_the_straightforward_implementation(task):
     model = tiny_generator(task)
     degraded, embedding = inputs(model)
-    strength = 0.25 if task == "super-resolution" else None
-    sample = model(degraded, embedding, strength).sample
+    skip_strength = 0.25 if task == "super-resolution" else None
+    sample = model(degraded, embedding, skip_strength).sample
     assert sample.shape == (2, model.config.out_channels, 32, 48)
-    expected = straightforward(model, degraded, embedding, strength)
+    expected = straightforward(model, degraded, embedding, skip_strength)
     assert (sample - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
@@ -122,13 +122,13 @@ def test_bad_arguments_are_refused(change, message):
 
 def test_strength_is_needed_or_refused_by_its_source():
     model = tiny_generator("super-resolution")
-    with pytest.raises(ValueError, match="strength must be given"):
+    with pytest.raises(ValueError, match="skip_strength must be given"):
         model(*inputs(model))
-    model = tiny_generator(strength_source="embedding")
-    with pytest.raises(ValueError, match="takes no strength"):
-        model(*inputs(model), strength=0.5)
-    with pytest.raises(ValueError, match="strength_source must be"):
-        tiny_generator(strength_source="moon")
+    model = tiny_generator(skip_strength_source="embedding")
+    with pytest.raises(ValueError, match="skip_strength cannot be given"):
+        model(*inputs(model), skip_strength=0.5)
+    with pytest.raises(ValueError, match="skip_strength_source must be"):
+        tiny_generator(skip_strength_source="moon")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
@@ -143,7 +143,7 @@ def test_official_fixtures_are_reproduced(task):
     io = load_file(SHARED / "fixtures" / f"official_{task}_128_io.safetensors")
     noise = [io[f"noise.{i}"] for i in range(7)]
     for maps, name in ((None, "output_without_noise"), (noise, "output_with_noise")):
-        sample = model.restore(io["input"], io["clip_embedding"], io.get("strength"), maps)
+        sample = model.restore(io["input"], io["clip_embedding"], io.get("skip_strength"), maps)
         assert (sample - io[name]).abs().max() < 1e-5 * (io[name].max() - io[name].min())
 
 
@@ -174,7 +174,7 @@ def test_strength_of_each_level_weighs_that_level_alone():
     torch.testing.assert_close(same, model(x, c, 0.4)[0])
     others = [model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0] for i in range(3)]
     assert all((o - same).abs().max() > 1e-4 for o in others)
-    with pytest.raises(ValueError, match=r"strength must be a number, \[2\] or \[2, 3\], got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"skip_strength must be a number, \[2\] or \[2, 3\], got \[1, 2\]"):
         model(x, c, torch.zeros(1, 2))
 
 
@@ -192,5 +192,5 @@ def test_large_models_are_saved_in_shards(tmp_path):
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 2), (2, 3, 1), (0,)])
 def test_strengths_of_another_shape_are_refused(shape):
     model = tiny_generator("super-resolution")
-    with pytest.raises(ValueError, match=r"strength must be a number, \[2\] or \[2, 3\], got \["):
+    with pytest.raises(ValueError, match=r"skip_strength must be a number, \[2\] or \[2, 3\], got \["):
         model(torch.rand(2, 3, 32, 32), torch.rand(2, 32), torch.zeros(shape))

@@ -3,8 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from textir_hf.imaging.geometry import check_box, tile_spans, tile_weights
+from textir_hf.checks import check_box, four_sides
 from textir_hf.imaging.masks import feather_weights, mask_crops
+from textir_hf.imaging.tiles import tile_spans, tile_weights
 
 
 def crops_of(shape, *regions, size=32):
@@ -80,4 +81,4 @@ def test_a_feather_of_a_mask_that_fills_the_image_changes_nothing():
 )
 def test_boxes_out_of_the_image_are_refused(box, message):
     with pytest.raises(ValueError, match=message):
-        check_box(box, (36, 40))
+        check_box(four_sides(box), (36, 40))

@@ -30,16 +30,16 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
 
 def test_factors_and_strengths_make_a_grid_too(pipeline):
     pipe, image = pipeline("super-resolution"), make_image()
-    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), strengths=(None, [0.9, 0.9, 0.9]), cell=40)
+    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), skip_strengths=(None, [0.9, 0.9, 0.9]), cell=40)
     rows = rows_of(grid, np.asarray(image))
     assert len(rows) == 2
-    expected = np.asarray(pipe.edit("a face", image, factor=8, strength=[0.9, 0.9, 0.9]).images[0])
+    expected = np.asarray(pipe.edit("a face", image, factor=8, skip_strength=[0.9, 0.9, 0.9]).images[0])
     assert np.array_equal(rows[1][3], expected)
 
 
 def test_one_value_of_an_axis_is_a_list_of_one(pipeline):
     pipe, image = pipeline("super-resolution"), make_image()
-    lists = {"betas": [0.5], "strengths": [0.25], "factors": [4]}
+    lists = {"betas": [0.5], "skip_strengths": [0.25], "factors": [4]}
     expected = sweep(pipe, image, ["man"], **lists).tobytes()
     assert sweep(pipe, image, "man", **{name: value for name, (value,) in lists.items()}).tobytes() == expected
     assert sweep(pipe, image, ("man" for _ in range(1)), **lists).tobytes() == expected
@@ -52,7 +52,7 @@ def test_sentences_of_one_prompt_are_averaged_in_a_sweep(pipeline):
 
 
 def test_every_task_can_be_swept(pipeline):
-    for task, options in (("inpainting", {"region": make_mask()}), ("colorization", {})):
+    for task, options in (("inpainting", {"mask_image": make_mask()}), ("colorization", {})):
         grid = sweep(pipeline(task), make_image(), ["a red flower", "a face"], **options)
         assert isinstance(grid, Image.Image) and grid.width > 3 * 160
     with pytest.raises(ValueError, match="beta needs at least one value"):
@@ -79,8 +79,8 @@ def test_a_sweep_shows_one_bar_and_leaves_the_pipeline_its_own(pipeline, capsys)
     sweep(pipe, make_image(), ["a face"], betas=(0, 1), factors=(4,), cell=40)
     said = capsys.readouterr().err
     assert "2/2" in said and set(re.findall(r"\d/(\d+)", said)) == {"2"} and "mine" in said
-    with pytest.raises(ValueError, match="strength"):
-        sweep(pipe, make_image(), ["a face"], strengths=(7.0,), factors=(4,))
+    with pytest.raises(ValueError, match="skip_strength"):
+        sweep(pipe, make_image(), ["a face"], skip_strengths=(7.0,), factors=(4,))
     capsys.readouterr()
     pipe.edit("a face", make_image(), factor=4)
     assert "mine" in capsys.readouterr().err

@@ -6,26 +6,34 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from model_cards.groups import AGES, TIGHT, TITLE, FaceJudge, add, face_box, measure, sentence
+from model_cards.groups import AGES, FaceJudge, add, measure, sentence
+from model_cards.make import GROUPS
 from textir_hf.evaluation.tables import Table, cell, read_tables, write_report
 from textir_hf.imaging.resample import to_tensor
+from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
 
 ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asian")[n % 3]} for n in range(24)]
 
 
-def test_the_box_covers_the_landmarks_and_the_sentence_says_the_labels():
-    mask = face_box(100)
-    assert all(mask[round(100 * y), round(100 * x)] for x, y in TIGHT) and 0.2 < mask.mean() < 0.6
+@pytest.fixture
+def judge(pipeline, lpips_file):
+    faces = [make_image(32, 32, seed=n) for n in range(24)]
+    return lambda task: FaceJudge(pipeline(task), LPIPS(lpips_file), faces)
+
+
+def test_the_box_covers_the_landmarks_and_the_sentence_states_the_labels(judge):
+    mask = judge("inpainting").mask
+    landmarks = ((0.305, 0.285), (0.675, 0.285), (0.33, 0.665), (0.65, 0.665))  # of UTKFace's crop
+    assert all(mask[round(32 * y), round(32 * x)] for x, y in landmarks) and 0.2 < mask.mean() < 0.6
     assert sentence({"age": 60, "male": True}) == "an old man"
     assert sentence({"age": 30, "male": False}) == "a young woman"
     assert sentence({"age": 40, "male": False}) == "a woman"
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
-def test_every_group_is_measured_on_its_faces_alone(task, pipeline, lpips_file):
-    faces = [make_image(32, 32, seed=n) for n in range(24)]
-    (table,) = measure(FaceJudge(pipeline(task), lpips_file, faces), ROWS)
+def test_every_group_is_measured_on_its_faces_alone(task, judge):
+    table = measure(judge(task), ROWS)
     counts = {name.rsplit(" (", 1)[0]: int(name.rsplit("(", 1)[1][:-1]) for name in table.rows}
     ages = {"up to 32 years": 7, "from 52 years on": 8}
     assert counts == {"all": 24, "men": 12, "women": 12, **ages, "white": 8, "black": 8, "asian": 8}
@@ -35,30 +43,28 @@ def test_every_group_is_measured_on_its_faces_alone(task, pipeline, lpips_file):
     assert ("seam" in table.columns) == (task == "inpainting")
 
 
-def test_a_result_that_is_the_original_is_recognized(pipeline, lpips_file):
-    faces = [make_image(32, 32, seed=n) for n in range(24)]
-    judge = FaceJudge(pipeline("super-resolution"), lpips_file, faces)
-    values = judge.compare(np.asarray(faces[3]), 3)
+def test_the_original_is_recognized_as_a_perfect_result(judge):
+    made = judge("super-resolution")
+    values = made.compare(np.asarray(made.faces[3]), 3)
     assert values["recognized among 24 (%)"] == 100 and values["LPIPS"] < 1e-6 and values["detail"] == 1
 
 
-def test_a_face_looks_older_as_asked_where_the_judge_says_so(pipeline, lpips_file):
-    judge = FaceJudge(pipeline("super-resolution"), lpips_file, [make_image(32, 32, seed=n) for n in range(24)])
-    results = torch.cat([to_tensor(judge.restore(prompt, 0)) for prompt in AGES])
+def test_a_face_looks_older_as_asked_where_the_judge_says_so(judge):
+    made = judge("super-resolution")
+    results = torch.cat([to_tensor(made.restore(prompt, 0)) for prompt in AGES])
     with torch.no_grad():
-        old, young = embed_images(judge.pipe.clip, judge.pipe.image_processor, results)
+        old, young = embed_images(made.pipe.clip, made.pipe.image_processor, results)
     for axis, share in ((old - young, 100), (young - old, 0)):
-        judge.axes[AGES] = axis
-        assert judge.measure("a man", 0)["older as asked (%)"] == share
+        made.axes[AGES] = axis
+        assert made.measure("a man", 0)["older as asked (%)"] == share
 
 
-def test_tables_by_group_take_the_place_of_earlier_ones(tmp_path):
-    data = tmp_path / "faces.parquet"
+def test_a_table_by_group_replaces_an_earlier_one(tmp_path):
+    data, report = tmp_path / "faces.parquet", tmp_path / "report.json"
     Image.new("L", (2, 2)).save(data, "PNG")
-    report = tmp_path / "report.json"
     write_report(report, "one", [Table("a", ["x"], {"r": [cell([1.0])]})], [], [], "command")
     for value in (2.0, 3.0):
-        add(report, [Table(f"{TITLE}, 8x", ["x"], {"all (2)": [cell([value, value])]})], data)
-    assert [table.title for table in read_tables(report)] == ["a", f"{TITLE}, 8x"]
+        add(report, Table(f"{GROUPS}, 8x", ["x"], {"all (2)": [cell([value, value])]}), data)
+    assert [table.title for table in read_tables(report)] == ["a", f"{GROUPS}, 8x"]
     assert read_tables(report)[1].rows["all (2)"][0].mean == 3.0
     assert list(json.loads(report.read_text())["data"]) == ["faces.parquet"]

@@ -229,7 +229,7 @@ def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, 
     assert main(["convert", str(source), "-o", str(tmp_path / "made")]) == 0
     make_image().save(tmp_path / "in.png")
     make_mask().save(tmp_path / "mask.png")
-    options = {"inpaint": ["--mask", str(tmp_path / "mask.png")], "upscale": ["--scale", "4"]}.get(task, [])
+    options = {"inpaint": ["--mask-image", str(tmp_path / "mask.png")], "upscale": ["--scale", "4"]}.get(task, [])
     words = [task, str(tmp_path / "in.png"), "--prompt", "a cat", "--checkpoint", str(tmp_path / "made"), *options]
     assert main([*words, "-o", str(tmp_path / "out.png")]) == 0, capsys.readouterr().err
     assert open_image(tmp_path / "out.png").size == ((160, 144) if task == "upscale" else (40, 36))

@@ -9,8 +9,9 @@ from test_training_processes import assert_same
 
 from textir_hf import TextIRPipeline
 from textir_hf.models.autoencoder import load_taef2
-from training.data import decode
+from training.data import decode, open_split
 from training.latents import encoded_rows
+from training.latents import main as latents_main
 from training.objective import MARGIN, masked_cells
 from training.train import set_up, train, train_step
 
@@ -43,26 +44,32 @@ def test_a_sample_has_the_latents_of_what_it_shows(latent_config):
     assert sorted(batch["flip"]) == [0] * 8 + [1] * 8
 
 
-def test_each_image_is_encoded_once_and_a_run_uses_the_encoded_ones(latent_config, tmp_path):
+def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
+    run = set_up(latent_config())
+    files = list((tmp_path / "cache").rglob("*.safetensors"))
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert before and encoded_rows(run.rows, run.config, run.encoder).items == run.latents.items
+    more = open_split(run.config, "test")
+    assert len(encoded_rows(more, run.config, run.encoder).items) == 4
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    with pytest.raises(ValueError, match="2 images"):  # each is also judged under another one's condition
+        encoded_rows(more.select([0]), run.config, run.encoder)
+
+
+def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config, tmp_path):
     some = latent_config(latent_limit=5)
-    run = set_up(some)
-    assert run.latents.items == [(row, 0) for row in range(5)]
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")}
-    assert before and encoded_rows(run.rows, some, run.encoder).items == run.latents.items
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.safetensors")} == before
-    assert len(encoded_rows(run.rows, latent_config(), run.encoder).items) == 16
-    assert all(p.stat().st_mtime_ns == time for p, time in before.items())
-
-
-def test_an_image_needs_another_ones_condition(latent_config, tmp_path):
-    with pytest.raises(ValueError, match="at least 2"):
-        set_up(latent_config(latent_limit=1))
+    assert set_up(some).latents.items == [(row, 0) for row in range(5)]
+    words = ["--dataset", *some.dataset, "--output-dir", str(tmp_path / "run"), "--cache-dir", some.cache_dir]
+    words += ["--decoder", "taef2", "--lambda-clip", "0", "--lambda-perceptual", "0", "--mask-mix", "0", "1", "0"]
+    words += ["--sample-size", str(some.sample_size), "--channels", *map(str, some.channels), "--clip", some.clip]
+    words += ["--split-column", some.split_column] if some.split_column else []
+    assert latents_main([*words, "--train-batch-size", "2"]) == 0
+    assert len(set_up(some).latents.items) == 16
 
 
 def test_batches_are_always_whole(latent_config):
-    run = set_up(latent_config(latent_limit=5))  # an odd number of images
-    batches = run.batches()
-    assert [len(next(batches)["latent"]) for _ in range(6)] == [2] * 6
+    batches = set_up(latent_config(train_batch_size=6)).batches()  # of 16 images
+    assert [len(next(batches)["latent"]) for _ in range(6)] == [6] * 6
 
 
 def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
@@ -77,7 +84,7 @@ def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
         assert cells.sum() == len(rows.unique()) * len(columns.unique())
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
 def test_a_run_learns_latents_and_leaves_a_pipeline(task, latent_config, tmp_path):
     folder = train(latent_config(task=task, mixed_precision="bf16", train_batch_size=4))
     pipe = TextIRPipeline.from_pretrained(folder)
@@ -138,7 +145,7 @@ def test_valid_masks_come_along_mirrored(latent_config, tmp_path):
     features = Features({"image": ImageFeature(), "valid": ImageFeature()})
     path = tmp_path / "faces.parquet"
     Dataset.from_list(rows, features=features).to_parquet(path)
-    changes = {"dataset": [str(path)], "split_column": None, "caption_column": None, "valid_column": "valid"}
+    changes = {"dataset": [str(path)], "split_column": None, "caption_column": None}
     run = set_up(latent_config(**changes, train_batch_size=8))
     batch = next(run.batches())
     for valid, flip in zip(batch["valid"], batch["flip"], strict=True):

@@ -1,11 +1,6 @@
 import doctest
-import io
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
-from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import torch
@@ -17,8 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional as F
 
 from textir_hf import metrics
-from textir_hf.metrics import functional, images, perceptual
-from textir_hf.metrics.functional import by_mask_share, colorfulness, frechet_distance, psnr, region_crop, ssim
+from textir_hf.metrics import images, perceptual
+from textir_hf.metrics.functional import colorfulness, frechet_distance, psnr, region_crop, ssim
 
 WEIGHTS = SHARED / "weights"
 needs_weights = pytest.mark.skipif(not SHARED.exists(), reason="needs the weights of LPIPS")
@@ -65,30 +60,23 @@ def test_with_a_mask_only_its_pixels_count():
     assert ssim(same, target, far) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("restored", "target", "mask", "match"),
-    [
-        (
-            np.zeros((8, 8, 3)),
-            np.zeros((8, 8, 3), np.uint8),
-            None,
-            r"restored image must be \[H, W, 3\] uint8.*float64",
-        ),
-        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), None, r"target must be"),
-        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), None, "size 9x8, got 8x8"),
-        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.ones((8, 8)), "mask must be boolean"),
-        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), "at least one pixel"),
-    ],
-)
-def test_bad_images_are_named(restored, target, mask, match):
-    with pytest.raises(ValueError, match=match):
-        psnr(restored, target, mask)
-
-
-def test_ssim_needs_its_window():
-    small = np.zeros((8, 20, 3), np.uint8)
-    with pytest.raises(ValueError, match="at least 11x11 pixels, got 20x8"):
-        ssim(small, small)
+def test_bad_images_are_named():
+    image, mask = np.zeros((12, 20, 3), np.uint8), np.ones((12, 20), bool)
+    for bad, words in {
+        (0, "restored"): ["restored image", "float64"],
+        (1, "flat"): ["target", "[H, W, 3]"],
+        (1, "wide"): ["21x12", "20x12"],
+        (2, "float"): ["mask", "boolean"],
+        (2, "empty"): ["mask", "one pixel"],
+    }.items():
+        given = [image, image, mask]
+        changed = {"restored": image / 255, "flat": image[..., 0], "wide": np.zeros((12, 21, 3), np.uint8)}
+        given[bad[0]] = (changed | {"float": mask * 1.0, "empty": ~mask})[bad[1]]
+        with pytest.raises(ValueError) as error:
+            psnr(*given)
+        assert all(word in str(error.value) for word in words), error.value
+    with pytest.raises(ValueError, match="11x11"):
+        ssim(image[:8], image[:8])
 
 
 def test_frechet_distance_is_the_formulas_and_works_with_few_images():
@@ -101,9 +89,9 @@ def test_frechet_distance_is_the_formulas_and_works_with_few_images():
     few = rng.normal(0, 1, (3, 40))
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(few, few + 1) == pytest.approx(40)
-    with pytest.raises(ValueError, match=r"\[N, D\] and \[M, D\], got \[3, 40\] and \[3, 39\]"):
+    with pytest.raises(ValueError, match=r"\[3, 40\] and \[3, 39\]"):
         frechet_distance(few, few[:, :39])
-    with pytest.raises(ValueError, match="two images in each set, got 1"):
+    with pytest.raises(ValueError, match="got 1 and 3"):
         frechet_distance(few[:1], few)
 
 
@@ -124,11 +112,6 @@ def test_crops_are_squares_around_the_mask_inside_the_image():
     assert region_crop(image, np.ones((40, 48), bool)).shape == (40, 40)
 
 
-def test_means_by_the_share_of_the_mask():
-    masks = [np.arange(100).reshape(10, 10) < n for n in (5, 15, 18, 100)]
-    assert by_mask_share([1.0, 2.0, 4.0, 8.0], masks) == {"0-10 %": 1.0, "10-20 %": 3.0, "50-100 %": 8.0}
-
-
 @needs_weights
 @pytest.mark.parametrize("file", ["lpips_alexnet.safetensors", "lpips_vgg16_fp16.safetensors"])
 def test_lpips_grows_with_damage_and_sees_only_the_mask(file):
@@ -146,68 +129,36 @@ def test_lpips_grows_with_damage_and_sees_only_the_mask(file):
 
 def test_lpips_refuses_another_file(tmp_path):
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no LPIPS file: it lacks features"):
+    with pytest.raises(ValueError, match="lacks features"):
         perceptual.LPIPS(tmp_path / "other.safetensors")
 
 
-@pytest.fixture
-def served():
-    """Files by path on a loopback server."""
-    files = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path in files else 404)
-            self.send_header("Content-Length", str(len(files.get(self.path, b""))))
-            self.end_headers()
-            self.wfile.write(files.get(self.path, b""))
-
-        def do_HEAD(self):
-            self.send_response(200 if self.path in files else 404)
-            self.send_header("ETag", '"1"')
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", files
-    server.shutdown()
-    server.server_close()
-
-
-def as_file(weights: dict) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    return buffer.getvalue()
-
-
 @needs_weights
-def test_weights_are_fetched_once_and_checked(served, tmp_path, monkeypatch):
-    address, files = served
+def test_weights_are_fetched_once_and_checked(tmp_path, monkeypatch):
     weights = load_file(WEIGHTS / "lpips_alexnet.safetensors")
     network = {n: v for n, v in weights.items() if n.startswith("features")} | {"classifier.1.weight": torch.zeros(2)}
     linear = {n.replace(".weight", ".model.1.weight"): v for n, v in weights.items() if n.startswith("lin")}
-    files |= {"/network.pth": as_file(network), "/linear.pth": as_file(linear)}
-    source = (f"{address}/network.pth", f"{address}/linear.pth", perceptual.SOURCES["alex"][2])
+    files, cache = (tmp_path / "network.pth", tmp_path / "linear.pth"), tmp_path / "cache"
+    torch.save(network, files[0])
+    torch.save(linear, files[1])
+    source = (*(file.as_uri() for file in files), perceptual.SOURCES["alex"][2])
     monkeypatch.setitem(perceptual.SOURCES, "alex", source)
-    made = perceptual.fetch("alex", tmp_path)
-    assert set(load_file(made)) == set(weights) and [p.name for p in tmp_path.iterdir()] == [made.name]
-    files.clear()
-    assert perceptual.fetch("alex", tmp_path) == made  # from the disk
+    made = perceptual.fetch("alex", cache)
+    assert set(load_file(made)) == set(weights) and list(cache.iterdir()) == [made]
+    files[0].unlink()
+    assert perceptual.fetch("alex", cache) == made  # from the disk
     made.unlink()
-    files |= {"/network.pth": as_file(network), "/linear.pth": as_file({n: v + 1 for n, v in linear.items()})}
-    with pytest.raises(ValueError, match="are not the published weights"):
-        perceptual.fetch("alex", tmp_path)
-    assert not list(tmp_path.iterdir())
+    torch.save({n: v + 1 for n, v in network.items()}, files[0])
+    with pytest.raises(ValueError, match="hash"):
+        perceptual.fetch("alex", cache)
+    assert not list(cache.iterdir())
 
 
-def test_without_a_network_the_remedy_is_said(tmp_path, monkeypatch):
+def test_without_a_network_the_error_has_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(perceptual.SOURCES, "vgg", ("http://127.0.0.1:9/vgg.pth", "http://127.0.0.1:9/lin.pth", ""))
-    with pytest.raises(OSError, match=r"cannot be fetched from http://127.0.0.1:9/vgg.pth.*--lpips FILE"):
+    with pytest.raises(OSError, match=r"http://127.0.0.1:9/vgg.pth.*--lpips"):
         perceptual.fetch("vgg", tmp_path)
-    with pytest.raises(ValueError, match='"alex" or "vgg", got \'squeeze\''):
+    with pytest.raises(ValueError, match="squeeze"):
         perceptual.fetch("squeeze")
 
 
@@ -237,19 +188,6 @@ def test_modules_take_batches_and_masks():
     result = metric.compute(masks=[box()] * 3)
     expected = [psnr(r, t, box()) for r, t in zip(restored, targets, strict=True)]
     assert result["values"] == expected and result["psnr"] == np.mean(expected)
-    assert list(result["by_mask_share"]) == ["20-30 %"]
-
-
-def test_modules_load_from_the_hub(served, monkeypatch, tmp_path):
-    address, files = served
-    monkeypatch.setattr("evaluate.config.HUB_EVALUATE_URL", address + "/spaces/{path}/resolve/{revision}/{name}")
-    monkeypatch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", False)
-    monkeypatch.setattr("evaluate.config.EXTRACTED_EVALUATE_PATH", str(tmp_path))
-    monkeypatch.setattr("evaluate.config.DOWNLOADED_EVALUATE_PATH", str(tmp_path))
-    files["/spaces/me/psnr/resolve/main/psnr.py"] = (Path(metrics.__file__).parent / "psnr" / "psnr.py").read_bytes()
-    restored, target = pair()
-    metric = evaluate.load("me/psnr", module_type="metric", revision="main")
-    assert metric.compute(predictions=[restored], references=[target])["psnr"] == psnr(restored, target)
 
 
 def test_modules_refuse_bad_input():
@@ -279,4 +217,3 @@ def test_masked_scores_of_embeddings_see_the_region():
     distance = metrics.load("frechet_distance")
     several = [np.asarray(make_image(64, 64, i)) for i in range(3)]
     assert distance.compute(predictions=several, references=several, masks=[mask] * 3)["frechet_distance"] < 1e-6
-    assert functional.MASK_SHARES[0] == (0.0, 0.1)

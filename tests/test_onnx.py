@@ -65,7 +65,7 @@ def test_onnx_gives_the_pipelines_embeddings_and_images(exported):
     embeddings = run(folder, "image_encoder", pixel_values=pixel_values)
     torch.testing.assert_close(embeddings, embed_images(pipe.clip, pipe.image_processor, images), atol=1e-4, rtol=0)
     inputs = {"degraded": torch.rand(3, 3, 6, 10), "clip_embedding": embedding.expand(3, -1)}
-    inputs["strength"] = torch.tensor([0.1, 0.5, 0.9])
+    inputs["skip_strength"] = torch.tensor([0.1, 0.5, 0.9])
     sizes = pipe.restorer.noise_sizes(6, 10)
     noise = torch.randn(3, len(sizes), 6, 10)
     maps = [noise[:, i : i + 1, :: 6 // height, :: 10 // width] for i, (height, width) in enumerate(sizes)]

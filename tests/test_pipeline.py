@@ -227,12 +227,5 @@ def test_the_color_that_transparent_pixels_hide_changes_nothing(pipeline):
 def test_progress_counts_the_networks_runs(pipeline, capsys):
     pipe = pipeline("super-resolution")
     pipe.set_progress_bar_config(delay=0)
-    steps = []
-    pipe(
-        "a face",
-        make_image(40, 40),
-        scale=4,
-        tile=64,
-        callback_on_step_end=lambda p, i, t, kw: steps.append((i, t, kw)),
-    )
-    assert [s[:2] for s in steps] == [(i, i) for i in range(9)] and "9/9" in capsys.readouterr().err
+    pipe("a face", make_image(40, 40), scale=4, tile=64)
+    assert "9/9" in capsys.readouterr().err

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textir_hf.atomic import replacing
-from textir_hf.imaging.files import FORMATS, READABLE, check_output, open_image, read_settings, save_image
-from textir_hf.imaging.metadata import carry_over, upright_exif
+from textir_hf.imaging.files import (
+    FORMATS,
+    READABLE,
+    carry_over,
+    check_output,
+    open_image,
+    read_settings,
+    save_image,
+    upright_exif,
+)
 
 
 def test_nothing_is_left_behind_where_writing_fails(tmp_path):

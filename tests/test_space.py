@@ -131,8 +131,8 @@ def test_endpoints_restore_edit_and_compare():
     image, mask = {"path": str(photo())}, {"path": str(photo(image=box()))}
     (made,) = endpoints.for_task(INPAINT)(image, mask, "a face", faces="none", seed=2)
     assert read_settings(open_image(made["path"]))["seed"] == 2
-    (made,) = endpoints.for_edit()(image, "a face", "region", mask, faces="none")
-    assert read_settings(open_image(made["path"]))["edit"] == "region"
+    (made,) = endpoints.for_edit()(image, "a face", "mask_image", mask, faces="none")
+    assert read_settings(open_image(made["path"]))["edit"] == "mask_image"
     assert open_image(endpoints.for_compare()(image, ["a face"], [1.0], "colors")["path"]).width > 512
 
 

@@ -11,25 +11,21 @@ from PIL import Image
 from textir_hf.imaging import resample
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.imaging.resample import fit, resize, to_bytes, upsample_bytes
+from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks import TASKS, embedded_checkpoints, get_task
-from textir_hf.tasks.base import NetworkInput, Plan, Request, Task
-from textir_hf.tasks.tiles import Tiles
+from textir_hf.tasks.base import Canvas, Request, Task, Window
 
 CPU = torch.device("cpu")
 INPAINTING, SUPER_RESOLUTION, COLORIZATION = (TASKS[n] for n in ("inpainting", "super-resolution", "colorization"))
 
 
-def drive(plan: Plan, network):
-    """Runs a plan with a function in the network's place: the result `[H, W, 3]`, and the inputs in their order."""
-    restoration, inputs = plan.restore(), []
-    asked = next(restoration)
-    try:
-        while True:
-            inputs += asked
-            asked = restoration.send([network(single.degraded[None])[0] for single in asked])
-    except StopIteration as done:
-        assert len(inputs) == plan.windows
-        return done.value.movedim(0, -1).numpy(), inputs
+def drive(canvas: Canvas, network):
+    """Fills a canvas with a function in the network's place: the result `[H, W, 3]`, and the windows in their order."""
+    windows = list(canvas.windows())  # all at once, as a large batch would take them
+    for window in windows:
+        window.paste(network(window.degraded[None])[0])
+    assert len(windows) == canvas.count
+    return canvas.result().movedim(0, -1).numpy(), windows
 
 
 def identity(x):
@@ -44,41 +40,42 @@ def upsampled(image: Raster, size):
 def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
     image = to_raster(make_image(size[1] // 2, size[0] // 2))
     size = tuple(2 * side for side in image.size)
-    plan = SUPER_RESOLUTION.plan(Request(image, scale=2, tile=64), 32, CPU)
-    result, inputs = drive(plan, identity)
-    assert np.array_equal(result, upsampled(image, size)) and {i.strength for i in inputs} == {2 / 64}
+    canvas = SUPER_RESOLUTION.canvas(Request(image, scale=2, tile=64), 32, CPU)
+    result, inputs = drive(canvas, identity)
+    assert np.array_equal(result, upsampled(image, size)) and {i.skip_strength for i in inputs} == {2 / 64}
     assert max(max(i.degraded.shape) for i in inputs) <= 64
 
 
 def test_seams_blend_what_tiles_say_differently():
-    tiles, steps = Tiles((40, 160), 64, 16), iter(torch.linspace(51, 204, 3))
-    samples = [
-        torch.full((1, bottom - top, right - left), float(next(steps))) for left, top, right, bottom in tiles.rows()[0]
-    ]
-    row = tiles.join(samples)[0, 20].round()
+    tiles, steps = Tiles((40, 160), 64), iter(torch.linspace(51, 204, 3))
+    for left, top, right, bottom in tiles.boxes:
+        assert not tiles.complete
+        tiles.add(torch.full((1, bottom - top, right - left), float(next(steps))))
+    assert tiles.complete
+    row = tiles.area[0, 20].round()
     assert row[0] == 51 and row[-1] == 204 and (row.diff() >= 0).all() and row.diff().max() < 20
 
 
 def test_tiles_of_different_brightness_leave_no_seam():
     image, steps = to_raster(make_image(40, 10)), iter(torch.linspace(0.2, 0.8, 3))
-    plan = SUPER_RESOLUTION.plan(Request(image, scale=4, tile=64), 32, CPU)
-    result, _ = drive(plan, lambda x: torch.full_like(x, float(next(steps))))
+    canvas = SUPER_RESOLUTION.canvas(Request(image, scale=4, tile=64), 32, CPU)
+    result, _ = drive(canvas, lambda x: torch.full_like(x, float(next(steps))))
     assert np.abs(result.astype(int) - upsampled(image, (40, 160))).max() < 12  # of 255; the tiles are 76 apart
 
 
 def test_a_boxed_upscale_is_bicubic_elsewhere():
     image = to_raster(make_image(60, 50))
-    plan = SUPER_RESOLUTION.plan(Request(image, scale=4, box=(10, 5, 26, 21)), 32, CPU)
+    canvas = SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(10, 5, 26, 21)), 32, CPU)
     stripes = torch.tensor([-0.2, 0.2]).repeat(16)
-    result, [single] = drive(plan, lambda x: x + stripes)
+    result, [single] = drive(canvas, lambda x: x + stripes)
     plain = upsampled(image, (200, 240))
-    assert single.degraded.shape == (3, 32, 32) and single.strength == pytest.approx(2 / 64)
+    assert single.degraded.shape == (3, 32, 32) and single.skip_strength == pytest.approx(2 / 64)
     outside = np.ones((200, 240), bool)
     outside[20:84, 40:104] = False
     assert np.array_equal(result[outside], plain[outside])
     assert np.abs(result[45:60, 65:80].astype(int) - plain[45:60, 65:80]).mean() > 10
     with pytest.raises(ValueError, match="box has 30x30 pixels, and this checkpoint restores to 32"):
-        SUPER_RESOLUTION.plan(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
+        SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -88,11 +85,11 @@ def test_a_boxed_edit_changes_nothing_outside_its_box_or_says_why(height, width,
     right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
     image = to_raster(make_image(width, height))
     try:
-        plan = SUPER_RESOLUTION.plan(Request(image, factor=factor, box=(left, top, right, bottom)), 32, CPU)
+        canvas = SUPER_RESOLUTION.canvas(Request(image, factor=factor, box=(left, top, right, bottom)), 32, CPU)
     except ValueError as error:
         assert "it has nothing to add" in str(error)
         return
-    result, _ = drive(plan, lambda x: 1 - x)
+    result, _ = drive(canvas, lambda x: 1 - x)
     changed = (result != image.rgb).any(-1)
     changed[top:bottom, left:right] = False
     assert result.shape == image.rgb.shape and not changed.any()
@@ -105,7 +102,7 @@ def test_a_feather_lies_inside_the_mask():
 
     def filled(feather):
         request = Request(image, mask, feather=feather, box=(0, 0, 60, 60))
-        return drive(INPAINTING.plan(request, 64, CPU), lambda x: torch.zeros_like(x[:, :3]))[0]
+        return drive(INPAINTING.canvas(request, 64, CPU), lambda x: torch.zeros_like(x[:, :3]))[0]
 
     hard, soft, wide = filled(0), filled(5), filled(500)
     assert (hard == 200).all() and (soft[~mask] == 200).all()  # one color continues what is known
@@ -117,9 +114,9 @@ def test_many_regions_are_all_filled():
     mask = np.zeros((1600, 100), bool)
     mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
     image = Raster(np.where(mask[..., None], 0, np.uint8([200, 100, 50])))
-    plan = INPAINTING.plan(Request(image, mask), 16, CPU)
-    result, _ = drive(plan, lambda x: torch.zeros_like(x[:, :3]))
-    assert plan.windows > 32 and (result == [200, 100, 50]).all()
+    canvas = INPAINTING.canvas(Request(image, mask), 16, CPU)
+    result, _ = drive(canvas, lambda x: torch.zeros_like(x[:, :3]))
+    assert canvas.count > 32 and (result == [200, 100, 50]).all()
 
 
 @pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (30, 1000)])
@@ -129,23 +126,23 @@ def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2] = True
     box = (0, 0, shape[1], shape[0]) if boxed else None
-    plans = [
-        (INPAINTING.plan(Request(image, mask, box=box), 32, CPU), lambda x: x[:, :3]),
-        (COLORIZATION.plan(Request(image), 32, CPU), lambda x: x.expand(-1, 2, -1, -1) * 0),
-        (SUPER_RESOLUTION.plan(Request(image, scale=4, box=box, tile=128), 64, CPU), identity),
-        (SUPER_RESOLUTION.plan(Request(image, factor=4, box=box, tile=128), 32, CPU), identity),
+    canvases = [
+        (INPAINTING.canvas(Request(image, mask, box=box), 32, CPU), lambda x: x[:, :3]),
+        (COLORIZATION.canvas(Request(image), 32, CPU), lambda x: x.expand(-1, 2, -1, -1) * 0),
+        (SUPER_RESOLUTION.canvas(Request(image, scale=4, box=box, tile=128), 64, CPU), identity),
+        (SUPER_RESOLUTION.canvas(Request(image, factor=4, box=box, tile=128), 32, CPU), identity),
     ]
-    for plan, network in plans:
-        result, inputs = drive(plan, network)
-        assert plan.windows > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
+    for canvas, network in canvases:
+        result, inputs = drive(canvas, network)
+        assert canvas.count > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
         assert result.shape[1] % shape[1] == 0
 
 
 def test_tiles_of_a_box_leave_no_seam():
     image, box = to_raster(make_image(300, 30)), (5, 5, 290, 25)
     request = Request(image, scale=4, box=box)
-    result, inputs = drive(SUPER_RESOLUTION.plan(request, 64, CPU), identity)
-    assert len(inputs) > 1 and {i.strength for i in inputs} == {64 / 20 / 64}
+    result, inputs = drive(SUPER_RESOLUTION.canvas(request, 64, CPU), identity)
+    assert len(inputs) > 1 and {i.skip_strength for i in inputs} == {64 / 20 / 64}
     small = torch.from_numpy(image.rgb).movedim(-1, 0)[None, :, 5:25, 5:290]
     seen = upsample_bytes(small, (64, 912))
     expected = to_bytes(resize(seen.float() / 255, (80, 1140)))[0].movedim(0, -1).numpy()
@@ -155,8 +152,8 @@ def test_tiles_of_a_box_leave_no_seam():
 
 def test_gray_colors_give_the_lightness_back():
     gray = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
-    plan = COLORIZATION.plan(Request(Raster(gray)), 8, CPU)
-    result, [single] = drive(plan, lambda x: torch.zeros(1, 2, *x.shape[-2:]))
+    canvas = COLORIZATION.canvas(Request(Raster(gray)), 8, CPU)
+    result, [single] = drive(canvas, lambda x: torch.zeros(1, 2, *x.shape[-2:]))
     assert np.array_equal(result, gray) and single.degraded.shape == (1, 8, 8)
 
 
@@ -183,23 +180,30 @@ class Denoising(Task):
     summary = "remove noise"
     usage = 'pipe("a face", image)'
 
-    def plan(self, request, sample_size, device):
-        return DenoisingPlan(request, device)
+    degradation = "noise"
+
+    def canvas(self, request, sample_size, device):
+        return DenoisingCanvas(request, device)
 
     def degrade(self, target, rng, draw_mask):
         generator = torch.Generator().manual_seed(rng.getrandbits(60))
         return {"degraded": (target + 0.1 * torch.randn(target.shape, generator=generator))[0]}
 
 
-class DenoisingPlan(Plan):
-    windows = 1
+class DenoisingCanvas(Canvas):
+    count = 1
 
     def __init__(self, request, device):
         self.image = torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)
 
-    def restore(self):
-        (sample,) = yield [NetworkInput(self.image.float() / 255)]
-        return (sample.clamp(0, 1) * 255).round().byte()
+    def windows(self):
+        yield Window(self.image.float() / 255, self.paste)
+
+    def paste(self, sample):
+        self.restored = to_bytes(sample)
+
+    def result(self):
+        return self.restored
 
 
 @pytest.fixture
@@ -215,7 +219,7 @@ def test_a_fourth_task_goes_through_the_pipeline(denoising, pipeline, tmp_path):
     assert results[0].info["textir"]["task"] == "denoising"
     with pytest.raises(ValueError, match="scale cannot be used with this checkpoint, whose task is denoising"):
         pipe("a face", make_image(), scale=2)
-    with pytest.raises(ValueError, match="A checkpoint for denoising cannot edit"):
+    with pytest.raises(ValueError, match="factor cannot be used with this checkpoint, whose task is denoising"):
         pipe.edit("a face", make_image(), factor=2)
     pipe.save_pretrained(tmp_path)
     assert type(pipe).from_pretrained(tmp_path).task is denoising

@@ -60,6 +60,22 @@ def _remove(scratch: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def check_cache(folder: str | Path) -> None:
+    """Checks that a cache of Hugging Face's libraries can be written, after a file could not.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    reason = "no permission"
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    raise ValueError(f"The cache {folder} cannot be written ({reason}). Set HF_HOME to a folder that can be.")
+
+
 def keep_facts(path: Path, facts: dict, write: bool) -> None:
     """Keeps what decides the results in a folder, so that no run goes on with results of another.
 
@@ -73,7 +89,12 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            known = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"{path} is damaged, so its run is not known. Give another --output.")
         differing = [name for name in facts if known.get(name) != facts[name]]
         if differing:
             raise ValueError(
@@ -82,3 +103,13 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
     elif write:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Checks that a folder can be made, or is empty.
+
+    Raises:
+        ValueError: It exists and is not empty, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"The output {folder} exists already. Choose another folder.")

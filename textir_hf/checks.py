@@ -1,36 +1,162 @@
-"""Checks of single values, with errors that say what was expected."""
+"""The numbers and boxes that callers give: one table of types and ranges, and checks that make them Python's own."""
 
 import math
-from numbers import Real
+import reprlib
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, NamedTuple
 
-MAX_BETA = 100.0
+import numpy as np
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+
+class Number(NamedTuple):
+    """What an argument takes.
+
+    Args:
+        low: Least value.
+        high: Largest value.
+        whole: Whether it must be a whole number.
+        optional: Whether it may be None, which leaves the value to the task or the network.
+    """
+
+    low: float
+    high: float = math.inf
+    whole: bool = False
+    optional: bool = False
+
+
+NUMBERS = {  # of `pipe(...)`, `edit`, `sweep` and `open_image`; the shell and the page read the same
+    "beta": Number(-100, 100),  # beyond, rounding decides what is left of text and reference
+    "skip_strength": Number(0, 1, optional=True),
+    "scale": Number(2, 64, optional=True),
+    "factor": Number(2, 64, optional=True),
+    "feather": Number(0, 100_000),
+    "tile": Number(1, 100_000, whole=True, optional=True),
+    "box": Number(0, 10**9, whole=True, optional=True),
+    "faces": Number(1, 9999, whole=True, optional=True),
+    "num_images_per_prompt": Number(1, 1000, whole=True),
+    "batch_size": Number(1, 1000, whole=True, optional=True),
+    "seed": Number(0, 2**63 - 1, whole=True),
+    "cell": Number(16, 4000, whole=True),
+    "max_pixels": Number(1, 10**10, whole=True),
+}
+
+
+def number(name: str, value, kind: Number | None = None) -> Any:
+    """A number as Python's own `int` or `float`, so that it can be compared, computed with and saved like any other.
+
+    Args:
+        name: What errors call it.
+        value: A number of Python, numpy or PyTorch, `Fraction` or `Decimal`.
+        kind: What is allowed; that of `NUMBERS` for this name if left out.
+
+    Raises:
+        ValueError: It is not a finite number, not a whole one where that is needed, or out of range.
+    """
+    low, high, whole, optional = kind or NUMBERS[name]
+    if value is None and optional:
+        return None
+    plain = _python(value)
+    try:
+        if isinstance(plain, bool) or not isinstance(plain, (int, float, Fraction, Decimal, np.floating)):
+            raise ValueError
+        plain = int(plain) if isinstance(plain, int) else float(plain)  # of their subclasses, too
+        if not math.isfinite(plain) or (whole and plain != int(plain)):
+            raise ValueError
+    except (ValueError, OverflowError):  # a signaling NaN, a number beyond all floats
+        kind_name = "whole number" if whole else "number"
+        raise ValueError(f"{name} must be a {kind_name}, got {shown(value)}.") from None
+    if not low <= plain <= high:
+        span = f"be at least {low}" if high == math.inf else f"lie in {low}..{high}"
+        raise ValueError(f"{name} must {span}, got {shown(value)}.")
+    return int(plain) if whole else plain
+
+
+def numbers(name: str, values) -> Any:
+    """As `number`, or a tuple of numbers for a list, a tuple, or an array or tensor with one dimension."""
+    values, kind = _python(values), NUMBERS[name]._replace(optional=False)
+    return tuple(number(name, v, kind) for v in values) if isinstance(values, (list, tuple)) else number(name, values)
+
+
+def number_list(name: str, values) -> list:
+    """The values of an axis of a sweep, each as `numbers` returns it; a single one is a list of one."""
+    values = _python(values)
+    return [numbers(name, value) for value in (values if isinstance(values, (list, tuple)) else [values])]
+
+
+def plain_numbers(**values) -> dict:
+    """Several arguments by their names in `NUMBERS`, each as `number` returns it."""
+    return {name: number(name, value) for name, value in values.items()}
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Checks that a value is a finite number in `low..high`.
-
-    Args:
-        name: What the caller calls the value.
-        value: The value.
-        low: Least value allowed.
-        high: Largest value allowed.
-
-    Raises:
-        ValueError: It is no number, NaN, infinite, or out of range.
-    """
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value}.")
-    if not low <= value <= high:
-        span = f"be at least {low:g}" if high == math.inf else f"lie in {low:g}..{high:g}"
-        raise ValueError(f"{name} must {span}, got {value}.")
+    """Checks that a value is a finite number in `low..high`; errors as in `number`."""
+    number(name, value, Number(low, high))
 
 
-def check_beta(beta: float) -> None:
-    """Checks a share of the text in the condition (Sec. 4.6); beyond 0..1 it leads away from the reference or the text.
+def four_sides(box) -> Box:
+    """A box as four plain numbers.
 
     Raises:
-        ValueError: It is no finite number, or so large that rounding decides what is left.
+        ValueError: It is not four whole numbers.
     """
-    check_range("beta", beta, -MAX_BETA, MAX_BETA)
+    try:
+        left, top, right, bottom = numbers("box", box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"box must be (left, top, right, bottom), whole pixels, got {shown(box)}.") from error
+    return left, top, right, bottom
+
+
+def check_box(box: Box, size: tuple[int, int]) -> Box:
+    """A box that is inside an image of `size` (height, width).
+
+    Raises:
+        ValueError: It is empty, or reaches out of the image.
+    """
+    left, top, right, bottom = box
+    if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
+        raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {box}.")
+    return box
+
+
+def boolean(name: str, value) -> bool:
+    """True or False, also numpy's.
+
+    Raises:
+        ValueError: It is something else, which Python would take for one of them.
+    """
+    plain = _python(value)
+    if not isinstance(plain, bool):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
+    return plain
+
+
+def from_text(text: str) -> int | float | str:
+    """A number from a command line or a link; text that is none comes back as it is, for `number` to refuse."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def shown(value) -> str:
+    """A value in an error: one line, cut where it is long."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:  # a number of more digits than Python writes
+        return f"a huge {type(value).__name__}"
+
+
+def _python(value):
+    """What numpy and PyTorch hold in at most one dimension, as Python's; anything else as it is."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if getattr(value, "ndim", 2) > 1 or kind in ("m", "M"):  # numpy has times as whole numbers
+        return value
+    try:
+        return value.tolist()
+    except (RuntimeError, TypeError):  # a tensor without data, or a sparse one
+        return value

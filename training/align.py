@@ -6,26 +6,19 @@ python -m training.align train-0.parquet train-1.parquet -o aligned.parquet --si
 
 import io
 import os
-import signal
+import secrets
 import sys
 from collections import Counter
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from datasets import Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
@@ -36,10 +29,10 @@ from textir_hf.imaging.files import FORMATS
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import resize
 from textir_hf.pipeline.faces import find_largest_face
+from training.config import flag, option, run_command
 
 CELL = 8  # pixels, side of a cell of the valid mask
 SPREAD = 3  # by how much JPEG changes the values of a black or white border
-ROWS = 256  # photos that are read at a time
 REASONS = ("damaged", "no face", "too small", "turned away", "outside the photo", "blurred")
 COLUMNS = {
     "image": ImageFeature(),
@@ -50,31 +43,32 @@ COLUMNS = {
 }
 
 
-def _help(text: str, default):
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class Rules:
     """How faces are aligned, and which ones are left out."""
 
-    size: int = _help(f"side of the aligned faces, pixels, a multiple of {CELL}", 256)
-    template: Literal["portrait", "ffhq"] = _help("where the eyes and the mouth go", "portrait")
-    png: bool = _help("write PNGs, not JPEGs of quality 95 with full color resolution", False)
-    min_side: float = _help("least side of a face's frame in its photo, as a share of --size", 0.5)
-    min_frontal: float = _help("1: the nose is in the middle between the eyes; 0: it is below an eye", 0.45)
-    max_invisible: float = _help("largest share of the frame outside the photo", 0.2)
-    border: Literal["black", "white", "none"] = _help(
-        "color of borders that count as outside the photo; white ones cannot be told from a white backdrop", "black"
+    size: int = option(256, f"side of the aligned faces, pixels, a multiple of {CELL}")
+    template: Literal["portrait", "ffhq"] = option("portrait", "where the eyes and the mouth go")
+    png: bool = option(False, "write PNGs, not JPEGs of quality 95 with full color resolution")
+    min_side: float = option(0.5, "least side of a face's frame in its photo, as a share of --size")
+    min_frontal: float = option(0.45, "1: the nose is in the middle between the eyes; 0: it is below an eye")
+    max_invisible: float = option(0.2, "largest share of the frame outside the photo")
+    border: Literal["black", "white", "none"] = option(
+        "black", "color of borders that count as outside the photo; white ones cannot be told from a white backdrop"
     )
-    min_sharpness: float = _help("least variance of the Laplacian of luma from eyes to mouth, at --size", 40.0)
+    min_sharpness: float = option(40.0, "least variance of the Laplacian of luma from eyes to mouth, at --size")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
         check_range("--size", self.size, CELL)
         if self.size % CELL:
             raise ValueError(f"--size must be a multiple of {CELL}, got {self.size}.")
         for name, most in (("min_side", np.inf), ("min_frontal", 1), ("max_invisible", 1), ("min_sharpness", np.inf)):
-            check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, most)
+            check_range(flag(name), getattr(self, name), 0, most)
 
 
 def align_face(value: dict, rules: Rules) -> dict | str:
@@ -143,14 +137,14 @@ def _encode(pixels: np.ndarray, suffix: str) -> dict:
 
 def align_faces(
     sources: list[str], output: Path, rules: Rules, split: str = "train", column: str = "image", workers: int = 1
-) -> Counter:
+) -> str:
     """Aligns the faces of a data set and writes them to one parquet file, whole or not at all.
 
     Other columns come along; one with a name of `COLUMNS` is called `source_NAME`. `sources`, `split` and `column` are
     as for `open_rows`.
 
     Returns:
-        How many photos were "aligned", and how many were left out for which of `REASONS`.
+        How many photos were aligned, and how many were left out for which of `REASONS`, in a sentence.
 
     Raises:
         ValueError: There is no such data set, the output is part of it or in no folder, or no face is left.
@@ -160,69 +154,56 @@ def align_faces(
     if output.resolve() in [Path(source).resolve() for source in sources]:
         raise ValueError(f"The output {output} is the input itself. Choose another name.")
     rows = open_rows(sources[0] if len(sources) == 1 else sources, split, image_columns=[column])
-    others = {f"source_{name}" if name in COLUMNS else name: name for name in rows.column_names if name != column}
-    schema = Features(COLUMNS | {new: rows.features[old] for new, old in others.items()}).arrow_schema
-    rows, counts = rows.with_format("arrow"), Counter()
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin) if workers > 1 else nullcontext()
-    with (
-        replacing(output) as temporary,
-        pq.ParquetWriter(temporary, schema) as writer,
-        pool as processes,
-        tqdm(total=len(rows), unit="photo", mininterval=1) as bar,
-    ):
-        each = partial(processes.map, chunksize=8) if processes else map
-        for start in range(0, len(rows), ROWS):
-            table, faces, kept = rows[start : start + ROWS], [], []
-            photos = table[column].to_pylist()
-            for i, result in enumerate(each(partial(align_face, rules=rules), photos)):
-                bar.update()
-                counts["aligned" if isinstance(result, dict) else result] += 1
-                if isinstance(result, dict):
-                    faces.append(result | {"source": _name(photos[i]["path"], start + i, sources[0])})
-                    kept.append(i)
-            arrays = [pa.array([face[name] for face in faces], schema.field(name).type) for name in COLUMNS]
-            arrays += [table[old].take(pa.array(kept, pa.int64())) for old in others.values()]
-            writer.write_table(pa.table(arrays, schema.names).cast(schema))
+    taken = {name: f"source_{name}" for name in rows.column_names if name in (*COLUMNS, "reason")}
+    rows, column = rows.rename_columns(taken), taken.get(column, column)
+    others = {name: feature for name, feature in rows.features.items() if name != column}
+
+    def aligned(row: dict, number: int) -> dict:
+        torch.set_num_threads(1)  # the processes share the cores
+        result = align_face(row[column], rules)
+        if isinstance(result, str):
+            return dict.fromkeys(COLUMNS) | {"reason": result}
+        path = row[column]["path"]  # in the folder if the source is one
+        name = os.path.relpath(path, sources[0]) if path and Path(sources[0]).is_dir() else path or f"row {number}"
+        return result | {"source": name, "reason": "aligned"}
+
+    with replacing(output) as temporary:
+        faces = rows.map(
+            aligned,
+            with_indices=True,
+            remove_columns=[column],
+            features=Features(COLUMNS | others | {"reason": Value("string")}),
+            num_proc=workers if workers > 1 else None,
+            cache_file_name=str(temporary.parent / "faces.arrow"),
+            new_fingerprint=secrets.token_hex(8),  # nothing is cached, and hashing would swallow a Ctrl-C
+            desc="photos",
+        )
+        counts = Counter(faces["reason"])
+        left_out = ", ".join(f"{counts[reason]} {reason}" for reason in REASONS if counts[reason])
+        summary = f"{counts['aligned']} of {counts.total()} photos aligned; left out: {left_out or 'none'}"
         if not counts["aligned"]:
-            raise ValueError(f"No face is left of these: {summary(counts)}. Loosen the rules, or look at the photos.")
-    return counts
-
-
-def _name(path: str | None, row: int, source: str) -> str:
-    """A photo's file, in the folder if the source is one, or else its row."""
-    return os.path.relpath(path, source) if path and Path(source).is_dir() else path or f"row {row}"
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
-    torch.set_num_threads(1)
-
-
-def summary(counts: Counter) -> str:
-    """The counts in one line."""
-    left_out = ", ".join(f"{counts[reason]} {reason}" for reason in REASONS if counts[reason])
-    return f"{counts['aligned']} of {counts.total()} photos aligned; left out: {left_out or 'none'}"
+            raise ValueError(f"No face is left: {summary}. Loosen the rules, or look at the photos.")
+        kept = faces.select([i for i, reason in enumerate(faces["reason"]) if reason == "aligned"])
+        kept.remove_columns("reason").to_parquet(temporary)
+    return summary
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 (something does not fit or cannot be written) or 130."""
+    """Runs the command; returns its exit status."""
     parser = HfArgumentParser(Rules, description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("source", nargs="+", help="a folder of images, parquet files, tar shards or a data set's name")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the parquet file to write")
     parser.add_argument("--split", default="train", help="of a data set")
     parser.add_argument("--image-column", default="image", help="column of the photos")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    try:
-        rules, args = parser.parse_args_into_dataclasses(argv)
+    rules, args = parser.parse_args_into_dataclasses(argv)
+
+    def work() -> str:
+        rules.check()
         check_range("--workers", args.workers, 1)
-        print(summary(align_faces(args.source, args.output, rules, args.split, args.image_column, args.workers)))
-    except (ValueError, OSError, BrokenExecutor) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
-        return 130
-    return 0
+        return align_faces(args.source, args.output, rules, args.split, args.image_column, args.workers)
+
+    return run_command(work, "Nothing was written.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a data set to training samples.
+"""From a data set to batches of training samples.
 
 Everything random about a sample follows from the run's seed and the sample's number alone. So a run goes on exactly
 where it stopped, and the number of processes that share a batch changes nothing.
@@ -6,43 +6,48 @@ where it stopped, and the number of processes that share a batch changes nothing
 
 import hashlib
 import random
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset, IterableDataset
+from datasets import Image as ImageFeature
 from torch import Tensor
 from torch.utils import data
 from tqdm import tqdm
 
+from textir_hf.evaluation.data import load_masks
 from textir_hf.hub.data import open_rows, read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import get_task
 from training.config import TrainingConfig
 
+VALID = "valid"  # column that `training.align` writes: white = part of the photo, black = beyond its border
+MOST_DAMAGED = 0.01  # share of the images
 _VALIDATED = 16  # images of a validation split
 
 
 def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
-    """Rows of one split, the images still encoded.
-
-    Raises:
-        ValueError: The data set, the split or a column does not exist.
-    """
-    columns = [name for name in (config.image_column, config.valid_column) if name]
-    column = config.split_column or None
-    return open_rows(config.dataset, split, split_column=column, image_columns=columns, streaming=config.streaming)
+    """Rows of one split, the images still encoded."""
+    rows = open_rows(
+        config.dataset,
+        split,
+        split_column=config.split_column or None,
+        image_columns=[config.image_column],
+        streaming=config.streaming,
+    )
+    if rows.features is not None and isinstance(rows.features.get(VALID), ImageFeature):
+        rows = rows.cast_column(VALID, ImageFeature(decode=False))
+    return rows
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and the held-out ones.
-
-    A stream still begins with its held-out rows: only `share_of_stream` can skip them.
-
-    Raises:
-        ValueError: There are no images to train on.
-    """
+    """The rows to train on, and the held-out ones, with which a stream still begins: `share_of_stream` skips them."""
     rows, held_out = open_split(config, "train"), config.held_out_rows
     if not config.streaming:
         if not len(rows):
@@ -58,27 +63,12 @@ def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDat
     return rows if config.streaming else rows.skip(held_out), list(rows.take(held_out))
 
 
-def decode(value: dict, size: int, name: str = "The image") -> Tensor:
-    """`read_square` as a tensor `[3, size, size]` uint8."""
-    return torch.from_numpy(read_square(value, size, name)).permute(2, 0, 1).contiguous()
-
-
-def try_decode(row: dict, config: TrainingConfig) -> Tensor | None:
-    """A row's image, `[3, S, S]` uint8, or None if it is damaged."""
+def decode(value: dict, size: int) -> Tensor | None:
+    """An image as `[3, size, size]` uint8, or None if it is damaged."""
     try:
-        return decode(row[config.image_column], config.sample_size)
+        return torch.from_numpy(read_square(value, size)).permute(2, 0, 1).contiguous()
     except ValueError:
         return None
-
-
-def decode_rows(rows: list[dict], config: TrainingConfig) -> list[tuple[int, Tensor]]:
-    """The images of these rows that are not damaged, with their places."""
-    return [(i, image) for i, row in enumerate(rows) if (image := try_decode(row, config)) is not None]
-
-
-def image_name(row: dict, config: TrainingConfig, default: str) -> str:
-    """What a warning calls a row's image."""
-    return (row[config.image_column] or {}).get("path") or default
 
 
 def row_captions(row: dict, column: str | None) -> list[str]:
@@ -88,22 +78,16 @@ def row_captions(row: dict, column: str | None) -> list[str]:
 
 
 class MaskSampler:
-    """Draws training masks: irregular ones, which are turned and mirrored, brush strokes and boxes.
+    """Draws training masks in the shares of `mix`: turned and mirrored `irregular` ones, brush strokes and boxes.
 
-    Args:
-        size: Side of the masks, pixels.
-        mix: Shares of the three kinds.
-        irregular: `[M, 1, S, S]` in {0, 1}, of which empty ones are left out; None if their share is 0.
-
-    Raises:
-        ValueError: All irregular masks are empty.
+    `irregular` is `[M, 1, S, S]` in {0, 1}, or None if its share is 0.
     """
 
     def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
         if irregular is not None:
             irregular = irregular[irregular.flatten(1).any(1)]
             if not len(irregular):
-                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is what is repainted.")
+                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is repainted.")
         self.size, self.mix, self.irregular = size, mix, irregular
 
     def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
@@ -118,26 +102,15 @@ class MaskSampler:
 
 
 class SampleMaker:
-    """Makes training samples of images.
+    """Makes training samples of images."""
 
-    Args:
-        config: The run's.
-        embedding_dim: Length of the condition.
-        irregular: Masks, as for `MaskSampler`.
-    """
-
-    def __init__(self, config: TrainingConfig, embedding_dim: int, irregular: Tensor | None = None) -> None:
+    def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
+        irregular = load_masks(config.masks, "train", config.sample_size) if config.masks else None
         self.masks = MaskSampler(config.sample_size, config.mask_mix, irregular)
 
     def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
-        """Makes sample `number`.
-
-        Args:
-            image: `[3, S, S]` uint8.
-            number: The sample's.
-            captions: The image's.
-            flip: Whether the image is mirrored; drawn if None.
+        """Sample `number`, of an image `[3, S, S]` uint8, which is mirrored at random if `flip` is None.
 
         Returns:
             The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
@@ -160,22 +133,25 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
+    def of_row(self, row: dict, image: Tensor | None, number: int, default: str, flip: int | None = None) -> dict:
+        """Sample `number`, of a row; if its image is damaged, only the name of the file (or `default`), `damaged`."""
+        if image is None:
+            return {"damaged": [(row[self.config.image_column] or {}).get("path") or default]}
+        return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
+
 
 class Images(data.Dataset):
-    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it.
-
-    Args:
-        rows: The training rows, their images encoded.
-        maker: Makes the samples.
-        latents: Of the rows, if the run learns latents.
-    """
+    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it."""
 
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
         self._epoch, self._order, self._images = -1, np.arange(0), None
         if maker.config.preload:
-            self._images = [try_decode(rows[row], maker.config) for row in tqdm(range(len(rows)), desc="images")]
+            self._images = [self._decode(row) for row in tqdm(range(len(rows)), desc="images")]
+
+    def _decode(self, row: int) -> Tensor | None:
+        return decode(self.rows[row][self.maker.config.image_column], self.maker.config.sample_size)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -185,25 +161,102 @@ class Images(data.Dataset):
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self))
-        config, damaged = self.maker.config, []
+        damaged = []
         for attempt in range(len(self)):
             row, flip = self._items[self._order[(place + attempt) % len(self)]]
-            values = self.rows[row]
-            image = try_decode(values, config) if self._images is None else self._images[row]
-            if image is None:
-                damaged.append(image_name(values, config, f"row {row}"))
-                continue
-            sample = self.maker(image, number, row_captions(values, config.caption_column), flip)
-            if self.latents:
-                sample["latent"], sample["embedding"] = self.latents[row, flip]
-                sample["valid"] = self._valid(values, sample["latent"].shape[-1], flip)
-            return {"damaged": damaged, **sample}
+            values = self.rows[int(row)]
+            image = self._decode(int(row)) if self._images is None else self._images[row]
+            sample = self.maker.of_row(values, image, number, f"row {row}", flip)
+            damaged += sample["damaged"]
+            if "target" in sample:
+                if self.latents:
+                    sample["latent"], sample["embedding"] = self.latents[row, flip]
+                    sample["valid"] = valid_cells(values, sample["latent"].shape[-1], flip)
+                return sample | {"damaged": damaged}
         raise ValueError(f"None of the {len(self)} images can be decoded. Look at {damaged[0]}, for example.")
 
-    def _valid(self, row: dict, cells: int, flip: int) -> Tensor:
-        """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the data does not say."""
-        column = self.maker.config.valid_column
-        if not column or not row[column]:
-            return torch.ones(1, cells, cells)
-        valid = (decode(row[column], cells, "The valid mask")[:1] == 255).float()
-        return valid.flip(-1) if flip else valid
+
+def valid_cells(row: dict, cells: int, flip: int) -> Tensor:
+    """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the row does not say."""
+    if not row.get(VALID):
+        return torch.ones(1, cells, cells)
+    valid = torch.from_numpy(read_square(row[VALID], cells, "The valid mask")[None, ..., 0] == 255).float()
+    return valid.flip(-1) if flip else valid
+
+
+def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
+    """Batches of sample numbers for one process of several, from sample `start` on, without end."""
+    for first in count(start + process * batch, batch * processes):
+        yield list(range(first, first + batch))
+
+
+def collate(samples: list[dict]) -> dict:
+    """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
+    batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
+    good = [s for s in samples if "target" in s]
+    if not good:
+        raise ValueError(f"No image of a batch can be decoded: {', '.join(batch['damaged'])}.")
+    samples = [s if "target" in s else good[i % len(good)] for i, s in enumerate(samples)]
+    for key in good[0].keys() - batch.keys():
+        values = [s[key] for s in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
+    return batch
+
+
+class Batches:
+    """Endless batches of this process, on its device, from where `progress` says, which moves with every batch.
+
+    `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
+    """
+
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
+        self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
+        process, processes = accelerator.process_index, accelerator.num_processes
+        if self.config.streaming:
+            from training.streams import StreamedImages, StreamedRows
+
+            images = StreamedImages(maker)
+            items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
+        else:
+            images = Images(rows, maker, latents)
+            items = sample_numbers(progress.samples, self.config.train_batch_size, process, processes)
+        loader = data.DataLoader(
+            images,
+            batch_sampler=items,
+            num_workers=self.config.dataloader_num_workers,
+            collate_fn=collate,
+            pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
+        )
+        self.iterator = iter(loader)
+        self.waited, self.damaged = 0.0, set()
+
+    def __next__(self) -> dict:
+        """The next batch: tensors on the device, numbers in lists."""
+        start = time.perf_counter()
+        batch = next(self.iterator)
+        self.waited += time.perf_counter() - start
+        for name in set(batch.pop("damaged")) - self.damaged:
+            self.damaged.add(name)
+            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
+        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+        if len(self.damaged) > MOST_DAMAGED * seen:
+            raise ValueError(
+                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
+                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
+            )
+        if position := batch.pop("position"):
+            self.progress.positions[self.accelerator.process_index] = position
+        self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
+        return send_to_device(batch, self.accelerator.device, non_blocking=True)
+
+    def close(self) -> None:
+        """Ends the loader's processes. They ignore the signals that would end them when Python exits."""
+        if self.config.dataloader_num_workers:
+            self.iterator._shutdown_workers()  # the loader's own way; PyTorch offers no other
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the loader's processes, too, but the run needs them to end its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -34,13 +34,9 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """One logit for an image (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
+    """One logit for an image alone (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
 
-    It looks at the image alone.
-
-    Args:
-        sample_size: Side of the square images, pixels, a power of two from 8 on.
-        channels: Width at each size, full size first; the last one is kept down to 4x4.
+    `channels` are the widths at each size, full size first; the last one is kept down to 4x4.
     """
 
     def __init__(self, sample_size: int, channels: tuple[int, ...]) -> None:
@@ -56,12 +52,9 @@ class Discriminator(nn.Module):
     def forward(
         self, images: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
-        """One map of logits `[N, 1, 1, 1]`, higher is more real, and its features; looks at the images alone.
+        """One map of logits `[N, 1, 1, 1]`, higher is more real, of images in [0, 1], and its features.
 
-        Args:
-            images: `[N, 3, S, S]` in [0, 1].
-            degraded: Unused, and so are condition and mask.
-            full_precision: Leave autocast, for derivatives of derivatives.
+        `full_precision` leaves autocast, for derivatives of derivatives. The other arguments are unused.
         """
         with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
             x = self.last(self.blocks(self.first(images * 2 - 1)))
@@ -70,15 +63,10 @@ class Discriminator(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Judges latents at three sizes, beside the degraded image and the condition.
+    """Judges latents beside the degraded image and the condition, with `channels` at 1, 1/2, ... of their side.
 
     Spectral normalization (Miyato et al., 2018) bounds how fast its logits change, in place of R1. Its power iteration
     moves in training mode alone.
-
-    Args:
-        in_channels: Of the degraded image.
-        embedding_dim: Length of the condition.
-        channels: Width at 1, 1/2 and 1/4 of the latents' side.
     """
 
     def __init__(self, in_channels: int, embedding_dim: int, channels: tuple[int, ...]) -> None:

@@ -9,23 +9,16 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch import Tensor
 
-from textir_hf.models.embedding import embed_images, embed_texts, load_encoder
-from textir_hf.models.recentering import TextRecentering
+from textir_hf.models.embedding import TextRecentering, embed_images, embed_texts, load_encoder
 from training.config import TrainingConfig
-from training.data import decode_rows, row_captions
+from training.data import decode, row_captions
 
 _ROWS = 1000  # from which the recentering is computed
 _BATCH = 64
 
 
 class FrozenEncoder:
-    """E_I and E_T of Eq. 1, without gradients to their weights.
-
-    Args:
-        name: As for `load_encoder`.
-        device: Where it runs.
-        autocast: Makes the context in which images are embedded.
-    """
+    """E_I and E_T of Eq. 1, without gradients to their weights; `name` as for `load_encoder`."""
 
     def __init__(self, name: str, device: torch.device, autocast: Callable[[], AbstractContextManager] = nullcontext):
         self.device, self.autocast = device, autocast
@@ -44,8 +37,10 @@ class FrozenEncoder:
     @torch.no_grad()
     def texts(self, sentences: list[str]) -> Tensor:
         """Embeddings of sentences, recentered if the run does so: `[N, D]` on the device."""
-        parts = [sentences[i : i + _BATCH] for i in range(0, len(sentences), _BATCH)]
-        embedding = torch.cat([embed_texts(self.clip, self.tokenizer, part) for part in parts])
+        parts = []
+        for start in range(0, len(sentences), _BATCH):
+            parts.append(embed_texts(self.clip, self.tokenizer, sentences[start : start + _BATCH]))
+        embedding = torch.cat(parts)
         return embedding if self.recentering is None else self.recentering(embedding)
 
     def fingerprint(self) -> str:
@@ -57,29 +52,20 @@ class FrozenEncoder:
         return digest.hexdigest()
 
     def recenter(self, rows: Dataset | IterableDataset, config: TrainingConfig) -> None:
-        """Moves text embeddings to the mean of the data's image embeddings, and gives them the same spread.
-
-        Without a caption column nothing is moved.
-
-        Args:
-            rows: The training rows, in any order.
-            config: Names the columns.
-
-        Raises:
-            ValueError: All captions are the same, or there are none.
-        """
+        """Moves text embeddings to the mean and spread of the training images', if there is a caption column."""
         if not config.caption_column:
             return
         if isinstance(rows, IterableDataset):
             rows = rows.skip(config.held_out_rows)
         elif len(rows) > _ROWS:  # from all over the data
             rows = rows.select(np.linspace(0, len(rows) - 1, _ROWS).astype(int))
-        sample = list(rows.take(_ROWS))
-        captions = [found[0] for row in sample if (found := row_captions(row, config.caption_column))]
-        text = self.texts(captions or [""])
-        images = [image for _, image in decode_rows(sample, config)]
-        batches = [torch.stack(images[i : i + _BATCH]).float() / 255 for i in range(0, len(images), _BATCH)]
-        image = torch.cat([self.images(batch) for batch in batches])
+        captions, images = [], []
+        for row in rows.take(_ROWS):
+            captions += row_captions(row, config.caption_column)[:1]
+            image = decode(row[config.image_column], config.sample_size)
+            if image is not None:
+                images.append(self.images(image[None].float() / 255))
+        text, image = self.texts(captions or [""]), torch.cat(images)
         image_spread, text_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (image, text))
         if text_spread < 1e-6:
             raise ValueError(f"Recentering needs two captions or more that differ, got {captions[:3]}.")

@@ -20,11 +20,7 @@ _RATES = ("step", "images/s", "waiting", "learning_rate")
 class Log:
     """Collects losses on the device and reads them all at once.
 
-    Args:
-        config: The run's.
-        accelerator: The run's.
-        step: Updates done; lines of later ones are dropped from `metrics.jsonl`, since they are made again.
-        images_per_update: Of all processes.
+    Lines of steps after `step` are dropped from `metrics.jsonl`, since a resumed run makes them again.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, step: int, images_per_update: int) -> None:
@@ -52,9 +48,6 @@ class Log:
             step: Updates done.
             waited: Seconds in all for which this process waited for data.
             shared: Numbers that the processes have to agree on.
-
-        Raises:
-            FloatingPointError: A loss was NaN or infinite.
         """
         names, means = list(self.terms), [torch.stack(values).float().mean() for values in self.terms.values()]
         numbers = torch.tensor(shared, dtype=torch.float32, device=means[0].device)
@@ -90,35 +83,28 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def plot_curves(metrics: Path, path: Path) -> None:
-    """The losses and validation figures of `metrics.jsonl` over the steps, as one PNG."""
+def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
+    """The losses and validation figures of `metrics.jsonl` over the steps, each in a panel, as one PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = read_metrics(metrics)
-    panels: dict[str, list[str]] = {}  # a loss, or a validation figure with a curve for each condition
-    for name in dict.fromkeys(name for row in rows for name in row if name not in _RATES):
-        title = name.rsplit("/", 1)[0] if name.startswith("validation/") else name
-        panels.setdefault(title, []).append(name)
-    if not panels:
-        return
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name in row.keys() - set(_RATES):
+            curves.setdefault(name, []).append((row["step"], row[name]))
+    columns, lines = max(1, min(4, len(curves))), max(1, -(-len(curves) // 4))
     figure, axes = plt.subplots(lines, columns, figsize=(3.4 * columns, 2.6 * lines), squeeze=False)
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
-    for axis, (title, curves) in zip(axes.flat, panels.items(), strict=False):
-        for name in curves:
-            steps, values = zip(*((r["step"], r[name]) for r in rows if name in r), strict=True)
-            window = max(1, len(values) // 100)
-            smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-            axis.plot(steps[window - 1 :], smooth, marker="." if len(values) < 30 else "", label=name.split("/")[-1])
-        axis.set_title(title, fontsize=10)
+    for axis, name in zip(axes.flat, sorted(curves), strict=False):
+        steps, values = np.array(curves[name]).T
+        window = max(1, len(values) // 100)
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axis.plot(steps[window - 1 :], smooth, marker="." if len(values) < 30 else "")
+        axis.set_title(name, fontsize=10)
         axis.tick_params(labelsize=7)
-        if len(curves) > 1:
-            axis.legend(fontsize=7)
+    for axis in axes.flat[len(curves) :]:
+        axis.axis("off")
     figure.supxlabel("step", fontsize=9)
     figure.tight_layout()
     with replacing(path) as temporary:

@@ -12,43 +12,30 @@ from textir_hf.models.autoencoder import CELL
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
-from training.config import TrainingConfig
+from training.config import R1_EVERY, TrainingConfig
 from training.encoder import FrozenEncoder
-from training.perceptual import VGGPerceptualLoss, vgg_file
 
 MARGIN = 2  # latent cells around a masked region that the region still changes
 
 
-def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
+def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor, hinge: bool = False) -> Tensor:
     """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
 
     Args:
         real: Maps `[N, 1, h, w]` of the targets.
         fakes: The same for each kind of fake; all kinds weigh the same.
         counted: `[N, 1, S, S]`, 1 = repainted: only places that hold such pixels count.
+        hinge: Use `max(0, 1 - D(target))` and `max(0, 1 + D(restored))` (Lim and Ye, "Geometric GAN", 2017). Logits
+            beyond 1 earn nothing, which bounds how steep a discriminator without a gradient penalty grows.
     """
-    losses = [_mean_over_places([F.softplus(x) for x in fake], counted) for fake in fakes]
-    return generator_loss(real, counted) + sum(losses) / len(losses)
+    wrong = (lambda x: F.relu(1 + x)) if hinge else F.softplus
+    losses = [_mean_over_places([wrong(x) for x in fake], counted) for fake in fakes]
+    return _mean_over_places([wrong(-x) for x in real], counted) + sum(losses) / len(losses)
 
 
-def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
-    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; arguments as for `discriminator_loss`."""
-    return _mean_over_places([F.softplus(-x) for x in fake], counted)
-
-
-def hinge_discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
-    """`E[max(0, 1 - D(target))] + E[max(0, 1 + D(restored))]` (Lim and Ye, "Geometric GAN", 2017).
-
-    Logits beyond 1 earn nothing, which bounds how steep a discriminator without a gradient penalty grows. Arguments as
-    for `discriminator_loss`.
-    """
-    losses = [_mean_over_places([F.relu(1 + x) for x in fake], counted) for fake in fakes]
-    return _mean_over_places([F.relu(1 - x) for x in real], counted) + sum(losses) / len(losses)
-
-
-def hinge_generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
-    """`-E[D(restored)]`; arguments as for `discriminator_loss`."""
-    return _mean_over_places([-x for x in fake], counted)
+def generator_loss(fake: list[Tensor], counted: Tensor, hinge: bool = False) -> Tensor:
+    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`, or `-E[D(restored)]`; see `discriminator_loss`."""
+    return _mean_over_places([-x if hinge else F.softplus(-x) for x in fake], counted)
 
 
 def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
@@ -60,25 +47,13 @@ def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
 
 
 def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2).
-
-    Args:
-        logits: `[N, 1, 1, 1]`, computed from `images`.
-        images: `[N, C, H, W]` with `requires_grad`.
-    """
+    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2), of `logits` computed from `images`."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 
 def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embedding: Tensor) -> Tensor:
-    """Eq. 7: one minus the cosine between the embeddings of the restored image and of the target.
-
-    Args:
-        clip: The frozen encoder.
-        image_processor: Its processor.
-        restored: `[N, 3, H, W]` in [0, 1].
-        target_embedding: `[N, D]` at unit length.
-    """
+    """Eq. 7: one minus the cosine between the embeddings of `restored` `[N, 3, H, W]` and of the target `[N, D]`."""
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
 
 
@@ -110,13 +85,7 @@ class Comparison:
 class Objective:
     """The losses of both networks for a batch; `total` weighs them as in Eq. 8. No method waits for the device.
 
-    The network decides what is compared: latents if it has a decoder, otherwise images.
-
-    Args:
-        config: The run's.
-        encoder: Embeds the targets.
-        restorer: A generator like the one that learns.
-        autocast: Makes the context of the losses that are networks.
+    A network like `restorer` decides what is compared: latents if it has a decoder, otherwise images.
     """
 
     def __init__(
@@ -131,15 +100,17 @@ class Objective:
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
         if config.lambda_perceptual:
-            self.perceptual = VGGPerceptualLoss(vgg_file(config.vgg)).to(encoder.device)
+            from training import perceptual
+
+            self.perceptual = perceptual.VGGPerceptualLoss(perceptual.download_vgg()).to(encoder.device)
         self.weights = {
-            "l1": config.lambda_l1,
+            "l1": 1.0,
             "clip": config.lambda_clip,
             "perceptual": config.lambda_perceptual,
             "adversarial": config.lambda_adversarial,
             "matching": config.lambda_matching,
             "discriminator": config.lambda_adversarial,
-            "r1": config.lambda_adversarial * config.r1_weight / 2 * config.r1_every,
+            "r1": config.lambda_adversarial * config.r1_weight / 2 * R1_EVERY,
         }
 
     def adversarial(self, step: int) -> bool:
@@ -153,28 +124,31 @@ class Objective:
     def generator_terms(
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
     ) -> tuple[dict[str, Tensor], Comparison]:
-        """The generator's terms of Eq. 8, and the inputs of the discriminator's step.
-
-        Args:
-            generator: The network that learns.
-            discriminator: The other one, whose weights stay.
-            batch: Of `Batches`.
-            step: Updates done.
-        """
+        """The generator's terms of Eq. 8 for a batch of `Batches`, and the inputs of the discriminator's step."""
         images = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         own = batch["embedding"] if self.latent else self.encoder.images(images)
         noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
         output_type = "latent" if self.latent else "image"
         output = generator(
-            degraded, self._condition(batch, own), batch.get("strength"), noise=noise, output_type=output_type
+            degraded, self._condition(batch, own), batch.get("skip_strength"), noise=noise, output_type=output_type
         )
         compare = self._compare_latents if self.latent else self._compare_images
         terms, target, restored, mask = compare(output.sample.float(), images, own, batch)
-        comparison = Comparison(target, restored.detach(), degraded * self.task.input_scale, own, mask)
-        if self.adversarial(step):
-            terms |= self._adversarial_terms(discriminator, restored, comparison)
-        return terms, comparison
+        pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, own, mask)
+        if not self.adversarial(step):
+            return terms, pair
+        seen = (pair.degraded, pair.condition, pair.mask)
+        with self.autocast():
+            logits, features = zip(*discriminator(restored, *seen), strict=True)
+        discriminator.eval()  # a spectral norm moves once an update, however many batches the update has
+        terms["adversarial"] = generator_loss([x.float() for x in logits], pair.mask, hinge=self.latent)
+        if self.config.lambda_matching:
+            with torch.no_grad(), self.autocast():
+                theirs = [x for _, x in discriminator(target, *seen)]
+            errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
+            terms["matching"] = sum(errors) / len(errors)
+        return terms, pair
 
     def _compare_images(self, sample: Tensor, target: Tensor, own: Tensor, batch: dict):
         restored = self.task.restored(sample, target, batch)
@@ -197,31 +171,12 @@ class Objective:
         mask = mask * valid
         return terms, target, mask * sample + (1 - mask) * target, mask
 
-    def _adversarial_terms(self, discriminator: nn.Module, restored: Tensor, pair: Comparison) -> dict[str, Tensor]:
-        seen = (pair.degraded, pair.condition, pair.mask)
-        with self.autocast():
-            logits, features = zip(*discriminator(restored, *seen), strict=True)
-        discriminator.eval()  # a spectral norm moves once an update, however many batches the update has
-        loss = hinge_generator_loss if self.latent else generator_loss
-        terms = {"adversarial": loss([x.float() for x in logits], pair.mask)}
-        if self.config.lambda_matching:
-            with torch.no_grad(), self.autocast():
-                theirs = [x for _, x in discriminator(pair.target, *seen)]
-            errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
-            terms["matching"] = sum(errors) / len(errors)
-        return terms
-
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
-        """The discriminator's term of Eq. 8 and, for images, every `r1_every` steps R1.
+        """The discriminator's term of Eq. 8 and, for images, every `R1_EVERY` steps R1.
 
         For latents, a target under another image's condition is a fake, too (Reed et al., "Generative Adversarial Text
         to Image Synthesis", 2016). Conditions are exchanged in pairs, so that it does not matter how processes share
         the batch.
-
-        Args:
-            discriminator: The network that learns.
-            pair: Of `generator_terms`.
-            step: Updates done.
         """
         judged, conditions = [pair.target, pair.restored], [pair.condition, pair.condition]
         if self.latent:
@@ -232,15 +187,11 @@ class Objective:
         with self.autocast():
             found = discriminator(torch.cat(judged), degraded, torch.cat(conditions), mask)
         real, *fakes = zip(*(logits.float().chunk(count) for logits, _ in found), strict=True)
-        loss = hinge_discriminator_loss if self.latent else discriminator_loss
-        terms = {"discriminator": loss(real, fakes, pair.mask)}
-        if not self.latent and step % self.config.r1_every == 0:
+        terms = {"discriminator": discriminator_loss(real, fakes, pair.mask, hinge=self.latent)}
+        if not self.latent and step % R1_EVERY == 0:
             images = pair.target.detach().requires_grad_()
-            seen = (pair.degraded, pair.condition, pair.mask)
-            # Compiled code has no second derivative.
-            with torch.compiler.set_stance("force_eager") if self.config.compile else nullcontext():
-                ((logits, _),) = discriminator(images, *seen, full_precision=True)
-                terms["r1"] = r1_penalty(logits, images)
+            ((logits, _),) = discriminator(images, pair.degraded, pair.condition, pair.mask, full_precision=True)
+            terms["r1"] = r1_penalty(logits, images)
         return terms
 
     def _condition(self, batch: dict, embedding: Tensor) -> Tensor:

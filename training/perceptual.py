@@ -1,37 +1,27 @@
 """The perceptual loss of Eq. 8, on the features of VGG16."""
 
-from pathlib import Path
-
 import torch
 from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+VGG16 = "timm/vgg16.tv_in1k"
 
-def vgg_file(name: str) -> str:
-    """The path of VGG16's safetensors file: a path as it is, or a file of a Hub repository.
 
-    Raises:
-        ValueError: It is neither.
-    """
-    if Path(name).is_file():
-        return name
+def download_vgg() -> str:
+    """The path of VGG16's weights from the Hub, with torchvision's convolutions as `features.N.weight` and `.bias`."""
     try:
-        return hf_hub_download(name, "model.safetensors")
+        return hf_hub_download(VGG16, "model.safetensors")
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"VGG16's weights {name} cannot be fetched ({str(error).splitlines()[0]}). Give their safetensors file "
-            "with --vgg, or set --lambda-perceptual 0."
+            f"VGG16's weights cannot be fetched ({str(error).splitlines()[0]}). Fetch them where there is a network, "
+            f"`hf download {VGG16} model.safetensors`, or set --lambda-perceptual 0."
         ) from error
 
 
 class VGGPerceptualLoss(nn.Module):
-    """L1 between VGG16's conv4_3 features, before the ReLU (Johnson et al., 2016).
-
-    Args:
-        path: safetensors file with torchvision's VGG16 convolutions as `features.N.weight` and `features.N.bias`.
-    """
+    """L1 between VGG16's conv4_3 features before the ReLU (Johnson et al., 2016), of images in [0, 1]."""
 
     LAYERS = (0, 2, "M", 5, 7, "M", 10, 12, 14, "M", 17, 19, 21)
 

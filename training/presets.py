@@ -35,12 +35,11 @@ _LATENT = replace(
     ema_half_life=3000,
 )
 PRESETS = {
-    "inpainting-ffhq-256": replace(_PAPER, face_template="ffhq"),
+    "inpainting-ffhq-256": _PAPER,
     "super-resolution-ffhq-512": replace(
         _PAPER,
         task="super-resolution",
         sample_size=512,
-        face_template="ffhq",
         channels=[64, 128, 256, 512, 512, 512],
         discriminator_channels=[64, 128, 256, 512, 512],
         lambda_clip=0.1,
@@ -59,7 +58,6 @@ PRESETS = {
         adversarial_start=1500,
     ),
 }
-PRESETS = {name: replace(config, preset=name) for name, config in PRESETS.items()}
 # where the recipe comes from, and the result that it should reach
 SOURCES = dict.fromkeys(PRESETS, ("textir_hf: sized for two CPU cores", "")) | {
     "inpainting-ffhq-256": (

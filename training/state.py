@@ -16,25 +16,21 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from textir_hf.atomic import replacing
+from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
-from training.config import TrainingConfig, flag
+from training.config import R1_EVERY, TrainingConfig, flag
 from training.discriminator import build_discriminator
 
 KEPT = 3  # checkpoints
+LAZY = R1_EVERY / (R1_EVERY + 1)  # factor of the discriminator's rate, exponent of its betas (StyleGAN2, App. B)
 _SAME = ("task", "clip", "sample_size", "channels", "style_dim", "blocks", "decoder", "discriminator_channels")
 _SAME += ("streaming", "seed")
 _SAME_STREAM = ("train_batch_size", "shuffle_buffer", "holdout")
 
 
 class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: Updates done.
-        samples: Samples used, of all processes.
-        positions: Of the processes in their streams.
-    """
+    """How far a run is: updates done, samples used by all processes, and each process's position in the stream."""
 
     def __init__(self) -> None:
         self.step, self.samples = 0, 0
@@ -48,22 +44,10 @@ class Progress:
 
 
 class State:
-    """Everything that a run changes.
+    """Everything that a run changes: two networks as the processes share them, and each one's optimizer.
 
-    Args:
-        config: The run's.
-        accelerator: Shares the networks among the processes.
-        embedding_dim: Length of the condition.
-
-    Attributes:
-        generator: As the processes share it; so is `discriminator`.
-        optimizer: The generator's; the other one is `discriminator_optimizer`.
-        average: Moving average of the generator's weights, gathered from all processes.
-        restorer: A generator that is not shared, for the averaged weights.
-        progress: How far the run is.
-
-    Raises:
-        ValueError: The networks to start from have other widths.
+    `average` is the moving average of the generator's weights, gathered from all processes, and `restorer` a generator
+    that is not shared, to hold it.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
@@ -76,17 +60,16 @@ class State:
         self.restorer = TextIRGenerator(**generator_config(config, embedding_dim))
         self.restorer.to(accelerator.device).eval().requires_grad_(False)
         self.generator, self.optimizer = _prepare(generator, config, accelerator, (config.beta1, 0.99))
-        betas = (0.0, 0.99 ** lazy_ratio(config))
-        self.discriminator, self.discriminator_optimizer = _prepare(discriminator, config, accelerator, betas)
+        self.discriminator, self.discriminator_optimizer = _prepare(
+            discriminator, config, accelerator, (0.0, 0.99**LAZY)
+        )
         self.images_per_update = (
             config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
         )
+        self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
-        self.average = EMAModel(full_parameters(self.generator), decay=self._decay(), foreach=at_once)
+        self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
         accelerator.register_for_checkpointing(self.progress, self.average)
-
-    def _decay(self) -> float:
-        return 0.5 ** (self.images_per_update / self.config.ema_half_life)
 
     @torch.no_grad()
     def averaged(self) -> TextIRGenerator:
@@ -97,10 +80,9 @@ class State:
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, the oldest first."""
-        numbered = [p for p in self.folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-        return sorted(numbered, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+        return sorted(self.folder.glob("checkpoint-[0-9]*"), key=lambda path: int(path.name.split("-")[1]))
 
-    def save(self) -> None:
+    def save(self) -> Path:
         """Writes a checkpoint and deletes the oldest beyond `KEPT`.
 
         Accelerate's own naming and limit would write in place and delete first: a killed process or a full disk would
@@ -110,12 +92,12 @@ class State:
             OSError: It cannot be written. Older checkpoints are whole.
         """
         accelerator, progress = self.accelerator, self.progress
+        final = self.folder / f"checkpoint-{progress.step}"
         if self.config.streaming:
-            gathered = gather_object([progress.positions])
-            progress.positions = {k: v for positions in gathered for k, v in positions.items()}
+            for positions in gather_object([progress.positions]):
+                progress.positions |= positions
         try:
             with ExitStack() as stack:  # the main process makes the folder, and renames it when all have written
-                final = self.folder / f"checkpoint-{progress.step}"
                 path = [stack.enter_context(replacing(final)) if accelerator.is_main_process else None]
                 (temporary,) = broadcast_object_list(path)
                 accelerator.save_state(str(temporary))
@@ -132,13 +114,10 @@ class State:
             old.rename(trash)
             shutil.rmtree(trash)
         accelerator.wait_for_everyone()
+        return final
 
     def resume(self) -> None:
-        """Goes on from a checkpoint, if the config names one.
-
-        Raises:
-            ValueError: It does not exist or is of another run, or a run would be overwritten.
-        """
+        """Resumes from a checkpoint, if the config names one; never overwrites another run."""
         name, found = self.config.resume_from_checkpoint, self.checkpoints()
         if self.accelerator.is_main_process:
             for rest in self.folder.glob(".textir-*"):  # of a killed process
@@ -162,7 +141,7 @@ class State:
                 )
         self.accelerator.load_state(str(path))
         self.average.to(self.accelerator.device)
-        self.average.decay = self._decay()  # a run may go on with another
+        self.average.decay = self.decay  # a run may go on with another
         readers, processes = len(self.progress.positions), self.accelerator.num_processes
         if self.config.streaming and readers not in (0, processes):
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
@@ -170,17 +149,25 @@ class State:
 
 def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
     """Arguments of the run's `TextIRGenerator`."""
-    own = {name: getattr(config, name) for name in ("sample_size", "style_dim", "patch_size", "blocks", "decoder")}
-    own |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim, "face_template": config.face_points()}
-    return get_task(config.task).network_config() | own
+    made_by_decoder = {"out_channels": 3, "output_scale": 1.0} if config.decoder else {}  # whole images in any task
+    return (
+        get_task(config.task).network_config()
+        | made_by_decoder
+        | {
+            "sample_size": config.sample_size,
+            "channels": tuple(config.channels),
+            "embedding_dim": embedding_dim,
+            "style_dim": config.style_dim,
+            "blocks": config.blocks,
+            "patch_size": config.patch_size,
+            "decoder": config.decoder,
+            "face_template": FACE_TEMPLATES.get(config.face_template),
+        }
+    )
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator.
-
-    Raises:
-        ValueError: The folder holds neither, or networks of other widths.
-    """
+    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator."""
     judge, run = folder / "discriminator.safetensors", folder / "pipeline" / "restorer"
     if not (folder / "config.json").is_file() and not run.is_dir():
         raise ValueError(f"--init-from must be the folder of a finished run or of a restorer, got {folder}.")
@@ -193,24 +180,17 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> 
 def adopt(state: dict[str, Tensor], network: nn.Module, free: tuple[str, ...]) -> None:
     """Copies weights into a network of the same widths, which may be for another task.
 
-    Args:
-        state: The weights, by name.
-        network: Changed in place.
-        free: Beginnings of the names of layers that differ between tasks, and then keep their own weights.
-
-    Raises:
-        ValueError: Another layer differs.
+    Layers whose names begin with one of `free` differ between tasks, and then keep their own weights.
     """
-    own = network.state_dict()
-    shapes = [{name: list(value.shape) for name, value in values.items()} for values in (state, own)]
+    own, missing = network.state_dict(), torch.zeros(0)
     for name in sorted(own.keys() | state.keys()):
-        given, needed = (shape.get(name, "nothing") for shape in shapes)
+        given, needed = (list(values.get(name, missing).shape) for values in (state, own))
         if given == needed:
             own[name].copy_(state[name])
         elif not name.startswith(free):
             raise ValueError(
-                f"--init-from has {given} for {name}, this run needs {needed}. Use the same widths and sizes, or name "
-                "the folder pipeline/restorer of that run to take the generator alone."
+                f"--init-from has shape {given} for {name}, this run needs {needed}. Use the same widths and sizes, or "
+                "name the folder pipeline/restorer of that run to take the generator alone."
             )
 
 
@@ -224,17 +204,9 @@ def _prepare(
             parameter.data = torch.atleast_1d(parameter.data)
     else:
         network = network.to(memory_format=torch.channels_last)
-    if config.compile:
-        network.compile()
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
-    return accelerator.prepare(network, optimizer)
+    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True))
 
 
 def full_parameters(network: nn.Module) -> list[Tensor]:
     """The parameters in the network's order, each gathered from all processes."""
     return [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]
-
-
-def lazy_ratio(config: TrainingConfig) -> float:
-    """Factor of the discriminator's learning rate, and exponent of its betas, under lazy R1 (StyleGAN2, App. B)."""
-    return config.r1_every / (config.r1_every + 1)

@@ -17,35 +17,24 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
 from datasets import Dataset, IterableDataset
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from textir_hf.atomic import replacing
-from training.batches import Batches
-from training.config import TrainingConfig, parse
-from training.data import SampleMaker, training_and_held_out
+from training.config import TrainingConfig, parse, run_command
+from training.data import Batches, SampleMaker, training_and_held_out
 from training.encoder import FrozenEncoder
-from training.latents import Latents, encoded_rows
 from training.log import Log
 from training.objective import Objective
-from training.publish import push, write_pipeline
-from training.state import State, full_parameters, lazy_ratio
+from training.publish import write_pipeline
+from training.state import LAZY, State, full_parameters
 from training.validation import Validation
-
-
-class Interrupted(Exception):
-    """A signal ended the run, which is saved."""
 
 
 @dataclass
 class Run:
-    """The parts of a run.
-
-    Args:
-        rows: The training rows.
-        latents: Of the rows, if the generator learns latents.
-        minutes: For how long the run has been going; all processes agree on it.
+    """The parts of a run: `rows` to train on, their `latents` if the generator learns latents, and the `minutes` so far
+    on which all processes agree.
     """
 
     config: TrainingConfig
@@ -56,7 +45,7 @@ class Run:
     maker: SampleMaker
     validation: Validation
     rows: Dataset | IterableDataset
-    latents: Latents | None
+    latents: "Latents | None"  # noqa: F821  imported only where it is needed
     minutes: float = 0.0
 
     def batches(self) -> Batches:
@@ -65,12 +54,8 @@ class Run:
 
 
 def set_up(config: TrainingConfig) -> Run:
-    """Loads and builds everything that a run needs.
-
-    Raises:
-        ValueError: The config, the data or the launch does not fit.
-    """
-    config.check_inputs()
+    """Loads and builds everything that a run needs."""
+    config.check()
     Path(config.output_dir).mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
@@ -78,29 +63,6 @@ def set_up(config: TrainingConfig) -> Run:
         log_with=config.report_to,
         project_dir=config.output_dir,
     )
-    _check_distribution(accelerator)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True  # all batches have one shape
-
-    encoder = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast)
-    with accelerator.main_process_first():  # the first one fills the caches on the disk
-        rows, held_out = training_and_held_out(config)
-        latents = encoded_rows(rows, config, encoder) if config.decoder else None
-    encoder.recenter(rows, config)
-    irregular = None
-    if config.masks:
-        from textir_hf.evaluation.data import load_masks
-
-        irregular = load_masks(config.masks, "train", config.sample_size)
-    maker = SampleMaker(config, encoder.dim, irregular)
-    set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
-    state = State(config, accelerator, encoder.dim)
-    objective = Objective(config, encoder, state.restorer, accelerator.autocast)
-    validation = Validation(config, held_out, maker, encoder)
-    return Run(config, accelerator, encoder, state, objective, maker, validation, rows, latents)
-
-
-def _check_distribution(accelerator: Accelerator) -> None:
     kind = accelerator.distributed_type
     first = kind == DistributedType.FSDP and not accelerator.is_fsdp2
     if first or kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
@@ -108,6 +70,23 @@ def _check_distribution(accelerator: Accelerator) -> None:
             f"Two networks train together, copied by DDP or in pieces by FSDP 2, but accelerate is set to {kind.value}"
             f"{' 1' if first else ''}. Launch with training/accelerate/multi_gpu.yaml or fsdp.yaml."
         )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
+
+    encoder, latents = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast), None
+    with accelerator.main_process_first():  # the first one fills the caches on the disk
+        rows, held_out = training_and_held_out(config)
+        if config.decoder:
+            from training.latents import encoded_rows
+
+            latents = encoded_rows(rows, config, encoder)
+    encoder.recenter(rows, config)
+    maker = SampleMaker(config, encoder.dim)
+    set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
+    state = State(config, accelerator, encoder.dim)
+    objective = Objective(config, encoder, state.restorer, accelerator.autocast)
+    validation = Validation(config, held_out, maker, encoder)
+    return Run(config, accelerator, encoder, state, objective, maker, validation, rows, latents)
 
 
 def train(config: TrainingConfig) -> Path:
@@ -117,7 +96,7 @@ def train(config: TrainingConfig) -> Path:
         ValueError: As `set_up`, or a checkpoint does not fit.
         FloatingPointError: A loss is NaN or infinite.
         OSError: Something cannot be written. The checkpoints are whole.
-        Interrupted: A signal ended the run, which is saved.
+        KeyboardInterrupt: A signal, whose number comes along, ended the run, which is saved.
     """
     run, started = set_up(config), time.monotonic()
     accelerator, state, last = run.accelerator, run.state, config.max_train_steps
@@ -125,28 +104,29 @@ def train(config: TrainingConfig) -> Path:
     if accelerator.is_main_process:
         config.save(Path(config.output_dir) / "training_config.json")
     log = Log(config, accelerator, state.progress.step, state.images_per_update)
-    alone, late, interrupted = accelerator.num_processes == 1, False, False
     bar = tqdm(total=last, initial=state.progress.step, desc=config.task, disable=not accelerator.is_local_main_process)
+    late = False
     with closing(run.batches()) as batches, bar, stop_on_signal() as received:
-        while state.progress.step < last and not (late or interrupted):
+        while state.progress.step < last and not late:
             log.add(train_step(run, batches))
             bar.update()
             step, minutes = state.progress.step, (time.monotonic() - started) / 60
-            if alone:  # several processes agree on the time, and to stop, where they read the losses anyway
-                run.minutes, late, interrupted = minutes, 0 < config.max_minutes <= minutes, bool(received)
-            saving = step % config.checkpointing_steps == 0 or step == last or late or interrupted
-            if saving or step % config.log_steps == 0:
-                values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
-                late, interrupted = 0 < config.max_minutes <= run.minutes, signals > 0
-                log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
-                bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()})
-            if saving or late or interrupted:
-                state.save()
-                if not interrupted:
-                    validate(run, log)
+            saving = step % config.checkpointing_steps == 0 or step == last
+            # Several processes agree on the time, and to stop, only where they read the losses anyway.
+            ending = accelerator.num_processes == 1 and (received or 0 < config.max_minutes <= minutes)
+            if not (saving or ending or step % config.log_steps == 0):
+                continue
+            values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
+            late = 0 < config.max_minutes <= run.minutes
+            log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
+            bar.set_postfix(values)
+            if saving or late or signals:
+                checkpoint = state.save()
+                if signals:
+                    again = "give the same command with --resume-from-checkpoint latest."
+                    raise KeyboardInterrupt([*received, signal.SIGINT][0], f"{checkpoint} is saved: {again}")
+                validate(run, log)
                 log.pause()
-    if interrupted:
-        raise Interrupted(received[0] if received else signal.SIGINT, state.checkpoints()[-1])
     return finish(run)
 
 
@@ -187,8 +167,7 @@ def update(run: Run, adversarial: bool) -> None:
     rate = learning_rate(config, state.progress.step, run.minutes)
     updates = [(state.generator, state.optimizer, rate)]
     if adversarial:
-        factor = config.discriminator_rate * lazy_ratio(config)
-        updates.append((state.discriminator, state.discriminator_optimizer, rate * factor))
+        updates.append((state.discriminator, state.discriminator_optimizer, rate * config.discriminator_rate * LAZY))
     for network, optimizer, value in updates:
         if config.max_grad_norm:
             if scaler is not None:
@@ -200,10 +179,9 @@ def update(run: Run, adversarial: bool) -> None:
             optimizer.step()
         else:
             scaler.step(optimizer.optimizer)
+        optimizer.zero_grad()
     if scaler is not None:
         scaler.update()
-    for _, optimizer, _ in updates:
-        optimizer.zero_grad()
 
 
 def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> float:
@@ -220,21 +198,18 @@ def validate(run: Run, log: Log) -> None:
     if run.accelerator.is_main_process:
         grid = Path(run.config.output_dir) / "validation" / f"{step:07d}.png"
         if figures := run.validation.run(run.state.averaged(), grid):
-            log.write(step, {f"validation/{name}": value for name, value in figures.items()})
+            log.write(step, figures)
     run.accelerator.wait_for_everyone()
 
 
 def finish(run: Run) -> Path:
-    """Writes the pipeline's folder and the discriminator's weights, and pushes the pipeline if asked to."""
-    config, accelerator, state = run.config, run.accelerator, run.state
-    folder = Path(config.output_dir) / "pipeline"
+    """Writes the pipeline's folder and the discriminator's weights; returns the folder."""
+    accelerator, state, folder = run.accelerator, run.state, Path(run.config.output_dir) / "pipeline"
     discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
     if accelerator.is_main_process:
-        write_pipeline(folder, config, state.progress.step, state.images_per_update, state.averaged(), run.encoder)
+        write_pipeline(folder, run.config, state.progress.step, state.images_per_update, state.averaged(), run.encoder)
         with replacing(folder.parent / "discriminator.safetensors") as temporary:  # for --init-from
-            save_file({name: value.contiguous() for name, value in discriminator.items()}, temporary)
-        if config.hub_model_id:
-            push(folder, config.hub_model_id)
+            accelerator.save(discriminator, temporary, safe_serialization=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder
@@ -244,14 +219,14 @@ def finish(run: Run) -> Path:
 def stop_on_signal() -> Iterator[list[int]]:
     """Gives a list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
 
     def note(number: int, frame) -> None:
         received.append(number)
         signal.signal(number, before[number])
 
-    for number in before:
-        signal.signal(number, note)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
     try:
         yield received
     finally:
@@ -260,21 +235,9 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 (something does not fit or cannot be written) or 128 + a signal's number."""
-    try:
-        print(f"Pipeline: {train(parse(argv))}")
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        number, checkpoint = stop.args
-        again = "give the same command with --resume-from-checkpoint latest."
-        print(f"Interrupted. {checkpoint} is saved: {again}", file=sys.stderr)
-        return 128 + number
-    except KeyboardInterrupt:
-        print("Interrupted. The checkpoints saved before are whole.", file=sys.stderr)
-        return 130
-    return 0
+    """Runs the command; returns its exit status."""
+    config = parse(argv)
+    return run_command(lambda: f"Pipeline: {train(config)}", "The checkpoints saved before are whole.")
 
 
 if __name__ == "__main__":

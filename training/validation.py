@@ -16,7 +16,7 @@ from textir_hf.metrics import functional
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from training.config import TrainingConfig
-from training.data import SampleMaker, decode_rows, row_captions
+from training.data import SampleMaker, decode, row_captions
 from training.encoder import FrozenEncoder
 
 SHOWN = 8  # images in a grid
@@ -28,12 +28,6 @@ class Validation:
 
     The right condition is that of an image's captions, or of the image itself if there are none; the other one is the
     next image's. Figures are those of `textir evaluate`; with a mask, of the masked region alone.
-
-    Args:
-        config: The run's.
-        rows: The held-out rows.
-        maker: Damages the images.
-        encoder: Embeds images and captions.
     """
 
     def __init__(self, config: TrainingConfig, rows: list[dict], maker: SampleMaker, encoder: FrozenEncoder) -> None:
@@ -42,18 +36,18 @@ class Validation:
             from textir_hf.metrics.perceptual import LPIPS
 
             self.lpips = LPIPS(config.lpips).to(encoder.device)
-        found = decode_rows(rows, config)
-        self.targets = [image.permute(1, 2, 0).numpy() for _, image in found]  # [S, S, 3] uint8
-        self.damages = [
-            maker.task.degrade(image[None].float() / 255, random.Random(i), maker.masks)
-            for i, (_, image) in enumerate(found)
-        ]
-        captions = [row_captions(rows[i], config.caption_column) for i, _ in found]
-        self.captions = captions if all(captions) else []
+        self.targets, self.damages, self.captions = [], [], []
+        for row in rows:
+            image = decode(row[config.image_column], config.sample_size)
+            if image is not None:
+                rng = random.Random(len(self.targets))
+                self.targets.append(image.permute(1, 2, 0).numpy())  # [S, S, 3] uint8
+                self.damages.append(maker.task.degrade(image[None].float() / 255, rng, maker.masks))
+                self.captions.append(row_captions(row, config.caption_column))
 
     def conditions(self, pipe: TextIRPipeline) -> Tensor:
         """Of every image in the order of `CONDITIONS`, `[N, 3, D]`."""
-        if self.captions:
+        if all(self.captions):
             right = pipe.encode_prompt(self.captions)
         else:
             clip, processor, device = self.encoder.clip, self.encoder.image_processor, self.encoder.device
@@ -73,24 +67,25 @@ class Validation:
 
     @torch.no_grad()
     def run(self, restorer: TextIRGenerator, path: Path) -> dict[str, float]:
-        """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS for each condition."""
+        """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS as "validation/figure/condition"."""
         if not self.targets:
             return {}
-        encoder, values, rows = self.encoder, {}, []
+        encoder, values = self.encoder, {}
         pipe = TextIRPipeline(restorer, encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
         pipe.set_progress_bar_config(disable=True)
+        columns = {"degraded": [], "right": [], "other": [], "empty": [], "target": []}
         for i, conditions in enumerate(self.conditions(pipe)):
-            results = [np.asarray(r) for r in pipe(prompt_embeds=conditions, **self.arguments(i)).images]
-            for name, result in zip(CONDITIONS, results, strict=True):
-                for figure, value in self._measure(result, i).items():
-                    values.setdefault(f"{figure}/{name}", []).append(value)
             visible = (self.damages[i]["degraded"][:3] * self.task.input_scale).expand(3, -1, -1)
-            rows.append([to_array(visible[None]), *results, self.targets[i]])
+            columns["degraded"].append(Image.fromarray(to_array(visible[None])))
+            columns["target"].append(Image.fromarray(self.targets[i]))
+            restored = pipe(prompt_embeds=conditions, **self.arguments(i)).images
+            for name, image in zip(CONDITIONS, restored, strict=True):
+                columns[name].append(image)
+                for figure, value in self._measure(np.asarray(image), i).items():
+                    values.setdefault(f"validation/{figure}/{name}", []).append(value)
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = zip(*rows[:SHOWN], strict=True)
         cells = [
-            [("" if i else name, Image.fromarray(image)) for i, image in enumerate(images)]
-            for name, images in zip(("degraded", *CONDITIONS, "target"), columns, strict=True)
+            [("" if i else name, image) for i, image in enumerate(images[:SHOWN])] for name, images in columns.items()
         ]
         with replacing(path) as temporary:
             draw_grid(cells, cell=max(64, len(self.targets[0]))).save(temporary)

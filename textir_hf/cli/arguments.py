@@ -1,13 +1,16 @@
 """How arguments of the pipeline become flags, and how flags become numbers, boxes and sentences."""
 
 import argparse
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-MAX_SEED = 2**63 - 1
+from textir_hf.checks import NUMBERS, Box, Number, four_sides, from_text, number
+from textir_hf.imaging.decode import is_url
+from textir_hf.imaging.faces import check_choice
+from textir_hf.imaging.files import READABLE
 
 
 class UsageError(ValueError):
@@ -20,50 +23,55 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
 
+    def parse_args(self, args=None, namespace=None):
+        known, more = self.parse_known_args(args, namespace)
+        images = [word for word in more if Path(word).suffix.lower() in READABLE]
+        if images:
+            raise UsageError(f"One image or a folder of them is taken, got {images[0]} besides. Give the folder.")
+        if more:
+            self.error(f"unrecognized arguments: {' '.join(more)}")
+        return known
+
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"^argument (?:-\w/)?(\S+): ", r"\1 ", message)
         raise UsageError(f"{message.rstrip('.')}. See {self.prog} --help.")
 
 
-def finite_number(text: str) -> float:
-    """A number of the command line; NaN and infinity are none."""
+def _read_number(text: str, kind: Number) -> float:
+    """A number of the command line."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
-    return value
+        return number("", from_text(text), kind)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).strip()) from error
 
 
-def count(text: str) -> int:
-    """A whole number from 1."""
-    if not (text.isascii() and text.isdigit() and int(text[:10]) >= 1 and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999999, got {text}")
-    return int(text)
+def number_type(kind: str | Number) -> Callable[[str], float]:
+    """The `type` of a flag that takes a number: a name in `checks.NUMBERS`, or another kind."""
+    return partial(_read_number, kind=NUMBERS[kind] if isinstance(kind, str) else kind)
 
 
-def seed(text: str) -> int:
-    """A seed of PyTorch's random generator."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_SEED):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {MAX_SEED}, got {text}")
-    return int(text)
-
-
-def box(text: str) -> tuple[int, ...]:
+def box(text: str) -> Box:
     """The four sides of a box."""
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9}){3}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"must be LEFT,TOP,RIGHT,BOTTOM in pixels, got {text}")
-    return tuple(int(value) for value in text.split(","))
+    try:
+        return four_sides([from_text(value) for value in text.split(",")])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be LEFT,TOP,RIGHT,BOTTOM in pixels, got {text}") from error
 
 
 def faces(text: str) -> str | list[int]:
     """Which faces of a photo."""
-    if text in ("all", "auto", "largest"):
-        return text
-    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"must be all, auto, largest, or numbers such as 1,3, got {text}")
-    return [int(value) for value in text.split(",")]
+    try:
+        choice = check_choice(text if text.isalpha() else [from_text(value) for value in text.split(",")])
+        return choice if isinstance(choice, str) else list(choice)  # a list, as JSON gives it back
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be all, auto, largest, or numbers such as 1,3, got {text}") from error
+
+
+def file_path(text: str) -> Path:
+    """The path of a file or a folder."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"must be a file, got the address {text}. Download it first")
+    return Path(text)
 
 
 def sentence(text: str) -> str:
@@ -93,41 +101,30 @@ class Flag(NamedTuple):
 _AVERAGED = "what the result should show; several sentences are averaged"
 FLAGS = {
     "prompt": Flag("--prompt", {"action": "append", "type": sentence, "help": _AVERAGED}),
-    "beta": Flag(
-        "--beta", {"type": finite_number, "default": 1.0, "help": "share of the prompt against the reference (1)"}
-    ),
-    "strength": Flag(
-        "--strength", {"type": finite_number, "nargs": "+", "help": "s of the paper, 0..1: one, or one a level"}
-    ),
-    "reference_image": Flag(
-        "--reference", {"type": Path, "help": "image to mix with the prompt; the image itself if left out"}
-    ),
-    "mask_image": Flag("--mask", {"type": Path, "help": "white = repaint; one for all, or a folder of the same names"}),
-    "scale": Flag("--scale", {"type": finite_number, "help": "how many times larger, 2 to 64"}),
+    "beta": Flag("--beta", {"default": 1.0, "help": "share of the prompt against the reference (1)"}),
+    "skip_strength": Flag("--skip-strength", {"nargs": "+", "help": "s of the paper, 0..1: one, or one a level"}),
+    "reference_image": Flag("--reference-image", {"help": "image to mix with the prompt; else the image itself"}),
+    "mask_image": Flag("--mask-image", {"help": "white = restore; one for all, or a folder of the same names"}),
+    "scale": Flag("--scale", {"help": "how many times larger, 2 to 64"}),
     "box": Flag("--box", {"type": box, "help": "part to look at: LEFT,TOP,RIGHT,BOTTOM in pixels"}),
     "faces": Flag(
         "--faces", {"type": faces, "help": "restore faces upright: all, largest, numbers such as 1,3, or auto (if any)"}
     ),
     "face_prompts": Flag(
-        "--face-prompt",
+        "--face-prompts",
         {"action": "append", "type": sentence, "help": "what a face should show; one for each"},
     ),
     "background": Flag(
         "--background",
         {"help": "what lies around faces or box: restored as well, or a checkpoint that upscales it; else bicubic"},
     ),
-    "feather": Flag(
-        "--feather", {"type": finite_number, "default": 0.0, "help": "soft border inside the mask, pixels (0)"}
-    ),
-    "tile": Flag("--tile", {"type": count, "help": "side of the tiles, pixels of the result"}),
-    "region": Flag("--region", {"type": Path, "help": "where to edit, white; nothing changes elsewhere"}),
-    "factor": Flag("--factor", {"type": finite_number, "help": "lose resolution so many times, 2 to 64"}),
+    "feather": Flag("--feather", {"default": 0.0, "help": "soft border inside the mask, pixels (0)"}),
+    "tile": Flag("--tile", {"help": "side of the tiles, pixels of the result"}),
+    "factor": Flag("--factor", {"help": "lose resolution so many times, 2 to 64"}),
     "colors": Flag("--colors", {"action": "store_true", "help": "take the colors away"}),
-    "batch_size": Flag(
-        "--batch-size", {"type": count, "help": "images, crops or tiles that the network takes at a time"}
-    ),
+    "batch_size": Flag("--batch-size", {"help": "images, crops or tiles that the network takes at a time"}),
 }
-FILES = ("mask_image", "reference_image", "region")  # arguments that are image files
+FILES = ("mask_image", "reference_image")  # arguments that are image files
 
 
 def with_companions(arguments: Iterable[str]) -> list[str]:
@@ -144,26 +141,5 @@ def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None
         **options: Of `argparse`, in place of the flag's own.
     """
     flag = FLAGS[argument]
-    command.add_argument(flag.name, dest=argument, **flag.options | options)
-
-
-def with_flags(message: str, names: dict[str, str] | None = None) -> str:
-    """An error of the pipeline in the words of the command line.
-
-    Args:
-        message: It speaks of arguments: at its beginning, or anywhere if their name has an underscore.
-        names: Flags by argument, where they are not the usual ones.
-    """
-    flags = {argument: flag.name for argument, flag in FLAGS.items()} | {"max_pixels": "--max-megapixels"}
-    flags |= names or {}
-
-    def replaced(match: re.Match) -> str:
-        return flags.get(match[0], match[0])
-
-    message = re.sub(r"^\w+(?= (must|cannot|has|reaches|marks|needs)\b)", replaced, message)
-    message = re.sub(r"\b[a-z]+_[a-z]+\b", replaced, message)
-    parts = re.match(r"(.*: edit with )(\w+)(, got )(.*)\.$", message)
-    if parts:
-        given = ", ".join(flags.get(name, name) for name in parts[4].split(", "))
-        message = f"{parts[1]}{flags.get(parts[2], parts[2])}{parts[3]}{given}."
-    return message
+    own = {"type": file_path} if argument in FILES else {"type": number_type(argument)} if argument in NUMBERS else {}
+    command.add_argument(flag.name, dest=argument, **own | flag.options | options)

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from textir_hf.checks import check_beta
-from textir_hf.cli.arguments import add_flag, count, sentence, with_flags
+from textir_hf.checks import Number
+from textir_hf.cli.arguments import add_flag, number_type, sentence
 from textir_hf.cli.batches import in_batches, restore_each
 from textir_hf.cli.checkpoints import DTYPES, choose_checkpoint, find_folder, load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.shards import Shards
 from textir_hf.hub.data import has_own_paths, open_rows, read_image
 from textir_hf.imaging.files import SETTINGS
+from textir_hf.pipeline.arguments import check_task_arguments
 from textir_hf.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def add_command(commands) -> None:
     command.add_argument("--background", choices=["restored"], help="restore what lies around the faces, too")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
-    command.add_argument("--shard-size", type=count, default=200, help="images in a file (%(default)s)")
+    kind = number_type(Number(1, 10**6, whole=True))
+    command.add_argument("--shard-size", type=kind, default=200, help="images in a file (%(default)s)")
 
 
 def bulk(args: argparse.Namespace) -> int:
@@ -226,14 +228,10 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
 
 
 def _check_options(args: argparse.Namespace, task: Task) -> None:
-    check_beta(args.beta)
     if args.beta != 0 and (not args.prompt or not args.prompt.strip()) == (not args.prompt_column):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
-    try:
-        own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
-        task.check_call(mask_image=args.mask_column, **own)
-    except ValueError as error:
-        raise ValueError(with_flags(str(error), {"mask_image": "--mask-column"})) from error
+    own = {name: getattr(args, name) for name in ("scale", "faces", "background")}
+    check_task_arguments(task, {"mask_image": args.mask_column} | own)
     if args.output.exists() and not args.output.is_dir():
         raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textir_hf.pipeline.paths import checkpoint_folder
-from textir_hf.tasks import TASKS, Task
+from textir_hf.tasks import TASKS, Task, checkpoint_folder
 
 if TYPE_CHECKING:
     from textir_hf.pipeline.pipeline import TextIRPipeline

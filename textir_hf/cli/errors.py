@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from textir_hf.cli.arguments import with_flags
-
 BAD_INPUT, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141  # exit statuses, as shells and sysexits.h have them
 _REASONS = {
     errno.EACCES: "no permission",
@@ -43,7 +41,7 @@ def explain(error: BaseException) -> str:
         return f"{path} cannot be read or written: {reason}."
     message = " ".join(str(error).split())
     if isinstance(error, (ValueError, OSError)):
-        return with_flags(message or type(error).__name__)
+        return message or type(error).__name__
     return f"Unexpected {type(error).__name__} ({message[:300]}). Please report it; python -X dev shows where it was."
 
 

@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from textir_hf.cli.arguments import file_path
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file
 from textir_hf.imaging.files import check_output, open_image, save_image
@@ -14,7 +15,7 @@ def add_command(commands) -> None:
     text = "draw a numbered box around each face of a photo, to choose from with --faces"
     command = commands.add_parser("faces", help=text, description=f"{text[0].upper()}{text[1:]}.")
     command.set_defaults(run=_faces)
-    command.add_argument("image", type=Path, help="a photo")
+    command.add_argument("image", type=file_path, help="a photo")
     command.add_argument("-o", "--output", type=Path, required=True, help="the photo with the boxes")
 
 

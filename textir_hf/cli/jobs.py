@@ -38,7 +38,7 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
     """
     if not image.is_dir():
         if mask is not None and mask.is_dir():
-            raise ValueError(f"{image} is one image, so --mask and --region must be one too, got the folder {mask}.")
+            raise ValueError(f"{image} is one image, so --mask-image must be one too, got the folder {mask}.")
         return [Job(image, mask, output)]
     if output.suffix.lower() in SUFFIXES or (output.exists() and not output.is_dir()):
         raise ValueError(f"{image} is a folder, so the output must be a folder too, got {output}.")

@@ -4,8 +4,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from textir_hf.checks import check_beta, check_range
-from textir_hf.cli.arguments import FILES, FLAGS, add_flag, finite_number, seed, with_companions
+from textir_hf.checks import Number
+from textir_hf.cli.arguments import FILES, FLAGS, add_flag, file_path, number_type, with_companions
 from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
 from textir_hf.cli.errors import speaking
 from textir_hf.cli.folders import name_file, restore_folder
@@ -13,6 +13,7 @@ from textir_hf.cli.jobs import check_no_overwriting, find_jobs
 from textir_hf.cli.steps import Steps, background_checkpoint, mask_path, max_pixels
 from textir_hf.imaging.files import MAX_PIXELS, open_image
 from textir_hf.imaging.scale import estimate_scale
+from textir_hf.pipeline.arguments import check_task_arguments
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEFAULT_SEED, DEGRADATIONS
 
@@ -21,7 +22,7 @@ def add_task_command(commands, task: Task) -> None:
     """Adds the command of a task, with a flag for each argument that it takes."""
     command = _new_command(commands, task.command, task.summary)
     command.set_defaults(run=restore, task=task)
-    for argument in ("prompt", "beta", "strength", "reference_image"):
+    for argument in ("prompt", "beta", "skip_strength", "reference_image"):
         add_flag(command, argument)
     for argument in with_companions((*task.requires, *task.accepts)):
         add_flag(command, argument, **({"required": True} if argument in FILES and argument in task.requires else {}))
@@ -32,15 +33,17 @@ def add_edit_commands(commands) -> None:
     command = _new_command(commands, "edit", "change good images by degrading and restoring them")
     command.set_defaults(run=restore, task=None, reference_image=None)
     accepted = [argument for task in TASKS.values() for argument in task.edit_accepts]
-    for argument in with_companions(("prompt", "beta", "strength", *DEGRADATIONS, *accepted)):
+    for argument in with_companions(("prompt", "beta", "skip_strength", *DEGRADATIONS, *accepted)):
         add_flag(command, argument)
-    command = _new_command(commands, "sweep", "draw a labeled grid of edits over prompts, beta, strength and factor")
+    command = _new_command(
+        commands, "sweep", "draw a labeled grid of edits over prompts, beta, skip_strength and factor"
+    )
     command.set_defaults(run=restore, task=None, reference_image=None, box=None, faces=None, feather=0.0)
     several = {"help": "one, or several as rows or columns"}
     add_flag(command, "prompt", **several)
     add_flag(command, "beta", nargs="+", default=[1.0], **several)
-    add_flag(command, "strength", default=[None], **several)
-    add_flag(command, "region")
+    add_flag(command, "skip_strength", default=[None], **several)
+    add_flag(command, "mask_image")
     add_flag(command, "factor", nargs="+", default=[None])
     add_flag(command, "colors")
 
@@ -49,11 +52,13 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     """A command with what all have in common."""
     described = f"{summary[0].upper()}{summary[1:]}, as a sentence says."
     command = commands.add_parser(name, help=summary, description=described)
-    command.add_argument("image", type=Path, help="an image, or a folder of images")
+    command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
-    command.add_argument("--seed", type=seed, default=DEFAULT_SEED, help="of the fine noise (%(default)s)")
+    command.add_argument(
+        "--seed", type=number_type("seed"), default=DEFAULT_SEED, help="of the fine noise (%(default)s)"
+    )
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     add_flag(command, "batch_size")
@@ -61,7 +66,8 @@ def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
     command.add_argument("--skip-existing", action="store_true", help="leave results that are there as they are")
     command.add_argument("--no-metadata", action="store_true", help="write no settings, date, camera or resolution")
     text = "refuse larger images and results (%(default)g)"
-    command.add_argument("--max-megapixels", type=finite_number, default=MAX_PIXELS / 1e6, help=text)
+    kind = number_type(Number(1e-6, 10_000))
+    command.add_argument("--max-megapixels", type=kind, default=MAX_PIXELS / 1e6, help=text)
     return command
 
 
@@ -98,7 +104,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
     """
     given = [name for name in DEGRADATIONS if getattr(args, name) not in (None, False, [None])]
     if not given:
-        raise ValueError(f"{args.command} needs --region, --factor or --colors: what to take away and restore.")
+        raise ValueError(f"{args.command} needs --mask-image, --factor or --colors: what to take away and restore.")
     for task in TASKS.values():
         if task.degradation in given and all(n in (task.degradation, *task.edit_accepts) for n in given):
             return task
@@ -107,17 +113,11 @@ def _edit_task(args: argparse.Namespace) -> Task:
 
 def _check_values(args: argparse.Namespace, task: Task) -> None:
     """Checks all that is no file."""
-    check_range("--max-megapixels", args.max_megapixels, 1e-6, 10_000)
     betas = args.beta if isinstance(args.beta, list) else [args.beta]
-    for beta in betas:
-        check_beta(beta)
-    for strength in args.strength or ():
-        if strength is not None:
-            check_range("strength", strength, 0, 1)
     face_prompts = getattr(args, "face_prompts", None) or []
     prompts = [*(args.prompt or []), *face_prompts]
     if face_prompts and args.faces is None:
-        raise ValueError("--face-prompt needs --faces: all, or the numbers of the faces.")
+        raise ValueError("--face-prompts needs --faces: all, or the numbers of the faces.")
     if (any(betas) and not prompts) or any(not p.strip() for p in prompts):
         raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
     if getattr(args, "box", None) is not None and args.faces is not None:
@@ -125,12 +125,14 @@ def _check_values(args: argparse.Namespace, task: Task) -> None:
     if args.task is None:
         more = {"box": args.box, "faces": args.faces, "feather": args.feather}
         for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
-            task.check_edit(region=args.region, factor=factor, colors=args.colors, **more)
+            check_task_arguments(
+                task, {"mask_image": args.mask_image, "factor": factor, "colors": args.colors} | more, edit=True
+            )
         return
     taken = {name: getattr(args, name) for name in (*task.requires, *task.accepts)}
     if "scale" in taken and "scale" in task.requires and args.scale is None:
         raise ValueError(f"--scale must be given: {FLAGS['scale'].options['help']}.{_scale_hint(args)}")
-    task.check_call(**taken)
+    check_task_arguments(task, taken)
 
 
 def _scale_hint(args: argparse.Namespace) -> str:

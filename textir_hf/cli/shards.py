@@ -39,7 +39,7 @@ class Shards:
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     found.add(json.loads(line)["row"])
-                except ValueError:
+                except (ValueError, TypeError, KeyError):
                     continue
         return found
 

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
+from textir_hf.atomic import check_new_folder
 from textir_hf.cli.checkpoints import find_folder, quieten
 from textir_hf.imaging.faces import FACE_TEMPLATES
-from textir_hf.pipeline.paths import check_conversion, check_new_folder
 from textir_hf.tasks import TASKS
 
 
@@ -49,7 +49,9 @@ def _repository(text: str) -> str:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    check_conversion(args.source, args.output)
+    if not args.source.is_file():
+        raise ValueError(f"{args.source} is not a file. Give the path of the authors' net_g_*.pth.")
+    check_new_folder(args.output)
     from textir_hf.hub.convert import ENCODER, convert
 
     task, digest = convert(args.source, args.output, args.task, args.weights, args.face_template)

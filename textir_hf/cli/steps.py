@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from textir_hf.cli.arguments import FILES, FLAGS, with_companions
+from textir_hf.checks import check_box
+from textir_hf.cli.arguments import FILES, with_companions
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.jobs import Job
-from textir_hf.imaging.files import READABLE, SETTINGS, check_output, open_image, save_image
-from textir_hf.imaging.geometry import check_box
-from textir_hf.imaging.metadata import carry_over
+from textir_hf.imaging.files import READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_mask, to_raster
+from textir_hf.pipeline.arguments import result_size
 from textir_hf.tasks import Task
-from textir_hf.tasks.base import Request
 
 if TYPE_CHECKING:
     import torch
@@ -83,17 +82,19 @@ class Steps:
                 looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
                 raise ValueError(f"{job.image} has no mask: there is no {looked_for}.")
             mask = mask or self.open(job.mask)
-            flag = FLAGS["mask_image" if hasattr(self.args, "mask_image") else "region"].name
-            where = to_mask(mask, raster.size, flag)
-            if self.task.degradation == "region":  # what is repainted is opaque
+            where = to_mask(mask, raster.size)
+            if self.task.degradation == "mask_image":  # what is repainted is opaque
                 transparent &= ~where
         if getattr(self.args, "box", None) is not None:
             check_box(self.args.box, raster.size)
         if self.grid:
             check_output(job.output)
         else:
-            request = Request(raster, scale=getattr(self.args, "scale", None))
-            check_output(job.output, self.task.check_result_size(request, self.max_pixels), bool(np.any(transparent)))
+            check_output(
+                job.output,
+                result_size(raster.size, getattr(self.args, "scale", None), self.max_pixels),
+                bool(np.any(transparent)),
+            )
         return Item(job, image, mask)
 
     def load(self, checkpoint: str, **bar) -> "torch.device":
@@ -125,16 +126,18 @@ class Steps:
             "prompt": [args.prompt] if args.prompt else None,
             "image": [item.image for item in items],
             "beta": args.beta,
-            "strength": args.strength[0] if args.strength and len(args.strength) == 1 else args.strength,
+            "skip_strength": args.skip_strength[0]
+            if args.skip_strength and len(args.skip_strength) == 1
+            else args.skip_strength,
             "generator": self._generator(),
             "batch_size": args.batch_size,
         }
-        given = vars(args) | {"mask_image": masks or None, "region": masks or None}
+        given = vars(args) | {"mask_image": masks or None}
         if self.background:
             given["background"] = self._backgrounds(items)
         taken = (*self.task.requires, *self.task.accepts)
         if args.task is None:
-            taken = ("region", "factor", "colors", *self.task.edit_accepts)
+            taken = ("mask_image", "factor", "colors", *self.task.edit_accepts)
         else:
             arguments["reference_image"] = self.reference
         arguments |= {name: given[name] for name in with_companions(taken)}
@@ -161,8 +164,8 @@ class Steps:
         from textir_hf.pipeline.sweep import sweep
 
         args = self.args
-        axes = (args.prompt or [None], args.beta, args.strength, args.factor)
-        return sweep(self.pipe, item.image, *axes, region=item.mask, seed=args.seed, batch_size=args.batch_size)
+        axes = (args.prompt or [None], args.beta, args.skip_strength, args.factor)
+        return sweep(self.pipe, item.image, *axes, mask_image=item.mask, seed=args.seed, batch_size=args.batch_size)
 
     def write(self, item: Item, result: Image.Image) -> None:
         """Writes a result, with what is known of its source unless the user wants none of it."""

@@ -1,1 +1,1 @@
-"""What restored images are worth: protocols, baselines, the effect of the text, and the reports."""
+"""Evaluation of checkpoints: protocols, baselines, the effect of the text, and reports."""

@@ -8,56 +8,45 @@ from torch.nn import functional as F
 
 from textir_hf import TextIRPipeline
 from textir_hf.evaluation.data import TestSet
-from textir_hf.evaluation.protocols import Contrast, Protocol
+from textir_hf.evaluation.protocols import Protocol
 from textir_hf.models.embedding import embed_texts
 
 OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ours, image embedding")
-_NEIGHBORS = 16  # images whose mean embedding stands for a contrast's sentence
 
 
 class Conditions:
     """Embeddings of images and sentences, as the checkpoint takes them.
 
     Attributes:
-        images: `[N, D]`, of the originals.
+        images: `[N, D]` at unit length, of the originals.
         sentences: The right ones of every image.
         texts: `[N, D]`, their mean embeddings, not recentered.
-        shuffled: For every image another one, whose sentences are the shuffled prompt.
+        shuffled: For every image, the number of another one, whose sentences are the shuffled prompt.
         contrasts: `[2, D]` by name, the conditions of a contrast's sentences.
-        axes: `[D]` by name: embeddings that lie towards the first sentence have a positive product with it.
-
-    Args:
-        pipe: The checkpoint.
-        protocol: What is measured.
-        test_set: The images.
-        images: `[N, D]`, their embeddings at unit length.
+        axes: `[D]` by name; embeddings nearer to the first sentence have a positive product with it.
     """
 
     @torch.no_grad()
     def __init__(self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, images: Tensor) -> None:
         self.pipe, self.images = pipe, images
-        self.sentences = self._sentences(protocol, test_set)
-        self.texts = torch.cat([F.normalize(self._embed(s).mean(0, keepdim=True), dim=1) for s in self.sentences])
+        self.sentences = self._right_sentences(protocol, test_set)
+        self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
         self.shuffled = _shuffle(self.sentences)
         self._right = pipe.encode_prompt(self.sentences).cpu()
-        self._empty = self._recentered([""])[0]
+        empty = self._embed([""])  # encode_prompt takes no empty sentence
+        if pipe.recentering is not None:
+            empty = pipe.recentering(empty.to(pipe.recentering.device)).float().cpu()
+        self._empty = empty[0]
         self.contrasts = {c.name: pipe.encode_prompt(list(c.prompts)).cpu() for c in protocol.contrasts}
-        self.axes = {c.name: self._axis(c) for c in protocol.contrasts}
+        pairs = {c.name: self._embed(list(c.prompts)) for c in protocol.contrasts}
+        self.axes = {name: first - second for name, (first, second) in pairs.items()}
 
     def of(self, index: int) -> Tensor:
         """The conditions of an image in the order of `OURS`: `[4, D]`."""
         right = self._right
         return torch.stack([right[index], right[self.shuffled[index]], self._empty, self.images[index]])
 
-    def neighbors(self, contrast: Contrast, index: int) -> Tensor:
-        """Mean embeddings of the images besides `index` that lie furthest towards either sentence: `[2, D]`."""
-        order = (self.images @ self.axes[contrast.name]).argsort(descending=True).tolist()
-        order.remove(index)
-        count = max(1, min(_NEIGHBORS, len(self.images) // 4))
-        ends = order[:count], order[-count:]
-        return torch.stack([F.normalize(self.images[end].mean(0), dim=0) for end in ends])
-
-    def _sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
+    def _right_sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
         """Captions; or the candidate that is nearest to the image."""
         embedded = {file: self._embed(list(texts)) for file, texts in protocol.candidates.items()}
         sentences = []
@@ -72,23 +61,14 @@ class Conditions:
     def _embed(self, sentences: list[str]) -> Tensor:
         return embed_texts(self.pipe.clip, self.pipe.tokenizer, sentences).cpu()
 
-    def _recentered(self, sentences: list[str]) -> Tensor:
-        """As `encode_prompt`, which takes no empty sentence."""
-        texts, recentering = self._embed(sentences), self.pipe.recentering
-        return texts if recentering is None else recentering(texts.to(recentering.device)).float().cpu()
-
-    def _axis(self, contrast: Contrast) -> Tensor:
-        first, second = self._embed(list(contrast.prompts))
-        return first - second
-
 
 def _shuffle(sentences: list[list[str]]) -> list[int]:
-    """Another image for every image, where possible one of which something else is said."""
+    """Another image for every image, with other sentences where possible."""
     count = len(sentences)
     order = list(range(count))
     random.Random(0).shuffle(order)
     shuffled = [0] * count
     for place, i in enumerate(order):
-        following = (order[(place + k) % count] for k in range(1, count))
-        shuffled[i] = next((j for j in following if sentences[j] != sentences[i]), order[(place + 1) % count])
+        following = [order[(place + k) % count] for k in range(1, count)]
+        shuffled[i] = next((j for j in following if sentences[j] != sentences[i]), following[0])
     return shuffled

@@ -1,4 +1,4 @@
-"""What people see first in a restored image: lost detail, seams, color on the wrong place, another person.
+"""Faults that people see first in a restored image: lost detail, seams, another person.
 
 Images are `[H, W, 3]` uint8, masks `[H, W]` bool.
 """
@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.imaging import color
-from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics.functional import check_images
 
 AMONG = 24  # originals among which a result is to be recognized
@@ -20,12 +18,7 @@ def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = N
     """Energy of the fine structure relative to the original's: 1 is as much, 0 none, 0.25 half the contrast.
 
     The energy is the mean square of the luminance's Laplacian. Inside a mask, the Laplacian of a pixel takes only
-    neighbors that lie in the mask, so that a seam adds no detail. A flat original counts as energy 1.
-
-    Args:
-        restored: The result.
-        target: The original.
-        mask: The pixels that count; all if left out.
+    neighbors inside the mask, so that a seam adds no detail. A flat original counts as energy 1.
 
     Raises:
         ValueError: As in `check_images`.
@@ -53,15 +46,10 @@ def _neighbors():
 
 
 def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Mean absolute step across the mask's border relative to the original's at the same place: 1 is no seam.
+    """Mean absolute step across the mask's border relative to the original's at the same place: 1 means no seam.
 
-    A step is the difference of two neighbors, horizontal or vertical, of which one lies in the mask; it is averaged
-    over the channels. The original's mean step counts as at least half a level of 255.
-
-    Args:
-        restored: The result.
-        target: The original.
-        mask: The pixels that were repainted.
+    A step is the difference of two neighbors, horizontal or vertical, exactly one of which is in the mask; it is
+    averaged over the channels. The original's mean step counts as at least half a level of 255.
 
     Raises:
         ValueError: The mask covers the whole image, or as in `check_images`.
@@ -73,54 +61,13 @@ def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _border_step(image: np.ndarray, mask: np.ndarray) -> float:
-    image, steps = image.astype(np.float64), []
-    for first, second in _neighbors():
-        steps.append(np.abs(image[first] - image[second])[mask[first] != mask[second]])
+    image = image.astype(np.float64)
+    steps = [np.abs(image[a] - image[b])[mask[a] != mask[b]] for a, b in _neighbors()]
     return float(np.concatenate(steps).mean())
 
 
-def color_spill(recolored: np.ndarray, reference: np.ndarray, object_mask: np.ndarray) -> float:
-    """How far colors move around an object relative to how far they move on it: 0 is none, 1 is as far.
-
-    The movement is the mean distance in a and b of CIE Lab between the image under a sentence with a color word and the
-    image under the same sentence without it.
-
-    Args:
-        recolored: The result under the color word.
-        reference: The result without it.
-        object_mask: The pixels of the object that the sentence names.
-
-    Raises:
-        ValueError: The mask covers the whole image, the object keeps its color, or as in `check_images`.
-    """
-    check_images(recolored, reference, object_mask)
-    if object_mask.all():
-        raise ValueError("Spilled color needs surroundings: the object's mask covers the whole image.")
-    first, second = (color.chroma(to_tensor(image))[0].double().numpy() for image in (recolored, reference))
-    distance = np.linalg.norm(first - second, axis=0)
-    if not distance[object_mask].any():
-        raise ValueError("The object has the same color in both images, so that nothing can be compared with it.")
-    return float(distance[~object_mask].mean() / distance[object_mask].mean())
-
-
-def candidates(index: int, count: int, among: int = AMONG) -> list[int]:
-    """The originals among which a result has to find its own: its own first, then others evenly spread over the set.
-
-    Args:
-        index: Of the result.
-        count: Images of the set.
-        among: How many candidates there are.
-
-    Raises:
-        ValueError: The set is smaller than that.
-    """
-    if count < among:
-        raise ValueError(f"A result is recognized among {among} originals, got {count}. Measure more images.")
-    return [(index + i * count // among) % count for i in range(among)]
-
-
 def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = AMONG) -> bool:
-    """Whether a result's nearest original is its own.
+    """Whether a result's nearest original is its own, among others that are evenly spread over the set.
 
     Args:
         restored: `[D]`, a descriptor at unit length, as `LPIPS.descriptor` gives it.
@@ -131,20 +78,8 @@ def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = 
     Raises:
         ValueError: There are fewer originals.
     """
-    chosen = candidates(index, len(originals), among)
+    count = len(originals)
+    if count < among:
+        raise ValueError(f"A result is recognized among {among} originals, got {count}. Measure more images.")
+    chosen = [(index + i * count // among) % count for i in range(among)]
     return int(torch.argmax(originals[chosen].float() @ restored.float())) == 0
-
-
-def identity(restored: Tensor, originals: Tensor, among: int = AMONG) -> float:
-    """Share of results whose nearest original is their own: 1 is all, 1 / `among` is chance.
-
-    Args:
-        restored: `[N, D]`, descriptors at unit length.
-        originals: `[N, D]`.
-        among: How many originals each result is compared with, its own included.
-
-    Raises:
-        ValueError: There are fewer originals.
-    """
-    recognized = [is_recognized(one, originals, i, among) for i, one in enumerate(restored)]
-    return sum(recognized) / len(recognized)

@@ -1,6 +1,7 @@
 """Everything that is measured of one image of a test set."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from textir_hf import TextIRPipeline
 from textir_hf.evaluation import judges
 from textir_hf.evaluation.conditions import OURS, Conditions
-from textir_hf.evaluation.damages import Damage, Extent
+from textir_hf.evaluation.damages import Damage, Extent, mask_of
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.imaging.resample import to_tensor
@@ -21,28 +22,63 @@ from textir_hf.models.embedding import embed_images
 Value = tuple[str, str, str, float]  # table, row, column, value
 
 
+def file_of(folder: Path, table: str, name: str) -> Path:
+    """The file of an image in a table's folder: the first word of the title."""
+    return folder / table.split(" ")[0] / name
+
+
 class Measures:
     """A checkpoint on a test set.
 
     Args:
         pipe: The checkpoint.
-        protocol: What to measure; its task must be the checkpoint's.
+        protocol: The protocol; its task must be the checkpoint's.
         test_set: The images.
         damage: How they are damaged.
         lpips: LPIPS on AlexNet.
+        peers: Folders with the results of other programs, by the programs' names.
 
     Raises:
-        ValueError: The checkpoint has another task.
+        ValueError: The checkpoint has another task, or results of a peer are missing or of another size.
     """
 
     def __init__(
-        self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, damage: Damage, lpips: LPIPS
+        self,
+        pipe: TextIRPipeline,
+        protocol: Protocol,
+        test_set: TestSet,
+        damage: Damage,
+        lpips: LPIPS,
+        peers: dict[str, Path] | None = None,
     ) -> None:
         if pipe.task.name != protocol.task:
             raise ValueError(f"This protocol is for {protocol.task}, the checkpoint's task is {pipe.task.name}.")
         self.pipe, self.protocol, self.test_set, self.damage, self.lpips = pipe, protocol, test_set, damage, lpips
+        self.peers = peers or {}
+        for name, folder in self.peers.items():
+            self._check_peer(name, folder)
         self.conditions: Conditions
         self.descriptors: Tensor
+
+    def files_of(self, folder: Path) -> list[Path]:
+        """The results of a peer."""
+        names = [self.test_set.name(i) for i in range(len(self.test_set))]
+        return [file_of(folder, table, name) for table in self.damage.tables for name in names]
+
+    def _check_peer(self, name: str, folder: Path) -> None:
+        files, size = self.files_of(folder), (self.test_set.size,) * 2
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise ValueError(
+                f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
+                f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
+            )
+        wrong = [file for file in files if _size(file) != size]
+        if wrong:
+            raise ValueError(
+                f"--against {name} must have results of {size[0]}x{size[1]} pixels, but {len(wrong)} of {len(files)} "
+                f"have another size, such as {wrong[0]} ({'x'.join(map(str, _size(wrong[0])))})."
+            )
 
     def prepare(self, progress: Callable = iter) -> None:
         """Embeds all images and their sentences.
@@ -76,20 +112,21 @@ class Measures:
         return self.lpips.descriptor(to_tensor(image, self.lpips.shift.device))[0].cpu()
 
     def restore(
-        self, image: np.ndarray, conditions: Tensor, extent: Extent, strength: float | None = None
+        self, image: np.ndarray, conditions: Tensor, extent: Extent, skip_strength: float | None = None
     ) -> list[np.ndarray]:
-        """What the checkpoint makes of a damaged image under each of the conditions `[K, D]`."""
-        degraded = Image.fromarray(self.damage.degrade(image, extent))
-        arguments = self.damage.arguments(extent)
-        arguments |= {"prompt_embeds": conditions, "strength": strength, "return_dict": False}
-        (results,) = self.pipe(image=degraded, **arguments)
-        return [np.asarray(result) for result in results]
+        """The checkpoint's results for a damaged image under each of the conditions `[K, D]`."""
+        given, arguments = self.damage.given(image, extent)
+        arguments |= {"prompt_embeds": conditions, "skip_strength": skip_strength}
+        return [np.asarray(result) for result in self.pipe(image=Image.fromarray(given), **arguments).images]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
-        """What every method of a table makes of an image."""
+        """The results of every method of a table for an image."""
         image, extent = self.test_set.image(index), self.damage.extent(index, table)
-        ours = self.restore(image, self.conditions.of(index), extent)
-        return self.damage.baselines(index, extent) | dict(zip(OURS, ours, strict=True))
+        results = self.damage.baselines(image, extent)
+        for name, folder in self.peers.items():
+            with Image.open(file_of(folder, table, self.test_set.name(index))) as result:
+                results[name] = np.asarray(result.convert("RGB"))
+        return results | dict(zip(OURS, self.restore(image, self.conditions.of(index), extent), strict=True))
 
     def measure(self, index: int) -> tuple[list[Value], dict[str, np.ndarray]]:
         """The values of an image in all tables of quality, and embeddings of the results, under "table|method"."""
@@ -97,38 +134,29 @@ class Measures:
         embeddings, target = {}, self.test_set.image(index)
         for table in self.damage.tables:
             extent = self.damage.extent(index, table)
-            mask = self.damage.mask(extent)
-            if mask is not None:
-                values.append((table, "", "share", float(mask.mean())))
+            mask = mask_of(extent)
             embeddings[f"{table}|target"] = self.conditions.images[index].numpy()
             for name, output in self.restored(index, table).items():
                 embedding = self.embed(output)
                 embeddings[f"{table}|{name}"] = embedding.numpy()
-                columns = self._quality(output, target, mask) | self.damage.measure(output, target, extent)
+                columns = self._quality(output, target, mask) | self.damage.columns(output, target, extent)
                 columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
-                columns |= self._identity(output, index)
+                if self.damage.hides_identity:
+                    among = min(judges.AMONG, len(self.descriptors))
+                    recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)
+                    columns[f"recognized among {among} (%)"] = 100.0 * recognized
                 values += [(table, name, column, value) for column, value in columns.items()]
-            original = self.damage.measure_original(target)
-            values += [(table, "originals", column, value) for column, value in original.items()]
         return values, embeddings
 
     def _quality(self, output: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        columns = {
-            "PSNR (dB)": functional.psnr(output, target),
-            "SSIM": functional.ssim(output, target),
-            "LPIPS": self.distance(output, target),
-        }
-        if mask is not None:
-            columns |= {
-                "masked PSNR (dB)": functional.psnr(output, target, mask),
-                "masked SSIM": functional.ssim(output, target, mask),
-                "masked LPIPS": self.distance(output, target, mask),
-            }
+        columns = {}
+        for prefix, region in (("", None), *([] if mask is None else [("masked ", mask)])):
+            columns[f"{prefix}PSNR (dB)"] = functional.psnr(output, target, region)
+            columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
+            columns[f"{prefix}LPIPS"] = self.distance(output, target, region)
         return columns
 
-    def _identity(self, output: np.ndarray, index: int) -> dict[str, float]:
-        if not self.damage.hides_identity:
-            return {}
-        among = min(judges.AMONG, len(self.descriptors))
-        recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)
-        return {f"recognized among {among} (%)": 100.0 * recognized}
+
+def _size(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size

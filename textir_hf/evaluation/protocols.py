@@ -1,4 +1,4 @@
-"""What is measured on which images: the paper's tables, and those of the embedded checkpoints."""
+"""Protocols: the images and measurements of the paper's tables, and of the embedded checkpoints."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -6,57 +6,32 @@ from itertools import product
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two sentences of which at most one is true of an image.
-
-    Args:
-        name: Short.
-        prompts: A sentence and its contrary.
-        region: Where a task that repaints a region does so: left, top, right and bottom in shares of the sides.
-    """
+    """Two sentences of which at most one is true of an image."""
 
     name: str
     prompts: tuple[str, str]
-    region: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)
+    region: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)  # repainted: left, top, right, bottom; shares
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """One evaluation.
+    """One evaluation: the images, their damage, and the sentences."""
 
-    Args:
-        task: Of the checkpoints that it fits.
-        title: What is measured on.
-        files: Parquet files in the folder `--data`; empty where `--data` is itself the data set.
-        masks: Parquet file of masks in that folder, or None where `--masks` must name them.
-        checkpoint: What is measured if nothing else is named.
-        size: Side of the images in pixels; None is the checkpoint's.
-        per_file: At most so many images of each file, evenly spread.
-        mask_shares: Least and largest share of the image that the irregular masks cover.
-        boxes: Also measure boxes, which are harder than strokes of the same area.
-        factors: How many times images lose resolution.
-        effect_factor: The factor under which contrasts and curves are measured.
-        candidates: Sentences by file for images without captions: the one nearest to the image's own embedding counts
-            as right.
-        contrasts: For the text's effect.
-        color_words: Prompt with "{}" for a color word by file, for the named color's place and hue.
-        published: Rows of the paper's table: PSNR, SSIM, LPIPS.
-    """
-
-    task: str
-    title: str
-    files: tuple[str, ...] = ()
-    masks: str | None = None
-    checkpoint: str | None = None
-    size: int | None = None
-    per_file: int | None = None
-    mask_shares: tuple[float, float] = (0.0, 1.0)
-    boxes: bool = False
-    factors: tuple[int, ...] = ()
-    effect_factor: int = 16
-    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    task: str  # of the checkpoints
+    title: str  # of the images
+    files: tuple[str, ...] = ()  # parquet files in the folder --data; empty where --data is itself the data set
+    masks: str | None = None  # parquet file of masks in that folder, or None where --masks must name them
+    checkpoint: str | None = None  # measured if no other is named
+    size: int | None = None  # side of the images in pixels; None is the checkpoint's
+    per_file: int | None = None  # maximum number of images of each file, evenly spread
+    mask_shares: tuple[float, float] = (0.0, 1.0)  # of the image that irregular masks cover
+    boxes: bool = False  # also measure boxes, which are harder than strokes of the same area
+    factors: tuple[int, ...] = ()  # by which images lose resolution
+    effect_factor: int = 16  # under which contrasts are measured
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by file; the nearest to the image is right
     contrasts: tuple[Contrast, ...] = ()
-    color_words: dict[str, str] = field(default_factory=dict)
-    published: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    color_words: dict[str, str] = field(default_factory=dict)  # by file: a prompt with {} for a color word
+    published: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # PSNR, SSIM, LPIPS of the paper
 
 
 FACES, MASKS = "faces_synthetic_256.parquet", "irregular_masks_256.parquet"
@@ -67,20 +42,11 @@ _FACE_SENTENCES = tuple(
     for look, who, hair, more in product(("smiling", "serious"), ("man", "woman"), _HAIR, ("", " and glasses"))
 )
 _COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
-_FLOWER_SENTENCES = tuple(
-    f"a {color} {kind}"
-    for color, kind in product(
-        ("red", "orange", "yellow", "blue", "purple", "pink", "white"),
-        ("daisy", "dandelion", "rose", "sunflower", "tulip"),
-    )
-)
-_CLOTHING_SENTENCES = tuple(
-    f"a {color} {kind}"
-    for color, kind in product(
-        _COLORS,
-        ("dress", "hat", "jacket", "pair of pants", "shirt", "pair of shoes", "pair of shorts", "skirt", "t-shirt"),
-    )
-)
+_FLOWER_COLORS = ("red", "orange", "yellow", "blue", "purple", "pink", "white")
+_FLOWER_KINDS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+_FLOWER_SENTENCES = tuple(f"a {color} {kind}" for color, kind in product(_FLOWER_COLORS, _FLOWER_KINDS))
+_GARMENTS = ("dress", "hat", "jacket", "pair of pants", "shirt", "pair of shoes", "pair of shorts", "skirt", "t-shirt")
+_CLOTHING_SENTENCES = tuple(f"a {color} {kind}" for color, kind in product(_COLORS, _GARMENTS))
 _FACE_CONTRASTS = (
     Contrast("smiling / serious", ("a smiling person", "a serious person"), (0.2, 0.55, 0.8, 0.9)),
     Contrast("glasses / none", ("a person with glasses", "a person with no glasses"), (0.1, 0.3, 0.9, 0.6)),

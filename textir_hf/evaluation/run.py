@@ -1,85 +1,111 @@
-"""Measures a checkpoint by a protocol, on as many processes as there are, and goes on where it was stopped.
+"""Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues.
 
 textir evaluate --preset textir-mini-inpainting --data DIR --lpips lpips_alexnet.safetensors --output results
 accelerate launch -m textir_hf evaluate --preset table-1 --data DATASET --masks MASKS --checkpoint C --output results
 """
 
 import argparse
+import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import disable_progress_bars
+from PIL import Image
 from tqdm import tqdm
 
 from textir_hf import TextIRPipeline
-from textir_hf.atomic import replacing
+from textir_hf.atomic import keep_facts, replacing
 from textir_hf.evaluation import effects, report
-from textir_hf.evaluation.baselines import diffusers_filler
-from textir_hf.evaluation.damages import Damage, damage_of
-from textir_hf.evaluation.data import TestSet, load_masks, open_test_set, spread
-from textir_hf.evaluation.drawings import draw_curves, draw_grids
-from textir_hf.evaluation.measures import Measures
-from textir_hf.evaluation.protocols import PRESETS, Protocol
-from textir_hf.evaluation.records import Records, unpack
+from textir_hf.evaluation.damages import damage_of, mask_of
+from textir_hf.evaluation.data import load_masks, open_test_set
+from textir_hf.evaluation.drawings import draw_grids
+from textir_hf.evaluation.measures import Measures, file_of
+from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
+from textir_hf.imaging.files import save_image
 from textir_hf.metrics.perceptual import LPIPS, fetch
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER
 from textir_hf.tasks import embedded_checkpoints
 
-CURVE_IMAGES = 48
-
 
 def evaluate(args: argparse.Namespace) -> str:
-    """Runs a protocol and writes `report.json`, `tables.md`, `curves.png` and grids; returns the tables as Markdown.
+    """Runs a protocol and writes `report.json`, `tables.md` and grids; or only the damaged inputs.
 
     Args:
         args: The options of `textir evaluate`, checked and complete.
 
+    Returns:
+        The tables as Markdown, in the main process; in others, nothing.
+
     Raises:
-        ValueError: The data or the checkpoint does not fit.
+        ValueError: The data, the checkpoint or the results of others do not fit.
         OSError: LPIPS cannot be fetched.
     """
     disable_progress_bars()  # of reading files from the disk
-    protocol = PRESETS[args.preset]
-    checkpoint: str = args.checkpoint
     state = PartialState(cpu=not torch.accelerator.is_available())
-    pipe = TextIRPipeline.from_pretrained(checkpoint).to(state.device)
+    measures = _open(args, state)
+    if args.save_inputs:
+        return save_inputs(measures, args.save_inputs) if state.is_main_process else ""
+    keep_facts(args.output / "evaluation.json", _facts(args, measures), state.is_main_process)
+    _measure(measures, args.output, state)
+    state.wait_for_everyone()
+    return _write(measures, args) if state.is_main_process else ""
+
+
+def _open(args: argparse.Namespace, state: PartialState) -> Measures:
+    protocol = PRESETS[args.preset]
+    pipe = TextIRPipeline.from_pretrained(args.checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)
     size = protocol.size or pipe.restorer.config.sample_size
     columns = (args.image_column, args.caption_column, args.split)
     test_set = open_test_set(protocol, args.data, size, args.limit, *columns)
     if len(test_set) < 2:
         raise ValueError(f"An evaluation needs at least two images, {args.data} has {len(test_set)}.")
-    damage = _open_damage(args, protocol, test_set)
+    kind, masks = damage_of(protocol.task), None
+    if kind.uses_masks:
+        masks = load_masks(args.masks or Path(args.data) / str(protocol.masks), "test", size)
     with state.main_process_first():
-        weights = args.lpips or fetch()
-    measures = Measures(pipe, protocol, test_set, damage, LPIPS(weights).to(state.device))
-    facts = _facts(args, protocol, checkpoint, test_set)
-    records = Records(args.output, facts, state.process_index)
-    _measure(measures, records, args.baseline, state)
-    state.wait_for_everyone()
-    return _write(measures, records, args, facts, checkpoint) if state.is_main_process else ""
+        lpips = LPIPS(args.lpips or fetch()).to(state.device)
+    measures = Measures(pipe, protocol, test_set, kind(protocol, test_set, masks), lpips, args.against)
+    measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
+    return measures
 
 
-def _open_damage(args: argparse.Namespace, protocol: Protocol, test_set: TestSet) -> Damage:
-    kind = damage_of(protocol.task)
-    if not kind.uses_masks:
-        return kind(protocol, test_set)
-    path = args.masks or Path(args.data) / str(protocol.masks)
-    return kind(protocol, test_set, load_masks(path, "test", test_set.size))
+def save_inputs(measures: Measures, folder: Path) -> str:
+    """Writes the damaged images to `images/`, masks to `masks/`, and the right prompts to `prompts.json`.
+
+    Another program's results are measured with `--against NAME=FOLDER` if they have the same folders and names as the
+    files in `images/`.
+    """
+    test_set, damage, prompts = measures.test_set, measures.damage, {}
+    for index in range(len(test_set)):
+        image, name = test_set.image(index), test_set.name(index)
+        prompts[name] = measures.conditions.sentences[index]
+        for table in damage.tables:
+            extent = damage.extent(index, table)
+            _save(damage.damaged(image, extent), file_of(folder / "images", table, name))
+            if mask_of(extent) is not None:
+                _save(np.uint8(255) * extent, file_of(folder / "masks", table, name))
+    with replacing(folder / "prompts.json") as temporary:
+        temporary.write_text(json.dumps(prompts, indent=1))
+    return f"{len(test_set)} damaged images for each of {', '.join(damage.tables)}: {folder}"
 
 
-def _facts(args: argparse.Namespace, protocol: Protocol, checkpoint: str, test_set: TestSet) -> dict:
-    """What decides the values."""
+def _save(array: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(Image.fromarray(array), path)
+
+
+def _facts(args: argparse.Namespace, measures: Measures) -> dict:
+    """Everything that decides the values: a folder with values under other facts is refused."""
     return {
         "preset": args.preset,
-        "checkpoint": Path(checkpoint).name,
-        "weights": {f"{p.parent.name}/{p.name}": sha256(p) for p in _weights(checkpoint)},
-        "data": {p.name: sha256(p) for p in _data_files(args, protocol)},
-        "images": len(test_set),
-        "size": test_set.size,
-        "baselines": args.baseline,
+        "images": len(measures.test_set),
+        "size": measures.test_set.size,
+        "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
+        "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
         "versions": package_versions(),
     }
 
@@ -90,45 +116,59 @@ def _weights(checkpoint: str) -> list[Path]:
     return sorted(folder.rglob("*.safetensors")) + embedded * [CHECKPOINTS / ENCODER / "model.safetensors"]
 
 
-def _data_files(args: argparse.Namespace, protocol: Protocol) -> list[Path]:
+def _data_files(args: argparse.Namespace) -> list[Path]:
+    protocol = PRESETS[args.preset]
     names = [*protocol.files, *([protocol.masks] if protocol.masks else [])]
     files = [Path(args.data) / n for n in names] or [Path(args.data), *([args.masks] if args.masks else [])]
     return [f for f in files if f.is_file()]
 
 
-def _measure(measures: Measures, records: Records, baselines: list[str], state: PartialState) -> None:
-    """Measures what has not been measured; each process takes its share of the images."""
-    quiet = not state.is_main_process
-    measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=quiet))
-    prompts = [sentences[0] for sentences in measures.conditions.sentences]
-    fillers = [diffusers_filler(name.removeprefix("diffusers:"), prompts) for name in baselines]
-    measures.damage.fillers.update(fillers)
-    count = len(measures.test_set)
-    done = {record["index"] for record in records.read()}
+def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
+    """Measures the images that have no values yet; each process takes its share of them.
+
+    Every image's values are appended to a file of the process, so that a killed run loses at most one image.
+    """
+    count, done = len(measures.test_set), {record["index"] for record in read_records(folder)}
     state.wait_for_everyone()  # none adds before all have read
-    curve_images = set(spread(list(range(count)), CURVE_IMAGES))
     left = [i for i in range(count) if i not in done][state.process_index :: state.num_processes]
-    for index in tqdm(left, desc="images", disable=quiet):
-        values, embeddings = measures.measure(index)
-        values += effects.text_effect(measures, index) + effects.color_words(measures, index)
-        if index in curve_images:
-            values += effects.curves(measures, index)
-        records.add(index, values, embeddings)
+    path = folder / f"values-{state.process_index}.jsonl"
+    torn = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as file:
+        file.write("\n" * torn)
+        for index in tqdm(left, desc="images", disable=not state.is_main_process):
+            values, embeddings = measures.measure(index)
+            values += effects.text_effect(measures, index) + effects.color_words(measures, index)
+            rounded = {name: [round(x, 7) for x in row.tolist()] for name, row in embeddings.items()}
+            file.write(json.dumps({"index": index, "values": values, "embeddings": rounded}) + "\n")
+            file.flush()
 
 
-def _write(measures: Measures, records: Records, args: argparse.Namespace, facts: dict, checkpoint: str) -> str:
-    found, folder = records.read(), args.output
+def read_records(folder: Path) -> list[dict]:
+    """The values of every image that has been measured, in the images' order; a torn last line is dropped."""
+    found = {}
+    for path in folder.glob("values-*.jsonl"):
+        for line in path.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            found[record["index"]] = record
+    return [found[index] for index in sorted(found)]
+
+
+def _write(measures: Measures, args: argparse.Namespace) -> str:
+    records, folder = read_records(args.output), args.output
     encoder = measures.pipe.config.encoder or "the checkpoint's encoder"
-    grouped = report.group(found)
-    tables = report.tables(measures.protocol, grouped, unpack(found), encoder)
+    grouped = report.group(records)
+    tables = report.tables(measures.protocol, grouped, records, encoder)
     text = "\n\n".join(markdown(table) for table in tables) + "\n"
     with replacing(folder / "tables.md") as temporary:
         temporary.write_text(text)
     limit = "" if args.limit is None else f" --limit {args.limit}"
-    command = f"textir evaluate --preset {args.preset} --data DIR{limit} --output results"
-    config = {key: facts[key] for key in ("preset", "images", "size", "baselines")}
-    files = _weights(checkpoint), _data_files(args, measures.protocol)
-    write_report(folder / "report.json", Path(checkpoint).name, tables, *files, command, config)
-    draw_curves(tables, folder / "curves.png")
+    against = "".join(f" --against {name}=DIR" for name in args.against)
+    command = f"textir evaluate --preset {args.preset} --data DIR{limit}{against} --output results"
+    config = {"preset": args.preset, "images": len(records), "size": measures.test_set.size, "against": [*args.against]}
+    files = _weights(args.checkpoint), _data_files(args)
+    write_report(folder / "report.json", Path(args.checkpoint).name, tables, *files, command, config)
     draw_grids(measures, grouped, folder)
     return text

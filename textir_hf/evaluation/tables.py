@@ -17,34 +17,21 @@ PACKAGES = ("torch", "diffusers", "transformers", "kornia", "numpy", "scikit-ima
 
 @dataclass
 class Cell:
-    """One result.
+    """One result."""
 
-    Args:
-        mean: None where nobody measured it.
-        half: Half the width of the mean's 95 % bootstrap interval, or None where it is not known.
-        values: Of the single images, if they are known.
-    """
-
-    mean: float | None = None
-    half: float | None = None
-    values: list[float] = field(default_factory=list)
+    mean: float | None = None  # None where it was not measured
+    half: float | None = None  # half the width of the mean's 95 % bootstrap interval
+    values: list[float] = field(default_factory=list)  # of the single images, if they are known
 
 
 @dataclass
 class Table:
-    """Methods by metrics.
-
-    Args:
-        title: What was measured on.
-        columns: Names of the metrics.
-        rows: Cells of each method, in the columns' order.
-        digits: Of the means, after the point.
-    """
+    """Methods by metrics."""
 
     title: str
     columns: list[str]
-    rows: dict[str, list[Cell]]
-    digits: int = 3
+    rows: dict[str, list[Cell]]  # cells of each method, in the columns' order
+    digits: int = 3  # of the means, after the point
 
 
 def cell(values: list[float]) -> Cell:
@@ -68,19 +55,19 @@ def markdown(table: Table) -> str:
 
 
 def format_cell(cell: Cell, digits: int) -> str:
-    """Mean and half interval; empty where nobody measured it."""
+    """Mean and half interval; empty where it was not measured."""
     if cell.mean is None:
         return ""
     return f"{cell.mean:.{digits}f}" + ("" if cell.half is None else f" ± {cell.half:.{digits}f}")
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file."""
+    """The hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what computes the results."""
+    """Versions of the packages that compute the results."""
     return {p: version(p) for p in PACKAGES} | {"python": platform.python_version()}
 
 
@@ -93,22 +80,12 @@ def write_report(
     command: str,
     config: dict | None = None,
 ) -> None:
-    """Writes everything needed to check a result.
-
-    Args:
-        path: The JSON file.
-        name: Of the checkpoint.
-        tables: What was measured.
-        weights: The checkpoint's files.
-        data: The data sets' files.
-        command: What repeats the measurement.
-        config: What was chosen for it.
-    """
+    """Writes everything needed to check the results of a checkpoint as JSON: hashes, versions, command, tables."""
     report = {
         "checkpoint": name,
         "command": command,
         "config": config or {},
-        "weights": {p.parent.name + "/" + p.name: sha256(p) for p in weights},
+        "weights": {f"{p.parent.name}/{p.name}": sha256(p) for p in weights},
         "data": {p.name: sha256(p) for p in data},
         "versions": package_versions(),
         "tables": [asdict(t) for t in tables],

@@ -1,4 +1,4 @@
-"""Model cards: one template for embedded, trained and converted checkpoints."""
+"""Model cards: one template for trained and converted checkpoints, and the parts that all cards share."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,13 @@ from huggingface_hub import ModelCardData
 from textir_hf.tasks import Task
 
 INVENTED = (
-    "What the network puts where information is missing is invented, not recovered. A result shows no real person's "
-    "face and must not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
+    "The network invents what is missing; it does not recover it. A result does not show a real person's face and must "
+    "not be used to identify, accuse or verify anybody, nor to pass off an edited image as a record."
 )
 HERE = "."  # the name of an unpublished checkpoint in its card, for a program that runs in its folder
-_NOT_DIFFUSERS = (
-    "`pip install textir-hf` comes first. The pipeline is one of diffusers in all it does, but "
-    "`DiffusionPipeline.from_pretrained` does not load it: that takes classes of diffusers alone."
-)
-_CITATION = """```bibtex
+CITATION = """## Citation
+
+```bibtex
 @article{bai2023textir,
   title   = {TextIR: A Simple Framework for Text-based Editable Image Restoration},
   author  = {Bai, Yunpeng and Wang, Cairong and Xie, Shuzhao and Dong, Chao and Yuan, Chun and Wang, Zhi},
@@ -23,10 +21,21 @@ _CITATION = """```bibtex
   year    = {2023}
 }
 ```"""
+_LOADING = 'pipe = TextIRPipeline.from_pretrained("{}")'
+_USAGE = """```python
+from textir_hf import TextIRPipeline, open_image
+
+{loading}
+{images}
+restored = {call}.images[0]
+```
+
+Install it with `pip install textir-hf`. It behaves like any diffusers pipeline, but
+`DiffusionPipeline.from_pretrained` does not load it, because that only loads classes of diffusers."""
 
 
 def usage(task: Task, checkpoint: str, comment: str = "") -> str:
-    """Markdown of a Python block that loads a checkpoint and restores an image, and what does not load it.
+    """Markdown of a Python block that loads a checkpoint and restores an image.
 
     `DiffusionPipeline.from_pretrained` looks for the pipeline's class in diffusers itself, and for those of other
     packages only in the repository's own code. So a card names another library than diffusers.
@@ -34,30 +43,22 @@ def usage(task: Task, checkpoint: str, comment: str = "") -> str:
     Args:
         task: The checkpoint's.
         checkpoint: Its name for `TextIRPipeline.from_pretrained`, or `HERE`.
-        comment: What the reader has to know about loading it.
+        comment: A comment on loading it.
     """
-    images = {"image": "image.png"} | ({"mask": "mask.png"} if "mask_image" in task.requires else {})
-    lines = [
-        "from textir_hf import TextIRPipeline, open_image\n",
-        f"{_loading(checkpoint)}{f'  # {comment}' if comment else ''}",
-        *(f'{name} = open_image("{file}")' for name, file in images.items()),
-        f"restored = {task.usage}.images[0]",
-    ]
-    return "\n".join(["```python", *lines, "```"]) + f"\n\n{_NOT_DIFFUSERS}"
-
-
-def _loading(checkpoint: str) -> str:
-    return f'pipe = TextIRPipeline.from_pretrained("{checkpoint}")'
+    names = ["image", "mask"] if "mask_image" in task.requires else ["image"]
+    loading = _LOADING.format(checkpoint) + (f"  # {comment}" if comment else "")
+    images = "\n".join(f'{name} = open_image("{name}.png")' for name in names)
+    return _USAGE.format(loading=loading, images=images, call=task.usage)
 
 
 def name_checkpoint(card: str, checkpoint: str) -> str:
-    """A card whose example loads a published checkpoint in place of the folder that it stands in.
+    """A card whose example loads a published checkpoint instead of the card's own folder.
 
     Args:
         card: The card's text.
         checkpoint: Its name on the Hub.
     """
-    return card.replace(_loading(HERE), _loading(checkpoint))
+    return card.replace(_LOADING.format(HERE), _LOADING.format(checkpoint))
 
 
 def card_data(task: Task, **metadata) -> ModelCardData:
@@ -77,11 +78,9 @@ def render_card(data: ModelCardData, title: str, summary: str, sections: Mapping
     Args:
         data: The metadata.
         title: The heading.
-        summary: What stands below it.
+        summary: The text below it.
         sections: Markdown by heading; empty sections are left out.
     """
     parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", summary.strip()]
-    for heading, text in (*sections.items(), ("Citation", _CITATION)):
-        if text.strip():
-            parts.append(f"## {heading}\n\n{text.strip()}")
-    return "\n\n".join(parts) + "\n"
+    parts += [f"## {heading}\n\n{text.strip()}" for heading, text in sections.items() if text.strip()]
+    return "\n\n".join([*parts, CITATION]) + "\n"

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import check_new_folder, replacing
 from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
 from textir_hf.hub.templates import IMAGENET_TEMPLATES
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.pipeline.paths import check_conversion
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
 
@@ -64,7 +63,9 @@ def convert(
             folder is not empty.
     """
     source, output = Path(source), Path(output)
-    check_conversion(source, output)
+    if not source.is_file():
+        raise ValueError(f"{source} is not a file. Give the path of the authors' net_g_*.pth.")
+    check_new_folder(output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     model = convert_state(_read(source, weights))
     if task is not None and model.config.task != task:
@@ -119,7 +120,7 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
     """Builds the network that holds a released network's weights.
 
     The release differs from the paper in what the config expresses: signed fusion weights, one linear layer from the
-    strength to them, and, but for super-resolution, the condition in the strength's place.
+    skip_strength to them, and, but for super-resolution, the condition in the skip strength's place.
 
     Args:
         state: The released state dict (`params_ema`). The unusable `noises.*` are dropped.
@@ -164,26 +165,26 @@ def _shapes(state: dict[str, Tensor], levels: int) -> dict:
         raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing.") from error
     except IndexError as error:
         raise ValueError("This is no checkpoint of TextIR's release: a weight has too few dimensions.") from error
-    strength_source = "input" if scales == 1 else "embedding"
+    skip_strength_source = "input" if scales == 1 else "embedding"
     return {
-        "task": _task_of(in_channels, out_channels, strength_source).name,
+        "task": _task_of(in_channels, out_channels, skip_strength_source).name,
         "sample_size": 16 * 2 ** (levels - 1),
         "in_channels": in_channels,
         "out_channels": out_channels,
         "channels": channels,
         "embedding_dim": embedding_dim,
         "style_dim": style_dim,
-        "strength_source": strength_source,
-        "strength_hidden": 0,
+        "skip_strength_source": skip_strength_source,
+        "skip_strength_hidden": 0,
         "signed_fusion": True,
     }
 
 
-def _task_of(in_channels: int, out_channels: int, strength_source: str) -> Task:
-    """The task of these channels; the release knows a strength where the task derives it from the input."""
-    sought = (in_channels, out_channels, strength_source == "input")
+def _task_of(in_channels: int, out_channels: int, skip_strength_source: str) -> Task:
+    """The task of these channels; the release knows a skip strength where the task derives it from the input."""
+    sought = (in_channels, out_channels, skip_strength_source == "input")
     for task in TASKS.values():
-        if (task.in_channels, task.out_channels, task.strength_source == "input") == sought:
+        if (task.in_channels, task.out_channels, task.skip_strength_source == "input") == sought:
             return task
     channels = f"{in_channels} channels to {out_channels}"
     raise ValueError(f"This is no checkpoint of TextIR's release: no task takes {channels}.")

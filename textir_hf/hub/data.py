@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from textir_hf.atomic import check_cache
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.raster import to_raster
 
@@ -69,7 +70,7 @@ def open_rows(
 def _load(
     sources: list[str], shown: str, split: str, configuration: str | None, streaming: bool
 ) -> Dataset | IterableDataset:
-    from datasets import load_dataset
+    from datasets import config, load_dataset
     from datasets.exceptions import DatasetsError
 
     folder = Path(_expand(sources[0]))
@@ -86,6 +87,8 @@ def _load(
     try:
         return load_dataset(**options, split=split, streaming=streaming)
     except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
+        if getattr(error, "errno", None):  # of the system
+            check_cache(config.HF_DATASETS_CACHE)
         reason = str(error.__cause__ or error).strip().splitlines()
         raise ValueError(
             f'The data set {shown} cannot be opened, or has no split "{split}": {reason[0] if reason else error!r}'

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from textir_hf.atomic import replacing
+from textir_hf.atomic import check_new_folder, replacing
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.pipeline.paths import check_new_folder
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
 _TOLERANCE = 1e-4  # of the largest value
@@ -52,10 +51,10 @@ class Restorer(nn.Module):
         self.steps = [restorer.stride // height for height, _ in restorer.noise_sizes(restorer.stride, restorer.stride)]
 
     def forward(
-        self, degraded: Tensor, clip_embedding: Tensor, noise: Tensor, strength: Tensor | None = None
+        self, degraded: Tensor, clip_embedding: Tensor, noise: Tensor, skip_strength: Tensor | None = None
     ) -> Tensor:
         maps = [noise[:, i : i + 1, ::step, ::step] for i, step in enumerate(self.steps)]
-        return self.restorer.restore(degraded, clip_embedding, strength, maps)
+        return self.restorer.restore(degraded, clip_embedding, skip_strength, maps)
 
 
 def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
@@ -122,12 +121,12 @@ def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
         degraded = torch.rand(count, config.in_channels, height * stride, width * stride) / config.input_scale
         values = {"degraded": degraded, "clip_embedding": F.normalize(torch.randn(count, config.embedding_dim))}
         values["noise"] = torch.randn(count, len(module.steps), *degraded.shape[-2:])
-        return values | ({"strength": torch.rand(count)} if config.strength_source == "input" else {})
+        return values | ({"skip_strength": torch.rand(count)} if config.skip_strength_source == "input" else {})
 
     shapes = {"degraded": {0: "images", 2: "height", 3: "width"}, "clip_embedding": {0: "images"}}
     shapes["noise"] = shapes["degraded"]
-    if config.strength_source == "input":
-        shapes["strength"] = {0: "images"}
+    if config.skip_strength_source == "input":
+        shapes["skip_strength"] = {0: "images"}
     _export(module, [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)], shapes, "sample", path)
 
 
@@ -176,7 +175,7 @@ def _settings(pipe: TextIRPipeline) -> dict:
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
         "embedding_dim": config.embedding_dim,
-        "strength_source": config.strength_source,
+        "skip_strength_source": config.skip_strength_source,
         "noise_maps": len(pipe.restorer.noise_sizes(pipe.restorer.stride, pipe.restorer.stride)),
         "prompt_templates": list(pipe.config.prompt_templates or ["{}"]),
         "max_tokens": pipe.tokenizer.model_max_length,
@@ -206,8 +205,8 @@ What `degraded` and `sample` hold depends on the task:
 | task | `degraded` | `sample` |
 |---|---|---|
 | inpainting | RGB in [0, 1] with the masked region at 0, then the mask, 1 = repaint | RGB in [0, 1] |
-| super-resolution | RGB in [0, 1], upscaled bicubically to the result's size; `strength` `[images]` is the factor / \
-64 | RGB in [0, 1] |
+| super-resolution | RGB in [0, 1], upscaled bicubically to the result's size; `skip_strength` `[images]` is the \
+factor / 64 | RGB in [0, 1] |
 | colorization | L of CIE Lab, 0 to 100 | a and b of CIE Lab |
 
 A condition between a text and an image is `beta * text + (1 - beta) * image`, scaled to length 1.
@@ -236,8 +235,8 @@ inputs = {{"clip_embedding": embedding}}
 inputs["degraded"] = np.zeros((1, settings["in_channels"], side, side), np.float32)  # put your image here
 noise = np.random.default_rng(0).standard_normal((1, settings["noise_maps"], side, side), np.float32)
 inputs["noise"] = noise
-if settings["strength_source"] == "input":
-    inputs["strength"] = np.array([16 / 64], np.float32)
+if settings["skip_strength_source"] == "input":
+    inputs["skip_strength"] = np.array([16 / 64], np.float32)
 (sample,) = restorer.run(None, inputs)
 print(sample.shape)
 ```

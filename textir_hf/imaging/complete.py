@@ -8,6 +8,7 @@ from math import ceil
 from textir_hf.imaging.containers import UnfitImage, png_chunks
 
 LACKS = "lacks the data of some of its pixels. It may be damaged: save it anew as PNG."
+MOST_MARKERS = 2_000_000  # restart intervals of a JPEG, segments of a JPEG 2000; more would take seconds to pass
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _JUNK = bytes.fromhex("5a932ce147b81d76") * 2  # entropy-coded data without a marker
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # frames of baseline, extended and progressive JPEGs
@@ -30,7 +31,7 @@ def with_junk(content: bytes) -> bytes | None:
         The changed file; None for arithmetic coding, which ends without a trace.
 
     Raises:
-        UnfitImage: Scans are missing.
+        UnfitImage: Scans are missing, or there are more than `MOST_MARKERS`.
     """
     parts, start, position, lacking, progressive = [], 0, 2, set(), False
     while (match := _MARKER.search(content, position)) and content[match.end() - 1] != _END:
@@ -55,6 +56,7 @@ def with_junk(content: bytes) -> bytes | None:
                 parts += [content[start : match.start()], junk]
                 start = position = match.start()
                 restart = _RESTARTS.start + (content[match.end() - 1] - _RESTARTS.start + 1) % 8
+                _check_count(len(parts) // 2)
                 if ends:
                     break
     if lacking:
@@ -88,7 +90,7 @@ def check_tiles(content: bytes) -> None:
     """Checks that a JPEG 2000 has all of its tiles, and all parts of each; its decoder sees what a part lacks.
 
     Raises:
-        UnfitImage: One is missing.
+        UnfitImage: One is missing, or there are more than `MOST_MARKERS`.
     """
     start = content.find(b"\xff\x4f\xff\x51")  # the code stream, with the sizes first
     if start < 0:
@@ -96,7 +98,7 @@ def check_tiles(content: bytes) -> None:
     right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", content, start + 8)
     parts: dict[int, int] = {}
     missing: dict[int, int] = dict.fromkeys(range(ceil((right - left) / width) * ceil((bottom - top) / height)), 1)
-    position = start + 2
+    position, segments = start + 2, 0
     while position + 12 <= len(content) and (marker := content[position : position + 2]) != b"\xff\xd9":
         size = struct.unpack_from(">H", content, position + 2)[0] + 2
         if marker == b"\xff\x90":  # a tile's part
@@ -105,6 +107,12 @@ def check_tiles(content: bytes) -> None:
             missing[tile] = max(missing.get(tile, 1), count)
         if size == 0:  # up to the end
             break
-        position += size
+        position, segments = position + size, segments + 1
+        _check_count(segments)
     if any(parts.get(tile, 0) < count for tile, count in missing.items()):
         raise UnfitImage(LACKS)
+
+
+def _check_count(markers: int) -> None:
+    if markers > MOST_MARKERS:
+        raise UnfitImage(f"has more than {MOST_MARKERS} markers. Save it as PNG.")

@@ -10,6 +10,10 @@ MAX_PARTS = 100_000  # chunks of a PNG, segments of a JPEG, strips or tiles of a
 MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
 _MAX_PAGES = 100  # counted one by one
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_HEADER = 1 << 20  # bytes of an AVIF or HEIC in which its properties are looked for
 _TIFF_JPEG = 7
 _TIFF_COMPRESSIONS = (1, 5, _TIFF_JPEG, 8, 32773, 32946, 50000)  # none, LZW, JPEG, Deflate, PackBits, Zstandard
 _JPEG_SIZES = (0xC0, 0xC1, 0xC2)  # markers of the segment that has height and width
@@ -41,6 +45,30 @@ def png_chunks(content: bytes) -> Iterator[int]:
         position += 12 + struct.unpack_from(">I", content, position)[0]
 
 
+def without_text(content: bytes) -> bytes:
+    """A PNG without its text, except short ones that `open_image` uses; other files as they are."""
+    if not content.startswith(_PNG):
+        return content
+    starts = list(png_chunks(content))
+    chunks = [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+    return _PNG + b"".join(c for c in chunks if c[4:8] not in _TEXT or (c[8:].startswith(_USED) and len(c) < 1 << 16))
+
+
+def is_heic(content: bytes) -> bool:
+    """Whether a file calls itself HEIC, as iPhones write it; an AVIF has the same container and other names."""
+    names = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
+    return content[4:8] == b"ftyp" and any(names[i : i + 4] in _HEIC for i in range(0, len(names), 4))
+
+
+def color_code(content: bytes) -> tuple[int, int] | None:
+    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
+    if content.startswith(_PNG):
+        chunk = next((place for place in png_chunks(content) if content[place + 4 : place + 8] == b"cICP"), None)
+        return None if chunk is None else struct.unpack_from(">BB", content, chunk + 8)
+    box = content.find(b"colrnclx", 0, _HEADER) if content[4:8] == b"ftyp" else -1
+    return None if box < 0 else struct.unpack_from(">HH", content, box + 8)
+
+
 def _jpeg_segments(content: bytes) -> Iterator[int]:
     """Up to the first scan."""
     position = len(_JPEG)
@@ -59,7 +87,7 @@ def check_opened(image: Image.Image, content: bytes) -> None:
     Raises:
         UnfitImage: It has several pages or frames, too many scans, or lacks some of its data.
     """
-    count = 1 if image.format == "MPO" else _count_pages(image)  # an MPO's first frame is the photo itself
+    count = 1 if image.format in ("MPO", "HEIF") else _count_pages(image)  # whose first frame is the photo itself
     if count > 1:
         number = f"more than {_MAX_PAGES}" if count > _MAX_PAGES else count
         unit = "pages" if image.format == "TIFF" else "frames"

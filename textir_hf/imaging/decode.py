@@ -1,7 +1,9 @@
 """The one decoder: an image file, by its content, to upright 8-bit sRGB; every failure is one sentence."""
 
 import io
+import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +11,17 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from textir_hf.checks import number
 from textir_hf.imaging.complete import LACKS, check_rows, check_tiles, with_junk
-from textir_hf.imaging.containers import UnfitImage, check_opened, check_parts, jpeg_strips
+from textir_hf.imaging.containers import (
+    UnfitImage,
+    check_opened,
+    check_parts,
+    color_code,
+    is_heic,
+    jpeg_strips,
+    without_text,
+)
 from textir_hf.imaging.profiles import to_srgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
@@ -22,12 +33,14 @@ _OPENING = threading.Lock()
 _strict, _lenient = 0, False  # how many are being decoded, and what Pillow was told before
 
 
-def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
+def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
-    The content decides the format, which is one of `FORMATS`; of an MPO, the first frame is taken. A file that lacks
-    data is refused, also where an end mark follows; only in JPEGs with arithmetic coding it cannot be known. Broken
-    EXIF and color profiles that do not fit are left out, with a warning.
+    The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
+    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
+    follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
+    are broken EXIF, color profiles that do not fit, colors that a file describes without a profile, and a PNG's text
+    of many megabytes.
 
     Args:
         source: The file's path, or its content.
@@ -42,21 +55,42 @@ def open_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS, name: s
         ValueError: The file is missing, unreadable, no image, of another format, of several pages, too large, or
             cannot be decoded to its end.
     """
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        raise ValueError(f"An image file must be given by its path or as bytes, got {type(source).__name__}.")
     if name is None:
         name = "The image" if isinstance(source, bytes) else str(source)
-    content = source if isinstance(source, bytes) else _read(Path(source), name)
+    max_pixels = number("max_pixels", max_pixels)
+    content = source if isinstance(source, bytes) else _read(source, name)
     with decoding(name), _strictly():
         check_parts(content)
-        with _open_header(content) as image:
-            _check_size(image, max_pixels)
-            check_opened(image, content)
-            image.load()
-            _check_complete(image, content)
-            _mend_transparency(image, content)
-            return to_srgb(image, name)
+        try:
+            return _decode(content, max_pixels, name)
+        except UnfitImage:
+            raise
+        except ValueError:  # Pillow refuses a PNG whose text is large
+            bare = without_text(content)
+            if len(bare) == len(content):
+                raise
+            image = _decode(bare, max_pixels, name)
+            warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
+            return image
 
 
-def _read(path: Path, name: str) -> bytes:
+def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
+    with _open_header(content) as image:
+        _check_size(image, max_pixels)
+        check_opened(image, content)
+        image.load()
+        _check_complete(image, content)
+        _mend_transparency(image, content)
+        image.info["cicp"] = color_code(content)
+        return to_srgb(image, name)
+
+
+def _read(source: str | os.PathLike, name: str) -> bytes:
+    if is_url(source):
+        raise ValueError(f"{name} is an address, and images are read from files. Download it first.")
+    path = Path(source)
     try:
         if not path.is_file():
             raise ValueError(f"{path} is no file. Give the path of an image.")
@@ -65,6 +99,11 @@ def _read(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Whether a path is an address on the web."""
+    return "://" in os.fspath(path)
 
 
 @contextmanager
@@ -83,7 +122,8 @@ def decoding(name: str) -> Iterator[None]:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{name} is no image of a known format ({', '.join(FORMATS)}), or its header is damaged. Convert it to PNG."
+            f"{name} is not an image of a known format ({', '.join(FORMATS)}, HEIC), or its header is damaged. "
+            "Convert it to PNG."
         ) from error
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
@@ -94,12 +134,22 @@ def decoding(name: str) -> Iterator[None]:
 
 def _open_header(content: bytes) -> Image.Image:
     """Opens without Pillow's own limit, which only warns up to twice its value; `_check_size` has others."""
+    if is_heic(content):
+        return _open_heic(content)
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(io.BytesIO(content), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_heic(content: bytes) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise UnfitImage('is a HEIC, and reading it needs an extra: pip install "textir-hf[heif]".') from error
+    return HeifImageFile(io.BytesIO(content))
 
 
 @contextmanager

@@ -1,24 +1,25 @@
 """Faces in photos: their order, the frame in which a network knows them, and images warped to that frame and back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
 
-from textir_hf.imaging.geometry import Box
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from textir_hf.checks import Box, numbers, shown
+from textir_hf.imaging.masks import match_border
+from textir_hf.imaging.resample import resize
 
 # Where aligned training faces have their eyes (the image's left one first) and the mouth's corners, shares of the side.
 FACE_TEMPLATES = {
     "ffhq": ((0.37691, 0.46865), (0.62285, 0.46912), (0.39309, 0.72541), (0.6115, 0.7249)),
     "portrait": ((0.332, 0.5), (0.645, 0.5), (0.363, 0.8125), (0.621, 0.809)),  # of the embedded networks
 }
+CHOICES = ("all", "auto", "largest")  # of faces, besides their numbers
 BORDER = 0.1  # share of a frame's side over which its content fades into what lies around it
 
 
@@ -59,7 +60,7 @@ class Frame:
         """Of the frame, pixels of the image."""
         return abs(self.scale)
 
-    def enlarged(self, factor: float) -> Frame:
+    def enlarged(self, factor: float) -> "Frame":
         """The same frame in an image that is `factor` times as large."""
         return Frame(self.scale * factor, self.offset * factor)
 
@@ -83,24 +84,36 @@ def reading_order(faces: Sequence[Face]) -> list[Face]:
     return ordered
 
 
-def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> list[Face]:
+def check_choice(choice) -> str | int | tuple[int, ...]:
+    """Which faces a caller means: one of `CHOICES`, the number of a face in reading order from 1, or several numbers.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(choice, str) and choice in CHOICES:
+        return str(choice)
+    found = () if isinstance(choice, str) else numbers("faces", choice)
+    if not found:
+        raise ValueError(f'faces must be "all", "auto", "largest" or numbers from 1, got {shown(choice)}.')
+    return found
+
+
+def choose_faces(faces: Sequence[Face], choice: str | int | tuple[int, ...]) -> list[Face]:
     """The faces that a caller means, in reading order.
 
     Args:
         faces: All faces, in reading order.
-        choice: "all" or "auto", "largest", the number of a face in reading order from 1, or several numbers.
+        choice: As `check_choice` returns it.
 
     Raises:
-        ValueError: It is none of these, or there is no face of that number.
+        ValueError: There is no face of that number.
     """
     if isinstance(choice, str):
-        if choice not in ("all", "auto", "largest"):
-            raise ValueError(f'faces must be "all", "auto", "largest" or numbers from 1, got {choice!r}.')
         return [max(faces, key=lambda face: face.area)] if choice == "largest" and faces else list(faces)
-    numbers = [choice] if isinstance(choice, int) else list(choice)
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= len(faces) for n in numbers):
-        raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice!r}.")
-    return [faces[n - 1] for n in sorted(set(numbers))]
+    chosen = {choice} if isinstance(choice, int) else set(choice)
+    if max(chosen) > len(faces):
+        raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice}.")
+    return [faces[n - 1] for n in sorted(chosen)]
 
 
 def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
@@ -144,15 +157,12 @@ def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic")
     Returns:
         `[C, size, size]` float, in the image's range but for bicubic's overshoot.
     """
-    import torch
-    from torch.nn import functional as F
-
     left, top, right, bottom = frame.bounds(image.shape[-2:], margin=4)
     if left >= right or top >= bottom:
         raise ValueError("The face's frame lies outside the image.")
     part = image[None, :, top:bottom, left:right].float()
     finer = max(1, round(frame.side / size))  # samples a pixel, against aliasing
-    steps = (torch.arange(size * finer, device=image.device) + 0.5) / (size * finer)
+    steps = (torch.arange(size * finer, dtype=torch.float32, device=image.device) + 0.5) / (size * finer)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     a, b = frame.scale, frame.offset - complex(left, top)
     columns, rows = a.real * x - a.imag * y + b.real, a.imag * x + a.real * y + b.imag
@@ -172,10 +182,9 @@ def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor
         The box around the frame, in the image; for its pixels their places in the frame, `[h, w, 2]` in shares of the
         side; and their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
     """
-    import torch
-
     left, top, right, bottom = box = frame.bounds(size)
-    rows, columns = torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5
+    spans = ((top, bottom), (left, right))
+    rows, columns = (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5 for span in spans)
     y, x = torch.meshgrid(rows - frame.offset.imag, columns - frame.offset.real, indexing="ij")
     a = 1 / frame.scale
     places = torch.stack([a.real * x - a.imag * y, a.imag * x + a.real * y], -1)
@@ -193,12 +202,6 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
         where: `[H, W]` bool, pixels that may change, in which the content continues the canvas around them without a
             seam; all if left out.
     """
-    import torch
-    from torch.nn import functional as F
-
-    from textir_hf.imaging.blend import match_border
-    from textir_hf.imaging.resample import resize
-
     (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
     if not weights.numel():
         return
@@ -211,7 +214,7 @@ def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tenso
     if where is not None:
         inside = where[top:bottom, left:right]
         replaced = inside | (weights == 0)  # beyond the frame, the content shows nothing to compare the canvas with
-        warped = match_border(warped[None], window[None] / 255, replaced[None, None].to(content))[0]
+        warped = match_border(warped[None], window[None].float() / 255, replaced[None, None].to(content))[0]
         weights = weights * inside
     blended = window + weights * (warped.clamp(0, 1) * 255 - window)
     window.copy_(torch.where(weights > 0, blended.round().byte(), window))

@@ -2,20 +2,41 @@
 
 import io
 import json
+import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
+from textir_hf.checks import boolean, shown
 from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from textir_hf.imaging.decode import open_image as open_image
-from textir_hf.imaging.metadata import metadata_options
 
+_STRUCTURE = {  # of a TIFF's pixels
+    *range(254, 270),  # kinds and sizes, from NewSubfileType to CellLength
+    *range(273, 298),  # strips, and the resolution, which `dpi` has
+    *range(317, 348),  # predictor, colors, tiles, sub-images
+    *range(512, 533),  # an old JPEG's tables and the thumbnail
+    700,  # XMP, which has an orientation of its own
+    34377,  # Photoshop's blocks, which have a thumbnail
+    34675,  # the color profile
+    50341,  # print matching
+}
+_OUTDATED = {  # wrong for an image of other pixels, or readable only where it stood
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.MakerNote,
+    ExifTags.Base.ExifInteroperabilityOffset,
+}
+_LONGEST = 65_000  # bytes that a JPEG has room for
+_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+CARRIED = ("exif", "dpi")  # keys of `Image.info`
 SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG text
 
 
@@ -45,7 +66,8 @@ FORMATS = {
     ".tiff": Format(_ANY, True, {}),
 }
 SUFFIXES = tuple(FORMATS)  # of results
-READABLE = (*SUFFIXES, ".avif", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")  # of images in a folder
+_READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")
+READABLE = (*SUFFIXES, *_READ_ALONE)  # of images in a folder
 
 
 def image_names(folder: Path, recursive: bool = True, without: Path | None = None) -> Iterator[Path]:
@@ -126,13 +148,15 @@ def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> N
             "textir".
 
     Raises:
-        ValueError: As in `check_output`, or the format cannot hold the image.
+        ValueError: As in `check_output`, it is not a PIL image with pixels, or the format cannot hold it.
         OSError: The file cannot be written.
     """
+    if not isinstance(image, Image.Image) or 0 in image.size:
+        raise ValueError(f"Only a PIL image with pixels can be saved to {path}, got {shown(image)}.")
     path = Path(path)
     check_output(path, (image.height, image.width), image.has_transparency_data)
     options = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
-    if metadata:
+    if boolean("metadata", metadata):
         options |= metadata_options(image.info)
         if SETTINGS in image.info:
             text = json.dumps(image.info[SETTINGS], ensure_ascii=False)
@@ -152,6 +176,64 @@ def read_settings(image: Image.Image) -> dict:
     value = image.info.get(SETTINGS)
     try:
         value = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}
+
+
+def carry_over(source: Image.Image, result: Image.Image) -> None:
+    """Puts what is known of a source image besides its pixels into a result's `info`, where `save_image` finds it."""
+    result.info.update({name: source.info[name] for name in CARRIED if name in source.info})
+
+
+def metadata_options(info: dict) -> dict:
+    """Pillow's options that write the "exif" and "dpi" of an image's `info`; what cannot be written is left out."""
+    options: dict[str, Any] = {}
+    exif = upright_exif(info["exif"]) if "exif" in info else None
+    if exif is not None:
+        options["exif"] = exif
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(_is_density(value) for value in dpi):
+        options["dpi"] = tuple(float(value) for value in dpi)
+    return options
+
+
+def _is_density(value: float) -> bool:
+    return math.isfinite(float(value)) and 1 <= value < 2**16
+
+
+def upright_exif(content: bytes) -> bytes | None:
+    """EXIF with date, camera and place of the given one and the orientation 1; None if nothing of it can be read."""
+    exif, kept = Image.Exif(), Image.Exif()
+    try:
+        exif.load(content)
+        parts = {tag: exif.get_ifd(tag) for tag in _PARTS}
+    except Exception:  # Pillow's parser raises what it happens to meet
+        warnings.warn("The image's EXIF cannot be read and was not carried over.", stacklevel=3)
+        return None
+    for tag, value in exif.items():
+        if tag not in _STRUCTURE | _OUTDATED | {ExifTags.Base.Orientation, *_PARTS} and _is_writable({tag: value}):
+            kept[tag] = value
+    for tag, part in parts.items():
+        values = {k: v for k, v in part.items() if k not in _OUTDATED and _is_writable({tag: {k: v}})}
+        if values:
+            kept[tag] = values
+    if not len(kept):
+        return None
+    kept[ExifTags.Base.Orientation] = 1
+    written = kept.tobytes()
+    if len(written) > _LONGEST:
+        warnings.warn(f"The image's EXIF has more than {_LONGEST} bytes and was not carried over.", stacklevel=3)
+        return None
+    return written
+
+
+def _is_writable(tags: dict) -> bool:
+    """Whether Pillow can write what it has read: it reads values that the format does not allow."""
+    exif = Image.Exif()
+    exif.update(tags)
+    try:
+        exif.tobytes()
+    except Exception:
+        return False
+    return True

@@ -4,8 +4,30 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from textir_hf.imaging.decode import MAX_PIXELS
+
 _PAD, _LINE = 6, 16
 Cell = tuple[str, Image.Image]
+
+
+def check_size(rows: int, columns: int, cell: int, size: tuple[int, int]) -> None:
+    """Checks that a grid can be drawn, before its images are made.
+
+    Args:
+        rows: Of images.
+        columns: Of images.
+        cell: As for `draw_grid`.
+        size: Height and width of the images.
+
+    Raises:
+        ValueError: It would have more than `MAX_PIXELS`.
+    """
+    width, height = columns * (cell + _PAD), rows * (cell * size[0] // size[1] + _PAD)
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"The grid would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller cell, "
+            "or fewer images."
+        )
 
 
 def draw_grid(rows: Sequence[Sequence[Cell]], cell: int = 192) -> Image.Image:

@@ -14,6 +14,8 @@ _KEPT = ("dpi", "exif", "icc_profile", "textir")  # of `Image.info`: what a resu
 _SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
 _CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
+_SRGB_CODES = ((1, 13), (2, 2))  # of H.273: sRGB, and not said
+_SRGB_CORNERS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green and blue
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,8 +40,10 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         A new image of mode "RGB", or "RGBA" if `image` has transparency.
 
     Raises:
-        UnfitImage: Its channels have more than 16 bits.
+        UnfitImage: It is empty, or its channels have more than 16 bits.
     """
+    if 0 in image.size:
+        raise UnfitImage(f"has {image.width}x{image.height} pixels, so there is nothing to see.")
     image = _upright(image, name)
     info = {key: image.info[key] for key in _KEPT if image.info.get(key)}
     if "dpi" in info and not all(math.isfinite(value) and value > 0 for value in info["dpi"]):
@@ -47,6 +51,8 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
     alpha, color = _alpha(image), _without_alpha(image)
     if "icc_profile" in image.info:
         color, info["icc_profile"] = _convert(color, image.info["icc_profile"], name)
+    elif unread := _unread_color(image.info):
+        warnings.warn(f"{name} has {unread}, which was ignored: its colors are taken for sRGB.", stacklevel=2)
     if color.mode == "LAB":
         color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB") or color
     if color.mode == "I;16":
@@ -56,6 +62,20 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         color.putalpha(alpha)
     color.info = {key: value for key, value in info.items() if value}
     return color
+
+
+def _unread_color(info: dict) -> str | None:
+    """Signs other than a profile that the colors are not sRGB, in the order of precedence of the PNG standard."""
+    code, gamma, corners = info.get("cicp"), info.get("gamma"), info.get("chromaticity")
+    if code is not None:
+        return None if code in _SRGB_CODES else f"the color code {'/'.join(map(str, code))}"
+    if "srgb" in info:
+        return None
+    if gamma is not None and abs(gamma - 1 / 2.2) > 0.02:
+        return f"a gamma of {gamma:g}"
+    if corners is not None and any(abs(a - b) > 0.01 for a, b in zip(corners, _SRGB_CORNERS, strict=False)):
+        return "primary colors of its own"
+    return None
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
@@ -108,6 +128,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
         return Image.fromarray(array.astype(np.uint8 if eight else np.uint16))
     if image.mode in ("1", "LA", "La"):
         return image.convert("L")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # Pillow warns of the step without it
     return image if image.mode in _SPACES else image.convert("RGB")
 
 

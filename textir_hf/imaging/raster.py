@@ -1,24 +1,21 @@
-"""What users give as an image, as 8-bit RGB; and masks, as booleans. Needs no PyTorch."""
-
-from __future__ import annotations
+"""What users give as an image, as 8-bit RGB; and masks, as booleans."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Union
 
 import numpy as np
+import torch
 from PIL import Image
+from scipy import ndimage
+from torch import Tensor
 
 from textir_hf.imaging.decode import decoding
 from textir_hf.imaging.profiles import to_8_bits, to_srgb
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _SOFT = (25, 230)  # levels between are neither black nor white
 _MOST_SOFT = 0.25  # share of such pixels in a mask: blurred borders stay below, photos above
 _FEW = 0.001
 
-ImageInput = Union[Image.Image, np.ndarray, "Tensor"]
+ImageInput = Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +48,16 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
         name: What errors call it.
 
     Raises:
-        ValueError: The shape, range or mode is another.
-        TypeError: It is none of these types.
+        ValueError: It is none of these, is empty, or has another range.
     """
     if isinstance(image, Image.Image):
         with decoding(name):  # a lazily opened file is read here
             image.load()
             srgb = to_srgb(image, name)
         return _split(np.array(srgb), srgb.info.get("icc_profile"))
-    array = _from_tensor(image) if not isinstance(image, np.ndarray) and hasattr(image, "detach") else image
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a PIL image, an array or a tensor, got {type(image).__name__}.")
+    array = np.asarray(image) if isinstance(image, np.ndarray) else _from_tensor(image, name)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{name} must hold real numbers, got an array of the type {array.dtype}.")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
@@ -75,9 +71,16 @@ def to_raster(image: ImageInput, name: str = "image") -> Raster:
     return _split(array, None)
 
 
-def _from_tensor(tensor: Tensor) -> np.ndarray:  # [C, H, W] -> [H, W, C]
-    tensor = tensor.detach().cpu()
-    array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+def _from_tensor(tensor: Tensor, name: str) -> np.ndarray:  # [C, H, W] -> [H, W, C]
+    if not isinstance(tensor, torch.Tensor):
+        kind = type(tensor).__name__
+        raise ValueError(f"{name} must be a PIL image, an array or a tensor, got {kind}. Read files with open_image.")
+    try:
+        array = (tensor.float() if tensor.is_floating_point() else tensor).numpy(force=True)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name} must be a dense tensor of real numbers, got one without data or a sparse one."
+        ) from error
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
@@ -96,8 +99,6 @@ def fill_transparent(raster: Raster) -> Raster:
     hidden = None if raster.alpha is None else raster.alpha == 0
     if hidden is None or not hidden.any() or hidden.all():
         return raster
-    from scipy import ndimage
-
     rows, columns = ndimage.find_objects(hidden.view(np.uint8))[0]  # all of them, and one pixel around
     window = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in (rows, columns))
     nearest = ndimage.distance_transform_edt(hidden[window], return_distances=False, return_indices=True)

@@ -54,7 +54,7 @@ def filter_lines(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
 
 def _filters(side: int, smaller: int, mode: str, like: Tensor) -> Tensor:
     """How much of each pixel of a line the pixels of the shrunken line take, `[smaller, side]`."""
-    places, centers = (torch.arange(n, device=like.device) + 0.5 for n in (side, smaller))
+    places, centers = (torch.arange(n, dtype=torch.float32, device=like.device) + 0.5 for n in (side, smaller))
     d = (places - centers[:, None] * (side / smaller)).abs() / (side / smaller)
     if mode == "bilinear":
         weights = (1 - d).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Metrics for restored images as `evaluate` modules, each also of the masked region alone.
+"""Metrics for restored images as `evaluate` modules, each also for the masked region alone.
 
 `load("psnr").compute(predictions=restored, references=targets, masks=masks)`
 """

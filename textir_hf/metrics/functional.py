@@ -1,4 +1,4 @@
-"""The metrics of a single image, or of two sets: what the `evaluate` modules and `textir evaluate` compute with.
+"""The metrics of a single image, or of two sets; the `evaluate` modules and `textir evaluate` call them.
 
 Images are `[H, W, 3]` uint8, masks `[H, W]` bool, True = counted; everything is computed in float64.
 """
@@ -7,8 +7,6 @@ import math
 
 import numpy as np
 from skimage.metrics import structural_similarity
-
-MASK_SHARES = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 1.0))
 
 
 def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -19,9 +17,8 @@ def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | No
     """
     for name, image in (("restored image", restored), ("target", target)):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f"The {name} must be [H, W, 3] uint8, got {list(image.shape)} {image.dtype}. Convert it to RGB."
-            )
+            shape = f"{list(image.shape)} {image.dtype}"
+            raise ValueError(f"The {name} must be [H, W, 3] uint8, got {shape}. Convert it to RGB.")
     if restored.shape != target.shape:
         raise ValueError(
             f"The restored image must have the target's size {target.shape[1]}x{target.shape[0]}, "
@@ -62,7 +59,7 @@ def ssim(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = Non
 
 
 def colorfulness(image: np.ndarray) -> float:
-    """How colorful an image is (Hasler & Süsstrunk, 2003, M^(3)): 0 is gray, 109 extremely colorful."""
+    """Colorfulness (Hasler & Süsstrunk, 2003, M^(3)): 0 is gray, 109 extremely colorful."""
     red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
     rg, yb = red - green, (red + green) / 2 - blue
     return float(np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean()))
@@ -75,12 +72,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     stays exact where there are fewer images than dimensions. It depends on the number of images: compare only
     values of one number.
 
-    Args:
-        first: `[N, D]`.
-        second: `[M, D]`.
-
     Raises:
-        ValueError: The lengths differ, or a set has fewer than two members.
+        ValueError: The sets are not `[N, D]` and `[M, D]`, or have fewer than two members.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
@@ -95,7 +88,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def region_crop(image: np.ndarray, mask: np.ndarray, least: float = 0.5) -> np.ndarray:
-    """The square around a mask's pixels that an embedding is made of, at least `least` of the shorter side."""
+    """The square around a mask's pixels that is embedded, at least `least` of the shorter side."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
@@ -103,13 +96,3 @@ def region_crop(image: np.ndarray, mask: np.ndarray, least: float = 0.5) -> np.n
     top = min(max((rows[0] + rows[-1] + 1 - side) // 2, 0), height - side)
     left = min(max((columns[0] + columns[-1] + 1 - side) // 2, 0), width - side)
     return image[top : top + side, left : left + side]
-
-
-def by_mask_share(values: list[float], masks: list[np.ndarray]) -> dict[str, float]:
-    """Means of the images whose masks cover 0 to 10 %, 10 to 20 %, ...; shares that no mask has are left out."""
-    shares, means = np.array([m.mean() for m in masks]), {}
-    for low, high in MASK_SHARES:
-        inside = (shares > low) & (shares <= high)
-        if inside.any():
-            means[f"{100 * low:.0f}-{100 * high:.0f} %"] = float(np.mean(np.array(values)[inside]))
-    return means

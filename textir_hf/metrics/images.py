@@ -1,6 +1,4 @@
-"""What the metrics of images share."""
-
-from abc import ABC, abstractmethod
+"""The base of the image metrics as `evaluate` modules."""
 
 import datasets
 import evaluate
@@ -9,7 +7,7 @@ import torch
 from PIL import Image
 
 from textir_hf.imaging.resample import to_tensor
-from textir_hf.metrics.functional import by_mask_share, check_images, region_crop
+from textir_hf.metrics.functional import check_images, region_crop
 from textir_hf.models.embedding import embed_images
 
 INPUTS = """
@@ -19,22 +17,12 @@ Args:
     masks: One each, nonzero where pixels count. Left out, all pixels count.
 
 Returns:
-    The mean, with the `values` of all images, and with masks the means `by_mask_share`.
+    The mean, and the `values` of all images.
 """
-TEXTIR = """@article{bai2023textir,
-  title={TextIR: A Simple Framework for Text-based Editable Image Restoration},
-  author={Bai, Yunpeng and Wang, Cairong and Xie, Shuzhao and Dong, Chao and Yuan, Chun and Wang, Zhi},
-  journal={arXiv:2302.14736},
-  year={2023}
-}"""
 
 
 def to_images(values, kind: str) -> list[np.ndarray]:
-    """What `evaluate` hands over, as arrays.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """Images as arrays."""
     arrays = [np.asarray(v.convert("RGB") if isinstance(v, Image.Image) and v.mode == "P" else v) for v in values]
     if not arrays:
         raise ValueError(f"{kind} must hold at least one image, got none.")
@@ -42,23 +30,13 @@ def to_images(values, kind: str) -> list[np.ndarray]:
 
 
 def to_masks(masks, count: int) -> list[np.ndarray | None]:
-    """Masks as boolean arrays, or `count` times None.
-
-    Raises:
-        ValueError: There is not one for each image.
-    """
+    """Masks as boolean arrays, or `count` times None."""
     if masks is None:
         return [None] * count
     if len(masks) != count:
         raise ValueError(f"masks must be one for each of the {count} predictions, got {len(masks)}.")
     arrays = [np.asarray(m.convert("L") if isinstance(m, Image.Image) else m) for m in masks]
     return [a.squeeze(-1) > 0 if a.ndim == 3 else a > 0 for a in arrays]
-
-
-def by_share(values: list[float], masks: list[np.ndarray | None]) -> dict:
-    """The part of a metric's result that there is with masks alone."""
-    counted = [mask for mask in masks if mask is not None]
-    return {"by_mask_share": by_mask_share(values, counted)} if counted else {}
 
 
 @torch.no_grad()
@@ -72,38 +50,33 @@ def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_
     return np.stack(rows)
 
 
-class ImageSetMetric(evaluate.Metric):
-    """A metric of predictions against references."""
+class ImageMetric(evaluate.Metric):
+    """A metric of predictions against references; by default the mean of `value` over the images."""
 
     citation = ""
+    inputs = INPUTS
+    references = datasets.Image()
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=type(self).__doc__,
             citation=self.citation,
-            inputs_description=INPUTS,
-            features=datasets.Features({"predictions": datasets.Image(), "references": datasets.Image()}),
+            inputs_description=self.inputs,
+            features=datasets.Features({"predictions": datasets.Image(), "references": self.references}),
         )
-
-
-class ImageMetric(ImageSetMetric, ABC):
-    """A metric of each prediction against its reference."""
-
-    name_of_value = ""
 
     def _compute(self, predictions, references, masks=None, **options) -> dict:
         restored, targets = to_images(predictions, "predictions"), to_images(references, "references")
-        counted = to_masks(masks, len(restored))
-        for triple in zip(restored, targets, counted, strict=True):
+        triples = list(zip(restored, targets, to_masks(masks, len(restored)), strict=True))
+        for triple in triples:
             check_images(*triple)
         self.prepare(**options)
-        values = [self.value(*triple) for triple in zip(restored, targets, counted, strict=True)]
-        result = {self.name_of_value: float(np.mean(values)), "values": values}
-        return result | by_share(values, counted)
+        values = [self.value(*triple) for triple in triples]
+        return {self.name: float(np.mean(values)), "values": values}
 
     def prepare(self) -> None:
         """Loads what all images need; takes the options of `compute`."""
 
-    @abstractmethod
     def value(self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
         """The metric of one image."""
+        raise NotImplementedError

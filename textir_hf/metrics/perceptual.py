@@ -1,8 +1,8 @@
-"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet and VGG16, and where its weights come from."""
+"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet and VGG16, and the download of its weights."""
 
 import hashlib
+import tempfile
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -55,7 +55,7 @@ class LPIPS(nn.Module):
         self.net = "vgg" if "features.28.weight" in weights else "alex"
         needed = {f"features.{i}.{part}" for i, *_ in _LAYERS[self.net] for part in ("weight", "bias")}
         if missing := {*needed, *(f"lin{i}.weight" for i in range(5))} - set(weights):
-            raise ValueError(f"{path} is no LPIPS file: it lacks {', '.join(sorted(missing)[:3])}. Fetch it again.")
+            raise ValueError(f"{path} is not an LPIPS file: it lacks {', '.join(sorted(missing)[:3])}. Fetch it again.")
         for name, value in weights.items():
             self.register_buffer(name.replace(".", "_"), value.float())
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
@@ -74,7 +74,7 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def descriptor(self, images: Tensor) -> Tensor:
-        """The deepest features, pooled to 7x7 cells: images are alike where the same parts lie at the same places.
+        """The deepest features, pooled to 7x7 cells: similar for images with the same parts in the same places.
 
         Args:
             images: `[N, 3, H, W]` in [0, 1].
@@ -114,42 +114,37 @@ def digest(weights: dict[str, Tensor]) -> str:
 
 
 def fetch(net: str = "alex", cache: Path = CACHE) -> Path:
-    """The weights of LPIPS as a safetensors file, fetched from the authors and torchvision once.
+    """The weights of LPIPS as a safetensors file, downloaded from the authors and torchvision once.
 
     Args:
         net: "alex" or "vgg".
-        cache: Where the file is kept.
+        cache: Folder of the file.
 
     Raises:
-        ValueError: There is no such network, or what came is not what was published.
-        OSError: They are not there and cannot be fetched.
+        ValueError: There is no such network, or the download differs from the published weights.
+        OSError: The weights cannot be downloaded.
     """
     if net not in SOURCES:
         raise ValueError(f'LPIPS is on "alex" or "vgg", got {net!r}.')
-    folder = Path(cache).expanduser()
-    path, (network, linear, published) = folder / f"lpips_{net}.safetensors", SOURCES[net]
+    folder, (*urls, published) = Path(cache).expanduser(), SOURCES[net]
+    path = folder / f"lpips_{net}.safetensors"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    convolutions = {n: v for n, v in _download(network, folder).items() if n.startswith("features.")}
-    layers = {n.replace(".model.1", ""): v for n, v in _download(linear, folder).items()}
-    weights = {n: v.clone().contiguous() for n, v in (convolutions | layers).items()}
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            network, linear = (
+                torch.hub.load_state_dict_from_url(url, scratch, map_location="cpu", weights_only=True) for url in urls
+            )
+    except OSError as error:
+        raise OSError(
+            f"The weights of LPIPS cannot be fetched from {' and '.join(urls)} ({error}). Fetch them once with a "
+            "network, or give the safetensors file: --lpips FILE, or weights=FILE."
+        ) from error
+    weights = {n: v.contiguous() for n, v in network.items() if n.startswith("features.")}
+    weights |= {n.replace(".model.1", ""): v.contiguous() for n, v in linear.items()}
     if digest(weights) != published:
-        raise ValueError(f"{network} and {linear} are not the published weights (their hash differs). Try again later.")
+        raise ValueError(f"{' and '.join(urls)} are not the published weights (their hash differs). Try again later.")
     with replacing(path) as temporary:
         save_file(weights, temporary)
     return path
-
-
-def _download(url: str, folder: Path) -> dict[str, Tensor]:
-    part = folder / f".fetching-{Path(url).name}"
-    try:
-        torch.hub.download_url_to_file(url, str(part))
-        return torch.load(part, map_location="cpu", weights_only=True)
-    except (URLError, OSError) as error:
-        raise OSError(
-            f"The weights of LPIPS cannot be fetched from {url} ({error}). Fetch them once with a network, or give the "
-            "safetensors file: --lpips FILE, or weights=FILE."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)

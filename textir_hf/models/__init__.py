@@ -1,1 +1,3 @@
-"""The networks: the generator and its layers, the embedded dual encoder, the recentering of text embeddings."""
+"""The networks. Importing this package tells transformers' Auto classes of the embedded dual encoder."""
+
+from textir_hf.models import encoder as encoder

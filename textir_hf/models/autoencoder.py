@@ -14,7 +14,7 @@ from torch.nn import functional as F
 FOLDER = Path(__file__).parent.parent / "checkpoints" / "taef2"
 LATENT_CHANNELS = 32
 CELL = 8  # side of the square of pixels that one latent cell covers
-LIMIT = 4.0  # standardized latents stay within this; 99.96 % of those of photos are
+LIMIT = 4.0  # standardized latents stay within this; 99.96 % of those of images do
 _WIDTH = 64
 
 
@@ -36,10 +36,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [N, 64, h, w] -> the same
         if self.pool is not None:
             x = x + self.pool(x)
-        y = x
-        for i, conv in enumerate(self.convs):
-            y = conv(y) if i == 0 else conv(F.relu(y))
-        return F.relu(x + y)
+        first, second, third = self.convs
+        return F.relu(x + third(F.relu(second(F.relu(first(x))))))
 
 
 class TAEF2Encoder(nn.Module):

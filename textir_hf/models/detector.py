@@ -53,8 +53,9 @@ class Head(nn.Module):
         self, x: Tensor, stride: int
     ) -> tuple[Tensor, Tensor, Tensor]:  # [1, 64, h, w] -> [P, 4], [P, 5, 2], [P]
         height, width = x.shape[-2:]
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        places = torch.stack([columns, rows], -1).reshape(-1, 2).to(x)  # [P, 2], x and y
+        lines = (torch.arange(side, dtype=x.dtype, device=x.device) for side in (height, width))
+        rows, columns = torch.meshgrid(*lines, indexing="ij")
+        places = torch.stack([columns, rows], -1).reshape(-1, 2)  # [P, 2], x and y
         face, object_, box, landmarks = (
             layer(x)[0].flatten(1).T for layer in (self.face, self.object, self.box, self.landmarks)
         )
@@ -130,7 +131,7 @@ def _overlap(box: Tensor, others: Tensor) -> Tensor:
 
 @cache
 def face_detector() -> FaceDetector:
-    """The embedded detector."""
-    detector = FaceDetector()
+    """The embedded detector, in float32 on the CPU whatever PyTorch's defaults are when it is first used."""
+    detector = FaceDetector().to_empty(device="cpu").float()
     detector.load_state_dict(load_file(WEIGHTS))
     return detector.eval().requires_grad_(False)

@@ -4,17 +4,25 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer, BertTokenizerFast, CLIPModel, PretrainedConfig, PreTrainedModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textir_hf.imaging.resample import resize
-from textir_hf.models.configuration import MiniCLIPConfig
+from textir_hf.models.checkpoint import (
+    CHECKPOINTS,
+    CheckedWeights,
+    check_bounds,
+    check_encoder_config,
+    check_loading,
+    check_processor,
+    check_tokenizer,
+)
 from textir_hf.models.download import download
-from textir_hf.models.encoder import MiniCLIPModel
-from textir_hf.models.encoder_files import check_config, check_encoder, check_processor, check_tokenizer
-from textir_hf.models.weights import CHECKPOINTS, check_finite, check_loading
+from textir_hf.models.encoder import MiniCLIPConfig, MiniCLIPModel
 
 ENCODER = "textir-mini-clip"
 
@@ -37,13 +45,12 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         where = _locate(name, options)
         options = {} if isinstance(where, Path) else options
         config, _ = PretrainedConfig.get_config_dict(where, **options)
-        check_config(config)
+        check_encoder_config(config)
         own = config["model_type"] == MiniCLIPConfig.model_type
         model, tokenizer = (MiniCLIPModel, BertTokenizerFast) if own else (CLIPModel, AutoTokenizer)
         safe = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
         clip, info = model.from_pretrained(where, dtype=dtype, **safe, **options)
-        check_loading(info, "it")
-        check_finite(clip, "it")
+        check_loading(clip, info)
         words = tokenizer.from_pretrained(where, trust_remote_code=False, **options)
         check_tokenizer(words, clip.config)
         image_processor = CLIPImageProcessorPil.from_pretrained(where, **options)
@@ -58,15 +65,38 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
 
 
 def _locate(name: str | Path, options: dict) -> Path | str:
-    """A checked folder; or a repository's name, where transformers has to look for safetensors in another revision."""
+    """A folder; or a repository's name, where transformers has to look for safetensors in another revision."""
     if str(name) == ENCODER:
         return CHECKPOINTS / ENCODER
     folder = Path(name) if Path(name).is_dir() else Path(download(str(name), **options))
     if folder == Path(name) or any(folder.glob("*.safetensors")):
-        check_encoder(folder)
         return folder
     warnings.warn(f"The weights of {name} come from a conversion that is compared with no hash.", stacklevel=4)
     return str(name)
+
+
+class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
+    """Moves text embeddings to where the image embeddings are, closing CLIP's modality gap.
+
+    Text and image embeddings of a contrastive encoder fill two separate cones (Liang et al., 2022), and a generator
+    trained on image embeddings (TextIR, Eq. 1) would meet a mean at inference that it has never seen. With the two
+    means over the generator's training domain, `c = normalize(image_mean + scale * (text - text_mean))`.
+
+    Args:
+        embedding_dim: Length of the embeddings.
+        scale: Ratio of the deviations of image and text embeddings around their means; 1 only shifts.
+    """
+
+    @register_to_config
+    def __init__(self, embedding_dim: int = 512, scale: float = 1.0) -> None:
+        super().__init__()
+        check_bounds({"embedding_dim": embedding_dim, "scale": scale})
+        self.text_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
+        self.image_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
+
+    def forward(self, text_embedding: Tensor) -> Tensor:
+        """`[N, D]` at unit length to `[N, D]` at unit length."""
+        return F.normalize(self.image_mean + self.config.scale * (text_embedding - self.text_mean), dim=-1)
 
 
 def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
@@ -130,8 +160,11 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
     for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
-    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device or clip.device)
-    tokens = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    found = tokenizer(texts, padding=True, truncation=True, return_tensors="np")  # "pt" is on PyTorch's default device
+    tokens = {
+        "input_ids": torch.from_numpy(found["input_ids"]).to(device or clip.device),
+        "attention_mask": torch.from_numpy(found["attention_mask"]).to(device or clip.device),
+    }
     if _is_hooked(clip):
         side = getattr(clip.config, "vision_config", clip.config).image_size
         pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)

@@ -3,9 +3,11 @@
 import math
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForZeroShotImageClassification,
@@ -16,13 +18,52 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers import initialization as init
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.clip.modeling_clip import CLIPOutput
 from transformers.utils.generic import can_return_tuple
 
-from textir_hf.models.configuration import MiniCLIPConfig
 from textir_hf.models.towers import ImageTower, QueryAttention, TextTower
+
+
+@strict
+class MiniCLIPConfig(PreTrainedConfig):
+    """Sizes of a `MiniCLIPModel`.
+
+    Args:
+        text_config: A `BertConfig` or its fields.
+        projection_dim: Length of the embeddings.
+        image_size: Side in pixels of the square images that the image tower takes, a multiple of 32.
+        hidden_size: Width of the image tower's pooling.
+        num_queries: Learned queries of that pooling.
+        num_heads: Attention heads of that pooling.
+        logit_scale_init_value: Logarithm of the scale of the similarities before training.
+    """
+
+    model_type = "textir_mini_clip"
+    sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="bert")}
+
+    text_config: dict | PreTrainedConfig | None = None
+    projection_dim: int = 512
+    image_size: int = 192
+    hidden_size: int = 384
+    num_queries: int = 8
+    num_heads: int = 6
+    logit_scale_init_value: float = 3.0
+
+    def validate_architecture(self) -> None:
+        """Called by `strict`.
+
+        Raises:
+            ValueError: Two sizes do not fit each other, or the text tower is none of BERT's.
+        """
+        if self.text_config.model_type != "bert":  # type: ignore[union-attr]
+            raise ValueError(f"text_config must be a BertConfig, got {type(self.text_config).__name__}.")
+        if self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}.")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size must be a multiple of num_heads {self.num_heads}, got {self.hidden_size}.")
 
 
 class MiniCLIPModel(PreTrainedModel):
@@ -178,6 +219,7 @@ class MiniCLIPModel(PreTrainedModel):
         return CLIPOutput(loss, logits.T, logits, text_embeds, image_embeds, text, image)
 
 
+AutoConfig.register(MiniCLIPConfig.model_type, MiniCLIPConfig)
 AutoModel.register(MiniCLIPConfig, MiniCLIPModel)
 AutoModelForZeroShotImageClassification.register(MiniCLIPConfig, MiniCLIPModel)
 AutoTokenizer.register(MiniCLIPConfig, BertTokenizerFast)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -13,9 +14,8 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textir_hf.models.autoencoder import LATENT_CHANNELS, LIMIT, load_taef2
-from textir_hf.models.bounds import check_generator
-from textir_hf.models.casting import cast_kernels
+from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS, LIMIT, load_taef2
+from textir_hf.models.checkpoint import CheckedWeights, check_bounds
 from textir_hf.models.layers import (
     DownConv2d,
     EqualizedConv2d,
@@ -24,7 +24,6 @@ from textir_hf.models.layers import (
     ToImage,
     scaled_leaky_relu,
 )
-from textir_hf.models.weights import CheckedWeights
 
 
 @dataclass
@@ -68,12 +67,12 @@ class Encoder(nn.Module):
 
 
 class FusionWeights(nn.Module):
-    """From a strength to the two channel weights of every level (Eq. 4 and 5).
+    """From a skip strength to the two channel weights of every level (Eq. 4 and 5).
 
     `alpha = Reshape(MLP(s))`, then `|alpha_1/2| / sqrt(alpha_1^2 + alpha_2^2 + 1e-8)`.
 
     Args:
-        in_features: 1 for a strength, the embedding's length where the condition takes its place.
+        in_features: 1 for a skip strength, the embedding's length where the condition takes its place.
         hidden: Width of the MLP's hidden layer; 0 makes it one linear layer.
         channels: Channels of each level, full size first.
         signed: Leave out Eq. 5's absolute value, as the authors' release does.
@@ -85,8 +84,8 @@ class FusionWeights(nn.Module):
         self.alpha = EqualizedLinear(hidden or in_features, 2 * sum(channels), bias=1.0)
         self.channels, self.signed = channels, signed
 
-    def forward(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:  # [N, S] -> per level, 2 x [N, C]
-        x = strength if self.hidden is None else scaled_leaky_relu(self.hidden(strength))
+    def forward(self, skip_strength: Tensor) -> list[tuple[Tensor, Tensor]]:  # [N, S] -> per level, 2 x [N, C]
+        x = skip_strength if self.hidden is None else scaled_leaky_relu(self.hidden(skip_strength))
         alpha = self.alpha(x).unflatten(1, (2, -1))  # [N, 2, sum(C)]: encoder, generator
         norm = torch.rsqrt(alpha.square().sum(1, keepdim=True) + 1e-8)
         weights = (alpha if self.signed else alpha.abs()) * norm
@@ -103,10 +102,8 @@ class StyleBlock(nn.Module):
         self.second = StyleConv2d(channels, channels, style_dim, noise=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:  # [N, C, H, W], [N, S] -> [N, C, H, W]
-        y = self.second(
-            self.first(x.clone(), style), style
-        )  # without gradients a style convolution overwrites its input
-        return (x + y) * math.sqrt(0.5)
+        y = self.first(x.clone(), style)  # without gradients, a style convolution overwrites its input
+        return (x + self.second(y, style)) * math.sqrt(0.5)
 
 
 class StyleLevel(nn.Module):
@@ -133,7 +130,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     It is fully convolutional: any height and width that are multiples of `stride` work, though it was trained at
     `sample_size` and features of another scale may confuse it.
 
-    | task | `in_channels` | `out_channels` | `strength_source` |
+    | task | `in_channels` | `out_channels` | `skip_strength_source` |
     |---|---|---|---|
     | inpainting | 4: RGB with the masked region zeroed, mask (1 = repaint) | 3 | encoder |
     | super-resolution | 3: RGB upscaled to full size | 3 | input |
@@ -147,10 +144,10 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         channels: Width of each level, from full size down to the smallest feature map.
         embedding_dim: Length of the CLIP embedding.
         style_dim: Length of each style code.
-        strength_source: Where the strength s of Eq. 4 comes from: "input" (the downscaling factor over 64, given by
-            the caller), "encoder" (pooled features through an MLP), or "embedding" (the authors' release: the
-            condition itself takes the place of s).
-        strength_hidden: Width of the hidden layer of Eq. 4's MLP; 0 makes it one linear layer.
+        skip_strength_source: Where s of Eq. 4 comes from: "input" (the downscaling factor over 64, given by the
+            caller), "encoder" (pooled features through an MLP), or "embedding" (the authors' release: the condition
+            itself takes the place of s).
+        skip_strength_hidden: Width of the hidden layer of Eq. 4's MLP; 0 makes it one linear layer.
         signed_fusion: Leave out the absolute value of Eq. 5, as the authors' release does.
         input_scale: The degraded image is multiplied by this.
         output_scale: The network's output is multiplied by this.
@@ -163,14 +160,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = [
-        "DownConv2d",
-        "ResidualBlock",
-        "StyleBlock",
-        "StyleConv2d",
-        "StyleLevel",
-        "ToImage",
-    ]  # for device_map
+    # for device_map
+    _no_split_modules = ["DownConv2d", "ResidualBlock", "StyleBlock", "StyleConv2d", "StyleLevel", "ToImage"]
 
     @register_to_config
     def __init__(
@@ -182,8 +173,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         channels: tuple[int, ...] = (128, 256, 512, 512, 512),
         embedding_dim: int = 512,
         style_dim: int = 512,
-        strength_source: Literal["input", "encoder", "embedding"] = "encoder",
-        strength_hidden: int = 64,
+        skip_strength_source: Literal["input", "encoder", "embedding"] = "encoder",
+        skip_strength_hidden: int = 64,
         signed_fusion: bool = False,
         input_scale: float = 1.0,
         output_scale: float = 1.0,
@@ -193,17 +184,17 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         decoder: Literal["taef2"] | None = None,
     ) -> None:
         super().__init__()
-        check_generator(self.config)
+        _check_config(self.config)
         channels = tuple(channels)
         self.stride = patch_size * 2 ** (len(channels) - 1)
         self.gradient_checkpointing = False
         image_channels = LATENT_CHANNELS if decoder else 3
         self.encoder = Encoder(in_channels * patch_size**2, channels, blocks)
         self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
-        if strength_source == "encoder":
+        if skip_strength_source == "encoder":
             self.strength = nn.ModuleList([EqualizedLinear(channels[-1], 64), EqualizedLinear(64, 1)])
-        inputs = embedding_dim if strength_source == "embedding" else 1
-        self.fusion = FusionWeights(inputs, strength_hidden, channels, signed_fusion)
+        inputs = embedding_dim if skip_strength_source == "embedding" else 1
+        self.fusion = FusionWeights(inputs, skip_strength_hidden, channels, signed_fusion)
         self.skips = nn.ModuleList(EqualizedConv2d(c, c) for c in channels)  # Conv of Eq. 5
         self.first = StyleConv2d(channels[-1], channels[-1], style_dim)
         self.first_blocks = nn.ModuleList(StyleBlock(channels[-1], style_dim) for _ in range(blocks))
@@ -217,7 +208,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         self,
         degraded: Tensor,
         clip_embedding: Tensor,
-        strength: Tensor | float | None = None,
+        skip_strength: Tensor | float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
         noise: list[Tensor] | None = None,
@@ -228,8 +219,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         Args:
             degraded: `[N, in_channels, H, W]`, H and W multiples of `stride`; ranges as in the class's table.
             clip_embedding: `[N, embedding_dim]` at unit length.
-            strength: s of Eq. 4, a number, `[N]`, or `[N, L]` for each level, full size first: downscaling factor / 64
-                for super-resolution, where it is needed; elsewhere it overrides what the encoder says, in [0, 1].
+            skip_strength: s of Eq. 4, a number, `[N]`, or `[N, L]` for each level, full size first: downscaling factor
+                / 64 for super-resolution, where it is needed; elsewhere it overrides the encoder's, in [0, 1].
             generator: Source of the noise of the style convolutions; a list has one for each image. Without it there
                 is no noise. Image i's noise does not depend on how many images follow it.
             return_dict: Return a `TextIRGeneratorOutput` instead of a tuple.
@@ -240,19 +231,19 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             The restored images, `.sample` or `[0]`: `[N, out_channels, H, W]`.
 
         Raises:
-            ValueError: A shape, the strength or the number of generators does not fit.
+            ValueError: A shape, the skip strength or the number of generators does not fit.
         """
-        self._check(degraded, clip_embedding, strength, generator)
+        self._check(degraded, clip_embedding, skip_strength, generator, output_type)
         if generator is not None:
             noise = self.draw_noise(degraded, generator)
-        sample = self.restore(degraded, clip_embedding, strength, noise, output_type)
+        sample = self.restore(degraded, clip_embedding, skip_strength, noise, output_type)
         return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
     def restore(
         self,
         degraded: Tensor,
         clip_embedding: Tensor,
-        strength: Tensor | float | None,
+        skip_strength: Tensor | float | None,
         noise: list[Tensor] | None,
         output_type: Literal["image", "latent"] = "image",
     ) -> Tensor:
@@ -262,7 +253,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
         condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
-        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, strength))
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, skip_strength))
         fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
         maps: Sequence[Tensor | None] = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
@@ -284,52 +275,47 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             image = self.out(image)
         return image * self.config.output_scale
 
-    def enable_layerwise_casting(
-        self,
-        storage_dtype: torch.dtype = torch.float8_e4m3fn,
-        compute_dtype: torch.dtype | None = None,
-        skip_modules_pattern: tuple[str, ...] | None = None,
-        skip_modules_classes: tuple[type[nn.Module], ...] | None = None,
-        non_blocking: bool = False,
-    ) -> None:
-        """As in diffusers; what lies in `storage_dtype` between the layers' calls is the kernels of all convolutions.
+    def enable_layerwise_casting(self, *args, **kwargs) -> None:
+        """Refused, since diffusers would cast the bias and the noise strength of a layer too.
 
-        Styles and strengths come from linear layers, which stay as they are: they hold few of the weights, and every
-        feature is multiplied by what they give.
+        Raises:
+            ValueError: Always.
         """
-        layers = (EqualizedConv2d, StyleConv2d, ToImage)
-        skipped = (skip_modules_pattern or (), skip_modules_classes or ())
-        cast_kernels(self, layers, storage_dtype, compute_dtype or self.dtype, *skipped, non_blocking)
+        raise ValueError("enable_layerwise_casting is not supported: load the network with dtype=torch.bfloat16.")
 
-    def _fusion_weights(self, strength: Tensor) -> list[tuple[Tensor, Tensor]]:
-        if self.config.strength_source == "embedding" or strength.shape[1] == 1:
-            return self.fusion(strength)
-        return [self.fusion(s[:, None])[level] for level, s in enumerate(strength.unbind(1))]
+    def _fusion_weights(self, skip_strength: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if self.config.skip_strength_source == "embedding" or skip_strength.shape[1] == 1:
+            return self.fusion(skip_strength)
+        return [self.fusion(s[:, None])[level] for level, s in enumerate(skip_strength.unbind(1))]
 
-    def _strength(self, feature: Tensor, clip_embedding: Tensor, strength: Tensor | float | None) -> Tensor:
-        if self.config.strength_source == "embedding":
+    def _strength(self, feature: Tensor, clip_embedding: Tensor, skip_strength: Tensor | float | None) -> Tensor:
+        if self.config.skip_strength_source == "embedding":
             return clip_embedding
-        if strength is not None:
-            strength = torch.as_tensor(strength, dtype=torch.float32, device=feature.device)
-            strength = strength if strength.ndim == 2 else strength.reshape(-1, 1)
-            return strength.expand(feature.shape[0], -1)
+        if skip_strength is not None:
+            skip_strength = torch.as_tensor(skip_strength, dtype=torch.float32, device=feature.device)
+            skip_strength = skip_strength if skip_strength.ndim == 2 else skip_strength.reshape(-1, 1)
+            return skip_strength.expand(feature.shape[0], -1)
         pooled = feature.mean((2, 3), dtype=torch.float32)
         return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled))))
 
     def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the noise of the paper's style convolutions, smallest first, for an image's size."""
         height, width = height // self.stride, width // self.stride
-        sizes = [(height << level, width << level) for level in range(len(self.levels) + 1)]
-        return [sizes[0], *(size for size in sizes[1:] for _ in range(2))]
+        sizes = [(height, width)]
+        for level in range(1, len(self.levels) + 1):
+            sizes += [(height << level, width << level)] * 2
+        return sizes
 
     def draw_noise(self, degraded: Tensor, generator: torch.Generator | list[torch.Generator]) -> list[Tensor]:
         """Unit normal noise for every style convolution, all maps of one image before the next image's."""
         sizes = self.noise_sizes(*degraded.shape[-2:])
-        generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded)
-        maps = [[torch.randn(1, *size, generator=g, device=g.device) for size in sizes] for g in generators]
-        return [torch.stack(level).to(degraded) for level in zip(*maps, strict=True)]
+        maps: list[list[Tensor]] = [[] for _ in sizes]
+        for source in generator if isinstance(generator, (list, tuple)) else [generator] * len(degraded):
+            for level, size in zip(maps, sizes, strict=True):  # of another type, a generator draws other numbers
+                level.append(torch.randn(1, *size, generator=source, device=source.device, dtype=torch.float32))
+        return [torch.stack(level).to(degraded) for level in maps]
 
-    def _check(self, degraded: Tensor, clip_embedding: Tensor, strength, generator) -> None:
+    def _check(self, degraded: Tensor, clip_embedding: Tensor, skip_strength, generator, output_type) -> None:
         config, shape = self.config, list(degraded.shape)
         if len(shape) != 4 or shape[1] != config.in_channels:
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
@@ -341,17 +327,41 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             raise ValueError(
                 f"clip_embedding must be [{shape[0]}, {config.embedding_dim}], got {list(clip_embedding.shape)}."
             )
-        if config.strength_source == "input" and strength is None:
-            raise ValueError(f"strength must be given for {config.task}: the downscaling factor over 64.")
-        if config.strength_source == "embedding" and strength is not None:
-            raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-        if isinstance(strength, Tensor) and list(strength.shape) not in (
+        if config.skip_strength_source == "input" and skip_strength is None:
+            raise ValueError(f"skip_strength must be given for {config.task}: the downscaling factor over 64.")
+        if config.skip_strength_source == "embedding" and skip_strength is not None:
+            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
+        if isinstance(skip_strength, Tensor) and list(skip_strength.shape) not in (
             *([], [1], [shape[0]]),
             *([n, levels] for n in (1, shape[0]) for levels in (1, len(config.channels))),
         ):
             raise ValueError(
-                f"strength must be a number, [{shape[0]}] or [{shape[0]}, {len(config.channels)}], "
-                f"got {list(strength.shape)}."
+                f"skip_strength must be a number, [{shape[0]}] or [{shape[0]}, {len(config.channels)}], "
+                f"got {list(skip_strength.shape)}."
             )
         if isinstance(generator, (list, tuple)) and len(generator) != shape[0]:
             raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")
+        if output_type not in ("image", "latent") or (output_type == "latent" and self.latent_decoder is None):
+            raise ValueError(f'output_type must be "image", or "latent" if there is a decoder, got {output_type!r}.')
+
+
+def _check_config(config) -> None:
+    check_bounds(config)
+    if config.skip_strength_source not in ("input", "encoder", "embedding"):
+        raise ValueError(
+            f"skip_strength_source must be input, encoder or embedding, got {config.skip_strength_source!r}."
+        )
+    if not isinstance(config.signed_fusion, bool):
+        raise ValueError(f"signed_fusion must be true or false, got {config.signed_fusion!r}.")
+    if config.decoder not in (None, "taef2"):
+        raise ValueError(f'decoder must be "taef2" or None, got {config.decoder!r}.')
+    if config.decoder and (config.patch_size, config.out_channels) != (CELL, 3):
+        got = f"{config.patch_size} and {config.out_channels}"
+        raise ValueError(f'patch_size must be {CELL} and out_channels 3 with decoder="taef2", got {got}.')
+    widths = config.channels if isinstance(config.channels, (list, tuple)) else ()
+    if not 1 <= len(widths) <= 10 or not all(isinstance(w, int) and 1 <= w <= 4096 for w in widths):
+        raise ValueError(f"channels must be a list of 1 to 10 widths in 1..4096, got {config.channels!r}.")
+    if config.face_template is not None:
+        points = np.array(config.face_template, dtype=object)
+        if points.shape != (4, 2) or not all(isinstance(v, (int, float)) and -1 <= v <= 2 for v in points.flat):
+            raise ValueError(f"face_template must be four pairs of x and y in -1..2, got {config.face_template!r}.")

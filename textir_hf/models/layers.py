@@ -3,8 +3,8 @@
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020. Every learned layer is one plain
 convolution over the batch, and every resampling one depthwise convolution.
 
-Features may have any floating type. Styles, strengths and demodulation are float32 always: they are small, and their
-squares leave float16's range.
+Features may have any floating type. Styles, skip strengths and demodulation are always float32: they are small, and
+their squares leave float16's range.
 """
 
 import math
@@ -148,7 +148,7 @@ class StyleConv2d(nn.Module):
         if fuse is not None:
             feature, encoder_weight, generator_weight = fuse
             gain, noise_gain = gain * generator_weight, generator_weight
-        x = _scale_and_shift(x, *(v[..., None, None].to(x.dtype) for v in (gain, self.bias * _SQRT2)))
+        x = _scale_and_shift(x, gain[..., None, None].to(x.dtype), (self.bias * _SQRT2)[:, None, None].to(x.dtype))
         if noise is not None:
             noise_gain = _SQRT2 * self.noise_strength * noise_gain
             x = x.addcmul_(noise.to(x.dtype), noise_gain[..., None, None].to(x.dtype))

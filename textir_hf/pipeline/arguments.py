@@ -1,65 +1,295 @@
-"""What callers give, in the many shapes that diffusers takes, as checked lists and numbers."""
+"""The one place where a call is checked: what callers give, in the many shapes that diffusers takes, as requests."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import check_beta, check_range
-from textir_hf.imaging.raster import ImageInput
-from textir_hf.tasks.base import DEFAULT_SEED
+from textir_hf.checks import boolean, check_box, four_sides, number, numbers, shown
+from textir_hf.imaging.faces import check_choice
+from textir_hf.imaging.raster import ImageInput, fill_transparent, to_mask, to_raster
+from textir_hf.pipeline.faces import frames_of
+from textir_hf.pipeline.regions import pack_mask, unpack_mask
+from textir_hf.tasks import Task
+from textir_hf.tasks.base import DEFAULT_SEED, Request
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
 Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
-_MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
-OUTPUT_TYPES = ("pil", "np", "pt")
+Regions = list[tuple[ImageInput, str] | tuple[ImageInput, str, float]]
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
+OUTPUT_TYPES = ("pil", "np", "pt")
+MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
+MAX_REGIONS, MAX_REGION_TEXT = 100, 64_000  # regions, and characters of their masks in a result's settings
+_MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
+_OWN = ("scale", "factor", "feather", "tile")  # numbers that only some tasks take
 
 
-def check_background(background: Images | str | None) -> Images | str | None:
-    """Images as they are, or the word "restored".
+@dataclass(eq=False)
+class Call:
+    """The arguments of `TextIRPipeline.__call__`, or of `edit`, as given; `check` makes them plain and valid."""
 
-    Raises:
-        ValueError: It is another word.
-    """
-    if isinstance(background, str) and background != "restored":
-        raise ValueError(f'background must be an image or "restored", got {background[:80]!r}.')
-    return background
+    prompt: Prompts | None
+    image: Images | None
+    mask_image: Images | None = None
+    reference_image: Images | None = None
+    beta: float = 1.0
+    skip_strength: Any = None
+    scale: float | None = None
+    factor: float | None = None
+    colors: bool = False
+    box: Box | None = None
+    faces: Faces | None = None
+    face_prompts: Prompts | None = None
+    background: Images | Literal["restored"] | None = None
+    feather: float = 0.0
+    tile: int | None = None
+    regions: Regions | None = None
+    templates: list[str] | None = None
+    prompt_embeds: Tensor | None = None
+    num_images_per_prompt: int = 1
+    generator: torch.Generator | list[torch.Generator] | None = None
+    batch_size: int | None = None
+    output_type: str = "pil"
+    return_dict: bool = True
+    edit: bool = False
+
+    def check(self, task: Task, config, max_pixels: int) -> list[Request]:
+        """Checks everything before any work is done.
+
+        Args:
+            task: The checkpoint's.
+            config: Of its network.
+            max_pixels: Larger results are refused.
+
+        Returns:
+            A request for each image.
+
+        Raises:
+            ValueError: Something is missing, out of range, not for this task, or does not fit the image.
+        """
+        if self.image is None:
+            raise ValueError("image must be given: the image to restore.")
+        for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
+            setattr(self, name, number(name, getattr(self, name)))
+        self.colors, self.return_dict = boolean("colors", self.colors), boolean("return_dict", self.return_dict)
+        self.templates = check_templates(self.templates)
+        self.box = None if self.box is None else four_sides(self.box)
+        self.faces = None if self.faces is None else check_choice(self.faces)
+        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
+            raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
+        self._check_skip_strength(config)
+        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
+        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
+        check_task_arguments(task, {name: getattr(self, name) for name in names}, self.edit)
+        self._check_together()
+        images = _images_apart("image", self.image)
+        rows = broadcast(
+            image=images,
+            mask_image=_masks_apart(self.mask_image, len(images)),
+            reference_image=_images_apart("reference_image", self.reference_image),
+            background=[None] if isinstance(self.background, str) else _images_apart("background", self.background),
+            prompt=self._prompts(config.embedding_dim),
+            prompt_embeds=[None] if self.prompt_embeds is None else list(self.prompt_embeds),
+        )
+        max_pixels = number("max_pixels", max_pixels)
+        return [self._request(task, config.face_template, max_pixels, **row) for row in rows]
+
+    def _check_skip_strength(self, config) -> None:
+        if self.skip_strength is None:
+            return
+        if config.skip_strength_source == "embedding":
+            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
+        self.skip_strength, levels = numbers("skip_strength", self.skip_strength), len(config.channels)
+        if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
+            got = len(self.skip_strength)
+            raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {got}.")
+
+    def _check_together(self) -> None:
+        """Arguments that exclude or need each other."""
+        if isinstance(self.background, str) and self.background != "restored":
+            raise ValueError(f'background must be an image or "restored", got {self.background[:80]!r}.')
+        if self.background is not None and self.box is None and self.faces is None and not self.edit:
+            raise ValueError("background needs faces or box: the part that is restored before it.")
+        if self.box is not None and self.faces is not None:
+            raise ValueError("box and faces cannot both be given.")
+        if self.regions is not None:
+            self.regions = [_plain_region(region) for region in _region_list(self.regions)]
+        if self.face_prompts is not None:
+            if self.faces is None:
+                raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
+            self.face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(self.face_prompts))
+
+    def _prompts(self, width: int) -> list[Prompt | None]:
+        """The prompts as tuples of sentences; None for each of `prompt_embeds`, `[N, width]`."""
+        if self.prompt is not None and self.prompt_embeds is not None:
+            raise ValueError("prompt and prompt_embeds cannot both be given.")
+        if self.prompt_embeds is not None:
+            _check_embeds(self.prompt_embeds, width)
+            return [None] * len(self.prompt_embeds)
+        if self.prompt is None and self.face_prompts:
+            return [sum(self.face_prompts, ())]
+        return [sentences if self.beta == 0 else check_sentences(sentences) for sentences in prompt_list(self.prompt)]
+
+    def _request(
+        self, task: Task, template, max_pixels, image, mask_image, reference_image, background, prompt, prompt_embeds
+    ) -> Request:
+        """Decodes one image and what belongs to it, and checks that they fit."""
+        source = to_raster(image)
+        raster = fill_transparent(source)
+        size = result_size(raster.size, self.scale, max_pixels)
+        if mask_image is not None:
+            mask_image = to_mask(mask_image, raster.size)
+        box = None if self.box is None else check_box(self.box, raster.size)
+        frames = () if self.faces is None else frames_of(raster.rgb, self.faces, template)
+        face_prompts = None if self.faces == "auto" and not frames else self.face_prompts
+        if face_prompts is not None and len(face_prompts) != len(frames):
+            raise ValueError(f"face_prompts must be one for each of the {len(frames)} faces, got {len(face_prompts)}.")
+        if reference_image is not None:
+            reference_image = fill_transparent(to_raster(reference_image, "reference_image"))
+        if background is not None:
+            background = to_raster(background, "background")
+        request = Request(
+            image=raster,
+            mask=mask_image,
+            scale=self.scale,
+            factor=self.factor,
+            box=box,
+            feather=self.feather,
+            tile=self.tile,
+            frames=frames,
+            background=self.background if isinstance(self.background, str) else background,
+            source=source,
+            prompt=prompt,
+            prompt_embeds=prompt_embeds,
+            beta=self.beta,
+            skip_strength=self.skip_strength,
+            face_prompts=face_prompts,
+            reference=reference_image,
+        )
+        if background is not None and background.size != size:
+            (height, width), (own_height, own_width) = size, background.size
+            raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
+        request.settings.update(self._settings(request, task))
+        return request if self.regions is None else self._with_regions(request)
+
+    def _with_regions(self, request: Request) -> Request:
+        """The request with the parts of its image that have a prompt of their own."""
+        regions, stored = [], []
+        for region in self.regions:
+            mask, prompt, beta = region if len(region) == 3 else (*region, self.beta)
+            mask = to_mask(unpack_mask(mask) if isinstance(mask, str) else mask, request.image.size, "a region's mask")
+            if request.mask is not None and not (mask & request.mask).any():
+                raise ValueError("a region's mask must overlap mask_image: elsewhere, nothing is restored.")
+            own = replace(request, prompt=prompt, prompt_embeds=None, face_prompts=None, beta=beta, settings={})
+            regions.append((mask, own))
+            stored.append([pack_mask(mask), _words(prompt), beta])
+        if sum(len(mask) for mask, *_ in stored) > MAX_REGION_TEXT:  # then the settings do not make the result again
+            stored = [[f"sha256:{hashlib.sha256(mask.encode()).hexdigest()}", *rest] for mask, *rest in stored]
+        request.settings["regions"] = stored
+        return replace(request, regions=tuple(regions))
+
+    def _settings(self, request: Request, task: Task) -> dict:
+        """What makes the result again, but for the checkpoint and the seed; images and masks as their hashes."""
+        settings = {
+            "prompt": _words(request.prompt),
+            "beta": self.beta,
+            "skip_strength": self.skip_strength,
+            "box": request.box,
+            **{name: getattr(self, name) for name in _OWN},
+            "templates": self.templates,
+            "edit": task.degradation if self.edit else None,
+            "faces": self.faces,
+            "background": self.background if isinstance(self.background, str) else None,
+        }
+        if self.faces is not None:
+            settings["faces_found"] = len(request.frames)
+        if request.face_prompts is not None:
+            settings["face_prompts"] = [_words(p) for p in request.face_prompts]
+        arrays = {"mask": request.mask, "reference": request.reference, "background": request.background}
+        embeds = request.prompt_embeds
+        arrays["prompt_embeds"] = None if embeds is None else embeds.detach().float().cpu().numpy()
+        for name, values in arrays.items():
+            values = getattr(values, "rgb", values)
+            if isinstance(values, np.ndarray):
+                settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+        return settings
 
 
-def image_lists(image, **others) -> dict[str, list]:
-    """Lists of images and of masks; tensors and arrays with a leading batch dimension are taken apart, also in a list.
+def _region_list(regions) -> list:
+    if not isinstance(regions, (list, tuple)) or not 1 <= len(regions) <= MAX_REGIONS:
+        raise ValueError(f"regions must be a list of 1 to {MAX_REGIONS} (mask, prompt), got {shown(regions)}.")
+    return list(regions)
+
+
+def _plain_region(region) -> tuple:
+    """A region's mask as given, its prompt's sentences, and its beta if it has one."""
+    if not isinstance(region, (list, tuple)) or len(region) not in (2, 3):
+        raise ValueError(f"regions must be (mask, prompt) or (mask, prompt, beta) each, got {shown(region)}.")
+    mask, prompt, *beta = region
+    return mask, check_sentences(prompt_list([prompt])[0]), *(number("beta", value) for value in beta)
+
+
+def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:
+    """Checks the arguments of a call or an edit that only some tasks take.
 
     Args:
-        image: The image or images.
-        **others: By name: `reference_image`, `background`, `mask_image`, `region`. A tensor or array `[B, H, W]` of the
-            last two holds B masks, as in diffusers. 1, 3 or 4 of them could be the channels of one mask: they are masks
-            if there are as many images.
+        task: The checkpoint's.
+        arguments: By name; None, False and a feather of 0 mean not given.
+        edit: Whether they are those of an edit.
+
+    Raises:
+        ValueError: One is missing, or belongs to another task.
     """
-    images = _batches_apart(image)
-    lists = {"image": images}
-    for name, value in others.items():
-        masks = name in ("mask_image", "region") and _is_batch_of_masks(value, len(images))
-        lists[name] = list(value) if masks else _batches_apart(value)
-    return lists
+    requires, accepts = ((task.degradation,), task.edit_accepts) if edit else (task.requires, task.accepts)
+    for name, value in arguments.items():
+        given = value is not None and value is not False and (name, value) != ("feather", 0)
+        if given and name not in (*requires, *accepts):
+            raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {task.name}.")
+        if name in requires and not given:
+            raise ValueError(f"{name} must be given with this checkpoint, whose task is {task.name}.")
 
 
-def _batches_apart(images) -> list:
-    parts = images if isinstance(images, (list, tuple)) else [images]
-    return [image for part in parts for image in (part if getattr(part, "ndim", 0) == 4 else [part])]
+def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> tuple[int, int]:
+    """Height and width of the result for an image of `size` (height, width).
+
+    Raises:
+        ValueError: It would have more than `max_pixels`.
+    """
+    height, width = round(size[0] * (scale or 1)), round(size[1] * (scale or 1))
+    if height * width > max_pixels:
+        raise ValueError(
+            f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
+            "scale or a smaller image, or raise max_pixels."
+        )
+    return height, width
 
 
-def _is_batch_of_masks(masks, images: int) -> bool:
-    if not isinstance(masks, (Tensor, np.ndarray)) or masks.ndim != 3:
-        return False
-    channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
-    return channels not in (1, 3, 4) or masks.shape[0] == images > 1
+def _images_apart(name: str, images) -> list:
+    """A list of images; tensors and arrays with a leading batch dimension are taken apart, also in a list."""
+    several = isinstance(images, (list, tuple))
+    apart = []
+    for part in images if several else [images]:
+        if several and part is None:
+            raise ValueError(f"{name} must be one image for each of the images, got None among them.")
+        apart.extend(part if getattr(part, "ndim", 0) == 4 else [part])  # += would add arrays
+    return apart
 
 
-def plain(value):
-    """Numbers of an array or a tensor as Python's; anything else as it is."""
-    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
+def _masks_apart(masks, images: int) -> list:
+    """As `_images_apart`; and a tensor or array `[B, H, W]` holds B masks, as in diffusers.
+
+    1, 3 or 4 of them could be the channels of one mask: they are masks if there are as many images.
+    """
+    if isinstance(masks, (Tensor, np.ndarray)) and masks.ndim == 3 and not getattr(masks, "is_nested", False):
+        channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
+        if channels not in (1, 3, 4) or len(masks) == images > 1:
+            return list(masks)
+    return _images_apart("mask_image", masks)
 
 
 def broadcast(**lists: list) -> list[dict]:
@@ -68,51 +298,25 @@ def broadcast(**lists: list) -> list[dict]:
     Raises:
         ValueError: A list has another length.
     """
-    count = max(len(values) for values in lists.values())
+    count = max(map(len, lists.values()))
     for name, values in lists.items():
         if len(values) not in (1, count):
             raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
-    return [{name: values[i % len(values)] for name, values in lists.items()} for i in range(count)]
+        lists[name] = values * (count // len(values))
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
-def check_prompts(prompt, prompt_embeds: Tensor | None, beta: float, width: int) -> list[Prompt | None]:
-    """The prompts as tuples of sentences.
-
-    Args:
-        prompt: A sentence, a list of them, or a list of lists whose sentences are averaged.
-        prompt_embeds: `[N, D]` in place of prompts, or None.
-        beta: Share of the text; without any, no prompt is needed.
-        width: D.
-
-    Raises:
-        ValueError: Both are given, neither is where the text counts, one is empty, or the shape is another.
-    """
-    check_beta(beta)
-    if prompt is not None and prompt_embeds is not None:
-        raise ValueError("prompt and prompt_embeds cannot both be given.")
-    if prompt_embeds is not None:
-        if not isinstance(prompt_embeds, Tensor):
-            raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {type(prompt_embeds).__name__}.")
-        if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width:
-            raise ValueError(f"prompt_embeds must be [N, {width}], got {list(prompt_embeds.shape)}.")
-        return [None] * len(prompt_embeds)
-    prompts = prompt_list(prompt)
-    if beta != 0:
-        for sentences in prompts:
-            check_sentences(sentences)
-    return prompts
+def _check_embeds(embeds, width: int) -> None:
+    if not isinstance(embeds, Tensor) or embeds.ndim != 2 or embeds.shape[1] != width:
+        got = list(embeds.shape) if isinstance(embeds, Tensor) else type(embeds).__name__
+        raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {got}.")
+    dense = embeds.layout == torch.strided and not embeds.is_meta and len(embeds) > 0
+    if not dense or not embeds.is_floating_point() or not embeds.isfinite().all():
+        raise ValueError(f"prompt_embeds must be finite numbers in a dense tensor, got {shown(embeds)}.")
 
 
-def check_running(variants: int, batch_size: int | None, output_type: str) -> None:
-    """Checks what says how many results are made and how they are given back.
-
-    Raises:
-        ValueError: A number is below 1, or `output_type` is none of `OUTPUT_TYPES`.
-    """
-    if variants < 1 or (batch_size is not None and batch_size < 1):
-        raise ValueError(f"num_images_per_prompt and batch_size must be at least 1, got {variants}, {batch_size}.")
-    if output_type not in OUTPUT_TYPES:
-        raise ValueError(f'output_type must be "pil", "np" or "pt", got {output_type!r}.')
+def _words(prompt: Prompt | None) -> str | list[str] | None:
+    return None if prompt is None else prompt[0] if len(prompt) == 1 else list(prompt)
 
 
 def prompt_list(prompt) -> list[Prompt | None]:
@@ -121,40 +325,56 @@ def prompt_list(prompt) -> list[Prompt | None]:
     Raises:
         ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
     """
-    prompts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
-    for single in prompts:
+    prompts = []
+    for single in prompt if isinstance(prompt, (list, tuple)) else [prompt]:
         if not (single is None or isinstance(single, (str, list, tuple))):
-            raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {prompt!r}.")
-    return [(p,) if isinstance(p, str) else None if p is None else tuple(p) for p in prompts]
+            break
+        prompts.append((single,) if isinstance(single, str) else None if single is None else tuple(single))
+    else:
+        if prompts:
+            return prompts
+    raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {shown(prompt)}.")
 
 
 def check_sentences(sentences: Prompt | None) -> Prompt:
     """The sentences, if there are any and none is empty.
 
     Raises:
-        ValueError: There is none, or one is empty.
+        ValueError: There is none, or one is empty or not Unicode.
     """
-    if not sentences or not all(isinstance(s, str) and s.strip() for s in sentences):
-        raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+    for sentence in sentences or ("",):
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
+        if not is_unicode(sentence):
+            raise ValueError(f"prompt must be Unicode text, got a half of a surrogate pair: {ascii(sentence)[:80]}.")
     return sentences
 
 
-def check_strength(strength, levels: int, source: str) -> float | tuple[float, ...] | None:
-    """s of Eq. 4 as the caller gives it: one number, or one for each of the network's levels.
+def check_templates(templates, name: str = "templates") -> list[str] | None:
+    """Sentences with "{}" for the prompt, one or a list of them, as a list; or None.
 
     Raises:
-        ValueError: It has another length, lies outside 0..1, or the network takes none.
+        ValueError: It is something else, or there are more than `MAX_TEMPLATES`, or one is longer than `MAX_TEMPLATE`.
     """
-    if strength is None:
+    if templates is None:
         return None
-    if source == "embedding":
-        raise ValueError("This checkpoint weighs its skips by the condition and takes no strength. Leave it out.")
-    several = isinstance(strength, (list, tuple))
-    if several and len(strength) != levels:
-        raise ValueError(f"strength must be a number or a list of {levels}, one a level, got {len(strength)}.")
-    for value in strength if several else (strength,):
-        check_range("strength", value, 0, 1)
-    return tuple(strength) if several else strength
+    templates = [templates] if isinstance(templates, str) else templates
+    several = isinstance(templates, (list, tuple)) and 0 < len(templates) <= MAX_TEMPLATES
+    if not several or not all(_is_template(template) for template in templates):
+        raise ValueError(
+            f'{name} must be a list of 1 to {MAX_TEMPLATES} sentences with "{{}}" for the prompt, each of at most '
+            f"{MAX_TEMPLATE} characters, got {shown(templates)}."
+        )
+    return list(templates)
+
+
+def _is_template(value) -> bool:
+    return isinstance(value, str) and "{}" in value and len(value) <= MAX_TEMPLATE and is_unicode(value)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone halves of surrogate pairs, which no tokenizer reads."""
+    return text.encode("utf-8", "ignore").decode() == text
 
 
 def result_seeds(generator, count: int, variants: int) -> list[int]:
@@ -174,19 +394,17 @@ def result_seeds(generator, count: int, variants: int) -> list[int]:
     """
     if generator is None:
         generator = torch.Generator().manual_seed(DEFAULT_SEED)
-    for single in generator if isinstance(generator, (list, tuple)) else [generator]:
-        if not isinstance(single, torch.Generator):
-            raise ValueError(f"generator must be a torch.Generator or a list of them, got {single!r}.")
-    if not isinstance(generator, (list, tuple)):
-        return [_draw_seed(generator) for _ in range(variants)] * count
-    if len(generator) != count * variants:
-        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(generator)}.")
-    return [_draw_seed(single) for single in generator]
-
-
-def _draw_seed(source: torch.Generator) -> int:
-    """An unused generator's own seed, so that this seed makes the result again; else the next number that it draws."""
-    seed = source.initial_seed()
-    unused = torch.equal(source.get_state(), torch.Generator(source.device).manual_seed(seed).get_state())
-    drawn = int(torch.randint(_MOST_SEEDS, (), generator=source, device=source.device))
-    return seed if unused else drawn
+    several = isinstance(generator, (list, tuple))
+    sources = generator if several else [generator] * variants
+    if several and len(sources) != count * variants:
+        raise ValueError(f"generator must be one or a list of {count * variants}, one a result, got {len(sources)}.")
+    seeds = []
+    for source in sources:
+        if not isinstance(source, torch.Generator):
+            raise ValueError(f"generator must be a torch.Generator or a list of them, got {source!r}.")
+        # An unused generator's own seed, so that this seed makes the result again; else the next number that it draws.
+        seed = source.initial_seed()
+        unused = torch.equal(source.get_state(), torch.Generator(source.device).manual_seed(seed).get_state())
+        drawn = int(torch.randint(_MOST_SEEDS, (), generator=source, device=source.device))
+        seeds.append(seed if unused else drawn)
+    return seeds if several else seeds * count

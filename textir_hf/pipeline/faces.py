@@ -1,6 +1,6 @@
 """Finds the faces in an image, at every size and turned by any angle up to a right one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
     Returns:
         The faces in reading order: line by line from the top, each line from the left.
     """
-    image, longest = torch.tensor(rgb).movedim(-1, 0), max(rgb.shape[:2])
+    image, longest = torch.tensor(rgb, device="cpu").movedim(-1, 0), max(rgb.shape[:2])
     found = [_detect(image, SIDES[0])]
     if longest > SIDES[0]:
         found.append(_detect(image, min(SIDES[1], longest)))
@@ -48,7 +48,7 @@ def find_largest_face(rgb: np.ndarray) -> Face | None:
     Args:
         rgb: `[H, W, 3]` uint8.
     """
-    image = torch.tensor(rgb).movedim(-1, 0)
+    image = torch.tensor(rgb, device="cpu").movedim(-1, 0)
     found = _detect(image, SIDES[0])
     if not len(found.scores):
         return None
@@ -64,7 +64,7 @@ def _detect(image: Tensor, side: int) -> Detections:
     scale = side / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     boxes, landmarks, scores = face_detector()(resize(image[None], size)[0])
-    steps = torch.tensor([width / size[1], height / size[0]])
+    steps = boxes.new_tensor([width / size[1], height / size[0]])
     return Detections(boxes * steps.repeat(2), landmarks * steps, scores)
 
 
@@ -112,7 +112,7 @@ def check_template(template) -> None:
         raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
 
 
-def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> tuple[Frame, ...]:
+def frames_of(rgb: np.ndarray, choice: str | int | tuple[int, ...], template) -> tuple[Frame, ...]:
     """The frames in which a network sees the chosen faces of an image, in reading order.
 
     Args:

@@ -1,7 +1,6 @@
-"""Where a checkpoint lies, how it is fetched, and why it cannot be loaded, in one sentence."""
+"""Where a checkpoint is, what it may name, and why it cannot be loaded, in one sentence."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +10,35 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from textir_hf.checks import shown
+from textir_hf.models.checkpoint import check_encoder_config, check_loading, check_tokenizer, stored_names
 from textir_hf.models.download import download
 from textir_hf.models.embedding import load_encoder
-from textir_hf.models.encoder_files import check_tokenizer
-from textir_hf.models.weights import check_finite
-from textir_hf.pipeline.folder import check_task
-from textir_hf.pipeline.paths import checkpoint_folder
+from textir_hf.pipeline.arguments import check_templates
+from textir_hf.tasks import checkpoint_folder, get_task
 
-_VARIANT = re.compile(r"\.(\w+)(-\d{5}-of-\d{5})?\.safetensors$")  # as diffusers and transformers name files
+_TOKENIZERS = ("BertTokenizer", "BertTokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast", "TokenizersBackend")
+_PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil")
+_NONE: tuple[str | None, str | None] = (None, None)
+COMPONENTS = {  # library and class of each
+    "restorer": {("textir_hf", "TextIRGenerator")},
+    "recentering": {("textir_hf", "TextRecentering"), _NONE},
+    "clip": {("textir_hf", "MiniCLIPModel"), ("transformers", "CLIPModel"), _NONE},
+    "tokenizer": {("transformers", name) for name in _TOKENIZERS} | {_NONE},
+    "image_processor": {("transformers", name) for name in _PROCESSORS} | {_NONE},
+}
+_PRIVATE = ("_class_name", "_diffusers_version", "_name_or_path", "encoder", "prompt_templates")
+_UNSAFE = ("custom_pipeline", "trust_remote_code", "use_flashpack", "use_onnx")
 _DOWNLOADING = {"cache_dir", "force_download", "local_files_only", "revision", "token"}
-ENCODER_PARTS = ("clip", "tokenizer", "image_processor")
+_ENCODER_PARTS = ("clip", "tokenizer", "image_processor")
 
 
 class CheckpointError(OSError, ValueError):
     """A checkpoint cannot be loaded. Both kinds of error, since diffusers raises either."""
+
+
+class NewerVersion(ValueError):
+    """A checkpoint names something that this version does not know."""
 
 
 @contextmanager
@@ -40,7 +54,20 @@ def explained(name: str) -> Iterator[None]:
         raise CheckpointError(f"The checkpoint {name} cannot be loaded: {_reason(error)}") from error
 
 
-def locate(name: str, options: dict) -> str:
+def check_options(options: dict) -> None:
+    """Checks that no option of `TextIRPipeline.from_pretrained` asks for code or for pickles.
+
+    Raises:
+        ValueError: One does.
+    """
+    unsafe = [name for name in _UNSAFE if options.get(name)]
+    if unsafe:
+        raise ValueError(f"{unsafe[0]} is not supported: a checkpoint is weights and configs alone. Leave it out.")
+    if not options.get("use_safetensors", True):
+        raise ValueError("use_safetensors cannot be off: pickles are not loaded. Save the weights as safetensors.")
+
+
+def locate(name: str, options: dict) -> Path:
     """The folder of an embedded, local or Hub checkpoint; a Hub's is fetched.
 
     Args:
@@ -53,24 +80,42 @@ def locate(name: str, options: dict) -> str:
     """
     folder = checkpoint_folder(name)
     if folder is not None:
-        return str(folder)
-    return download(name, options.get("variant"), **{k: options[k] for k in _DOWNLOADING & options.keys()})
+        return folder
+    return Path(download(name, options.get("variant"), **{k: options[k] for k in _DOWNLOADING & options.keys()}))
 
 
-def check_variant(folder: str, variant: str | None) -> None:
-    """Checks that every component's weights can be found without a variant, if none is asked for.
+def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> None:
+    """Checks a checkpoint before diffusers reads it.
+
+    Args:
+        folder: The checkpoint.
+        index: The content of its model_index.json.
+        pipeline: Name of the pipeline's class.
+        options: Of `TextIRPipeline.from_pretrained`; an encoder given there is not looked for in the folder.
 
     Raises:
-        ValueError: A component's weights are all saved as a variant.
+        NewerVersion: It names components that are not known.
+        ValueError: It is of another pipeline, names other components, or holds Python code.
+        OSError: A file is missing.
     """
-    found: dict[Path, set[str | None]] = {}
-    for path in Path(folder).rglob("*.safetensors"):
-        match = _VARIANT.search(path.name)
-        found.setdefault(path.parent, set()).add(match and match[1])
-    missing = [names for names in found.values() if None not in names]
-    if variant is None and missing:
-        name = min(variant for variant in missing[0] if variant)
-        raise ValueError(f'its weights are saved as the variant "{name}". Give variant="{name}".')
+    kind = index.get("_class_name") if isinstance(index, dict) else index
+    if kind != pipeline:
+        raise ValueError(f"it is a {shown(kind)}, not {pipeline}")
+    unknown = [name for name in index if name not in (*COMPONENTS, *_PRIVATE)]
+    if unknown:
+        raise NewerVersion(f"its index names {unknown[0]!r}")
+    for name, allowed in COMPONENTS.items():
+        entry = index.get(name, list(_NONE))
+        if not any(entry == list(known) for known in allowed):
+            raise NewerVersion(f"its {name} is {shown(entry)}, which is not known")
+    check_templates(index.get("prompt_templates"), "its prompt_templates")
+    if not isinstance(index.get("encoder"), str | None):
+        raise ValueError(f"its encoder must be a name, got {index['encoder']!r}")
+    code = [path.name for pattern in ("*.py", "*/*.py", "*/adapter_config.json") for path in folder.glob(pattern)]
+    if code:
+        raise ValueError(f"it holds {code[0]}; a checkpoint needs no code and no adapters. Remove it")
+    if (index.get("clip") or _NONE)[0] and not options.get("clip"):
+        check_encoder_config(json.loads((folder / "clip" / "config.json").read_bytes()))
 
 
 def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, torch.dtype]) -> dict:
@@ -82,34 +127,42 @@ def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, to
             for the revision, which is the checkpoint's.
         dtype: Of the weights, or by component as diffusers takes it.
     """
-    own = any((index.get(part) or [None])[0] or options.get(part) for part in ENCODER_PARTS)
+    own = any((index.get(part) or _NONE)[0] or options.get(part) for part in _ENCODER_PARTS)
     if own or not index.get("encoder"):
         return {}
     if isinstance(dtype, dict):
         dtype = dtype.get("clip", dtype.get("default", torch.float32))
     download = {name: options[name] for name in (_DOWNLOADING & options.keys()) - {"revision"}}
-    return dict(zip(ENCODER_PARTS, load_encoder(index["encoder"], dtype, **download), strict=True))
+    return dict(zip(_ENCODER_PARTS, load_encoder(index["encoder"], dtype, **download), strict=True))
 
 
-def check_loaded(pipe, options: dict) -> None:
+def check_loaded(pipe, folder: Path, options: dict) -> None:
     """Checks what can be seen only once components are loaded.
 
     Args:
         pipe: The pipeline.
+        folder: The checkpoint.
         options: Of `TextIRPipeline.from_pretrained`; the encoder's components given there are not checked.
 
     Raises:
         ValueError: The network's channels are not its task's; the encoder's embeddings have another length, or its
-            weights are no finite numbers; or the tokenizer is another encoder's.
+            weights are not finite; or the tokenizer is another encoder's.
     """
-    check_task(pipe.restorer.config)
+    config, task = pipe.restorer.config, get_task(pipe.restorer.config["task"])
+    for name in ("in_channels", "out_channels"):
+        expected = getattr(task, name) if name == "in_channels" or not config.decoder else 3
+        if config[name] != expected:
+            raise ValueError(f"{name} must be {expected} for {task.name}, got {config[name]}")
     if pipe.clip is None:
         return
-    length, expected = pipe.clip.config.projection_dim, pipe.restorer.config.embedding_dim
-    if length != expected:
-        raise ValueError(f"its encoder embeds to {length} numbers, and its network takes {expected}")
+    if pipe.clip.config.projection_dim != config.embedding_dim:
+        length = pipe.clip.config.projection_dim
+        raise ValueError(f"its encoder embeds to {length} numbers, and its network takes {config.embedding_dim}")
     if not options.get("clip"):
-        check_finite(pipe.clip, "clip")
+        if (folder / "clip").is_dir():  # transformers fills in what is missing and leaves out what it does not know
+            stored, expected = stored_names(folder / "clip"), set(pipe.clip.state_dict())
+            more = [name for name in stored - expected if not name.endswith(".position_ids")]  # of CLIP's older files
+            check_loading(pipe.clip, {"missing_keys": expected - stored, "unexpected_keys": more})
         check_tokenizer(pipe.tokenizer, pipe.clip.config)
 
 
@@ -120,8 +173,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SafetensorError) or "Unable to load weights" in message:
         return f"a file is damaged ({message}). Download it again: delete it, or give force_download=True."
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
-        return f"a config is no JSON ({message}). Download it again, or write it anew."
-    if isinstance(error, (AttributeError, ImportError)) or "newer version" in message:
+        return f"a config is not JSON ({message}). Download it again, or write a new one."
+    if isinstance(error, (AttributeError, ImportError, NewerVersion)):
         return f"it may be made for a newer version of textir_hf ({message}). Update with pip install -U textir-hf."
     if "no file named" in message and "safetensors" in message:
         return (

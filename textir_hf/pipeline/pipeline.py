@@ -2,27 +2,44 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from textir_hf.imaging.files import MAX_PIXELS
-from textir_hf.models.embedding import forget_lengths
-from textir_hf.models.encoder_files import check_processor
+from textir_hf._version import __version__
+from textir_hf.imaging.files import MAX_PIXELS, SETTINGS
+from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.resample import resize, to_array, to_tensor
+from textir_hf.models.checkpoint import check_processor
+from textir_hf.models.embedding import TextRecentering, forget_lengths
 from textir_hf.models.generator import TextIRGenerator
-from textir_hf.models.recentering import TextRecentering
-from textir_hf.pipeline import arguments, condition, finish, loading, prepare
-from textir_hf.pipeline.arguments import Box, Faces, Images, Prompts
-from textir_hf.pipeline.folder import check_folder, check_options
-from textir_hf.pipeline.run import CountedNetwork, Run, run_all, step_callback
-from textir_hf.tasks import Task, get_task
+from textir_hf.pipeline import loading
+from textir_hf.pipeline.arguments import (
+    Box,
+    Call,
+    Faces,
+    Images,
+    Prompts,
+    Regions,
+    check_templates,
+    prompt_list,
+    result_seeds,
+)
+from textir_hf.pipeline.condition import Conditions, encode_prompt
+from textir_hf.pipeline.regions import restore_regions
+from textir_hf.tasks import TASKS, Task
+from textir_hf.tasks.base import Canvas, Request, Window
 
 
 class TextIRPipeline(DiffusionPipeline):
@@ -43,7 +60,6 @@ class TextIRPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "clip->recentering->restorer"
     _optional_components = ["recentering"]
     max_pixels = MAX_PIXELS  # larger results are refused before work starts
-    _callback_tensor_inputs = ["sample"]
 
     def __init__(
         self,
@@ -60,6 +76,7 @@ class TextIRPipeline(DiffusionPipeline):
             loading.align(clip)
         if image_processor is not None:
             check_processor(image_processor)
+        prompt_templates = check_templates(prompt_templates, "prompt_templates")
         self.register_to_config(encoder=encoder, prompt_templates=prompt_templates)
         self.register_modules(
             restorer=restorer, clip=clip, tokenizer=tokenizer, image_processor=image_processor, recentering=recentering
@@ -74,7 +91,7 @@ class TextIRPipeline(DiffusionPipeline):
     @property
     def task(self) -> Task:
         """What the checkpoint does."""
-        return get_task(self.restorer.config.task)
+        return TASKS[self.restorer.config.task]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "TextIRPipeline":
@@ -93,16 +110,15 @@ class TextIRPipeline(DiffusionPipeline):
         """
         name = str(pretrained_model_name_or_path)
         kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
-        with loading.explained(name):
-            check_options(kwargs)
+        with loading.explained(name), torch.device("cpu"):  # transformers would load to PyTorch's default device
+            loading.check_options(kwargs)
             kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             folder = loading.locate(name, kwargs)
             index = cls.load_config(folder)
-            loading.check_variant(folder, kwargs.get("variant"))
-            check_folder(Path(folder), index, cls.__name__, kwargs)
+            loading.check_folder(folder, index, cls.__name__, kwargs)
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
-            pipe = super().from_pretrained(folder, **kwargs)
-            loading.check_loaded(pipe, kwargs)
+            pipe = super().from_pretrained(str(folder), **kwargs)
+            loading.check_loaded(pipe, folder, kwargs)
         pipe.register_to_config(_name_or_path=name)
         return pipe
 
@@ -131,7 +147,7 @@ class TextIRPipeline(DiffusionPipeline):
         mask_image: Images | None = None,
         reference_image: Images | None = None,
         beta: float = 1.0,
-        strength: float | list[float] | None = None,
+        skip_strength: float | list[float] | None = None,
         scale: float | None = None,
         box: Box | None = None,
         faces: Faces | None = None,
@@ -139,6 +155,7 @@ class TextIRPipeline(DiffusionPipeline):
         background: Images | Literal["restored"] | None = None,
         feather: float = 0.0,
         tile: int | None = None,
+        regions: Regions | None = None,
         templates: list[str] | None = None,
         prompt_embeds: Tensor | None = None,
         num_images_per_prompt: int = 1,
@@ -146,8 +163,6 @@ class TextIRPipeline(DiffusionPipeline):
         batch_size: int | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[DiffusionPipeline, int, int, dict], dict | None] | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("sample",),
     ) -> ImagePipelineOutput | tuple:
         """Restores images of any size. One prompt goes with every image, and one image with every prompt.
 
@@ -156,17 +171,14 @@ class TextIRPipeline(DiffusionPipeline):
         them with the image's own full-size lightness.
 
         Args:
-            prompt: What the result should show; several sentences for an image, as a list in the list, are averaged.
-                May be left out when `beta` is 0.
+            prompt: What the result should show; a list in the list is averaged. Not needed where `beta` is 0.
             image: The image or images: PIL, array `[H, W, 3]` or tensor `[3, H, W]`, a list or a batch of them.
-            mask_image: For inpainting, of the image's size: white is repainted, and every other pixel comes back bit
-                for bit.
-            reference_image: An image whose embedding is mixed with the text's; the image itself where it is left
-                out and `beta` is not 1.
+            mask_image: For inpainting, of the image's size: white is repainted, other pixels come back bit for bit.
+            reference_image: Mixed with the text where `beta` is not 1; the image itself if left out.
             beta: Share of the text in the condition (Sec. 4.6), `c = beta E_T(text) + (1 - beta) E_I(reference)` at
                 unit length. Beyond 0..1 it leads away from the reference, or from the text.
-            strength: s of Eq. 4 in 0..1, how much generated features count against the degraded image's, in place of
-                what the network derives; a list has one for each level, full size first.
+            skip_strength: s of Eq. 4, weight of generated against encoder features, 0 to 1; predicted by the network if
+                left out. A list has one for each level, full size first. Not the `strength` of img2img pipelines.
             scale: For super-resolution: how many times larger the result is than the image, 2 to 64.
             box: (left, top, right, bottom) of the part to look at, in pixels. Inpainting then looks at this box instead
                 of the surroundings of each masked region; super-resolution restores the box before the `background`.
@@ -181,6 +193,10 @@ class TextIRPipeline(DiffusionPipeline):
                 face is then this.
             feather: For inpainting: pixels inside the mask over which the old content turns into the new one.
             tile: For super-resolution: side of the tiles in the result's pixels; twice the trained size if left out.
+            regions: Parts of the image with their own prompts, (mask, prompt) or (mask, prompt, beta) each; `prompt`
+                holds elsewhere. Masks have the image's size; of overlapping ones, the later counts. Inpainting fills
+                the parts of its mask one after the other from the left. Other tasks restore the image once for each
+                prompt, in one batch, and blend the results near the regions' edges, within 1/32 of the shorter side.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each image; they differ by their noise.
@@ -191,9 +207,6 @@ class TextIRPipeline(DiffusionPipeline):
             output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the
                 CPU. PIL images keep the source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
-            callback_on_step_end: Called as `callback(pipe, step, step, tensors)` after each run of the network; what it
-                returns under a name of `tensors` takes that tensor's place.
-            callback_on_step_end_tensor_inputs: Names of the tensors it is given: "sample", the network's output.
 
         Returns:
             The restored images, `.images` or `[0]`.
@@ -201,33 +214,47 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: An argument is missing, empty, out of range, of another size, or not for this task.
         """
-        if image is None:
-            raise ValueError("image must be given: the image to restore.")
-        own: dict[str, Any] = {"scale": scale, "feather": feather, "tile": tile}
-        images: dict[str, Any] = {"image": image, "mask_image": mask_image, "reference_image": reference_image}
-        (own if isinstance(background, str) else images)["background"] = arguments.check_background(background)
-        shared = (beta, strength, templates, box, faces, face_prompts)
-        options = prepare.to_options(self.restorer.config, *shared, own, None, self.max_pixels)
-        asked = own | {"background": background}
-        self.task.check_call(mask_image=mask_image, box=options.box, faces=options.faces, **asked)
-        callback = step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
-        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, callback)
-        return self._restore(images, prompt, prompt_embeds, options, *running)
+        return self._restore(
+            Call(
+                prompt=prompt,
+                image=image,
+                mask_image=mask_image,
+                reference_image=reference_image,
+                beta=beta,
+                skip_strength=skip_strength,
+                scale=scale,
+                box=box,
+                faces=faces,
+                face_prompts=face_prompts,
+                background=background,
+                feather=feather,
+                tile=tile,
+                regions=regions,
+                templates=templates,
+                prompt_embeds=prompt_embeds,
+                num_images_per_prompt=num_images_per_prompt,
+                generator=generator,
+                batch_size=batch_size,
+                output_type=output_type,
+                return_dict=return_dict,
+            )
+        )
 
     @torch.no_grad()
     def edit(
         self,
         prompt: Prompts,
         image: Images,
-        region: Images | None = None,
+        mask_image: Images | None = None,
         factor: float | None = None,
         colors: bool = False,
         beta: float = 1.0,
-        strength: float | list[float] | None = None,
+        skip_strength: float | list[float] | None = None,
         box: Box | None = None,
         faces: Faces | None = None,
         face_prompts: Prompts | None = None,
         feather: float = 0.0,
+        regions: Regions | None = None,
         templates: list[str] | None = None,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -237,25 +264,42 @@ class TextIRPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Edits good images by degrading them first and restoring them towards the prompt (Sec. 4.5).
 
-        An inpainting checkpoint repaints `region`, one for super-resolution loses resolution by `factor`, one for
+        An inpainting checkpoint repaints `mask_image`, one for super-resolution loses resolution by `factor`, one for
         colorization loses `colors`. `beta` mixes in the original. Arguments not listed are those of the call.
 
         Args:
             prompt: What the result should show.
             image: The image or images.
-            region: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
+            mask_image: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
             factor: How many times to shrink before restoring, 2 to 64.
             colors: Take the colors away.
 
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        own, shared = {"factor": factor, "feather": feather}, (beta, strength, templates, box, faces, face_prompts)
-        options = prepare.to_options(self.restorer.config, *shared, own, self.task.degradation, self.max_pixels)
-        self.task.check_edit(region=region, colors=colors, box=options.box, faces=options.faces, **own)
-        images = {"image": image, "region": region}
-        running = (num_images_per_prompt, generator, batch_size, output_type, return_dict, None)
-        return self._restore(images, prompt, None, options, *running)
+        return self._restore(
+            Call(
+                edit=True,
+                prompt=prompt,
+                image=image,
+                mask_image=mask_image,
+                factor=factor,
+                colors=colors,
+                beta=beta,
+                skip_strength=skip_strength,
+                box=box,
+                faces=faces,
+                face_prompts=face_prompts,
+                feather=feather,
+                regions=regions,
+                templates=templates,
+                num_images_per_prompt=num_images_per_prompt,
+                generator=generator,
+                batch_size=batch_size,
+                output_type=output_type,
+                return_dict=return_dict,
+            )
+        )
 
     @torch.no_grad()
     def encode_prompt(self, prompt: Prompts, templates: list[str] | None = None) -> Tensor:
@@ -271,33 +315,132 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A sentence is empty, or a template has no "{}".
         """
-        return torch.cat([condition.encode_prompt(self, p, templates) for p in arguments.prompt_list(prompt)])
+        templates = check_templates(templates)
+        return torch.cat([encode_prompt(self, sentences, templates) for sentences in prompt_list(prompt)])
 
-    def _restore(
-        self, images, prompt, embeds, options, variants, generator, batch_size, output_type, return_dict, callback
-    ) -> ImagePipelineOutput | tuple:
-        """Prepare, run, finish."""
-        config, task, device = self.restorer.config, self.task, self._execution_device
-        arguments.check_running(variants, batch_size, output_type)
-        prepared = prepare.prepare_all(task, config, options, images, prompt, embeds)
-        plans = deque(task.plan(p.request, config.sample_size, device) for p in prepared)
-        seeds = arguments.result_seeds(generator, len(prepared), variants)
-        conditions = condition.Conditions(self, options.templates, options.beta)
-
-        def runs() -> Iterator[Run]:
-            for i, asked in enumerate(prepared):
-                plan = plans.popleft()  # so that it is freed when its results are done
-                shown = conditions(asked, config.sample_size)
-                for seed in seeds[i * variants : (i + 1) * variants]:
-                    yield Run(plan.restore(), shown, options.strength, torch.Generator().manual_seed(seed))
-
-        batch_size = batch_size or (1 if device.type == "cpu" else 8)
-        owners = [p for p in prepared for _ in range(variants)]
-        with self.progress_bar(total=variants * sum(plan.windows for plan in plans)) as bar:
-            restored = run_all(runs(), CountedNetwork(self.restorer, device, bar.update, callback), batch_size)
-            rasters = [finish.finish(r, p, task) for r, p in zip(restored, owners, strict=True)]
+    def _restore(self, call: Call) -> ImagePipelineOutput | tuple:
+        """Checks the arguments, restores what is asked, and adds the settings that make each result again."""
+        requests = call.check(self.task, self.restorer.config, self.max_pixels)
+        seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
+        requests = [request for request in requests for _ in range(call.num_images_per_prompt)]
+        if call.regions is None:
+            rasters = self._restore_requests(requests, seeds, call)
+        else:
+            rasters = restore_regions(self, requests, seeds, call)
         self.maybe_free_model_hooks()
-        model = Path(str(self.name_or_path or "")).name
-        settings = [finish.settings_of(p, task, model, seed) for p, seed in zip(owners, seeds, strict=True)]
-        output = finish.to_output(rasters, output_type, settings)
-        return ImagePipelineOutput(images=output) if return_dict else (output,)
+        own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
+        settings = [own | request.settings | {"seed": seed} for request, seed in zip(requests, seeds, strict=True)]
+        output = to_output(rasters, call.output_type, settings)
+        return ImagePipelineOutput(images=output) if call.return_dict else (output,)
+
+    def _restore_requests(self, requests: list[Request], seeds: list[int], call: Call) -> list[Raster]:
+        """One result for each request: windows of the image, the network on batches of windows, and their pasting."""
+        device, embed = self._execution_device, Conditions(self, call.templates)
+        batch_size = call.batch_size or (1 if device.type == "cpu" else 8)
+        conditions = {request: embed(request) for request in dict.fromkeys(requests)}
+        results = deque(
+            _Result(
+                request,
+                self.task.canvas(request, self.restorer.config.sample_size, device),
+                conditions[request],
+                torch.Generator().manual_seed(seed),
+            )
+            for request, seed in zip(requests, seeds, strict=True)
+        )
+        rasters: list[Raster] = []
+        with self.progress_bar(total=sum(result.canvas.count for result in results)) as bar:
+            while results:  # as many side by side as a batch has places; then their pixels are freed
+                group = [results.popleft() for _ in range(min(batch_size, len(results)))]
+                for batch in _batches(group, batch_size):
+                    samples = self._run_network(batch, device)
+                    for (_, window), sample in zip(batch, samples, strict=True):
+                        window.paste(sample)
+                    bar.update(len(batch))
+                rasters += [to_result(result.canvas.result(), result.request, self.task) for result in group]
+        return rasters
+
+    def _run_network(self, batch: "list[tuple[_Result, Window]]", device: torch.device) -> Tensor:
+        """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride.
+
+        Raises:
+            ValueError: A value is NaN or infinite.
+        """
+        network, conditions, strengths, generators = self.restorer, [], [], []
+        for result, window in batch:
+            own = window.face is not None and len(result.conditions) > 1
+            conditions.append(result.conditions[1 + window.face] if own else result.conditions[0])
+            given = result.request.skip_strength
+            strengths.append(window.skip_strength if given is None else given)
+            generators.append(result.generator)
+        degraded = torch.stack([window.degraded for _, window in batch])
+        height, width = degraded.shape[-2:]
+        padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
+        padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
+        skip_strength = None
+        if strengths[0] is not None:
+            skip_strength = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
+        sample = network(padded, torch.cat(conditions).to(device), skip_strength, generators).sample
+        if not sample.isfinite().all():
+            raise ValueError(
+                f"The output in {network.dtype} is NaN or infinite. Load the checkpoint in float32, or another one."
+            )
+        return sample[..., :height, :width].float()
+
+
+class _Result(NamedTuple):
+    """A result in the making: its conditions `[1, D]` are the image's and perhaps one for each of its faces."""
+
+    request: Request
+    canvas: Canvas
+    conditions: list[Tensor]
+    generator: torch.Generator  # of its noise
+
+
+def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Result, Window]]]:
+    """The windows of results, one result after the other; a batch holds neighbors of one size."""
+    windows = ((result, window) for result in results for window in result.canvas.windows())
+    for _, same in groupby(windows, key=lambda pair: pair[1].degraded.shape):
+        while batch := list(islice(same, batch_size)):
+            yield batch
+
+
+def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
+    """Joins the restored pixels `[3, H, W]` uint8 with what stays of the source: pixels outside a mask, and alpha."""
+    source, mask = request.source, request.mask
+    rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
+    if mask is not None and rgb.shape == source.rgb.shape:
+        rgb = np.where(mask[..., None], rgb, source.rgb)
+    alpha = source.alpha
+    if alpha is not None and mask is not None and task.degradation == "mask_image":
+        alpha = np.where(mask, 255, alpha).astype(np.uint8)  # what is repainted is opaque
+    elif alpha is not None and alpha.shape != rgb.shape[:2]:
+        alpha = to_array(resize(to_tensor(alpha[..., None]), rgb.shape[:2]))[..., 0]
+    return Raster(rgb, None if alpha is None or alpha.min() == 255 else alpha, source.profile)
+
+
+def to_output(
+    rasters: list[Raster], output_type: str, settings: list[dict] | None = None
+) -> list[Image.Image] | np.ndarray | Tensor | list[np.ndarray] | list[Tensor]:
+    """Images as "pil", or as "np" `[N, H, W, 3]` or "pt" `[N, 3, H, W]` in [0, 1].
+
+    Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
+    """
+    if output_type == "pil":
+        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
+    same = len({raster.size for raster in rasters}) == 1
+    if output_type == "np":
+        arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]
+        return np.stack(arrays) if same else arrays
+    tensors = [to_tensor(raster.rgb)[0] for raster in rasters]
+    return torch.stack(tensors) if same else tensors
+
+
+def _to_pil(raster: Raster, settings: dict | None) -> Image.Image:
+    image = Image.fromarray(raster.rgb)
+    if raster.alpha is not None:
+        image.putalpha(Image.fromarray(raster.alpha))
+    if raster.profile:
+        image.info["icc_profile"] = raster.profile
+    if settings is not None:
+        image.info[SETTINGS] = {k: v for k, v in settings.items() if not (v is None or v is False or v == "")}
+    return image

@@ -1,12 +1,14 @@
-"""Grids of results over prompts, beta, strength and factor: Figures 7 and 8 of the paper are two calls."""
+"""Grids of results over prompts, beta, skip_strength and factor: Figures 7 and 8 of the paper are two calls."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
 from PIL import Image
 
-from textir_hf.imaging.grid import draw_grid
+from textir_hf.checks import number, number_list
+from textir_hf.imaging.grid import check_size, draw_grid
 from textir_hf.imaging.raster import ImageInput, to_raster
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks.base import DEFAULT_SEED
@@ -17,9 +19,9 @@ def sweep(
     image: ImageInput,
     prompts: str | Sequence[str | list[str]],
     betas: float | Sequence[float] = 1.0,
-    strengths: float | Sequence[float | None] | None = None,
+    skip_strengths: float | Sequence[float | None] | None = None,
     factors: float | Sequence[float | None] | None = None,
-    region: ImageInput | None = None,
+    mask_image: ImageInput | None = None,
     seed: int = DEFAULT_SEED,
     cell: int = 160,
     **kwargs,
@@ -27,7 +29,7 @@ def sweep(
     """Edits one image under every combination and draws the results as a labeled grid.
 
     The longest of the lists runs along the columns, the others along the rows. Over `betas` this is the paper's
-    Figure 7 (Sec. 4.6); over `factors`, with their strengths, its Figure 8.
+    Figure 7 (Sec. 4.6); over `factors`, with their skip_strengths, its Figure 8.
 
     Args:
         pipe: The pipeline.
@@ -35,9 +37,9 @@ def sweep(
         prompts: What the results should show; a list in the list is averaged. One value in place of a list, here and
             below, is a list of one.
         betas: Shares of the text in the condition.
-        strengths: s of Eq. 4; None is what the network derives.
+        skip_strengths: s of Eq. 4; None is what the network derives.
         factors: For super-resolution: how many times to shrink before restoring.
-        region: For inpainting, or to confine an edit: where to edit, white.
+        mask_image: For inpainting, or to confine an edit: where to edit, white.
         seed: The same noise for every result.
         cell: Width of an image in the grid, pixels.
         **kwargs: Further arguments of `TextIRPipeline.edit`.
@@ -46,20 +48,27 @@ def sweep(
         The grid.
 
     Raises:
-        ValueError: A list is empty, or as in `TextIRPipeline.edit`.
+        ValueError: A list is empty, the grid would be too large, or as in `TextIRPipeline.edit`.
     """
-    given = {"prompt": prompts, "factor": factors, "strength": strengths, "beta": betas}
-    axes: dict[str, list] = {name: _values(values) for name, values in given.items()}
+    axes: dict[str, list] = {
+        "prompt": _values(prompts),
+        "factor": number_list("factor", factors),
+        "skip_strength": number_list("skip_strength", skip_strengths),
+        "beta": number_list("beta", betas),
+    }
     empty = [name for name, values in axes.items() if not values]
     if empty:
         raise ValueError(f"{empty[0]} needs at least one value for a sweep.")
+    seed, cell = number("seed", seed), number("cell", cell)
     along = max(axes, key=lambda name: (len(axes[name]), name != "prompt"))
     lines = product(*(values for name, values in axes.items() if name != along))
     names = [name for name in axes if name != along]
     cells = [[dict(zip(names, line, strict=True)) | {along: value} for value in axes[along]] for line in lines]
-    fixed = {"region": region, "colors": pipe.task.degradation == "colors", **kwargs}
+    raster = to_raster(image)
+    check_size(math.prod(map(len, axes.values())) // len(axes[along]), 1 + len(axes[along]), cell, raster.size)
+    fixed = {"mask_image": mask_image, "colors": pipe.task.degradation == "colors", **kwargs}
     shown_as = dict(getattr(pipe, "_progress_bar_config", {}))
-    original, rows = ("original", Image.fromarray(to_raster(image).rgb)), []
+    original, rows = ("original", Image.fromarray(raster.rgb)), []
     with pipe.progress_bar(total=sum(map(len, cells))) as bar:  # one for the grid, none for each edit
         pipe.set_progress_bar_config(disable=True)
         try:

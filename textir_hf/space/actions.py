@@ -7,13 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import open_image
+from textir_hf.imaging.grid import check_size as check_grid
 from textir_hf.imaging.grid import draw_grid
 from textir_hf.space import networks, progress, results, settings, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
+_CELL = 256  # width of an image in a grid, pixels
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
 Faces = str | list[int]
 MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
@@ -26,7 +29,7 @@ class Guidance:
     Args:
         prompt: A sentence; empty where `beta` is 0.
         beta: Share of the text.
-        strength: s of Eq. 4; None leaves it to the network.
+        skip_strength: s of Eq. 4; None leaves it to the network.
         seed: Of the first result.
         variants: Number of results.
 
@@ -36,13 +39,13 @@ class Guidance:
 
     prompt: str
     beta: float = 1.0
-    strength: float | None = None
+    skip_strength: float | None = None
     seed: int = 0
     variants: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
-        for name in ("beta", "seed", "variants", *([] if self.strength is None else ["strength"])):
+        for name in ("beta", "seed", "variants", *([] if self.skip_strength is None else ["skip_strength"])):
             object.__setattr__(self, name, settings.check_number(name, getattr(self, name)))
         if not self.prompt and self.beta != 0:
             raise ValueError(texts.NO_PROMPT)
@@ -123,7 +126,7 @@ def edit(
         degradation: One of `DEGRADATIONS`: what is taken away, and so which network restores it.
         path: The image's file, of any size up to `MAX_PIXELS`.
         read_mask: From the image's width and height to a mask of that size, above 127 where the image may change; or to
-            None, for all of it. The degradation "region" needs a mask.
+            None, for all of it. The degradation "mask_image" needs a mask.
         guidance: What the results show. Each of its 1 to 4 variants is one result.
         factor: For the degradation "factor": how many times width and height shrink, 2 to 64. Others leave it unread.
         faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers from 1 in
@@ -159,7 +162,7 @@ def compare(
         path: The image's file, of any size up to `MAX_PIXELS`.
         read_mask: As in `edit`.
         prompts: A sentence for each row; an empty one only where all of `betas` are 0.
-        betas: A text strength for each column, 0 to `settings.MAX_BETA`.
+        betas: A text strength for each column, within `settings.RANGES["beta"]`.
         seed: For every result.
         factor: As in `edit`.
         faces: As in `edit`.
@@ -175,6 +178,7 @@ def compare(
         raise ValueError(texts.MANY.format(MAX_CELLS, count))
     cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
     _, image, call = _editor(degradation, path, read_mask, factor, faces)
+    check_grid(len(prompts), 1 + len(betas), _CELL, (image.height, image.width))
     outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
     for line in cells:
         rows.append([("original", image)])
@@ -184,7 +188,7 @@ def compare(
             caption = f"“{guidance.prompt}”, {texts.STRENGTH_CAPTION.format(guidance.beta)}"
             outcome.results.append(results.describe(result, results.save(result, "textir-compare"), before, caption))
             rows[-1].append((caption, result))
-    outcome.grid = results.as_file(results.save(draw_grid(rows, 256), "textir-grid"))
+    outcome.grid = results.as_file(results.save(draw_grid(rows, _CELL), "textir-grid"))
     return outcome
 
 
@@ -226,8 +230,8 @@ def editing_task(degradation: str) -> Task:
 
 
 def _faces(choice: object) -> dict:
-    if isinstance(choice, list) and choice and all(type(number) is int for number in choice):
-        return {"faces": choice}
+    if isinstance(choice, list):
+        return {"faces": check_choice(choice)}
     return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 
@@ -235,13 +239,13 @@ def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, 
     task = editing_task(degradation)
     pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
     region = read_mask(image.size)
-    given = {"region": region, "factor": factor, "colors": True}
-    arguments = {degradation: given[degradation], "region": region}
+    given = {"mask_image": region, "factor": factor, "colors": True}
+    arguments = {degradation: given[degradation], "mask_image": region}
     if "faces" in task.edit_accepts:
         arguments |= _faces(faces)
     if degradation == "factor":
         arguments["factor"] = settings.check_number("factor", factor)
-    if degradation == "region":
+    if degradation == "mask_image":
         _needed(region)
     return pipe, image, partial(pipe.edit, image=image, **arguments)
 
@@ -287,7 +291,7 @@ def restore_one(call: Callable, guidance: Guidance, beta: float, seed: int) -> I
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return call(guidance.prompt or None, beta=beta, strength=guidance.strength, generator=generator).images[0]
+    return call(guidance.prompt or None, beta=beta, skip_strength=guidance.skip_strength, generator=generator).images[0]
 
 
 def _notes(prompt: str, pipe) -> list[str]:

@@ -25,11 +25,11 @@ _ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the p
     "background": (Literal[settings.BACKGROUNDS], "restored", "What lies around the faces."),
     "feather": (float, 0.0, "Pixels inside the mask over which old content turns into new."),
     "beta": (float, 1.0, "Text strength: 1 follows the sentence alone, 0 the image alone, more exaggerates."),
-    "strength": (float | None, None, "Generated against given features, 0 to 1; left out, the network decides."),
+    "skip_strength": (float | None, None, "Generated against given features, 0 to 1; left out, the network decides."),
     "seed": (int, 0, "Of the fine noise: the same seed gives the same result."),
     "variants": (int, 1, "Number of results, 1 to 4."),
 }
-_GUIDANCE = ("beta", "strength", "seed", "variants")
+_GUIDANCE = ("beta", "skip_strength", "seed", "variants")
 
 
 def one_sentence(function: Callable) -> Callable:

@@ -153,7 +153,7 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
     def values(known: dict) -> list:
         selected = gr.Tabs(selected=known["tab"]) if known.get("tab") in made else gr.skip()
         found = {f"{known.get('tab')}.{name}": value for name, value in known.items() if name != "tab"}
-        if "strength" in known:
+        if "skip_strength" in known:
             found[f"{known['tab']}.automatic"] = False
         return [selected, *(found.get(name, gr.skip()) for name in fields)]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from textir_hf.checks import Box
 from textir_hf.imaging.files import open_image, read_settings, save_image
-from textir_hf.imaging.geometry import Box
 from textir_hf.space import networks, results, storage
 from textir_hf.tasks import TASKS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from textir_hf.checks import Box
 from textir_hf.imaging.faces import FACE_TEMPLATES, align, choose_faces
 from textir_hf.imaging.files import open_image
-from textir_hf.imaging.geometry import Box
 from textir_hf.space import texts
 
 MAX_CHARACTERS = 8_000_000

@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from textir_hf.pipeline.paths import checkpoint_folder
 from textir_hf.space import progress, texts
-from textir_hf.tasks import TASKS
+from textir_hf.tasks import TASKS, checkpoint_folder
 
 VARIABLE = "TEXTIR_CHECKPOINTS"
 LEAST_NOISE = 0.05  # of a network's noise strengths; below, the results of two seeds look alike

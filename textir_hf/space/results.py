@@ -12,7 +12,7 @@ from textir_hf.tasks import TASKS
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
 _PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
-_FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "strength"}
+_FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 
 
 def as_file(path: str | Path, name: str | None = None) -> dict:
@@ -66,7 +66,7 @@ def python_code(settings: dict) -> str:
     arguments = [] if prompt is None else [repr(prompt)]
     arguments.append('image=Image.open("image.png")')
     if "mask_sha256" in settings:
-        arguments.append(f'{"region" if edit else "mask_image"}=Image.open("mask.png")')
+        arguments.append('mask_image=Image.open("mask.png")')
     arguments += ["colors=True"] if edit == "colors" else []
     given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
     arguments += [f"{name}={value!r}" for name, value in given.items()]
@@ -87,12 +87,15 @@ def shell_command(settings: dict) -> str:
     for sentence in [prompt] if isinstance(prompt, str) else prompt or []:
         words += ["--prompt", sentence]
     if "mask_sha256" in settings:
-        words += ["--region" if edit else "--mask", "mask.png"]
+        words += ["--mask-image", "mask.png"]
     words += ["--colors"] if edit == "colors" else []
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
             values = value if isinstance(value, (list, tuple)) else [value]
-            words += [f"--{name}", *([",".join(map(str, values))] if name == "faces" else map(str, values))]
+            words += [
+                f"--{name.replace('_', '-')}",
+                *([",".join(map(str, values))] if name == "faces" else map(str, values)),
+            ]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)

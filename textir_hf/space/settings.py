@@ -1,28 +1,21 @@
 """What a result was made with, read from a PNG or a link in the types and ranges of the page's fields."""
 
-import json
 from collections.abc import Sequence
-from numbers import Real
 
-from textir_hf.checks import check_range
+from textir_hf.checks import NUMBERS, from_text, number
 from textir_hf.space import texts
 from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import DEGRADATIONS
-from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
 
-MAX_PROMPT, MAX_BETA, MAX_FEATHER, MAX_SEED, MAX_VARIANTS = 500, 2.0, 40, 2**53 - 1, 4
-RANGES = {
-    "beta": (0, MAX_BETA),
-    "strength": (0, 1),
-    "seed": (0, MAX_SEED),
-    "scale": (MIN_FACTOR, MAX_FACTOR),
-    "factor": (MIN_FACTOR, MAX_FACTOR),
-    "feather": (0, MAX_FEATHER),
-    "variants": (1, MAX_VARIANTS),
+MAX_PROMPT = 500
+RANGES = {name: NUMBERS[name]._replace(optional=False) for name in ("skip_strength", "scale", "factor")} | {
+    "beta": NUMBERS["beta"]._replace(low=0, high=2),
+    "seed": NUMBERS["seed"]._replace(high=2**53 - 1),  # the largest that a browser knows exactly
+    "feather": NUMBERS["feather"]._replace(high=40),
+    "variants": NUMBERS["num_images_per_prompt"]._replace(high=4),
 }
 FACES = tuple(texts.CHOICES["faces"])  # which faces are restored in a frame of their own
 BACKGROUNDS = tuple(texts.CHOICES["background"])  # what lies around them
-WHOLE = ("seed", "variants")  # numbers without a fraction
 
 
 def check_text(name: str, value: object) -> str:
@@ -45,10 +38,7 @@ def check_number(name: str, value: object) -> float:
     Raises:
         ValueError: It is none, or out of range.
     """
-    check_range(name, value, *RANGES[name])
-    if name in WHOLE and value != int(value):
-        raise ValueError(f"{name} must be a whole number, got {value:g}.")
-    return int(value) if name in WHOLE else value
+    return number(name, value, RANGES[name])
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
@@ -91,19 +81,11 @@ def read(stored: dict) -> dict:
 
 
 def from_query(query: dict[str, str]) -> dict:
-    """The settings of a link: numbers are written as JSON.
+    """The settings of a link.
 
     Raises:
         ValueError: As in `read`.
     """
-    stored = {}
-    for name, value in query.items():
-        if name in RANGES:
-            try:
-                number = json.loads(value)
-            except ValueError:
-                number = value[:80]
-            stored[name] = number if isinstance(number, Real) else value[:80]
-        elif name in ("task", "prompt", "edit", "faces", "background"):
-            stored[name] = value
+    known = ("task", "prompt", "edit", "faces", "background", *RANGES)
+    stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
     return read(stored) if "task" in stored else {}

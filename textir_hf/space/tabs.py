@@ -13,7 +13,6 @@ from textir_hf.space.components import choices, editor, example_gallery, status_
 from textir_hf.space.masks import PARTS
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
-from textir_hf.tasks.super_resolution import MAX_FACTOR, MIN_FACTOR
 
 _CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
 _OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
@@ -31,8 +30,7 @@ def _argument(name: str, tab: str) -> gr.components.Component | None:
     if name in texts.CHOICES:
         kinds = [(text, choice) for choice, text in texts.CHOICES[name].items()]
         return gr.Dropdown(kinds, value=kinds[0][1], **options)
-    low, high = settings.RANGES[name]
-    return gr.Slider(low, high, _OPENING[name], step=1, **options)
+    return gr.Slider(*settings.RANGES[name][:2], _OPENING[name], step=1, **options)
 
 
 def _opening(example: examples.Example) -> dict:
@@ -70,17 +68,17 @@ class _Tab:
 
     def add_guidance(self) -> None:
         """Text strength, generated features, seed and variants."""
-        self.beta = gr.Slider(0, settings.MAX_BETA, 1, step=0.05, **self._labels("beta"))
+        self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
-        self.strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("strength"))
+        self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
-        self.variants = gr.Slider(1, settings.MAX_VARIANTS, 1, step=1, **self._labels("variants"))
-        names = ("beta", "automatic", "strength", "variants")
+        self.variants = gr.Slider(*settings.RANGES["variants"][:2], 1, step=1, **self._labels("variants"))
+        names = ("beta", "automatic", "skip_strength", "variants")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
         with gr.Row():
-            bounds = {"precision": 0, "minimum": 0, "maximum": settings.MAX_SEED}
+            bounds = {"precision": 0, "minimum": 0, "maximum": settings.RANGES["seed"].high}
             self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
             dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
         dice.click(events.dice, None, self.seed, **_QUIET)
@@ -91,7 +89,7 @@ class _Tab:
 
     def guidance(self) -> list:
         """The fields of `_guidance`, in its order."""
-        return [self.prompt, self.beta, self.automatic, self.strength, self.seed, self.variants]
+        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed, self.variants]
 
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
         """Lets the button run a function of the editor's value and `inputs`."""
@@ -115,8 +113,8 @@ class _Tab:
         stopped.then(events.pause, **_QUIET).then(events.settled, self.status, self.status, **_QUIET)
 
 
-def _guidance(prompt, beta, automatic, strength, seed, variants) -> actions.Guidance:
-    return actions.Guidance(prompt, beta, None if automatic else strength, seed, variants)
+def _guidance(prompt, beta, automatic, skip_strength, seed, variants) -> actions.Guidance:
+    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants)
 
 
 class TaskTab(_Tab):
@@ -172,11 +170,10 @@ class _DegradingTab(_Tab):
         """What is taken away, with the fields that apply to `kind` shown."""
         kinds = [(texts.DEGRADATIONS[name], name) for name in DEGRADATIONS]
         self.degradation = self.fields["degradation"] = gr.Radio(kinds, value=kind, **self._labels("degradation"))
-        factors = (MIN_FACTOR, MAX_FACTOR, 8)
-        labels = self._labels("factor")
-        self.factor = self.fields["factor"] = gr.Slider(*factors, step=1, visible=kind == "factor", **labels)
+        options = {"step": 1, "visible": kind == "factor"} | self._labels("factor")
+        self.factor = self.fields["factor"] = gr.Slider(*settings.RANGES["factor"][:2], 8, **options)
         confine = gr.Checkbox(False, **self._labels("confine"))
-        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'region' || confined)"
+        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'mask_image' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
         self.faces = self.fields["faces"] = _argument("faces", self.name)
         self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
@@ -185,7 +182,7 @@ class _DegradingTab(_Tab):
             faces = "faces" in actions.editing_task(kind).edit_accepts
             return (
                 gr.Slider(visible=kind == "factor"),
-                gr.Checkbox(visible=kind != "region"),
+                gr.Checkbox(visible=kind != "mask_image"),
                 gr.Dropdown(visible=faces),
             )
 

@@ -24,7 +24,7 @@ PARTS = "Mask a part of the face"
 FIELDS = {  # label and help
     "beta": ("Text strength (beta)", "1 follows the sentence alone, 0 the image alone; more exaggerates."),
     "automatic": ("Let the network weigh the image's features", "Otherwise the next slider does (s of the paper)."),
-    "strength": ("Generated features (s)", "0 keeps to the image's features, 1 to generated ones."),
+    "skip_strength": ("Generated features (s)", "0 keeps to the image's features, 1 to generated ones."),
     "seed": ("Seed", "The same seed gives the same result."),
     "variants": (
         "Variants",
@@ -47,7 +47,7 @@ CHOICES = {  # of fields
     "faces": {"auto": "Every face, if there is any", "largest": "The largest face", "none": "No faces"},
     "background": {"restored": "Restored, too", "enlarged": "Plainly enlarged"},
 }
-DEGRADATIONS = {"region": "A region", "factor": "Resolution", "colors": "Colors"}
+DEGRADATIONS = {"mask_image": "A region", "factor": "Resolution", "colors": "Colors"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"
 BATCH_TASK = "Task"

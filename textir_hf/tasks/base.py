@@ -1,50 +1,52 @@
-"""What a restoration task is: everything that differs between tasks is an answer to one of these questions.
+"""A restoration task: everything that differs between inpainting, super-resolution and colorization.
 
-The pipeline, the trainer, the evaluation, the command line and the Space know no task by name; they ask. A new task is
-a module with a `Task` and a `Plan`, and a line in `textir_hf/tasks/__init__.py`.
+The pipeline, the trainer, the evaluation, the shell and the Space know no task by name; they ask these questions. A new
+task is a module with a `Task` and a `Canvas`, and a line in `textir_hf/tasks/__init__.py`.
 """
-
-from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
 
-from textir_hf.checks import check_range
-from textir_hf.imaging.files import MAX_PIXELS
+import numpy as np
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from torch import Tensor
-
-    from textir_hf.imaging.faces import Frame
-    from textir_hf.imaging.geometry import Box
-    from textir_hf.imaging.raster import Raster
+from textir_hf.checks import Box
+from textir_hf.imaging.faces import Frame
+from textir_hf.imaging.raster import Raster
 
 MAX_RUN = 4  # longest side that the network is given at a time, in trained sizes
 DEFAULT_SEED = 0  # of a result's noise, where the caller gives none
-AT_ONCE = 32  # crops or tiles that a plan prepares at a time
-DEGRADATIONS = ("region", "factor", "colors")  # what an edit can take away
+DEGRADATIONS = ("mask_image", "factor", "colors")  # what an edit can take away
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What was asked of one image, validated.
+    """What is asked of one image, checked.
 
     Args:
-        image: The image.
-        mask: `[H, W]` bool, True = repaint; for tasks that repaint no region, an edit changes nothing outside it.
+        image: The image; wholly transparent pixels have their neighbors' color.
+        mask: `[H, W]` bool, True = repaint; for tasks that repaint nothing, an edit changes nothing outside it.
         scale: How many times larger the result is than the image.
         factor: For an edit: how many times the image loses resolution first.
         box: The part to look at.
         feather: Pixels inside the mask over which the old content turns into the new one.
         tile: Side of the tiles, pixels of the result.
         frames: Of the faces to restore, each in its own frame.
-        background: The result as it is around frames or a box, of the result's size; "restored" means the image as a
-            whole through the network, None the plainly enlarged image.
+        background: The result around frames or a box, of the result's size; "restored" means the whole image through
+            the network, None the image enlarged by bicubic interpolation.
+        source: The image as it was given.
+        prompt: Sentences whose embeddings are averaged, or None.
+        prompt_embeds: `[D]` in place of a prompt, or None.
+        beta: Share of the text in the condition.
+        skip_strength: s of Eq. 4, one or one for each level; None leaves it to the task and the network.
+        face_prompts: A prompt for each frame, or None.
+        reference: The image that `beta` mixes with the text, if it is not the image itself.
+        regions: For each region its mask `[H, W]` bool, and the same request under the region's own prompt.
+        settings: What makes the result again, but for the checkpoint and the seed.
     """
 
     image: Raster
@@ -56,37 +58,50 @@ class Request:
     tile: int | None = None
     frames: tuple[Frame, ...] = ()
     background: Raster | Literal["restored"] | None = None
+    source: Raster | None = None
+    prompt: tuple[str, ...] | None = None
+    prompt_embeds: Tensor | None = None
+    beta: float = 1.0
+    skip_strength: float | tuple[float, ...] | None = None
+    face_prompts: tuple[tuple[str, ...], ...] | None = None
+    reference: Raster | None = None
+    regions: "tuple[tuple[np.ndarray, Request], ...]" = ()
+    settings: dict = field(default_factory=dict)
 
 
-class NetworkInput(NamedTuple):
-    """One run of the network.
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of an image as the network sees it.
 
     Args:
         degraded: `[C, h, w]`, any size.
-        strength: s of Eq. 4 that the task derives, or None to leave it to the network.
+        paste: Takes the network's output `[C', h, w]` into the result. Windows are pasted in their order.
+        skip_strength: s of Eq. 4 that the task derives, or None to leave it to the network.
         face: Number of the request's frame that is shown, or None.
     """
 
     degraded: Tensor
-    strength: float | None = None
+    paste: Callable[[Tensor], None]
+    skip_strength: float | None = None
     face: int | None = None
 
 
-# Yields inputs, is sent an output `[C', h, w]` for each, and returns the restored image `[3, H, W]` uint8.
-Restoration = Generator[list[NetworkInput], list["Tensor"], "Tensor"]
+class Canvas(ABC):
+    """One result in the making. It is laid out before any image is restored; pixels are touched by `windows` first.
 
-
-class Plan(ABC):
-    """How one image goes through the network: what every result for it shares.
-
-    It is made before any image is restored, so it checks the request and leaves pixels alone until `restore`.
+    Attributes:
+        count: How many windows there are.
     """
 
-    windows: int  # how many network inputs a result takes
+    count: int
 
     @abstractmethod
-    def restore(self) -> Restoration:
-        """One result. It may run several times, side by side."""
+    def windows(self) -> Iterator[Window]:
+        """The windows in their order. They do not depend on what was pasted, so several can be taken at a time."""
+
+    @abstractmethod
+    def result(self) -> Tensor:
+        """The restored image `[3, H, W]` uint8, once all windows were pasted."""
 
 
 class Task(ABC):
@@ -99,7 +114,7 @@ class Task(ABC):
         usage: A call of the pipeline as Python code.
         in_channels: Channels of the network's input.
         out_channels: Channels of its output.
-        strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
+        skip_strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
         input_scale: As in `TextIRGenerator`.
         output_scale: As in `TextIRGenerator`.
         requires: Arguments of the pipeline's call that must be given.
@@ -115,85 +130,26 @@ class Task(ABC):
     usage: str
     in_channels: int = 3
     out_channels: int = 3
-    strength_source: Literal["encoder", "input"] = "encoder"
+    skip_strength_source: Literal["encoder", "input"] = "encoder"
     input_scale: float = 1.0
     output_scale: float = 1.0
     requires: tuple[str, ...] = ()
     accepts: tuple[str, ...] = ()
-    degradation: str | None = None
-    edit_accepts: tuple[str, ...] = ("region",)
+    degradation: str
+    edit_accepts: tuple[str, ...] = ("mask_image",)
     checkpoint: str | None = None
 
     def network_config(self) -> dict:
         """The part of a `TextIRGenerator`'s config that the task decides."""
-        names = ("in_channels", "out_channels", "strength_source", "input_scale", "output_scale")
+        names = ("in_channels", "out_channels", "skip_strength_source", "input_scale", "output_scale")
         return {"task": self.name} | {name: getattr(self, name) for name in names}
 
-    def check_call(self, **arguments) -> None:
-        """Checks the arguments of the pipeline's call that only some tasks take.
-
-        Args:
-            **arguments: By name; None, False and a feather of 0 mean not given.
-
-        Raises:
-            ValueError: One is missing, belongs to another task, or is out of range.
-        """
-        given = {name: value for name, value in arguments.items() if _is_given(name, value)}
-        for name in arguments:
-            if name in given and name not in (*self.requires, *self.accepts):
-                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-            if name not in given and name in self.requires:
-                raise ValueError(f"{name} must be given with this checkpoint, whose task is {self.name}.")
-        self.check_values(**given)
-
-    def check_edit(self, **arguments) -> None:
-        """Checks the arguments of an edit that only some tasks take, as `check_call`."""
-        if self.degradation is None:
-            raise ValueError(f"A checkpoint for {self.name} cannot edit.")
-        given = {name: value for name, value in arguments.items() if _is_given(name, value)}
-        known = (self.degradation, *self.edit_accepts)
-        foreign = [name for name in given if name in DEGRADATIONS and name not in known]
-        if self.degradation not in given or foreign:
-            shown = ", ".join(name for name in given if name in DEGRADATIONS) or "nothing"
-            raise ValueError(f"This checkpoint's task is {self.name}: edit with {self.degradation}, got {shown}.")
-        for name in given:
-            if name not in known:
-                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {self.name}.")
-        self.check_values(**given)
-
-    def check_values(self, **arguments) -> None:
-        """Checks the ranges of given arguments, images aside.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        if "feather" in arguments:
-            check_range("feather", arguments["feather"], 0)
-
-    def result_size(self, request: Request) -> tuple[int, int]:
-        """Height and width of the result."""
-        return request.image.size
-
-    def check_result_size(self, request: Request, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-        """Height and width of the result.
-
-        Raises:
-            ValueError: It would have more than `max_pixels`.
-        """
-        height, width = self.result_size(request)
-        if height * width > max_pixels:
-            raise ValueError(
-                f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
-                "scale or a smaller image, or raise max_pixels."
-            )
-        return height, width
-
     @abstractmethod
-    def plan(self, request: Request, sample_size: int, device: torch.device) -> Plan:
-        """Lays out the network's runs for an image.
+    def canvas(self, request: Request, sample_size: int, device: torch.device) -> Canvas:
+        """Lays out the windows for one result.
 
         Args:
-            request: What was asked.
+            request: What is asked.
             sample_size: Side that the network was trained at, pixels.
             device: Where the work is done.
 
@@ -211,7 +167,7 @@ class Task(ABC):
             draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
 
         Returns:
-            `degraded` `[C, S, S]`; where the network takes one, `strength` `[]`; where there is one, `mask`
+            `degraded` `[C, S, S]`; where the network takes one, `skip_strength` `[]`; where there is one, `mask`
             `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
             lists on the CPU, where reading one does not wait for the device.
         """
@@ -240,7 +196,3 @@ class Task(ABC):
     def example(self, side: int) -> dict:
         """Arguments that a call needs besides prompt and image, for an image of `side` x `side` pixels."""
         return {}
-
-
-def _is_given(name: str, value) -> bool:
-    return value is not None and value is not False and not (name == "feather" and value == 0)

@@ -1,11 +1,17 @@
 """Inpainting: masked regions are repainted, every other pixel stays bit for bit."""
 
-from __future__ import annotations
+from functools import partial
 
-from functools import cached_property
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
 
-from textir_hf import imaging
-from textir_hf.tasks.base import AT_ONCE, MAX_RUN, NetworkInput, Plan, Request, Restoration, Task
+from textir_hf.imaging.faces import frame_places, paste_from_frame, warp_to_frame
+from textir_hf.imaging.masks import composite, extent, feather_weights, mask_crops, mask_out, match_border
+from textir_hf.imaging.resample import fit, resize, to_bytes
+from textir_hf.imaging.tiles import Tiles
+from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 
 class Inpainting(Task):
@@ -18,20 +24,20 @@ class Inpainting(Task):
     in_channels = 4
     requires = ("mask_image",)
     accepts = ("box", "faces", "feather")
-    degradation = "region"
+    degradation = "mask_image"
     edit_accepts = ("box", "faces", "feather")
     checkpoint = "textir-mini-inpainting"
 
-    def plan(self, request, sample_size, device):
-        return (_FacesPlan if request.frames else _Plan)(request, sample_size, device)
+    def canvas(self, request, sample_size, device):
+        return _Canvas(request, sample_size, device)
 
     def degrade(self, target, rng, draw_mask):
         mask = draw_mask(rng)
-        return {"degraded": imaging.masks.mask_out(target, mask)[0], "mask": mask[0]}
+        return {"degraded": mask_out(target, mask)[0], "mask": mask[0]}
 
     def restored(self, sample, target, batch):
         """The known pixels are the target's, and the new ones continue them without a seam."""
-        return imaging.masks.composite(target, imaging.blend.match_border(sample, target, batch["mask"]), batch["mask"])
+        return composite(target, match_border(sample, target, batch["mask"]), batch["mask"])
 
     def reconstruction_error(self, sample, restored, target, batch):
         """Where the image is known, the network's own pixels count: the new ones are fitted to them at the border."""
@@ -39,121 +45,98 @@ class Inpainting(Task):
         return super().reconstruction_error(sample, restored, target, batch) + known
 
     def example(self, side):
-        from PIL import Image
-
         mask = Image.new("L", (side, side))
         mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
         return {"mask_image": mask}
 
 
-class _Plan(Plan):
-    """Each masked region is looked at with its surroundings, at the trained size, and pasted at full size."""
+class _Canvas(Canvas):
+    """Each masked region is looked at with its surroundings, at the trained size, and pasted at full size.
+
+    A region that touches a face's frame is filled in that frame afterwards, as far as it is in the frame.
+    """
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
-        from textir_hf.tasks.tiles import Tiles
-
-        crops = self._crops(request, sample_size)
-        sizes = [imaging.resample.fit(b[3] - b[1], b[2] - b[0], sample_size) for b, _ in crops]
-        tile = MAX_RUN * sample_size
-        self.crops = [(*crop, Tiles(size, tile, tile // 4)) for crop, size in zip(crops, sizes, strict=True)]
-        self.windows = sum(len(tiles) for *_, tiles in self.crops)
-        self.request, self.device = request, device
-
-    def _crops(self, request: Request, sample_size: int):
         mask, box = request.mask, request.box
-        return imaging.masks.mask_crops(mask, sample_size) if box is None else [(box, _inside(mask, box))]
+        if box is not None:
+            crops = [(box, _inside(mask, box))]
+        else:
+            crops = mask_crops(_outside_frames(mask, request.frames), sample_size)
+        self.crops = []
+        for (left, top, right, bottom), part in crops:
+            size = fit(bottom - top, right - left, sample_size)
+            self.crops.append(((left, top, right, bottom), part, Tiles(size, MAX_RUN * sample_size)))
+        self.frames = [(i, frame) for i, frame in enumerate(request.frames) if _touches(mask, frame)]
+        self.count = sum(len(tiles.boxes) for *_, tiles in self.crops) + len(self.frames)
+        self.request, self.sample_size, self.device = request, sample_size, device
 
-    @cached_property
-    def image(self):  # [3, H, W] uint8
-        return self._to_device(self.request.image.rgb).movedim(-1, 0)
+    def windows(self):
+        self.image = self._to_device(self.request.image.rgb).movedim(-1, 0)  # [3, H, W] uint8
+        self.mask = self._to_device(self.request.mask)  # [H, W] bool
+        self.filled = self.image.clone()
+        for crop in self.crops:
+            box, _, tiles = crop
+            degraded = self._degrade_crop(box, tiles.size)
+            for left, top, right, bottom in tiles.boxes:
+                yield Window(degraded[:, top:bottom, left:right], partial(self._paste_tile, crop))
+        for i, frame in self.frames:
+            yield Window(self._degrade_frame(frame), partial(self._paste_frame, frame), face=i)
 
-    @cached_property
-    def mask(self):  # [H, W] bool
-        return self._to_device(self.request.mask)
-
-    def _to_device(self, array):
-        import torch
-
-        return torch.from_numpy(array).to(self.device)
-
-    def restore(self) -> Restoration:
-        result = self.image.clone()
-        yield from self._fill(result)
-        return self._feather(result)
-
-    def _fill(self, result):
-        for start in range(0, len(self.crops), AT_ONCE):
-            crops = self.crops[start : start + AT_ONCE]
-            inputs = [self._inputs(box, tiles) for box, _, tiles in crops]
-            samples = iter((yield [single for crop in inputs for single in crop]))
-            for (box, part, tiles), crop in zip(crops, inputs, strict=True):
-                sample = tiles.join([next(samples) for _ in crop])[None]
-                self._paste(result, sample, box, part)
-
-    def _paste(self, result, sample, box, part):
-        """At full size, where the border is seen; only as much as lies around the regions."""
-        left, top, right, bottom = box
-        sample = imaging.resample.resize(sample, (bottom - top, right - left))
-        rows, columns = imaging.masks.extent(part, margin=1)
-        window, mask = result[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
-        blended = imaging.blend.match_border(sample[..., rows, columns], window[None] / 255, mask[None, None].float())
-        window.copy_(imaging.resample.to_bytes(blended)[0].where(mask, window))
-
-    def _feather(self, result):
+    def result(self):
         if not self.request.feather:
-            return result
-        weights = self._to_device(imaging.masks.feather_weights(self.request.mask, self.request.feather))
-        blended = (weights * result + (1 - weights) * self.image).round().byte()
+            return self.filled
+        weights = self._to_device(feather_weights(self.request.mask, self.request.feather))
+        blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
         return blended.where(self.mask, self.image)
 
-    def _inputs(self, box, tiles) -> list[NetworkInput]:
+    def _degrade_crop(self, box, size):
         left, top, right, bottom = box
         image = self.image[None, :, top:bottom, left:right].float() / 255
         mask = self.mask[None, None, top:bottom, left:right].float()
         # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a masked region.
-        small, small_mask = (imaging.resample.resize(x, tiles.size, "bilinear") for x in (image, mask))
-        degraded = imaging.masks.mask_out(small, (small_mask > 1e-4).float())[0]
-        boxes = [box for row in tiles.rows() for box in row]
-        return [NetworkInput(degraded[:, top:bottom, left:right]) for left, top, right, bottom in boxes]
+        small, small_mask = resize(image, size, "bilinear"), resize(mask, size, "bilinear")
+        return mask_out(small, (small_mask > 1e-4).float())[0]
 
-
-class _FacesPlan(_Plan):
-    """A region that touches a face is filled in that face's frame; what lies outside the frames, as elsewhere."""
-
-    def __init__(self, request: Request, sample_size: int, device) -> None:
-        super().__init__(request, sample_size, device)
-        self.sample_size = sample_size
-        self.frames = [(i, f) for i, f in enumerate(request.frames) if _touched(request.mask, f)]
-        self.windows += len(self.frames)
-
-    def _crops(self, request, sample_size):
-        import numpy as np
-        from scipy import ndimage
-
-        covered = np.zeros_like(request.mask)
-        for frame in request.frames:
-            (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, request.mask.shape)
-            covered[top:bottom, left:right] |= weights.numpy() == 1
-        labels, _ = ndimage.label(request.mask, np.ones((3, 3)))
-        rest = np.isin(labels, np.unique(labels[request.mask & ~covered])) & request.mask
-        return imaging.masks.mask_crops(rest, sample_size)
-
-    def _fill(self, result):
-        yield from super()._fill(result)
-        samples = yield [NetworkInput(self._seen(frame), face=i) for i, frame in self.frames]
-        for (_, frame), sample in zip(self.frames, samples, strict=True):
-            imaging.faces.paste_from_frame(result, sample, frame, self.mask)
-
-    def _seen(self, frame):
+    def _degrade_frame(self, frame):
         image, mask = (
-            imaging.faces.warp_to_frame(x, frame, self.sample_size, "bilinear")[None]
-            for x in (self.image, self.mask[None])
+            warp_to_frame(x, frame, self.sample_size, "bilinear")[None] for x in (self.image, self.mask[None])
         )
-        return imaging.masks.mask_out(image / 255, (mask > 1e-4).float())[0]
+        return mask_out(image / 255, (mask > 1e-4).float())[0]
+
+    def _paste_tile(self, crop, sample) -> None:
+        """At full size, where the border is seen; only as much as lies around the regions."""
+        (left, top, right, bottom), part, tiles = crop
+        tiles.add(sample)
+        if not tiles.complete:
+            return
+        content = resize(tiles.area[None], (bottom - top, right - left))
+        rows, columns = extent(part, margin=1)
+        window, mask = self.filled[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
+        known, where = window[None].float() / 255, mask[None, None].float()
+        blended = match_border(content[..., rows, columns], known, where)
+        window.copy_(to_bytes(blended)[0].where(mask, window))
+
+    def _paste_frame(self, frame, sample) -> None:
+        paste_from_frame(self.filled, sample, frame, self.mask)
+
+    def _to_device(self, array):
+        return torch.from_numpy(array).to(self.device)
 
 
-def _touched(mask, frame) -> bool:
-    (left, top, right, bottom), _, weights = imaging.faces.frame_places(frame, mask.shape)
+def _outside_frames(mask, frames):
+    """The regions of a mask that are not wholly in the middle of frames, `[H, W]` bool."""
+    if not frames:
+        return mask
+    covered = np.zeros_like(mask)
+    for frame in frames:
+        (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
+        covered[top:bottom, left:right] |= weights.numpy() == 1
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    return np.isin(labels, np.unique(labels[mask & ~covered])) & mask
+
+
+def _touches(mask, frame) -> bool:
+    (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
     return bool((mask[top:bottom, left:right] & (weights.numpy() > 0)).any())
 
 

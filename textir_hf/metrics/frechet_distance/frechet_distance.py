@@ -12,8 +12,8 @@ from textir_hf.metrics import functional, images
 from textir_hf.models.embedding import load_encoder
 
 
-class FrechetDistance(images.ImageSetMetric):
-    """Squared Fréchet distance on a dual encoder's unit-length embeddings. It is no FID: that has Inception's features.
+class FrechetDistance(images.ImageMetric):
+    """Squared Fréchet distance on a dual encoder's unit-length embeddings. FID uses Inception's features instead.
 
     With masks, of the squares around them. Its value depends on the number of images. Option: encoder,
     "textir-mini-clip" or a folder or Hub id of a CLIP model.

@@ -17,10 +17,9 @@ from textir_hf.metrics import images, perceptual
 class LPIPS(images.ImageMetric):
     """Perceptual distance v0.1; 0 is equal. Options: net, "alex" or "vgg"; weights, a safetensors file.
 
-    Without weights, they are fetched from torchvision's and the authors' addresses once, and checked.
+    If weights are left out, they are downloaded from torchvision and the authors once, and checked.
     """
 
-    name_of_value = "lpips"
     citation = "Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric. CVPR 2018."
 
     def prepare(self, net="alex", weights=None):

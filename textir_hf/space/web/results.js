@@ -90,7 +90,7 @@ async function copy(text, button) {
 
 function link() {
   const address = new URL(window.location.href.split("?")[0]);
-  const names = ["task", "prompt", "edit", "beta", "strength", "seed", "scale", "factor", "feather", "faces", "background"];
+  const names = ["task", "prompt", "edit", "beta", "skip_strength", "seed", "scale", "factor", "feather", "faces", "background"];
   for (const name of names) if (name in result().settings) address.searchParams.set(name, result().settings[name]);
   return address.href;
 }

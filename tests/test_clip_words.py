@@ -1,0 +1,73 @@
+import random
+
+import numpy as np
+import pytest
+
+from training import clip_words as words
+
+
+@pytest.mark.parametrize(
+    ("color", "word"),
+    [
+        ((200, 20, 20), "red"),
+        ((250, 140, 20), "orange"),
+        ((240, 220, 40), "yellow"),
+        ((30, 140, 40), "green"),
+        ((30, 60, 200), "blue"),
+        ((130, 40, 180), "purple"),
+        ((250, 150, 180), "pink"),
+        ((110, 70, 30), "brown"),
+        ((245, 245, 245), "white"),
+        ((10, 10, 10), "black"),
+    ],
+)
+def test_plain_colors_have_their_word_and_no_other(color, word):
+    shares = words.color_shares(np.full((4, 4, 3), color, np.uint8))
+    assert dict(zip(words.COLORS, shares, strict=True)) == {c: float(c == word) for c in words.COLORS}
+
+
+def test_labels_follow_the_quantiles():
+    values, names = np.linspace(0, 1, 1001), words.WORDS["lfw"]
+    labels = words.quantile_labels({column: values for column, *_ in names.values()})
+    assert labels.shape == (1001, len(names))
+    smiling = labels[:, list(names).index("smiling")]
+    assert (smiling == 1).mean() == pytest.approx(0.45, abs=0.01)
+    assert (smiling == -1).mean() == pytest.approx(0.40, abs=0.01)
+
+
+def test_the_middle_of_an_image_gives_its_color():
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[20:80, 20:80] = (200, 20, 20)
+    dress, rose = (dict(zip(words.COLORS, words.color_labels(image, kind), strict=True)) for kind in ("dress", "roses"))
+    assert dress["red"] == 1 and dress["blue"] == -1
+    assert rose["red"] == 1 and rose["black"] == 0
+
+
+def test_the_sentences_of_a_pair_differ_in_its_attribute_alone():
+    for pair in words.face_pairs(20):
+        first, second = pair.facts
+        assert first[pair.attribute] == 1 and second.get(pair.attribute, -1) == -1 and len(set(pair.texts)) == 2
+        own = {pair.attribute, *words.RIVALS.get(pair.attribute, ())}
+        assert {k: v for k, v in first.items() if k not in own} == {k: v for k, v in second.items() if k not in own}
+    for pair in words.object_pairs(20):
+        first, second = pair.facts
+        assert len(set(pair.texts)) == 2 and len(set(first.items()) - set(second.items())) == 1
+
+
+def test_a_sentence_states_all_of_its_facts():
+    rng = random.Random(0)
+    for _ in range(50):
+        text = words.face_sentence({"male": -1, "eyeglasses": -1, "smiling": 1}, rng)
+        assert any(w in text for w in ("woman", "lady", "female")) and " man" not in text
+        assert any(w in text for w in ("without", " no ", "not wearing", "bare eyes"))
+        assert any(w in text for w in ("smil", "happy", "cheerful", "laughing", "grinning"))
+        text = words.object_sentence({"blue": 1, "dress": 1}, rng)
+        assert "blue" in text and ("dress" in text or "gown" in text)
+
+
+def test_labels_of_objects_name_color_family_and_kind():
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[..., 2] = 200
+    labels = dict(zip(words.OBJECT_NAMES, words.object_labels(image, "dress"), strict=True))
+    assert labels["blue"] == labels["dress"] == labels["clothing"] == 1 and labels["red"] == labels["roses"] == -1
+    assert words.object_labels(image, "shirt")[words.OBJECT_NAMES.index("t-shirt")] == 0  # one may be called the other

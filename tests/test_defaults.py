@@ -1,0 +1,72 @@
+"""PyTorch's default type and device, which any other code in the process may set, change no result."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image, make_mask
+from test_faces import PORTRAIT, portrait
+from test_guarantees import noisy
+
+from textir_hf import TextIRPipeline, sweep
+from textir_hf.models.detector import face_detector
+
+SMALL = portrait().resize((60, 60))
+
+
+@pytest.fixture(params=["float64", "float16", "meta"])
+def other_defaults(request):
+    """A function that sets another default; nothing can be computed on the device "meta"."""
+
+    def start() -> None:
+        face_detector.cache_clear()
+        if request.param == "meta":
+            torch.set_default_device("meta")
+        else:
+            torch.set_default_dtype(getattr(torch, request.param))
+
+    yield start
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    face_detector.cache_clear()
+
+
+def results(pipes: dict[str, TextIRPipeline]) -> list[np.ndarray]:
+    fill, enlarge, colorize = (pipes[name] for name in ("inpainting", "super-resolution", "colorization"))
+    images = [
+        *fill("a face", portrait(), make_mask(300, 300), faces="all", beta=0.5, feather=3).images,
+        *fill("a face", make_image(200, 150), make_mask(200, 150), box=(30, 20, 120, 130), skip_strength=0.5).images,
+        *enlarge("a face", SMALL, scale=6.5, tile=64, skip_strength=[0.1, 0.5, 0.9]).images,
+        *enlarge("a face", make_image(), scale=4, box=(3, 4, 12, 13), background="restored").images,
+        *enlarge.edit("a face", SMALL, factor=8, faces="largest", mask_image=make_mask(60, 60)).images,
+        *colorize.edit("a red flower", make_image(200, 150), colors=True, beta=0.7, num_images_per_prompt=2).images,
+        sweep(colorize, make_image(), ["a face"], betas=[0, 1], seed=5),
+    ]
+    return [np.asarray(image) for image in images] + [fill.encode_prompt("a red flower", ["a {}"]).numpy()]
+
+
+@pytest.mark.parametrize("kind", ["own", "clip"])
+def test_results_do_not_depend_on_pytorchs_defaults(pipeline, openai_encoder, other_defaults, kind):
+    parts = None if kind == "own" else openai_encoder
+    tasks = ("inpainting", "super-resolution", "colorization")
+    pipes = {task: noisy(pipeline(task, parts, face_template=PORTRAIT)) for task in tasks}
+    expected = results(pipes)
+    other_defaults()
+    for first, second in zip(expected, results(pipes), strict=True):
+        assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("kind", ["own", "clip"])
+def test_a_checkpoint_is_loaded_alike(sound, other_defaults, kind):
+    def load() -> TextIRPipeline:
+        pipe = TextIRPipeline.from_pretrained(sound[kind])
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    expected = load()
+    image = expected("a red flower", make_image(), make_mask(), beta=0.5).images[0]
+    other_defaults()
+    loaded = load()
+    for name in ("restorer", "clip", "recentering"):
+        state, other = (getattr(pipe, name).state_dict() for pipe in (expected, loaded))
+        assert all(v.dtype == other[k].dtype and torch.equal(v, other[k]) for k, v in state.items())
+    assert loaded("a red flower", make_image(), make_mask(), beta=0.5).images[0].tobytes() == image.tobytes()

@@ -1,0 +1,192 @@
+"""What is allowed in a checkpoint: safetensors with a network's weights and no others, and configs in range.
+
+No file of a checkpoint names code that is run.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from safetensors import safe_open
+from torch import nn
+
+from textir_hf.checks import Number, number
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin as _Model
+else:
+    _Model = object  # the class that is mixed in has diffusers' methods
+
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # those of the package itself
+_CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")  # can name code to run
+_ENCODERS = ("textir_mini_clip", "clip")
+_TOWERS = ("text_config", "vision_config", "text_config_dict", "vision_config_dict")  # the latter in older files
+_COUNTS = {  # of networks and encoders: no config may ask for more memory or time than a machine has
+    "sample_size": (1, 4096),
+    "in_channels": (1, 64),
+    "out_channels": (1, 64),
+    "embedding_dim": (1, 16_384),
+    "style_dim": (1, 16_384),
+    "skip_strength_hidden": (0, 16_384),
+    "patch_size": (1, 4096),
+    "blocks": (0, 16),
+    "projection_dim": (1, 16_384),
+    "image_size": (1, 4096),
+    "hidden_size": (1, 16_384),
+    "num_queries": (1, 1024),
+    "num_heads": (1, 256),
+    "vocab_size": (1, 1_000_000),
+    "intermediate_size": (1, 65_536),
+    "num_hidden_layers": (1, 100),
+    "num_attention_heads": (1, 256),
+    "max_position_embeddings": (1, 65_536),
+    "num_channels": (1, 64),
+}
+BOUNDS = {name: Number(low, high, whole=True) for name, (low, high) in _COUNTS.items()} | {
+    "input_scale": Number(1e-6, 1e6),
+    "output_scale": Number(1e-6, 1e6),
+    "scale": Number(0, 1e3),
+}
+_PROCESSING = {
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_pad": False,
+    "resample": Image.Resampling.BICUBIC,
+    "rescale_factor": 1 / 255,
+}
+
+
+class CheckedWeights(_Model):
+    """Lets a diffusers model load safetensors alone, and only those that hold all of its weights and nothing else."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, output_loading_info: bool = False, **kwargs):
+        """As in diffusers, but `use_safetensors` is always on.
+
+        Raises:
+            ValueError: A key of the config is unknown; a weight is missing, left over, of another shape, or not finite.
+            OSError: There are no safetensors.
+        """
+        kwargs["use_safetensors"] = True
+        model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **kwargs)
+        check_loading(model, info)
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def from_config(cls, config, *args, **kwargs):
+        """As in diffusers.
+
+        Raises:
+            ValueError: A key of the config is unknown.
+        """
+        unknown = [key for key in config if key not in cls._get_init_keys(cls) and not key.startswith("_")]
+        if unknown:
+            raise ValueError(f"its config has {unknown[0]!r}, which this version of textir_hf does not know")
+        return super().from_config(config, *args, **kwargs)
+
+
+def check_loading(model: nn.Module, info: dict) -> None:
+    """Checks a network after diffusers or transformers has loaded it.
+
+    Args:
+        model: The network; weights on the meta device are skipped.
+        info: The library's loading info.
+
+    Raises:
+        ValueError: A weight is missing, left over, of another shape, NaN or infinite.
+    """
+    name = type(model).__name__
+    for kind in ("missing", "unexpected", "mismatched"):
+        keys = sorted(map(str, info.get(f"{kind}_keys") or ()))
+        if keys:
+            raise ValueError(f"{name} has {len(keys)} {kind} weights, such as {keys[0]}")
+    for key, value in model.state_dict().items():
+        present = value.is_floating_point() and not value.is_meta and value.numel()
+        if present and not all(bound.isfinite() for bound in value.aminmax()):
+            raise ValueError(f"{name} has weights that are NaN or infinite, in {key}")
+
+
+def stored_names(folder: Path) -> set[str]:
+    """The names of the weights in a folder's safetensors."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names.update(file.keys())
+    return names
+
+
+def check_bounds(config: Mapping) -> None:
+    """Checks the numbers of a config that `BOUNDS` names.
+
+    Raises:
+        ValueError: One is of another type, or out of range.
+    """
+    for name in BOUNDS.keys() & config.keys():
+        if BOUNDS[name].whole and not isinstance(config[name], int):
+            raise ValueError(f"{name} must be a whole number, got {config[name]!r}.")
+        number(name, config[name], BOUNDS[name])
+
+
+def check_encoder_config(config: dict) -> None:
+    """Checks the content of a dual encoder's config.json.
+
+    Raises:
+        ValueError: It is of another kind of model, a size is out of bounds, or it names code.
+    """
+    if config.get("model_type") not in _ENCODERS:
+        raise ValueError(f"its type is {config.get('model_type')}, expected clip")
+    for part in (config, *(config.get(name) or {} for name in _TOWERS)):
+        if not isinstance(part, dict):
+            raise ValueError(f"{', '.join(_TOWERS)} must be objects, got {part!r}")
+        code = [key for key in part if key.removeprefix("_").removesuffix("_internal") in _CODE]
+        if code:
+            raise ValueError(f"its config has {code[0]!r}, which can name code to run. Remove it")
+        check_bounds(part)
+
+
+def check_tokenizer(tokenizer, config) -> None:
+    """Checks that a tokenizer's words are those that a text tower knows.
+
+    Args:
+        tokenizer: The tokenizer.
+        config: Of the encoder.
+
+    Raises:
+        ValueError: It has more, or less than half of them; or it allows longer texts.
+    """
+    text = config.text_config if isinstance(config.text_config, dict) else config.text_config.to_dict()
+    words, places = text.get("vocab_size"), text.get("max_position_embeddings")
+    if words is not None and not words // 2 < len(tokenizer) <= words:
+        raise ValueError(f"its tokenizer has {len(tokenizer)} words, and its text tower {words}: they are not a pair")
+    longest = tokenizer.model_max_length
+    if places is not None and not (isinstance(longest, int) and 1 < longest <= places):
+        raise ValueError(f"its tokenizer allows {longest} tokens, and its text tower {places}")
+
+
+def check_processor(processor) -> None:
+    """Checks that an image processor does what `embedding.clip_pixel_values` does in its place.
+
+    Raises:
+        ValueError: It resizes, crops, rescales or normalizes in another way.
+    """
+    for name, expected in _PROCESSING.items():
+        value = getattr(processor, name, None)
+        if (value or False) != expected:
+            raise ValueError(f"its image processor must have {name}={expected}, got {value!r}")
+    size, crop = dict(processor.size or {}), dict(processor.crop_size or {})
+    side, height, width = size.get("shortest_edge"), crop.get("height"), crop.get("width")
+    sides = [value for value in (side, height, width) if isinstance(value, int) and 1 <= value <= 4096]
+    if len(size) != 1 or len(crop) != 2 or len(sides) != 3 or not height == width <= side:
+        raise ValueError(
+            "its image processor must have a size with a shortest_edge alone and a square crop_size of at most that, "
+            f"got {size} and {crop}"
+        )
+    for name, low in (("image_mean", -1e3), ("image_std", 1e-3)):
+        values = getattr(processor, name, None)
+        if not isinstance(values, (list, tuple)) or len(values) != 3:
+            raise ValueError(f"its image processor must have an {name} of three numbers, got {values!r}")
+        for value in values:
+            number(name, value, Number(low, 1e3))
