@@ -32,7 +32,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 shutil.copymode(path, temporary)
             temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write names no file
+        if error.filename is None or str(scratch) in str(error.filename):  # a write names no file, or a temporary one
+            error.filename = str(path)
         raise
     finally:
         try:

@@ -93,7 +93,7 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
     path = Path(source)
     try:
         if not path.is_file():
-            raise ValueError(f"{path} is no file. Give the path of an image.")
+            raise ValueError(f"{path} is not a file. Give the path of an image.")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
         return path.read_bytes()
