@@ -16,7 +16,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ").rstrip(".")
+        message = message.rstrip(".")
+        if message.startswith("argument "):
+            message = message.removeprefix("argument ").replace(": ", " ", 1)
         if message.startswith("unrecognized arguments") and ": -" not in message:
             message += ". To restore several images, give their folder"
         raise ValueError(f"{message}. See {self.prog} --help.")

@@ -22,6 +22,7 @@ from textir_hf.cli.arguments import add_flag, number_type
 from textir_hf.cli.batches import batch_size, restore_each
 from textir_hf.cli.checkpoints import DTYPES, load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
+from textir_hf.cli.jobs import check_folder
 from textir_hf.hub.data import has_own_paths, open_rows, read_image
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.pipeline.arguments import Call
@@ -104,8 +105,7 @@ def _check_options(args: argparse.Namespace) -> None:
     passed = {name: getattr(args, name) for name in _PASSED}
     prompt = args.prompt if args.prompt_column is None else "of the row"
     Call(prompt, args.dataset, mask_image=args.mask_column, **passed).check_values(TASKS[args.task])
-    if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"The output {args.output} must be a folder, but it is a file.")
+    check_folder(args.output)
 
 
 def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:

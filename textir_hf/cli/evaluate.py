@@ -6,6 +6,7 @@ from pathlib import Path
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import file_path, number_type
 from textir_hf.cli.checkpoints import quieten
+from textir_hf.cli.jobs import check_folder
 from textir_hf.evaluation.protocols import PRESETS, Protocol
 from textir_hf.tasks import get_task
 
@@ -43,8 +44,8 @@ def _check(args: argparse.Namespace, protocol: Protocol) -> None:
     if not args.output and not args.save_inputs:
         raise ValueError("--output must be given: a folder for values, tables and grids.")
     for folder in (args.output, args.save_inputs):
-        if folder and folder.exists() and not folder.is_dir():
-            raise ValueError(f"The output {folder} must be a folder, but it is a file.")
+        if folder:
+            check_folder(folder)
     if args.lpips and not args.lpips.is_file():
         raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
     peers = [word.partition("=") for word in args.against]
