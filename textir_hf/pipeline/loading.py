@@ -99,7 +99,7 @@ def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> Non
 
 
 def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, torch.dtype]) -> dict:
-    """The encoder's parts, where `model_index.json` names an encoder instead of holding one and the caller gives none."""
+    """The encoder's parts, where `model_index.json` names an encoder, does not hold one, and the caller gives none."""
     own = any((index.get(part) or _NONE)[0] or options.get(part) for part in _ENCODER_PARTS)
     if own or not index.get("encoder"):
         return {}
