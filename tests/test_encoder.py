@@ -13,7 +13,7 @@ from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextRecentering
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
-from textir_hf.models.towers import EfficientNetLite0, QueryAttention
+from textir_hf.models.encoder import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from training.clip import save_encoder
 
@@ -111,18 +111,11 @@ def test_similarities_are_scaled_cosines(encoder):
 
 @torch.no_grad()
 def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
-    theirs = pairs(openai_encoder, return_loss=True, output_hidden_states=True, output_attentions=True)
-    ours = pairs(encoder, return_loss=True, output_hidden_states=True, output_attentions=True)
+    theirs, ours = pairs(openai_encoder, return_loss=True), pairs(encoder, return_loss=True)
     for inputs in (theirs, ours):
         inputs["pixel_values"] = inputs["pixel_values"][:2]  # a loss needs pairs
-    for clip in (encoder[0], openai_encoder[0]):
-        clip.set_attn_implementation("eager")  # the only one that has attentions
-    try:
-        expected, output = openai_encoder[0](**theirs), encoder[0](**ours)
-        as_tuple = encoder[0](**ours, return_dict=False)
-    finally:
-        for clip in (encoder[0], openai_encoder[0]):
-            clip.set_attn_implementation("sdpa")
+    expected, output = openai_encoder[0](**theirs), encoder[0](**ours)
+    as_tuple = encoder[0](**ours, return_dict=False)
     assert type(output) is type(expected) and output.keys() == expected.keys()
     assert output.text_model_output.keys() == expected.text_model_output.keys()
     assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[1], output.logits_per_image)
@@ -130,24 +123,7 @@ def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
     assert swapped.loss != output.loss
     for single, features in (("text", "input_ids"), ("image", "pixel_values")):
         call = getattr(encoder[0], f"get_{single}_features")
-        assert call(ours[features]).hidden_states is None
-        assert len(call(ours[features], output_hidden_states=True).hidden_states) == (2 if single == "text" else 8)
         assert isinstance(call(ours[features], return_dict=False), tuple)
-
-
-def test_config_options_set_the_defaults(encoder):
-    config = deepcopy(encoder[0].config)
-    config.output_hidden_states, config.return_dict = True, False
-    output = MiniCLIPModel(config).eval().get_image_features(torch.rand(1, 3, 32, 32))
-    assert len(output) == 3 and len(output[2]) == 8
-
-
-@torch.no_grad()
-def test_images_of_any_size_are_pooled_on_the_same_grid(encoder):
-    clip, images = encoder[0], torch.rand(1, 3, 64, 96)
-    assert clip.get_image_features(images, interpolate_pos_encoding=True).pooler_output.shape == (1, 32)
-    same = clip.get_image_features(images[..., :32, :32], interpolate_pos_encoding=True).pooler_output
-    assert torch.equal(same, clip.get_image_features(images[..., :32, :32]).pooler_output)
 
 
 def test_text_config_is_a_config_and_sizes_have_to_fit(encoder):

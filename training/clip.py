@@ -26,8 +26,7 @@ from transformers import HfArgumentParser
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
 from textir_hf.models.embedding import ENCODER, forget_lengths, load_encoder
-from textir_hf.models.encoder import MiniCLIPModel
-from textir_hf.models.towers import TextTower
+from textir_hf.models.encoder import MiniCLIPModel, TextTower
 from training import clip_words as words
 from training.clip_data import CaptionSource, ImageSet, LabeledSource, augmented, normalized
 from training.config import flag, option, run_command
@@ -228,7 +227,7 @@ def sentence_features(tower: TextTower, token_ids: list[list[int]], batch: int =
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(x) for x in ids], batch_first=True).to(device)
         tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            features[rows] = tower.features(tokens, mask).half().cpu()
+            features[rows] = tower.features(tokens, mask).pooler_output.half().cpu()
     return features
 
 

@@ -250,16 +250,7 @@ def _plain_region(region) -> tuple:
 
 
 def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:
-    """Checks the arguments of a call or an edit that only some tasks take.
-
-    Args:
-        task: The checkpoint's.
-        arguments: By name; None, False and a feather of 0 mean not given.
-        edit: Whether they are those of an edit.
-
-    Raises:
-        ValueError: One is missing, or belongs to another task.
-    """
+    """Checks the arguments of a call or an edit that only some tasks take."""
     requires, accepts = ((task.degradation,), task.edit_accepts) if edit else (task.requires, task.accepts)
     for name, value in arguments.items():
         given = value is not None and value is not False and (name, value) != ("feather", 0)
@@ -308,11 +299,7 @@ def _masks_apart(masks, images: int) -> list:
 
 
 def broadcast(**lists: list) -> list[dict]:
-    """Lists of one element are repeated to the length of the longest; one dict for each position.
-
-    Raises:
-        ValueError: A list has another length.
-    """
+    """Lists of one element are repeated to the length of the longest; one dict for each position."""
     count = max(map(len, lists.values()))
     for name, values in lists.items():
         if len(values) not in (1, count):
@@ -335,11 +322,7 @@ def _words(prompt: Prompt | None) -> str | list[str] | None:
 
 
 def prompt_list(prompt) -> list[Prompt | None]:
-    """Prompts as tuples of sentences.
-
-    Raises:
-        ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
-    """
+    """Prompts as tuples of sentences."""
     prompts = []
     for single in prompt if isinstance(prompt, (list, tuple)) else [prompt]:
         if not (single is None or isinstance(single, (str, list, tuple))):
@@ -352,11 +335,7 @@ def prompt_list(prompt) -> list[Prompt | None]:
 
 
 def check_sentences(sentences: Prompt | None) -> Prompt:
-    """The sentences, if there are any and none is empty.
-
-    Raises:
-        ValueError: There is none, or one is empty or not Unicode.
-    """
+    """The sentences, if there are any and none is empty."""
     for sentence in sentences or ("",):
         if not isinstance(sentence, str) or not sentence.strip():
             raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
