@@ -66,7 +66,7 @@ EARLY = [  # found before a checkpoint is loaded: command, more words, options o
     ("upscale", ["--scale", "4", "--face-prompts", "a face"], {}, "face_prompts needs faces"),
     ("upscale", ["--scale", "4", "--background", "restored"], {}, "background needs"),
     ("upscale", ["--scale", "4", "--background", "a/b"], {}, "background needs"),
-    ("edit", [], {}, "edit needs mask_image, factor, colors"),
+    ("edit", [], {}, "edit needs one of mask_image, factor, colors"),
     ("edit", ["--factor", "4", "--colors"], {}, "factor and colors"),
     ("edit", ["--factor", "4", "--feather", "2"], {}, "feather"),
     ("sweep", [], {}, "sweep needs"),

@@ -97,7 +97,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
             return task
     if given:
         raise ValueError(f"{' and '.join(given)} cannot be given together. Leave one out.")
-    raise ValueError(f"{args.command} needs {', '.join(DEGRADATIONS)}: one of them, to take away and restore.")
+    raise ValueError(f"{args.command} needs one of {', '.join(DEGRADATIONS)}: what to take away and restore.")
 
 
 def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> int:
@@ -193,7 +193,7 @@ class _Restoration:
         if job.mask is not None and mask is None:
             if job.mask != self.args.mask_image and not job.mask.is_file():
                 looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
-                raise ValueError(f"{job.image} has no mask: there is no {looked_for}.")
+                raise ValueError(f"{job.image} has no mask: {looked_for} was not found.")
             mask = open_image(job.mask, self.max_pixels)
         if self.args.command == "sweep":
             check_output(job.output)

@@ -1,7 +1,8 @@
 """A restoration task: everything that differs between inpainting, super-resolution and colorization.
 
 The pipeline, the trainer, the evaluation, the shell and the Space know no task by name; they ask these questions. A new
-task is a module with a `Task` and a `Canvas`, and a line in `textir_hf/tasks/__init__.py`.
+task is a module with a `Task` and a `Canvas`, and a line each in `textir_hf/tasks/__init__.py` and
+`textir_hf/cli/main.py`.
 """
 
 import random
