@@ -1,4 +1,4 @@
-"""The `textir` command does what its words say."""
+"""The commands that restore images do what their flags say."""
 
 import os
 import re
@@ -15,7 +15,8 @@ from processes import Forked, wait_until
 from skimage import data
 from test_tasks import Denoising
 
-from textir_hf.cli.main import build_parser, main
+from textir_hf import TextIRPipeline
+from textir_hf.cli.main import COMMANDS, build_parser, main
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.tasks import TASKS
 
@@ -35,31 +36,60 @@ def test_each_task_has_a_command_that_writes_its_result(folder, capsys):
     assert capsys.readouterr().out.split() == ["filled.png", "large.png", "color.webp"]
 
 
-def test_a_fourth_task_has_a_command_by_its_module_alone(folder, pipeline, monkeypatch, capsys):
+def test_every_argument_of_a_task_has_a_flag_of_its_name():
+    for task in TASKS.values():
+        assert COMMANDS[task.command] == ("restore", task.summary)
+        required = ["--mask-image", "m"] if "mask_image" in task.requires else []
+        args = vars(build_parser([task.command]).parse_args(words(task.command, *required)))
+        assert {*task.requires, *task.accepts} <= args.keys()
+    edit = vars(build_parser(["edit"]).parse_args(words("edit")))
+    assert {name for task in TASKS.values() for name in (task.degradation, *task.edit_accepts)} <= edit.keys()
+
+
+def test_a_fourth_task_has_a_command_by_its_module_and_a_line(folder, pipeline, monkeypatch, capsys):
     monkeypatch.setitem(TASKS, "denoising", Denoising())
+    monkeypatch.setitem(COMMANDS, "denoise", ("restore", "denoise"))
     pipeline("denoising").save_pretrained(folder / "denoising")
     assert run("denoise", task="denoising") == 0 and open_image("out.png").size == (40, 36)
-    assert run("denoise", task="inpainting") == 2
-    assert "inpainting is for inpainting, and this command needs one for denoising" in capsys.readouterr().err
+    assert run("denoise", task="inpainting") == 2 and "denoising" in capsys.readouterr().err
     assert main(["denoise", "images/0.png", "--prompt", "a face", "-o", "a.png"]) == 2
-    assert "--checkpoint must be given: none for denoising comes with the package" in capsys.readouterr().err
-    assert run("denoise", "--scale", 4, task="denoising") == 2
-    assert "unrecognized arguments: --scale 4" in capsys.readouterr().err
+    assert "checkpoint" in capsys.readouterr().err
+    assert run("denoise", "--scale", 4, task="denoising") == 2 and "--scale 4" in capsys.readouterr().err
 
 
-def test_options_reach_the_pipeline(folder):
-    other = ["--reference-image", "images/1.png"]
-    options = (
-        [],
-        ["--beta", 0.5],
-        ["--beta", 0.5, *other],
-        ["--seed", 1],
-        ["--skip-strength", 0.5],
-        ["--dtype", "bfloat16"],
+def test_flags_give_the_result_of_the_arguments_with_their_names(folder):
+    pipe = TextIRPipeline.from_pretrained("super-resolution")
+    image, other, mask = make_image(), open_image("images/1.png"), make_mask()
+    cases = (
+        ([], {}),
+        (["--beta", 0.5], {"beta": 0.5}),
+        (["--beta", 0.5, "--reference-image", "images/1.png"], {"beta": 0.5, "reference_image": other}),
+        (["--skip-strength", 0.5], {"skip_strength": 0.5}),
+        (["--skip-strength", "0.1,0.5,0.9"], {"skip_strength": [0.1, 0.5, 0.9]}),
+        (["--prompt", "a red flower"], {"prompt": [["a face", "a red flower"]]}),
+        (["--box", "2,3,14,15"], {"box": (2, 3, 14, 15)}),
+        (["--region", "masks/0.png", "a red flower"], {"regions": [(mask, "a red flower")]}),
     )
-    for i, rest in enumerate(options):
-        assert run("upscale", "--scale", 2, "--device", "cpu", *rest, output=f"{i}.png") == 0
-    assert len({pixels(f"{i}.png").tobytes() for i in range(len(options))}) == len(options)
+    found = []
+    for flags, arguments in cases:
+        assert run("upscale", "--scale", 2, *flags) == 0
+        expected = pipe(**{"prompt": "a face", "image": image, "scale": 2} | arguments).images[0]
+        assert np.array_equal(pixels("out.png"), np.asarray(expected))
+        found.append(pixels("out.png").tobytes())
+    for flags in (["--seed", 1], ["--dtype", "bfloat16"]):
+        assert run("upscale", "--scale", 2, "--device", "cpu", *flags) == 0
+        found.append(pixels("out.png").tobytes())
+    assert len(set(found)) == len(found)
+
+
+def test_regions_are_restored_by_edits_and_in_folders_too(folder):
+    pipe = TextIRPipeline.from_pretrained("colorization")
+    regions = ["--region", "masks/0.png", "a red flower", "--region", "masks/1.png", "a person"]
+    assert run("edit", "--colors", *regions, image="images", output="edited") == 0
+    for i in range(3):
+        given = [(make_mask(), "a red flower"), (make_mask(), "a person")]
+        expected = pipe.edit("a face", open_image(f"images/{i}.png"), colors=True, regions=given).images[0]
+        assert np.array_equal(pixels(f"edited/{i}.png"), np.asarray(expected))
 
 
 def test_edits_and_sweeps_write_their_result(folder, capsys):
@@ -76,7 +106,7 @@ def test_edits_and_sweeps_write_their_result(folder, capsys):
     assert len(list(Path("grids").iterdir())) == 3 and "images/broken.png" in capsys.readouterr().err
 
 
-def test_metadata_is_carried_over_unless_it_shall_not(folder):
+def test_metadata_is_carried_over_unless_the_user_wants_none(folder):
     exif = Image.Exif()
     exif[306], exif[274] = "2024:01:01 10:00:00", 6  # date, orientation
     make_image(36, 40).save("photo.jpg", exif=exif, dpi=(300, 300))
@@ -96,10 +126,11 @@ def test_an_unknown_scale_is_offered_and_never_used(folder, capsys):
     image = Image.fromarray(data.astronaut()[:256, 100:356])
     image.resize((64, 64), Image.BICUBIC).resize((256, 256), Image.BICUBIC).save("blurred.png")
     assert run("upscale", image="blurred.png") == 2
-    assert "--scale must be given: how many times larger, 2 to 64. It looks upscaled 4x" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "scale must be given" in err and "upscaled 4x" in err
     Image.effect_noise((64, 64), 50).save("sharp.png")
     assert run("upscale", image="sharp.png") == run("upscale", image="images", output="new") == 2
-    assert "looks" not in capsys.readouterr().err and not list(folder.glob("out*"))
+    assert "upscaled" not in capsys.readouterr().err and not list(folder.glob("out*"))
 
 
 def test_whatever_happens_to_one_image_of_a_folder_the_others_are_done(folder, capsys):
@@ -110,12 +141,11 @@ def test_whatever_happens_to_one_image_of_a_folder_the_others_are_done(folder, c
     assert sorted(p.name for p in Path("new/results").iterdir()) == ["0.png", "1.png"]
     out, err = capsys.readouterr()
     assert out == "2 of 4 images restored to new/results\n"
-    assert len(err.splitlines()) == 2 and "images/2.png: mask_image must have the image's size 40x36, got 10x10" in err
+    assert len(err.splitlines()) == 2 and "images/2.png: mask_image" in err
     assert all(line.count("images/") == 1 and line.startswith("textir: ") for line in err.splitlines())
 
 
-@pytest.mark.parametrize("deep", ["", "more"])
-@pytest.mark.parametrize("suffix", [".PNG", ".Gif", ".bmp", ".JPE"])
+@pytest.mark.parametrize(("suffix", "deep"), [(".PNG", ""), (".Gif", "more"), (".JPE", "more")])
 def test_masks_are_found_by_name_with_any_suffix(folder, capsys, suffix, deep):
     for place in (Path("in") / deep, Path("by_name") / deep):
         place.mkdir(parents=True)
@@ -138,19 +168,13 @@ def test_folders_are_walked_through(folder, capsys):
     assert run("inpaint", "--mask-image", "masks/0.png", image="images", output="flat") == 0
     names = ["0.jpg.png", "0.png.png", "1.png", "2.png"]
     assert sorted(p.name for p in Path("flat").iterdir()) == names
-    for _ in range(2):  # the second time, results lie among the images
-        assert (
-            run("inpaint", "--mask-image", "masks/0.png", "--recursive", image="images", output="images/results") == 0
-        )
+    for _ in range(2):  # the second time, results are among the images
+        more = ["--mask-image", "masks/0.png", "--recursive"]
+        assert run("inpaint", *more, image="images", output="images/results") == 0
     found = sorted(str(p.relative_to("images/results")) for p in Path("images/results").rglob("*.*"))
     assert found == [*names, "more/deep/a.png", "more/deep/b.png"]
     assert capsys.readouterr().out.endswith("6 of 6 images restored to images/results\n" * 2)
-    masks = Path("masks/more/deep")
-    masks.mkdir(parents=True)
-    make_mask().save(masks / "a.png")
-    assert run("inpaint", "--mask-image", "masks", "--recursive", image="images/more", output="new") == 1
-    assert run("colorize", image="images/more", output="new") == 2
-    assert "holds no image" in (err := capsys.readouterr().err) and "Its subfolders do: give --recursive" in err
+    assert run("colorize", image="images/more", output="new") == 2 and "--recursive" in capsys.readouterr().err
 
 
 def test_images_of_a_folder_share_runs_of_the_network(folder):
@@ -196,14 +220,7 @@ def test_a_stopped_folder_says_how_far_it_came_and_goes_on(folder):
     os.kill(process.pid, signal.SIGINT)
     code, err, done = process.wait(), process.err(), sorted(Path("results").iterdir())
     assert code == 130 and 0 < len(done) < 25
-    line = re.fullmatch(r"textir: stopped, (\d+) of 25 done. Go on with --skip-existing.\n", err.split("\r")[-1])
+    line = re.search(r"textir: stopped, (\d+) of 25 done", err)
     assert line and len(done) - 1 <= int(line[1]) <= len(done), err  # it may be stopped before it counts what it wrote
-    assert all(p.suffix == ".png" for p in done) and [pixels(p).shape for p in done]
+    assert "Traceback" not in err and all(p.suffix == ".png" for p in done) and [pixels(p).shape for p in done]
     assert main([*command, "--skip-existing"]) == 0 and len(list(Path("results").iterdir())) == 25
-
-
-def test_every_argument_of_a_task_has_a_flag(capsys):
-    for task in TASKS.values():
-        assert main([task.command, "--help"]) == 0
-        help_text = capsys.readouterr().out
-        assert all(f"--{a.removesuffix('_image')}" in help_text for a in (*task.requires, *task.accepts))

@@ -55,7 +55,7 @@ def test_a_converted_folder_restores_images(task, openai_encoder, tmp_path, caps
     torch.testing.assert_close(averaged, pipe.encode_prompt("a cat"))
     if task != "super-resolution":
         assert not np.array_equal(*results)
-        with pytest.raises(ValueError, match="takes no skip_strength"):
+        with pytest.raises(ValueError, match="skip_strength"):
             pipe("a cat", make_image(), skip_strength=0.5, **TASKS[task])
 
 
@@ -66,10 +66,7 @@ def test_a_network_that_was_trained_on_aligned_faces_is_told_so(tmp_path, capsys
         knows_faces = "faces" in get_task(task).accepts
         assert main(command) == (0 if knows_faces else 2)
         if not knows_faces:
-            assert (
-                f"--face-template cannot be used: {fixture(task)} is a checkpoint for {task}."
-                in capsys.readouterr().err
-            )
+            assert "face_template" in capsys.readouterr().err
             continue
         config = json.loads((tmp_path / task / "restorer" / "config.json").read_text())
         eyes_and_mouth = [[192.98, 239.95], [318.90, 240.19], [201.26, 371.41], [313.09, 371.15]]  # of FFHQ, at 512
@@ -88,9 +85,9 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
             convert(path, out, task, **kwargs)
         assert not out.exists() and not list(tmp_path.glob(".textir-*"))
 
-    refused("is a checkpoint for inpainting, got --task colorization", source, "colorization")
+    refused("task must be inpainting", source, "colorization")
     refused('has no state dict "params_best" of finite weights, only params', source, weights="params_best")
-    refused("is no file", tmp_path / "none.pth")
+    refused("is not a file", tmp_path / "none.pth")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"params_ema": print}))
     refused("cannot be read as tensors alone", tmp_path / "evil.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
@@ -102,16 +99,16 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
         torch.save(content, tmp_path / "changed.pth")
         refused(message, tmp_path / "changed.pth")
 
-    first, fit = "conv_body_first.0.weight", "This is no checkpoint of TextIR's release"
-    changed("to_rgbs.0.bias is missing", lambda state: state.pop("to_rgbs.0.bias"))
-    changed(f"{fit}: .* is missing", lambda state: state.pop(first))
-    changed("such as more.weight", lambda state: state.update({"more.weight": torch.zeros(1)}))
-    changed(f"{fit}: no task takes 9 channels to 3", lambda state: state.update({first: torch.zeros(8, 9, 1, 1)}))
-    changed(f"{fit}: .* must have the shape", lambda state: state.update({"to_rgbs.0.bias": torch.zeros(7)}))
-    changed(f"{fit}: a weight has too few dimensions", lambda state: state.update({first: torch.zeros(())}))
+    first = "conv_body_first.0.weight"
+    changed(r"to_rgbs\.0\.bias", lambda state: state.pop("to_rgbs.0.bias"))
+    changed(first, lambda state: state.pop(first))
+    changed(r"more\.weight", lambda state: state.update({"more.weight": torch.zeros(1)}))
+    changed("9 channels to 3", lambda state: state.update({first: torch.zeros(8, 9, 1, 1)}))
+    changed("must have the shape", lambda state: state.update({"to_rgbs.0.bias": torch.zeros(7)}))
+    changed("dimensions", lambda state: state.update({first: torch.zeros(())}))
     for weight in (torch.tensor([torch.nan]), torch.zeros(1, dtype=torch.int64), torch.zeros(1).expand(10**12), "text"):
-        changed("no state dict .* of finite weights", lambda state, weight=weight: state.update({first: weight}))
-    changed("no state dict .* of finite weights", lambda state: state.update({1: torch.zeros(1)}))
+        changed("finite weights", lambda state, weight=weight: state.update({first: weight}))
+    changed("finite weights", lambda state: state.update({1: torch.zeros(1)}))
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists already"):

@@ -82,7 +82,7 @@ def test_a_split_column_says_which_rows_are_whose(tmp_path, streaming):
         ("a.parquet", {"image_columns": ["photo"]}, "has no column photo, only image, part, n"),
         ("a.parquet", {"split_column": "fold"}, "has no column fold"),
         ("none.parquet", {}, "none.parquet cannot be opened"),
-        ("none/deeper/folder", {}, "is no folder"),
+        ("none/deeper/folder", {}, "must be a folder"),
         (["a.parquet", "b.tar"], {}, "files of one kind"),
         ("damaged.parquet", {}, "damaged.parquet cannot be opened"),
         ("damaged.tar", {"image_columns": ["png"]}, "damaged.tar cannot be opened"),
@@ -104,7 +104,7 @@ def test_data_that_does_not_fit_is_refused(tmp_path, monkeypatch, source, option
         (None, "row 3 is empty"),
         ({"bytes": None, "path": None}, "row 3 is empty"),
         ({"bytes": b"no image", "path": "x.png"}, "row 3 is not an image of a known format"),
-        ({"bytes": None, "path": "/none.png"}, "/none.png is no file"),
+        ({"bytes": None, "path": "/none.png"}, "none.png is not a file"),
         ({"bytes": None, "path": "file:///none.png"}, "row 3 cannot be read from file:///none.png"),
     ],
 )

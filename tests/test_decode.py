@@ -15,8 +15,9 @@ from conftest import SHARED, make_image
 from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
 from PIL import Image, ImageFile
 
-from textir_hf.imaging import complete, containers, decode
-from textir_hf.imaging.decode import decoding, open_image
+from textir_hf.imaging import complete, decode
+from textir_hf.imaging.decode import open_image
+from textir_hf.imaging.profiles import decoding
 
 EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
 
@@ -96,33 +97,10 @@ def test_other_formats_are_refused_under_any_name(name, tmp_path):
         open_image(tmp_path / "image.png")
 
 
-ERRORS = [
-    MemoryError(),
-    RuntimeError("codec"),
-    struct.error("unpack"),
-    Image.DecompressionBombError("bomb"),
-    KeyError(271),
-    IndexError("range"),
-    TypeError("None"),
-    AttributeError("no attribute"),
-    ZeroDivisionError("by zero"),
-    OverflowError("int"),
-    AssertionError(),
-    RecursionError("depth"),
-    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "byte"),
-    OSError("broken"),
-    EOFError(),
-    SyntaxError("not a file"),
-    zlib.error("-3"),
-    NotImplementedError("mode"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("error", [MemoryError(), KeyError(271), EOFError(), SyntaxError("x"), zlib.error("-3")])
 def test_whatever_a_codec_raises_names_the_file_and_the_remedy(error):
-    with pytest.raises(ValueError, match=r"^a\.png (cannot be decoded|needs more memory).*(save it anew|Shrink)"):  # noqa: SIM117
-        with decoding("a.png"):
-            raise error
+    with pytest.raises(ValueError, match=r"^a\.png .*(PNG|Shrink)"), decoding("a.png"):
+        raise error
 
 
 def test_an_interrupt_is_no_fault_of_the_file():
@@ -130,17 +108,13 @@ def test_an_interrupt_is_no_fault_of_the_file():
         raise KeyboardInterrupt
 
 
-def test_what_is_no_readable_file_is_said(tmp_path, monkeypatch):
+def test_what_is_no_readable_file_is_said(tmp_path):
     for path in (tmp_path, tmp_path / "missing.png"):
-        with pytest.raises(ValueError, match=r"is no file\. Give the path"):
+        with pytest.raises(ValueError, match="is not a file"):
             open_image(path)
-    with pytest.raises(ValueError, match="cannot be read: file name too long"):
+    with pytest.raises(ValueError, match="name too long"):
         open_image(tmp_path / ("a" * 300 + ".png"))
-    (tmp_path / "image.png").write_bytes(encode(make_image()))
-    monkeypatch.setattr(decode, "MAX_BYTES", 1_000)
-    with pytest.raises(ValueError, match="more than 0 MB"):
-        open_image(tmp_path / "image.png")
-    with pytest.raises(ValueError, match=r"^The image is not an image of a known format"):
+    with pytest.raises(ValueError, match="is not an image"):
         open_image(b"")
 
 
@@ -151,16 +125,16 @@ def test_giant_sizes_are_refused_on_the_header(size):
 
 
 def test_files_of_endless_parts_are_refused(monkeypatch):
-    monkeypatch.setattr(containers, "MAX_PARTS", 1000)
-    image, note = make_image(), chunk(b"tEXt", b"a\0b")
-    assert open_image(png(0, 8, (2, 1), b"\0ab", note * 500)).size == (2, 1)
-    with pytest.raises(ValueError, match="has more than 1000 chunks"):
-        open_image(png(0, 8, (2, 1), b"\0ab", note * 1000))
-    content = encode(image, "jpeg")
-    with pytest.raises(ValueError, match="has more than 1000 chunks"):
-        open_image(content[:2] + b"\xff\xfe\0\2" * 1000 + content[2:])
-    with pytest.raises(ValueError, match="has more than 1000 strips"):
-        open_image(encode(make_image(4, 1200), "lzw", tiffinfo={278: 1}))
+    monkeypatch.setattr(complete, "MAX_PARTS", 100)
+    image, note = make_image(100, 90), chunk(b"tEXt", b"a\0b")
+    assert open_image(png(0, 8, (2, 1), b"\0ab", note * 50)).size == (2, 1)
+    for content in (
+        png(0, 8, (2, 1), b"\0ab", note * 100),
+        encode(image, "jpeg", restart_marker_blocks=1, subsampling=0),
+        encode(image, "jp2", tile_size=(8, 8)),
+    ):
+        with pytest.raises(ValueError, match="more than 100 parts"):
+            open_image(content)
 
 
 def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkeypatch):
@@ -193,28 +167,17 @@ def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkey
 def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
     content = encode(make_image(), "progressive")
     scan = content[content.rindex(b"\xff\xda") : -2]
-    monkeypatch.setattr(containers, "MAX_SCAN_PIXELS", 40 * 36 * 40)
+    monkeypatch.setattr(decode, "MAX_SCAN_PIXELS", 40 * 36 * 40)
     assert open_image(content).size == (40, 36)
-    with pytest.raises(ValueError, match=r"has \d+ scans, too many for 40x36 pixels"):
+    with pytest.raises(ValueError, match="scans"):
         open_image(content[:-2] + 60 * scan + content[-2:])
 
 
-@pytest.mark.parametrize(
-    ("kind", "unit"), [("tiff", "pages"), ("gif", "frames"), ("webp", "frames"), ("avif", "frames")]
-)
-def test_several_pages_are_counted_and_refused(kind, unit):
-    for count, number in ((2, "2"), (5, "5")):
-        others = [make_image(seed=s) for s in range(1, count)]
-        with pytest.raises(ValueError, match=f"has {number} {unit}, and one image is expected"):
-            open_image(encode(make_image(), kind, save_all=True, append_images=others))
+@pytest.mark.parametrize("kind", ["tiff", "gif", "webp", "avif", "png"])
+def test_several_pages_are_refused(kind):
+    with pytest.raises(ValueError, match="several pages"):
+        open_image(encode(make_image(), kind, save_all=True, append_images=[make_image(seed=1)]))
     assert open_image(encode(make_image(), kind, save_all=True)).size == (40, 36)
-
-
-def test_counting_pages_ends():
-    small = [Image.new("L", (2, 2), i) for i in range(150)]
-    for kind, unit in (("tiff", "pages"), ("gif", "frames")):
-        with pytest.raises(ValueError, match=f"has more than 100 {unit}"):
-            open_image(encode(small[0], kind, save_all=True, append_images=small[1:]))
 
 
 def test_the_first_frame_of_an_mpo_is_the_photo():
@@ -228,27 +191,19 @@ def test_the_first_frame_of_an_mpo_is_the_photo():
 def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
     content = encode(make_image(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
     assert open_image(content).size == (64, 64)
-    with pytest.raises(ValueError, match="holds 4 of its 8 strips"):
-        open_image(change(content, 257, 128))
-    with pytest.raises(ValueError, match="holds 3 of its 4 strips"):
-        open_image(change(content, 273, 0, index=2))
-    for damaged in (content[:-40], change(content, 273, len(content) - 20, index=1), change(content, 278, 32)):
-        with pytest.raises(ValueError, match=r"The image (cannot be decoded|holds)"):
-            open_image(damaged)
-    if compression != "raw":
-        with pytest.raises(ValueError, match=r"The image (cannot be decoded|holds a damaged strip)"):
-            open_image(change(content, 279, 40, index=1))
+    damaged = [change(content, 257, 128), change(content, 273, 0, index=2), content[:-40], change(content, 278, 32)]
+    damaged.append(change(content, 273, len(content) - 20, index=1))
+    for broken in damaged + ([] if compression == "raw" else [change(content, 279, 40, index=1)]):
+        with pytest.raises(ValueError, match=r"decoded|strips|lacks"):
+            open_image(broken)
 
 
 def test_a_tiff_of_planes_and_of_tiles_needs_all_of_them():
-    planes = encode(Image.new("L", (4, 12)), "tiff", tiffinfo={278: 4})
-    planes = change(planes, 257, 4)
-    assert open_image(planes).size == (4, 4)
+    assert open_image(change(encode(Image.new("L", (4, 12)), "tiff", tiffinfo={278: 4}), 257, 4)).size == (4, 4)
     tags = {256: 32, 257: 40, 259: 1, 322: 16, 323: 16, 324: (8, 8, 8, 8, 8, 0), 325: (1,) * 6}
-    with pytest.raises(containers.UnfitImage, match="holds 5 of its 6 strips"):
-        containers._check_tiff(tags, b"")
-    with pytest.raises(containers.UnfitImage, match="holds 6 of its 18 strips"):
-        containers._check_tiff(tags | {324: (8,) * 6, 284: 2, 277: 3}, b"")
+    for changes, found in (({}, "5 of its 6"), ({324: (8,) * 6, 284: 2, 277: 3}, "6 of its 18")):
+        with pytest.raises(ValueError, match=found):
+            complete._check_strips(tags | changes, b"")
 
 
 WAYS = {
@@ -286,16 +241,6 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
-
-
-def test_files_of_endless_markers_are_refused(monkeypatch):
-    monkeypatch.setattr(complete, "MOST_MARKERS", 100)
-    content = encode(make_image(100, 90), "jpeg", restart_marker_blocks=1, subsampling=0)
-    with pytest.raises(ValueError, match="more than 100 markers"):
-        open_image(content)
-    content = encode(make_image(100, 90), "jp2", tile_size=(8, 8))
-    with pytest.raises(ValueError, match="more than 100 markers"):
-        open_image(content)
 
 
 def test_a_progressive_jpeg_needs_all_of_its_scans():

@@ -63,9 +63,9 @@ def test_a_profile_is_what_it_does_and_not_its_name():
 @pytest.mark.parametrize(
     ("mode", "profile", "message"),
     [
-        ("L", icc(b"RGB ", 1.8), "is for RGB colors, not for the image's mode L"),
-        ("RGB", icc(b"GRAY", 1.8), "is for GRAY colors, not for the image's mode RGB"),
-        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "is of class link, which describes no image"),
+        ("L", icc(b"RGB ", 1.8), "RGB .*mode L"),
+        ("RGB", icc(b"GRAY", 1.8), "GRAY .*mode RGB"),
+        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "class link"),
         ("RGB", icc(b"RGB ", 1.8)[:-40], "is cut short"),
         ("RGB", icc(b"RGB ", 1.8)[:60], "is cut short"),
         ("RGB", icc(b"RGB ", 1.8)[:4] + bytes(500), "is damaged"),
@@ -74,7 +74,7 @@ def test_a_profile_is_what_it_does_and_not_its_name():
 )
 def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, message):
     image = make_image().convert(mode)
-    with pytest.warns(UserWarning, match=rf"file 7 has a color profile that ({message})\. It was ignored"):
+    with pytest.warns(UserWarning, match=rf"file 7 has a color profile.*{message}"):
         result = open_image(encode(image, icc_profile=profile), name="file 7")
     assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
 
@@ -92,7 +92,7 @@ def test_profiles_are_converted_in_every_mode(mode):
     gray = mode in ("L", "LA", "1")
     kind = "tiff" if mode == "CMYK" else "png"
     if mode == "CMYK":
-        with pytest.warns(UserWarning, match="is for RGB colors, not for the image's mode CMYK"):
+        with pytest.warns(UserWarning, match="RGB .*mode CMYK"):
             open_image(encode(image, kind, icc_profile=icc(b"RGB ", 1.0)))
         return
     result = open_image(encode(image, kind, icc_profile=icc(b"GRAY" if gray else b"RGB ", 1.0)))
@@ -141,7 +141,7 @@ def test_thirty_two_bits_have_the_range_of_their_values(way):
 def test_thirty_two_bits_beyond_sixteen_are_refused():
     with pytest.raises(ValueError, match='must have 8 or 16 bits a channel, got mode "F"'):
         open_image(encode(Image.new("F", (4, 4)), "tiff"))
-    with pytest.raises(ValueError, match="got values of 70000 to 70000"):
+    with pytest.raises(ValueError, match="70000"):
         open_image(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff"))
 
 

@@ -194,7 +194,7 @@ def test_saved_inputs_hold_no_lost_pixel(task, arguments, tmp_path, test_sets, c
     [
         (["--data", "{tmp}"], ["faces_synthetic_256.parquet", "--data"]),
         (["--image-column", "photo"], ["photo", "image, split"]),
-        (["--preset", "table-1", "--masks", "{tmp}", "--data", "a/b/c"], ["a/b/c", "no folder"]),
+        (["--preset", "table-1", "--masks", "{tmp}", "--data", "a/b/c"], ["a/b/c", "a folder"]),
         (["--preset", "table-1"], ["--masks must be given"]),
         (["--preset", "table-3", "--data", "{scenes}"], ["super-resolution", "inpainting"]),
         (["--limit", "1"], ["--limit", "2, got 1"]),

@@ -292,9 +292,9 @@ def test_the_command_numbers_the_faces_of_a_photo(tmp_path, capsys):
     Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
     for source, output, message in (
         ("cup.png", "out.png", "No face was found"),
-        ("photo.png", "photo.png", "is the input itself"),
+        ("photo.png", "photo.png", "would overwrite the input"),
         ("photo.png", "out.xyz", "must end in one of"),
-        ("none.png", "out.png", "is no file"),
+        ("none.png", "out.png", "is not a file"),
     ):
         assert main(["faces", str(tmp_path / source), "-o", str(tmp_path / output)]) == 2
         error = capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_official_fixtures_are_reproduced(task):
 
 
 def test_a_state_of_another_network_is_refused():
-    with pytest.raises(ValueError, match="no checkpoint of TextIR's release"):
+    with pytest.raises(ValueError, match="not a checkpoint of TextIR's release"):
         convert_state({"weight": torch.zeros(1)})
 
 

@@ -80,7 +80,7 @@ def test_demo_writes_one_grid_and_makes_its_folder(tmp_path, capsys):
     assert grid.shape[0] > 1000 and grid.shape[1] > 900 and grid.std() > 30
     (tmp_path / "file").write_text("")
     assert main(["demo", "--output", str(tmp_path / "file")]) == 2
-    assert "must be a folder, but it is a file" in capsys.readouterr().err
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_every_license_of_what_is_shipped_is_named():

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and the facts that results in a folder belong to."""
+"""Files and folders that appear whole or not at all; and the settings that the results in a folder belong to."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path for a file or a folder, and renames it to `path` when the block ends.
 
-    Where the block raises, or Ctrl-C ends it, what it wrote is removed, and what stood at `path` stays. A symbolic link
+    Where the block raises, or Ctrl-C ends it, what it wrote is removed, and an older `path` stays. A symbolic link
     is written through, and an older file's permissions stay.
 
     Args:
@@ -32,7 +32,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 shutil.copymode(path, temporary)
             temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write names no file
+        if error.filename is None or str(scratch) in str(error.filename):  # a write names no file, or a temporary one
+            error.filename = str(path)
         raise
     finally:
         try:
@@ -88,21 +89,20 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
         ValueError: The folder holds results of other facts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file():
-        try:
-            known = json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
-            known = None
-        if not isinstance(known, dict):
-            raise ValueError(f"{path} is damaged, so its run is not known. Give another --output.")
-        differing = [name for name in facts if known.get(name) != facts[name]]
-        if differing:
-            raise ValueError(
-                f"{path.parent} holds results of another run ({', '.join(differing)} differ). Give another --output."
-            )
-    elif write:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    if not path.is_file():
+        if write:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        return
+    try:
+        known = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, so its run is not known. Give another --output.") from error
+    differing = [name for name in facts if known.get(name) != facts[name]]
+    if differing:
+        raise ValueError(
+            f"{path.parent} holds results of another run ({', '.join(differing)} differ). Give another --output."
+        )
 
 
 def check_new_folder(folder: Path) -> None:

@@ -1,33 +1,54 @@
-"""Restoring several images in one call of the pipeline, so that one bad image costs no other."""
+"""Several images in one call of the pipeline, so that one bad image costs no other."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
 
-T = TypeVar("T")
-R = TypeVar("R")
+from textir_hf.pipeline.pipeline import TextIRPipeline
 
 
-def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items; the last has fewer."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
+def batch_size(given: int | None, pipe: TextIRPipeline) -> int:
+    """How many images a call takes: as many as the network at a time."""
+    return given or (1 if pipe.device.type == "cpu" else 8)
 
 
-def restore_each(restore: Callable[[list[T]], list[R]], items: list[T]) -> list[tuple[T, R | Exception]]:
-    """Restores items together, and one by one where that fails.
+def restore_each(items: Iterable, size: int, read: Callable, restore: Callable, write: Callable) -> Iterator[tuple]:
+    """Reads, restores and writes items.
 
     Args:
-        restore: Gives a result for each of its items, or raises.
-        items: At least one.
+        items: Of any kind.
+        size: How many are restored together.
+        read: Gives the content of an item.
+        restore: Gives a list of results for a list of contents.
+        write: Takes an item, its content and its result.
 
-    Returns:
-        Each item with its result, or with what went wrong.
+    Yields:
+        Each item with None, or with what went wrong.
     """
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        contents = []
+        for item in batch:
+            try:
+                contents.append((item, read(item)))
+            except Exception as error:
+                yield item, error
+        results = _restore(restore, [content for _, content in contents])
+        for (item, content), result in zip(contents, results, strict=True):
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                write(item, content, result)
+            except Exception as error:
+                yield item, error
+            else:
+                yield item, None
+
+
+def _restore(restore: Callable, contents: list) -> list:
+    """Results, or what went wrong: together, and one by one where that fails."""
     try:
-        return list(zip(items, restore(items), strict=True))
+        return restore(contents) if contents else []
     except Exception as error:
-        if len(items) == 1:
-            return [(items[0], error)]
-    return [pair for item in items for pair in restore_each(restore, [item])]
+        if len(contents) == 1:
+            return [error]
+    return [result for content in contents for result in _restore(restore, [content])]

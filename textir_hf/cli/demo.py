@@ -1,40 +1,54 @@
-"""The demonstration: sample photos damaged, restored towards several sentences, on one labeled grid."""
+"""The demonstration: sample photos are damaged and restored under several prompts, on one labeled grid."""
 
-from collections.abc import Callable, Iterator
+import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
+from skimage import data
 from tqdm import tqdm
 
 from textir_hf.cli.checkpoints import load_pipeline
+from textir_hf.cli.jobs import check_folder
 from textir_hf.imaging.files import save_image
 from textir_hf.imaging.grid import Cell, draw_grid
+from textir_hf.tasks import TASKS
+from textir_hf.tasks.base import Task
 
-if TYPE_CHECKING:
-    from textir_hf.pipeline.pipeline import TextIRPipeline
-
-_FACE = (153, 42, 291, 180)  # the astronaut's face and hair
-_INPAINT = (
-    ("mouth", (36, 72, 92, 118), ("a smiling woman", "a serious woman", "a man")),
-    ("upper half", (0, 0, 128, 74), ("a woman with brown hair", "a man with brown hair", "an old man")),
-    ("right half", (64, 0, 128, 128), ("a smiling young woman", "a man with brown hair", "a woman with blond hair")),
+_SIDE = 128  # of the portrait
+_WOMEN_AND_A_MAN = ("a smiling woman", "a serious woman", "a man")
+_INPAINT = (  # what is masked, in shares of the side
+    ("mouth", (0.28, 0.56, 0.72, 0.92), _WOMEN_AND_A_MAN),
+    ("upper half", (0, 0, 1, 0.58), ("a woman with brown hair", "a man with brown hair", "an old man")),
+    ("right half", (0.5, 0, 1, 1), ("a smiling young woman", "a man with brown hair", "a woman with blond hair")),
 )
 _UPSCALE = (
-    (4, ("a smiling woman", "a serious woman", "a man")),
-    (8, ("a smiling woman", "a serious woman", "a man")),
+    (4, _WOMEN_AND_A_MAN),
+    (8, _WOMEN_AND_A_MAN),
     (16, ("a woman with blond hair", "a man with black hair", "an old man")),
 )
 _COLORIZE = (
-    ("coffee", ("a red cup", "a blue cup", "a green cup")),
-    ("chelsea", ("an orange cat", "a brown cat", "a gray cat")),
-    ("astronaut", ("a woman in an orange jacket", "a woman in a blue jacket", "a woman in a red jacket")),
+    (data.coffee, ("a red cup", "a blue cup", "a green cup")),
+    (data.chelsea, ("an orange cat", "a brown cat", "a gray cat")),
+    (data.astronaut, ("a woman in an orange jacket", "a woman in a blue jacket", "a woman in a red jacket")),
 )
+Row = tuple[Image.Image, Cell, dict, tuple[str, ...]]  # original, damaged, arguments of the pipeline, prompts
+
+
+def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
+    """Adds the command's flags."""
+    command.set_defaults(run=_demo)
+    text = "folder for the grid (%(default)s)"
+    command.add_argument("-o", "--output", type=Path, default=Path("textir_demo"), help=text)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    print(f"Grid: {demo(args.output)}")
+    return 0
 
 
 def demo(output: Path) -> Path:
-    """Restores sample images with the three embedded checkpoints.
+    """Restores sample images with the embedded checkpoints.
 
     Args:
         output: Folder for the grid; made if it is missing.
@@ -45,89 +59,69 @@ def demo(output: Path) -> Path:
     Raises:
         ValueError: `output` is a file.
     """
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"The output {output} must be a folder, but it is a file.")
+    check_folder(output)
     output.mkdir(parents=True, exist_ok=True)
-    rows: list[list[Cell]] = []
-    with tqdm(total=sum(len(p) for *_, p in (*_INPAINT, *_UPSCALE, *_COLORIZE)), desc="demo", delay=2) as bar:
-        for checkpoint in DAMAGED:
-            rows += restored_rows(checkpoint, bar.update)
     path = output / "demo.png"
+    rows = [row for checkpoint in tqdm(DAMAGED, "demo", delay=2) for row in restored_rows(checkpoint)]
     save_image(draw_grid(rows), path)
     return path
 
 
-def restored_rows(checkpoint: str, advance: Callable[[], object] = lambda: None) -> list[list[Cell]]:
+def restored_rows(checkpoint: str) -> list[list[Cell]]:
     """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results.
 
     Args:
         checkpoint: One of `DAMAGED`.
-        advance: Called after each result.
     """
-    rows = []
-    for row, prompts, pipe, arguments in DAMAGED[checkpoint](_load(checkpoint)):
-        for prompt in prompts:
-            row.append((f"“{prompt}”", pipe(prompt, **arguments)[0][0]))
-            advance()
-        rows.append(row)
+    task, rows = DAMAGED[checkpoint]
+    pipe = load_pipeline(checkpoint, task)
+    pipe.set_progress_bar_config(disable=True)
+    return [
+        [("original", original), damaged, *((f"“{p}”", pipe(p, **arguments)[0][0]) for p in prompts)]
+        for original, damaged, arguments, prompts in rows()
+    ]
+
+
+def _photo(pixels, side: int) -> Image.Image:
+    """The middle square of a photo."""
+    photo = Image.fromarray(pixels)
+    half, x, y = min(photo.size) / 2, photo.width / 2, photo.height / 2
+    return photo.resize((side, side), Image.Resampling.LANCZOS, box=(x - half, y - half, x + half, y + half))
+
+
+def _inpaint() -> list[Row]:
+    face, rows = _photo(data.astronaut()[42:180, 153:291], _SIDE), []
+    for name, shares, prompts in _INPAINT:
+        box = tuple(round(share * _SIDE) for share in shares)
+        mask, masked = Image.new("L", face.size), face.copy()
+        mask.paste(255, box)
+        masked.paste((128, 128, 128), box)
+        arguments = {"image": face, "mask_image": mask, "faces": "auto"}
+        rows.append((face, (f"masked: {name}", masked), arguments, prompts))
     return rows
 
 
-Row = tuple[list[Cell], tuple[str, ...], "TextIRPipeline", dict]  # its first cells, and what makes the others
-
-
-def _load(checkpoint: str) -> "TextIRPipeline":
-    pipe = load_pipeline(checkpoint)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def _portrait() -> Image.Image:
-    from skimage import data
-
-    return Image.fromarray(data.astronaut()).crop(_FACE).resize((128, 128), Image.Resampling.LANCZOS)
-
-
-def _inpaint(pipe: "TextIRPipeline") -> Iterator[Row]:
-    face = _portrait()
-    for name, box, prompts in _INPAINT:
-        mask = Image.new("L", face.size)
-        mask.paste(255, box)
-        masked = face.copy()
-        masked.paste((128, 128, 128), box)
-        arguments = {"image": face, "mask_image": mask, "faces": "auto"}
-        yield [("original", face), (f"masked: {name}", masked)], prompts, pipe, arguments
-
-
-def _upscale(pipe: "TextIRPipeline") -> Iterator[Row]:
-    face = _portrait()
+def _upscale() -> list[Row]:
+    face, rows = _photo(data.astronaut()[42:180, 153:291], _SIDE), []
     for scale, prompts in _UPSCALE:
-        small = face.resize((face.width // scale, face.height // scale), Image.Resampling.BICUBIC)
-        label = f"{small.width}x{small.height} pixels"
+        small = face.resize((_SIDE // scale, _SIDE // scale), Image.Resampling.BICUBIC)
         shown = small.resize(face.size, Image.Resampling.NEAREST)
-        yield [("original", face), (label, shown)], prompts, pipe, {"image": small, "scale": scale} | _faces(scale)
+        arguments = {"image": small, "scale": scale}
+        if scale == 4:  # larger faces are found and aligned
+            arguments |= {"faces": "auto", "background": "restored"}
+        rows.append((face, (f"{small.width}x{small.height} pixels", shown), arguments, prompts))
+    return rows
 
 
-def _faces(scale: int) -> dict:
-    """Faces are aligned where they are large enough to be found."""
-    return {"faces": "auto", "background": "restored"} if scale == 4 else {}
+def _colorize() -> list[Row]:
+    photos = [(_photo(photo(), 256), prompts) for photo, prompts in _COLORIZE]
+    return [
+        (photo, ("gray", photo.convert("L").convert("RGB")), {"image": photo.convert("L")}, p) for photo, p in photos
+    ]
 
 
-def _colorize(pipe: "TextIRPipeline") -> Iterator[Row]:
-    from skimage import data
-
-    for name, prompts in _COLORIZE:
-        photo = np.asarray(getattr(data, name)())
-        side = min(photo.shape[:2])
-        top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
-        square = Image.fromarray(photo[top : top + side, left : left + side])
-        square = square.resize((256, 256), Image.Resampling.LANCZOS)
-        gray = square.convert("L")
-        yield [("original", square), ("gray", gray.convert("RGB"))], prompts, pipe, {"image": gray}
-
-
-DAMAGED = {
-    "textir-mini-inpainting": _inpaint,
-    "textir-mini-super-resolution": _upscale,
-    "textir-mini-colorization": _colorize,
+DAMAGED: dict[str, tuple[Task, Callable[[], list[Row]]]] = {
+    "textir-mini-inpainting": (TASKS["inpainting"], _inpaint),
+    "textir-mini-super-resolution": (TASKS["super-resolution"], _upscale),
+    "textir-mini-colorization": (TASKS["colorization"], _colorize),
 }

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import file_path, number_type
-from textir_hf.cli.checkpoints import find_folder, quieten
+from textir_hf.cli.checkpoints import quieten
+from textir_hf.cli.jobs import check_folder
 from textir_hf.evaluation.protocols import PRESETS, Protocol
 from textir_hf.tasks import get_task
 
 
-def add_command(commands) -> None:
-    """Adds the command."""
-    command = commands.add_parser("evaluate", help="measure a checkpoint, its baselines, and the effect of the text")
+def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
+    """Adds the command's flags."""
     command.set_defaults(run=_evaluate)
     command.add_argument("--preset", required=True, choices=PRESETS, help="the protocol")
     text = "folder of the protocol's files; for tables 1 to 3 a data set: parquet file, folder or Hub id"
@@ -39,14 +39,13 @@ def _check(args: argparse.Namespace, protocol: Protocol) -> None:
     args.checkpoint, masks = args.checkpoint or protocol.checkpoint, "mask_image" in get_task(protocol.task).requires
     if args.checkpoint is None:
         raise ValueError(f"--checkpoint must be given with --preset {args.preset}: a folder or Hub id.")
-    find_folder(args.checkpoint)
     if masks and not (args.masks or protocol.masks):
         raise ValueError(f"--masks must be given with --preset {args.preset}: a parquet file or folder of masks.")
     if not args.output and not args.save_inputs:
         raise ValueError("--output must be given: a folder for values, tables and grids.")
     for folder in (args.output, args.save_inputs):
-        if folder and folder.exists() and not folder.is_dir():
-            raise ValueError(f"The output {folder} must be a folder, but it is a file.")
+        if folder:
+            check_folder(folder)
     if args.lpips and not args.lpips.is_file():
         raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
     peers = [word.partition("=") for word in args.against]
@@ -62,7 +61,6 @@ def _evaluate(args: argparse.Namespace) -> int:
         from textir_hf.evaluation.run import evaluate
     except ModuleNotFoundError as error:
         raise ValueError(f'{error.name} is missing: pip install "textir-hf[evaluate]".') from error
-
     quieten()
     text = evaluate(args)
     if text:  # only the main process has it

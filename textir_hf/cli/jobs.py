@@ -3,21 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from textir_hf.imaging.files import READABLE, SUFFIXES, image_names
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image to restore.
-
-    Args:
-        image: Its file.
-        mask: The file that says where, or None.
-        output: The file of the result.
-    """
+class Job(NamedTuple):
+    """One image to restore: its file, the file of its mask or None, and the file of its result."""
 
     image: Path
     mask: Path | None
@@ -34,22 +27,21 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
         recursive: Take the folder's subfolders too.
 
     Raises:
-        ValueError: A folder holds no image, or file and folder are confused.
+        ValueError: A folder has no image, file and folder are confused, or the output is the folder of the inputs.
     """
     if not image.is_dir():
         if mask is not None and mask.is_dir():
-            raise ValueError(f"{image} is one image, so --mask-image must be one too, got the folder {mask}.")
+            raise ValueError(f"mask_image must be one image as {image} is, got the folder {mask}.")
         return [Job(image, mask, output)]
     if output.suffix.lower() in SUFFIXES or (output.exists() and not output.is_dir()):
-        raise ValueError(f"{image} is a folder, so the output must be a folder too, got {output}.")
-    for folder in (image, mask):
-        if folder is not None and folder.is_dir() and _same(folder, output):
-            raise ValueError(f"The output {output} is the folder of the inputs. Choose another.")
+        raise ValueError(f"The output must be a folder as {image} is, got {output}.")
+    if _identity(output) in [_identity(folder) for folder in (image, mask) if folder is not None]:
+        raise ValueError(f"The output {output} is the folder of the inputs. Choose another.")
     names = sorted(image_names(image, recursive, output))
     if not names:
         deeper = not recursive and any(image_names(image, True, output))
-        hint = " Its subfolders do: give --recursive." if deeper else ""
-        raise ValueError(f"{image} holds no image ({', '.join(READABLE)}).{hint}")
+        hint = " Its subfolders have some: give --recursive." if deeper else ""
+        raise ValueError(f"{image} has no image ({', '.join(READABLE)}).{hint}")
     masks = _masks_of(mask, names, recursive) if mask is not None and mask.is_dir() else dict.fromkeys(names, mask)
     stems = Counter(name.with_suffix("") for name in names)
     jobs = []
@@ -76,9 +68,7 @@ def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
     Raises:
         ValueError: One would be.
     """
-    jobs = list(jobs)
-    inputs = {_identity(p): p for job in jobs for p in (job.image, job.mask) if p is not None}
-    inputs |= {_identity(path): path for path in others if path is not None}
+    inputs = {_identity(path): path for job in jobs for path in (job.image, job.mask, *others) if path is not None}
     results: dict = {}
     for job in jobs:
         key = _identity(job.output)
@@ -89,6 +79,19 @@ def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
         results[key] = job.image
 
 
+def check_folder(folder: Path) -> None:
+    """Checks that results can be written to a folder, or that it can be made.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"The output must be a folder, but {there} is a file. Choose another.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"No permission to write into {there}. Choose another output folder.")
+
+
 def _identity(path: Path) -> tuple:
     """What two names of one file share: links, hard or symbolic, and letters' case where it does not count."""
     try:
@@ -96,7 +99,3 @@ def _identity(path: Path) -> tuple:
     except OSError:
         return (os.path.realpath(path),)
     return found.st_dev, found.st_ino
-
-
-def _same(first: Path, second: Path) -> bool:
-    return _identity(first) == _identity(second)

@@ -1,51 +1,53 @@
-"""The parser of the `textir` command, and its entry point."""
+"""The commands of `textir`, and its entry point. Only the module of the chosen command is imported."""
 
-import argparse
-from pathlib import Path
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 
-from textir_hf.cli import bulk, evaluate, faces, restore, sharing
 from textir_hf.cli.arguments import Parser
 from textir_hf.cli.errors import run_safely
-from textir_hf.tasks import TASKS
+
+COMMANDS = {  # name: module of `textir_hf.cli`, help
+    "inpaint": ("restore", "repaint masked regions"),
+    "upscale": ("restore", "upscale images 2 to 64 times"),
+    "colorize": ("restore", "colorize gray images"),
+    "edit": ("restore", "change good images by degrading and restoring them"),
+    "sweep": ("restore", "draw a labeled grid of edits over prompts, beta, skip_strength and factor"),
+    "faces": ("faces", "draw a numbered box around each face of a photo, to choose from with --faces"),
+    "bulk": ("bulk", "restore a data set into parquet files; on several processes with accelerate launch -m textir_hf"),
+    "convert": ("sharing", "turn a checkpoint of the paper's authors into this format"),
+    "export": ("sharing", "write a checkpoint in a format that runs without PyTorch"),
+    "publish": ("sharing", "check a checkpoint's folder and push it to the Hub"),
+    "publish-space": ("sharing", "push the page (app.py) to the Hub as a Gradio Space"),
+    "evaluate": ("evaluate", "measure a checkpoint, its baselines, and the effect of the text"),
+    "demo": ("demo", "restore sample images with the embedded checkpoints"),
+}
 
 
-def build_parser() -> Parser:
-    """The parser of all commands; each sets `run`, which takes what was parsed and returns the exit status."""
-    parser = Parser(prog="textir", description="Restores damaged images towards what a sentence says.")
+def build_parser(chosen: Iterable[str] = COMMANDS) -> Parser:
+    """The parser of all commands, with the flags of those chosen; each sets `run`, which returns the exit status."""
+    parser = Parser(prog="textir", description="Restores damaged images to match a text prompt.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for task in TASKS.values():
-        restore.add_task_command(commands, task)
-    restore.add_edit_commands(commands)
-    faces.add_command(commands)
-    bulk.add_command(commands)
-    sharing.add_commands(commands)
-    evaluate.add_command(commands)
-    demo = commands.add_parser("demo", help="restore sample images with the embedded checkpoints")
-    demo.set_defaults(run=_demo)
-    text = "folder for the grid (%(default)s)"
-    demo.add_argument("-o", "--output", type=Path, default=Path("textir_demo"), help=text)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name in chosen:
+            import_module(f"textir_hf.cli.{module}").add_arguments(command, name)
     return parser
 
 
-def _demo(args: argparse.Namespace) -> int:
-    from textir_hf.cli.demo import demo
-
-    print(f"Grid: {demo(args.output)}")
-    return 0
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command.
+def main(words: list[str] | None = None) -> int:
+    """Runs a command.
 
     Args:
-        argv: Its arguments; those of the process if left out.
+        words: The command line; that of the process if left out.
 
     Returns:
-        0, 1 (some images failed), 2 (bad input), 70 (an error of ours), 130 (stopped) or 141 (nobody reads the output).
+        0, 1 (some images failed), 2 (bad input), 70 (a bug), 130 (stopped) or 141 (nobody reads the output).
     """
+    words = sys.argv[1:] if words is None else words
 
     def run() -> int:
-        args = build_parser().parse_args(argv)
+        args = build_parser(words[:1]).parse_args(words)
         return args.run(args)
 
     return run_safely(run)

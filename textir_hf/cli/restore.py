@@ -1,98 +1,87 @@
 """The commands that restore images: one for each task, `edit` and `sweep`."""
 
 import argparse
-from functools import partial
+import sys
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from tqdm import tqdm
 
 from textir_hf.checks import Number
-from textir_hf.cli.arguments import FILES, FLAGS, add_flag, file_path, number_type, with_companions
-from textir_hf.cli.checkpoints import DEVICES, DTYPES, choose_checkpoint
-from textir_hf.cli.errors import speaking
-from textir_hf.cli.folders import name_file, restore_folder
-from textir_hf.cli.jobs import check_no_overwriting, find_jobs
-from textir_hf.cli.steps import Steps, background_checkpoint, mask_path, max_pixels
-from textir_hf.imaging.files import MAX_PIXELS, open_image
+from textir_hf.cli.arguments import add_flag, file_path, number_type
+from textir_hf.cli.batches import batch_size, restore_each
+from textir_hf.cli.checkpoints import DEVICES, DTYPES, load_pipeline
+from textir_hf.cli.errors import Stopped, explain
+from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs
+from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, check_output, open_image, save_image
+from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.scale import estimate_scale
-from textir_hf.pipeline.arguments import check_task_arguments
+from textir_hf.pipeline.arguments import Call, result_size
+from textir_hf.pipeline.pipeline import TextIRPipeline
+from textir_hf.pipeline.sweep import sweep
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEFAULT_SEED, DEGRADATIONS
 
-
-def add_task_command(commands, task: Task) -> None:
-    """Adds the command of a task, with a flag for each argument that it takes."""
-    command = _new_command(commands, task.command, task.summary)
-    command.set_defaults(run=restore, task=task)
-    for argument in ("prompt", "beta", "skip_strength", "reference_image"):
-        add_flag(command, argument)
-    for argument in with_companions((*task.requires, *task.accepts)):
-        add_flag(command, argument, **({"required": True} if argument in FILES and argument in task.requires else {}))
+_DELAY = 2  # seconds of work for which no bar is shown
 
 
-def add_edit_commands(commands) -> None:
-    """Adds `edit` and `sweep`, whose task is the one that can give back what is taken away."""
-    command = _new_command(commands, "edit", "change good images by degrading and restoring them")
-    command.set_defaults(run=restore, task=None, reference_image=None)
-    accepted = [argument for task in TASKS.values() for argument in task.edit_accepts]
-    for argument in with_companions(("prompt", "beta", "skip_strength", *DEGRADATIONS, *accepted)):
-        add_flag(command, argument)
-    command = _new_command(
-        commands, "sweep", "draw a labeled grid of edits over prompts, beta, skip_strength and factor"
-    )
-    command.set_defaults(run=restore, task=None, reference_image=None, box=None, faces=None, feather=0.0)
-    several = {"help": "one, or several as rows or columns"}
-    add_flag(command, "prompt", **several)
-    add_flag(command, "beta", nargs="+", default=[1.0], **several)
-    add_flag(command, "skip_strength", default=[None], **several)
-    add_flag(command, "mask_image")
-    add_flag(command, "factor", nargs="+", default=[None])
-    add_flag(command, "colors")
-
-
-def _new_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
-    """A command with what all have in common."""
-    described = f"{summary[0].upper()}{summary[1:]}, as a sentence says."
-    command = commands.add_parser(name, help=summary, description=described)
+def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
+    """Adds the flags of a command: those of all, and one for each argument of the pipeline that it takes."""
+    task = next((task for task in TASKS.values() if task.command == name), None)
+    names = _arguments_of(name, task)
+    command.set_defaults(run=restore, task=task, arguments=names)
+    command.set_defaults(mask_image=None, reference_image=None, regions=None, scale=None, background=None)
     command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     text = "embedded name, folder or Hub id; the task's embedded one if left out"
     command.add_argument("--checkpoint", help=text)
-    command.add_argument(
-        "--seed", type=number_type("seed"), default=DEFAULT_SEED, help="of the fine noise (%(default)s)"
-    )
+    for argument in names:
+        required = {"required": True} if task and argument in task.requires and argument != "scale" else {}
+        several = {"nargs": "+", "default": [1.0 if argument == "beta" else None], "help": "one, or several"}
+        own = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
+        add_flag(command, argument, **required | own)
+    kind = number_type("seed")
+    command.add_argument("--seed", type=kind, default=DEFAULT_SEED, help="of the fine noise (%(default)s)")
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
-    add_flag(command, "batch_size")
     command.add_argument("--recursive", action="store_true", help="of a folder, take the subfolders too")
     command.add_argument("--skip-existing", action="store_true", help="leave results that are there as they are")
     command.add_argument("--no-metadata", action="store_true", help="write no settings, date, camera or resolution")
-    text = "refuse larger images and results (%(default)g)"
-    kind = number_type(Number(1e-6, 10_000))
+    kind, text = number_type(Number(1e-6, 10_000)), "refuse larger images and results (%(default)g)"
     command.add_argument("--max-megapixels", type=kind, default=MAX_PIXELS / 1e6, help=text)
-    return command
+
+
+def _arguments_of(name: str, task: Task | None) -> list[str]:
+    """The arguments of the pipeline that a command takes."""
+    common = ("prompt", "beta", "skip_strength", "batch_size")
+    if name == "sweep":
+        return [*common, *DEGRADATIONS]
+    if task is not None:
+        names = (*common, "reference_image", "regions", *task.requires, *task.accepts)
+    else:
+        names = (*common, "regions", *DEGRADATIONS, *(n for task in TASKS.values() for n in task.edit_accepts))
+    return list(dict.fromkeys([*names, *(["face_prompts"] if "faces" in names else [])]))
 
 
 def restore(args: argparse.Namespace) -> int:
     """Runs one of the commands; returns its exit status.
 
-    What can be wrong with options, files and outputs is found before a network is loaded.
+    What can be wrong with options, files and outputs is found before a checkpoint is loaded.
     """
-    task = args.task or _edit_task(args)
-    checkpoint = choose_checkpoint(args.checkpoint, task)
-    _check_values(args, task)
-    jobs = find_jobs(args.image, mask_path(args), args.output, args.recursive)
-    check_no_overwriting(jobs, args.reference_image)
-    if background := background_checkpoint(args):
-        choose_checkpoint(background, task, "--background")
-    steps = Steps(args, task)
+    work = _Restoration(args, args.task or _edit_task(args))
+    jobs = find_jobs(args.image, args.mask_image, args.output, args.recursive)
+    check_no_overwriting(jobs, args.reference_image, *(mask for mask, _ in args.regions or ()))
+    work.open_shared()
+    left = [job for job in jobs if not (args.skip_existing and job.output.exists())]
     if args.image.is_dir():
-        return restore_folder(steps, checkpoint, jobs)
-    (job,) = jobs
-    if not (args.skip_existing and job.output.exists()):
-        with speaking(partial(name_file, job.image)):
-            item = steps.read(job)
-        steps.load(checkpoint, desc=args.command, leave=False)
-        steps.write(item, steps.restore([item])[0])
-    print(job.output)
+        return _restore_folder(work, jobs, left)
+    for job in left:
+        item = work.read(job)
+        work.load(desc=args.command, leave=False)
+        work.write(job, item, work.restore([item])[0])
+    print(args.output)
     return 0
 
 
@@ -103,43 +92,163 @@ def _edit_task(args: argparse.Namespace) -> Task:
         ValueError: Nothing is taken away, or things that no task gives back together.
     """
     given = [name for name in DEGRADATIONS if getattr(args, name) not in (None, False, [None])]
-    if not given:
-        raise ValueError(f"{args.command} needs --mask-image, --factor or --colors: what to take away and restore.")
     for task in TASKS.values():
-        if task.degradation in given and all(n in (task.degradation, *task.edit_accepts) for n in given):
+        if task.degradation in given and {*given} <= {task.degradation, *task.edit_accepts}:
             return task
-    raise ValueError(f"{' and '.join(FLAGS[name].name for name in given)} cannot be given together. Leave one out.")
+    if given:
+        raise ValueError(f"{' and '.join(given)} cannot be given together. Leave one out.")
+    raise ValueError(f"{args.command} needs one of {', '.join(DEGRADATIONS)}: what to take away and restore.")
 
 
-def _check_values(args: argparse.Namespace, task: Task) -> None:
-    """Checks all that is no file."""
-    betas = args.beta if isinstance(args.beta, list) else [args.beta]
-    face_prompts = getattr(args, "face_prompts", None) or []
-    prompts = [*(args.prompt or []), *face_prompts]
-    if face_prompts and args.faces is None:
-        raise ValueError("--face-prompts needs --faces: all, or the numbers of the faces.")
-    if (any(betas) and not prompts) or any(not p.strip() for p in prompts):
-        raise ValueError("--prompt must not be empty: say what the result should show, or set --beta 0.")
-    if getattr(args, "box", None) is not None and args.faces is not None:
-        raise ValueError("--box and --faces cannot both be given.")
-    if args.task is None:
-        more = {"box": args.box, "faces": args.faces, "feather": args.feather}
-        for factor in args.factor if isinstance(args.factor, list) else [args.factor]:
-            check_task_arguments(
-                task, {"mask_image": args.mask_image, "factor": factor, "colors": args.colors} | more, edit=True
-            )
-        return
-    taken = {name: getattr(args, name) for name in (*task.requires, *task.accepts)}
-    if "scale" in taken and "scale" in task.requires and args.scale is None:
-        raise ValueError(f"--scale must be given: {FLAGS['scale'].options['help']}.{_scale_hint(args)}")
-    check_task_arguments(task, taken)
+def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> int:
+    """Restores images; whatever happens to one is counted and named, and the others are done.
+
+    Raises:
+        ValueError: The output folder cannot be made, or the checkpoint not be loaded.
+        Stopped: The user stopped it.
+    """
+    args, failed, before = work.args, 0, len(jobs) - len(left)
+    done = before
+    check_folder(args.output)
+    try:
+        if left:
+            work.load(disable=True)
+            with tqdm(total=len(left), desc=args.command, unit="image", delay=_DELAY) as bar:
+                for job, error in restore_each(left, work.batch_size, work.read, work.restore, work.write):
+                    done, failed = done + (error is None), failed + (error is not None)
+                    if error is not None:
+                        _say(bar, job.image, explain(error))
+                    bar.update()
+    except KeyboardInterrupt as error:
+        raise Stopped(f"stopped, {done} of {len(jobs)} done. Go on with --skip-existing.") from error
+    print(f"{done} of {len(jobs)} images restored to {args.output}{f', {before} of them before' if before else ''}")
+    return 1 if failed else 0
 
 
-def _scale_hint(args: argparse.Namespace) -> str:
-    """What an image itself says of its scale."""
-    if args.image.is_dir():
-        return ""
-    guess = estimate_scale(open_image(args.image, max_pixels(args)))
-    if guess.factor == 1:
-        return ""
-    return f" It looks upscaled {guess.factor}x already (confidence {guess.confidence:.1f}): try edit --factor."
+def _say(bar: tqdm, path: Path, text: str) -> None:
+    """Prints a line about a file above a bar, if the bar is shown yet."""
+    if bar.format_dict["elapsed"] > _DELAY:
+        bar.clear()
+    print(f"textir: {text if str(path) in text else f'{path}: {text}'}", file=sys.stderr)
+
+
+class _Item(NamedTuple):
+    """A decoded image and its mask, if there is one."""
+
+    image: Image.Image
+    mask: Image.Image | None
+
+
+class _Restoration:
+    """From files to a file: an image is read and checked, restored by the pipeline, and written.
+
+    Args:
+        args: The command line.
+        task: What the checkpoint does.
+
+    Raises:
+        ValueError: A value of the command line does not fit.
+    """
+
+    def __init__(self, args: argparse.Namespace, task: Task) -> None:
+        self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
+        self.given = {name: getattr(args, name) for name in args.arguments}
+        self.background = args.background if args.background not in (None, "restored") else None
+        if "scale" in task.requires and args.task and args.scale is None:
+            raise ValueError(f"scale must be given: how many times larger, 2 to 64.{self._scale_hint()}")
+        values = self.given | ({"background": args.image} if self.background else {})  # a checkpoint makes an image
+        for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
+            values[name] = values[name][0]
+        Call(image=args.image, edit=args.task is None, **values).check_values(task)
+
+    def _scale_hint(self) -> str:
+        """What an image itself says of its scale."""
+        if self.args.image.is_dir():
+            return ""
+        guess = estimate_scale(open_image(self.args.image, self.max_pixels))
+        if guess.factor == 1:
+            return ""
+        return f" It looks upscaled {guess.factor}x already (confidence {guess.confidence:.1f}): try edit --factor."
+
+    def open_shared(self) -> None:
+        """Decodes what goes with every image: the reference, the masks of regions, and a mask for all."""
+        args, self.mask = self.args, None
+        if args.reference_image:
+            self.given["reference_image"] = open_image(args.reference_image, self.max_pixels)
+        if args.regions:
+            self.given["regions"] = [(open_image(mask, self.max_pixels), prompt) for mask, prompt in args.regions]
+        if args.mask_image and args.mask_image.is_file():
+            self.mask = open_image(args.mask_image, self.max_pixels)
+
+    def read(self, job: Job) -> _Item:
+        """Decodes an image with its mask, and checks that the result can be written.
+
+        Raises:
+            ValueError: Something does not fit.
+            OSError: A file cannot be read.
+        """
+        if self.args.image.is_dir():
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+        image, mask = open_image(job.image, self.max_pixels), self.mask
+        if job.mask is not None and mask is None:
+            if job.mask != self.args.mask_image and not job.mask.is_file():
+                looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
+                raise ValueError(f"{job.image} has no mask: {looked_for} was not found.")
+            mask = open_image(job.mask, self.max_pixels)
+        if self.args.command == "sweep":
+            check_output(job.output)
+            return _Item(image, mask)
+        size = result_size((image.height, image.width), self.args.scale, self.max_pixels)
+        transparent = to_raster(image).alpha is not None and self.task.degradation != "mask_image"  # which makes opaque
+        check_output(job.output, size, transparent)
+        return _Item(image, mask)
+
+    def load(self, **bar) -> None:
+        """Loads the checkpoint and that of the background.
+
+        Args:
+            **bar: As for `DiffusionPipeline.set_progress_bar_config`.
+        """
+        self.upscaler = self._load(self.background, bar) if self.background else None
+        self.pipe = self._load(self.args.checkpoint, bar)
+        self.batch_size = batch_size(self.args.batch_size, self.pipe)
+
+    def _load(self, checkpoint: str | None, bar: dict) -> TextIRPipeline:
+        pipe = load_pipeline(checkpoint, self.task, self.args.device, self.args.dtype)
+        pipe.max_pixels = self.max_pixels
+        pipe.set_progress_bar_config(**bar)
+        return pipe
+
+    def restore(self, items: list[_Item]) -> list[Image.Image]:
+        """The results of images, made by one call of the pipeline, after it has been loaded."""
+        args, images = self.args, [item.image for item in items]
+        if args.command == "sweep":
+            return [self._sweep(item) for item in items]
+        given = self.given | {"prompt": [args.prompt] if args.prompt else None, "image": images}
+        if "mask_image" in given:
+            given["mask_image"] = [item.mask for item in items] if args.mask_image else None
+        if self.upscaler:
+            given["background"] = self._backgrounds(images)
+        generator = torch.Generator().manual_seed(args.seed)
+        results = (self.pipe if args.task else self.pipe.edit)(**given, generator=generator)[0]
+        for result in results if self.upscaler else ():
+            result.info[SETTINGS]["background"] = Path(args.background).name
+        return results
+
+    def _backgrounds(self, images: list[Image.Image]) -> list[Image.Image]:
+        """The images upscaled by the background's checkpoint under the prompt or, without one, the image itself."""
+        names = ("prompt", "beta", "reference_image", "scale", "tile", "batch_size")
+        given = {name: self.given[name] for name in names} | {"image": images}
+        given |= {"prompt": [self.args.prompt]} if self.args.prompt else {"beta": 0.0}
+        return self.upscaler(**given, generator=torch.Generator().manual_seed(self.args.seed))[0]
+
+    def _sweep(self, item: _Item) -> Image.Image:
+        args = self.args
+        axes = (args.prompt or [None], args.beta, args.skip_strength, args.factor)
+        return sweep(self.pipe, item.image, *axes, mask_image=item.mask, seed=args.seed, batch_size=args.batch_size)
+
+    def write(self, job: Job, item: _Item, result: Image.Image) -> None:
+        """Writes a result, with what is known of its source unless the user wants none of it."""
+        if self.args.command != "sweep":
+            carry_over(item.image, result)
+        save_image(result, job.output, not self.args.no_metadata)

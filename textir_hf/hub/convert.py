@@ -19,6 +19,7 @@ from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
 
 ENCODER = "openai/clip-vit-base-patch32"
+_OTHER = "This is not a checkpoint of TextIR's release"
 _ORIGIN = """Converted by textir_hf from `{name}` (SHA-256 `{digest}`), released by the authors of *TextIR: A Simple
 Framework for Text-based Editable Image Restoration* (Bai et al., 2023). Trained by them at {size}x{size} pixels.
 
@@ -27,12 +28,7 @@ them. Do not redistribute them."""
 
 
 class Converted(NamedTuple):
-    """What was converted.
-
-    Args:
-        task: The network's.
-        digest: SHA-256 of the released file.
-    """
+    """The converted network's task, and the SHA-256 of the released file."""
 
     task: Task
     digest: str
@@ -59,8 +55,8 @@ def convert(
             photos. The file itself does not say what it was trained on.
 
     Raises:
-        ValueError: The file is missing, is no such checkpoint, of another task, or of a task without faces; or the
-            folder is not empty.
+        ValueError: The file is missing, is not such a checkpoint, is for another task, or for a task without faces; or
+            the folder is not empty.
     """
     source, output = Path(source), Path(output)
     if not source.is_file():
@@ -68,28 +64,23 @@ def convert(
     check_new_folder(output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     model = convert_state(_read(source, weights))
-    if task is not None and model.config.task != task:
-        raise ValueError(f"{source} is a checkpoint for {model.config.task}, got --task {task}.")
+    found = get_task(model.config.task)
+    if task not in (None, found.name):
+        raise ValueError(f"task must be {found.name} for {source}, got {task}.")
     if face_template is not None:
-        if "faces" not in get_task(model.config.task).accepts:
-            raise ValueError(f"--face-template cannot be used: {source} is a checkpoint for {model.config.task}.")
+        if "faces" not in found.accepts:
+            raise ValueError(f"face_template cannot be used: {source} is a checkpoint for {found.name}.")
         model.register_to_config(face_template=FACE_TEMPLATES[face_template])
     pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=list(IMAGENET_TEMPLATES))
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as folder:
         pipe.save_pretrained(folder)
-        (folder / "README.md").write_text(_card(source.name, digest, model), encoding="utf-8")
-    return Converted(get_task(model.config.task), digest)
-
-
-def _card(name: str, digest: str, model: TextIRGenerator) -> str:
-    task = get_task(model.config.task)
-    sections = {
-        "How to use it": usage(task, HERE, f"the dual encoder comes from {ENCODER}"),
-        "Limits": INVENTED,
-    }
-    summary = _ORIGIN.format(name=name, digest=digest, size=model.config.sample_size)
-    return render_card(card_data(task), f"TextIR's released network, {task.name}", summary, sections)
+        origin = _ORIGIN.format(name=source.name, digest=digest, size=model.config.sample_size)
+        how = usage(found, HERE, f"the dual encoder comes from {ENCODER}")
+        sections = {"How to use it": how, "Limits": INVENTED}
+        card = render_card(card_data(found), f"TextIR's released network, {found.name}", origin, sections)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return Converted(found, digest)
 
 
 def _read(source: Path, weights: str) -> dict[str, Tensor]:
@@ -100,7 +91,7 @@ def _read(source: Path, weights: str) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(
             f"{source} cannot be read as tensors alone, and is not read otherwise: a pickle can run any program. It "
-            "may be damaged, or no checkpoint."
+            "may be damaged, or not a checkpoint."
         ) from error
     state = content.get(weights) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(k, str) and _is_weight(v) for k, v in state.items()):
@@ -132,70 +123,50 @@ def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
         ValueError: A key is missing or left over, or a shape fits no task.
     """
     state = {key: value for key, value in state.items() if not key.startswith("noises.")}
-    levels = sum(key.startswith("condition_shift.") and key.endswith(".weight") for key in state)
-    shape = _shapes(state, levels)
-    taken: set[str] = set()
-    ours = {name: _take(state, keys, taken) for name, keys in _mapping(levels, "out_conv.0.weight" in state).items()}
-    if left := sorted(set(state) - taken):
-        raise ValueError(f"The checkpoint holds {len(left)} keys that TextIR's release has not, such as {left[0]}.")
-    ours["style.weight"] = ours["style.weight"] / math.sqrt(shape["embedding_dim"])  # we scale the embedding instead
-    model = TextIRGenerator(**shape)
-    for name in ours:
+    try:
+        config = _config(state)
+        mapping = _mapping(len(config["channels"]), "out_conv.0.weight" in state)
+        ours = {name: torch.cat([state[key] for key in keys]) for name, keys in mapping.items()}
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{_OTHER}: {error} is missing or has other dimensions.") from error
+    if left := sorted(set(state) - {key for keys in mapping.values() for key in keys}):
+        raise ValueError(f"{_OTHER}: it has {len(left)} more keys, such as {left[0]}.")
+    ours["style.weight"] = ours["style.weight"] / math.sqrt(config["embedding_dim"])  # we scale the embedding instead
+    model = TextIRGenerator(**config)
+    for name, parameter in model.state_dict().items():
         if name.endswith(".up.weight"):  # a transposed convolution's layout
             ours[name] = ours[name].transpose(1, 2)
-    for name, parameter in model.state_dict().items():
         if ours[name].numel() != parameter.numel():
             shapes = f"{list(parameter.shape)}, got {list(ours[name].shape)}"
-            raise ValueError(f"This is no checkpoint of TextIR's release: {name} must have the shape {shapes}.")
+            raise ValueError(f"{_OTHER}: {name} must have the shape {shapes}.")
         ours[name] = ours[name].reshape(parameter.shape)
     model.load_state_dict(ours)
     return model.eval()
 
 
-def _shapes(state: dict[str, Tensor], levels: int) -> dict:
-    try:
-        in_channels, scales = state["conv_body_first.0.weight"].shape[1], state["condition_scale1.0.weight"].shape[1]
-        channels = tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels))
-        style_dim, embedding_dim = (
-            state["style_conv1.modulated_conv.modulation.weight"].shape[1],
-            state["final_linear.weight"].shape[1],
-        )
-        out_channels = state["out_conv.0.weight"].shape[0] if "out_conv.0.weight" in state else 3
-    except KeyError as error:
-        raise ValueError(f"This is no checkpoint of TextIR's release: {error} is missing.") from error
-    except IndexError as error:
-        raise ValueError("This is no checkpoint of TextIR's release: a weight has too few dimensions.") from error
-    skip_strength_source = "input" if scales == 1 else "embedding"
+def _config(state: dict[str, Tensor]) -> dict:
+    """The network's config, from the shapes of its weights."""
+    levels = sum(key.startswith("condition_shift.") and key.endswith(".weight") for key in state)
+    in_channels, scales = state["conv_body_first.0.weight"].shape[1], state["condition_scale1.0.weight"].shape[1]
+    out_channels = state["out_conv.0.weight"].shape[0] if "out_conv.0.weight" in state else 3
+    sought = (in_channels, out_channels, scales == 1)  # one scale: the task gives the skip strength, not the condition
+    known = {
+        (task.in_channels, task.out_channels, task.skip_strength_source == "input"): task for task in TASKS.values()
+    }
+    if sought not in known:
+        raise ValueError(f"{_OTHER}: no task takes {in_channels} channels to {out_channels}.")
     return {
-        "task": _task_of(in_channels, out_channels, skip_strength_source).name,
+        "task": known[sought].name,
         "sample_size": 16 * 2 ** (levels - 1),
         "in_channels": in_channels,
         "out_channels": out_channels,
-        "channels": channels,
-        "embedding_dim": embedding_dim,
-        "style_dim": style_dim,
-        "skip_strength_source": skip_strength_source,
+        "channels": tuple(state[f"condition_shift.{i}.0.weight"].shape[0] for i in range(levels)),
+        "embedding_dim": state["final_linear.weight"].shape[1],
+        "style_dim": state["style_conv1.modulated_conv.modulation.weight"].shape[1],
+        "skip_strength_source": "input" if scales == 1 else "embedding",
         "skip_strength_hidden": 0,
         "signed_fusion": True,
     }
-
-
-def _task_of(in_channels: int, out_channels: int, skip_strength_source: str) -> Task:
-    """The task of these channels; the release knows a skip strength where the task derives it from the input."""
-    sought = (in_channels, out_channels, skip_strength_source == "input")
-    for task in TASKS.values():
-        if (task.in_channels, task.out_channels, task.skip_strength_source == "input") == sought:
-            return task
-    channels = f"{in_channels} channels to {out_channels}"
-    raise ValueError(f"This is no checkpoint of TextIR's release: no task takes {channels}.")
-
-
-def _take(state: dict[str, Tensor], keys: list[str], taken: set[str]) -> Tensor:
-    missing = [key for key in keys if key not in state]
-    if missing:
-        raise ValueError(f"This is no checkpoint of TextIR's release: {missing[0]} is missing.")
-    taken.update(keys)
-    return state[keys[0]] if len(keys) == 1 else torch.cat([state[key] for key in keys])
 
 
 def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
@@ -226,8 +197,7 @@ def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
         mapping[f"{ours}.weight"] = [f"{theirs}.modulated_conv.weight"]
         for part in ("weight", "bias"):
             mapping[f"{ours}.affine.{part}"] = [f"{theirs}.modulated_conv.modulation.{part}"]
-        if "rgb" in theirs:
-            mapping[f"{ours}.bias"] = [f"{theirs}.bias"]
-        else:
-            mapping |= {f"{ours}.noise_strength": [f"{theirs}.weight"], f"{ours}.bias": [f"{theirs}.activate.bias"]}
+        mapping[f"{ours}.bias"] = [f"{theirs}.bias" if "rgb" in theirs else f"{theirs}.activate.bias"]
+        if "rgb" not in theirs:
+            mapping[f"{ours}.noise_strength"] = [f"{theirs}.weight"]
     return mapping

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from textir_hf.atomic import check_cache
+from textir_hf.hub.folder import folder_rows
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.raster import to_raster
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 _FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
+_IMAGES = ("binary", "large_binary", "string", "large_string", "null")  # types of encoded images, of paths, of neither
 _STREAMED_ROWS = 1000  # at a time; without it, an empty file ends a stream
 _LISTED = "imagefolder"  # as datasets calls what makes rows of a folder's files
 Source = str | Path | Sequence[str | Path]
@@ -50,6 +52,7 @@ def open_rows(
     from datasets import Image as ImageFeature
 
     sources = [str(source)] if isinstance(source, (str, Path)) else [str(s) for s in source]
+    sources = [str(Path(s).expanduser()) if s.startswith("~") else s for s in sources]
     shown = sources[0] if len(sources) == 1 else f"of {len(sources)} files from {sources[0]} on"
     rows = _load(sources, shown, "train" if split_column else split, configuration, streaming)
     columns = rows.column_names or []
@@ -57,8 +60,10 @@ def open_rows(
         if name not in columns:
             raise ValueError(f"The data set {shown} has no column {name}, only {', '.join(columns)}.")
     for name in image_columns:
-        if rows.features is not None and not _may_be_images(rows.features[name]):
-            raise ValueError(f"The column {name} of the data set {shown} must hold images, got {rows.features[name]}.")
+        kind = rows.features[name] if rows.features is not None else ImageFeature()
+        encoded = isinstance(kind, dict) and set(kind) == {"bytes", "path"}
+        if not encoded and not isinstance(kind, ImageFeature) and getattr(kind, "dtype", None) not in _IMAGES:
+            raise ValueError(f"The column {name} of the data set {shown} must hold images, got {kind}.")
         rows = rows.cast_column(name, ImageFeature(decode=False))
     if split_column is None:
         return rows
@@ -73,17 +78,21 @@ def _load(
     from datasets import config, load_dataset
     from datasets.exceptions import DatasetsError
 
-    folder = Path(_expand(sources[0]))
-    if len(sources) == 1 and folder.is_dir():
-        from textir_hf.hub.folder import folder_rows
-
-        rows = folder_rows(folder, split)
+    if len(sources) == 1 and Path(sources[0]).is_dir():
+        rows = folder_rows(Path(sources[0]), split)
         rows = rows.to_iterable_dataset() if streaming else rows
         rows.info.builder_name = _LISTED
         return rows
-    options = _loader_options(sources, configuration)
-    if streaming and options["path"] == "parquet":
-        options["batch_size"] = _STREAMED_ROWS
+    suffixes = {Path(source).suffix.lower() for source in sources}
+    if len(suffixes) == 1 and suffixes <= _FORMATS.keys():
+        options = {"path": _FORMATS[suffixes.pop()], "data_files": {"train": sources}}
+        options |= {"batch_size": _STREAMED_ROWS} if streaming and options["path"] == "parquet" else {}
+    elif len(sources) > 1 or sources[0].startswith((".", "/")) or sources[0].count("/") > 1 or suffixes != {""}:
+        raise ValueError(
+            f"The data set {shown} must be a folder, files of one kind ({', '.join(_FORMATS)}) or a name on the Hub."
+        )
+    else:
+        options = {"path": sources[0], "name": configuration}
     try:
         return load_dataset(**options, split=split, streaming=streaming)
     except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
@@ -93,42 +102,6 @@ def _load(
         raise ValueError(
             f'The data set {shown} cannot be opened, or has no split "{split}": {reason[0] if reason else error!r}'
         ) from error
-
-
-def _may_be_images(feature) -> bool:
-    """Whether a column holds encoded images, or paths; a column without any value may, too."""
-    from datasets import Image as ImageFeature
-    from datasets import Value
-
-    if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"}
-    if isinstance(feature, Value):
-        return feature.dtype in ("binary", "large_binary", "string", "large_string", "null")
-    return isinstance(feature, ImageFeature)
-
-
-def _loader_options(sources: list[str], configuration: str | None) -> dict:
-    """Arguments of `load_dataset` for these sources.
-
-    Raises:
-        ValueError: They are of several kinds, or of none.
-    """
-    suffixes = {Path(source).suffix.lower() for source in sources}
-    if len(suffixes) == 1 and (kind := _FORMATS.get(suffixes.pop())):
-        return {"path": kind, "data_files": {"train": [_expand(source) for source in sources]}}
-    if len(sources) > 1:
-        raise ValueError(
-            f"A data set is one folder, one name on the Hub, or files of one kind ({', '.join(_FORMATS)}), "
-            f"got {', '.join(sources[:3])}."
-        )
-    (source,) = sources
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix:
-        raise ValueError(f"The data set {source} is no folder, no {' or '.join(_FORMATS)} file and no name on the Hub.")
-    return {"path": source, "name": configuration}
-
-
-def _expand(source: str) -> str:
-    return str(Path(source).expanduser()) if source.startswith("~") else source
 
 
 def has_own_paths(rows: Dataset | IterableDataset) -> bool:
@@ -148,25 +121,26 @@ def read_image(value: dict, name: str = "The image", paths: bool = True) -> Imag
         ValueError: There is none, it is elsewhere, or it cannot be decoded.
     """
     content, path = (value or {}).get("bytes"), (value or {}).get("path")
-    if content is not None:
-        return open_image(content, name=name)
-    if path is None:
+    if content is None and path is None:
         raise ValueError(f"{name} is empty.")
-    if not paths:
+    if content is None and not paths:
         raise ValueError(
             f"{name} is only the path or URL {path!r}, which is not followed. Put the image itself into the row; "
             "textir bulk follows paths with --allow-paths."
         )
-    if "://" not in path:
-        return open_image(path, name=name)
+    if content is None and "://" in path:
+        content = _fetch(path, name)
+    return open_image(path if content is None else content, name=name)
+
+
+def _fetch(url: str, name: str) -> bytes:
     import fsspec
 
     try:
-        with fsspec.open(path, "rb") as file:
-            content = file.read()
+        with fsspec.open(url, "rb") as file:
+            return file.read()
     except (OSError, ValueError, ImportError) as error:
-        raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
-    return open_image(content, name=name)
+        raise ValueError(f"{name} cannot be read from {url} ({error}).") from error
 
 
 def read_square(value: dict, size: int, name: str = "The image", paths: bool = True) -> np.ndarray:
@@ -188,7 +162,5 @@ def read_square(value: dict, size: int, name: str = "The image", paths: bool = T
     height, width = rgb.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    square = Image.fromarray(rgb).resize(
-        (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
-    )
-    return np.array(square)
+    box = (left, top, left + side, top + side)
+    return np.array(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS, box=box))

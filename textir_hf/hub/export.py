@@ -15,6 +15,7 @@ from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
 
 _TOLERANCE = 1e-4  # of the largest value
+_GUIDE = Path(__file__).parent / "onnx.md"
 
 
 class PromptEncoder(nn.Module):
@@ -90,7 +91,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
         pipe.tokenizer.backend_tokenizer.save(str(temporary / "tokenizer.json"))
         settings = _settings(pipe)
         (temporary / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(_GUIDE.format(**settings), encoding="utf-8")
+        (temporary / "README.md").write_text(_GUIDE.read_text(encoding="utf-8").format(**settings), encoding="utf-8")
     return sorted(folder.iterdir())
 
 
@@ -183,61 +184,3 @@ def _settings(pipe: TextIRPipeline) -> dict:
         "image_mean": list(processor.image_mean),
         "image_std": list(processor.image_std),
     }
-
-
-_GUIDE = """# TextIR in ONNX: {task}
-
-Three networks that ONNX Runtime runs without PyTorch. `settings.json` holds the numbers below.
-
-| file | inputs | output |
-|---|---|---|
-| `prompt_encoder.onnx` | `input_ids` and `attention_mask`, `[sentences, tokens]` int64: the prompt in each of \
-`prompt_templates`, at most {max_tokens} tokens | `clip_embedding` `[1, {embedding_dim}]` |
-| `image_encoder.onnx` | `pixel_values` `[images, 3, {image_size}, {image_size}]` float32, normalized with \
-`image_mean` and `image_std` | `clip_embedding` `[images, {embedding_dim}]` |
-| `restorer.onnx` | `degraded` `[images, {in_channels}, height, width]`, `clip_embedding` \
-`[images, {embedding_dim}]` and unit normal `noise` `[images, {noise_maps}, height, width]`, float32; sides are \
-multiples of {stride}, best near {sample_size} | `sample` \
-`[images, {out_channels}, height, width]` |
-
-What `degraded` and `sample` hold depends on the task:
-
-| task | `degraded` | `sample` |
-|---|---|---|
-| inpainting | RGB in [0, 1] with the masked region at 0, then the mask, 1 = repaint | RGB in [0, 1] |
-| super-resolution | RGB in [0, 1], upscaled bicubically to the result's size; `skip_strength` `[images]` is the \
-factor / 64 | RGB in [0, 1] |
-| colorization | L of CIE Lab, 0 to 100 | a and b of CIE Lab |
-
-A condition between a text and an image is `beta * text + (1 - beta) * image`, scaled to length 1.
-
-```python
-import json
-
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-settings = json.load(open("settings.json"))
-prompt_encoder = onnxruntime.InferenceSession("prompt_encoder.onnx")
-restorer = onnxruntime.InferenceSession("restorer.onnx")
-tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation(settings["max_tokens"])
-tokenizer.enable_padding()
-
-sentences = [template.replace("{{}}", "a smiling woman") for template in settings["prompt_templates"]]
-encodings = tokenizer.encode_batch(sentences)
-tokens = {{"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}}
-(embedding,) = prompt_encoder.run(None, {{name: np.array(ids, np.int64) for name, ids in tokens.items()}})
-
-side = settings["sample_size"]
-inputs = {{"clip_embedding": embedding}}
-inputs["degraded"] = np.zeros((1, settings["in_channels"], side, side), np.float32)  # put your image here
-noise = np.random.default_rng(0).standard_normal((1, settings["noise_maps"], side, side), np.float32)
-inputs["noise"] = noise
-if settings["skip_strength_source"] == "input":
-    inputs["skip_strength"] = np.array([16 / 64], np.float32)
-(sample,) = restorer.run(None, inputs)
-print(sample.shape)
-```
-"""

@@ -14,8 +14,8 @@ from textir_hf.imaging.files import READABLE, image_names
 if TYPE_CHECKING:
     from datasets import Dataset
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-SPLITS = {
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
@@ -26,7 +26,7 @@ def folder_rows(folder: Path, split: str) -> Dataset:
     """The images of one split of a folder, all below it, with what its metadata files say of them.
 
     All images are of the split "train", whatever they are called. Only where each of them is in a subfolder that has
-    the name of a split (`SPLITS`), these are the splits.
+    the name of a split ("train", "val", "test" and the like), these are the splits.
 
     Args:
         folder: The folder. A metadata file in it or below has a column `file_name`, relative to itself, and any others;
@@ -46,10 +46,10 @@ def folder_rows(folder: Path, split: str) -> Dataset:
 
     names = sorted(image_names(folder))
     if not names:
-        raise ValueError(f"The folder {folder} holds no image ({', '.join(READABLE)}).")
+        raise ValueError(f"The folder {folder} has no image ({', '.join(READABLE)}).")
     chosen = set(_of_split(names, split, folder))
     places = sorted({folder / parent for name in names for parent in name.parents})
-    files = [path for place in places for kind in METADATA if (path := place / kind).is_file()]
+    files = [path for place in places for kind in _METADATA if (path := place / kind).is_file()]
     rows = _described(folder, files, names) if files else [{"image": name} for name in names]
     rows = [row for row in rows if row["image"] in chosen]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -62,11 +62,14 @@ def folder_rows(folder: Path, split: str) -> Dataset:
     return Dataset(found.data, found.info, fingerprint=known_by)  # so that caches see what changed in the files
 
 
+def _value(folder: Path, value):
+    return {"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value
+
+
 def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
     tops = {name.parts[0] if len(name.parts) > 1 else "" for name in names}
-    wanted = SPLITS.get(split, (split,))
-    known = {word for words in SPLITS.values() for word in words}
-    if tops <= known and tops & set(wanted):
+    wanted = _SPLITS.get(split, (split,))
+    if tops <= set(sum(_SPLITS.values(), ())) and tops & set(wanted):
         return [name for name in names if name.parts[0] in wanted]
     if split == "train":
         return names
@@ -80,13 +83,12 @@ def _described(folder: Path, files: list[Path], names: list[Path]) -> list[dict]
     """The rows of metadata files; the images that they name become paths relative to the folder."""
     rows = [_with_images(folder, file, row) for file in files for row in _read_metadata(file)]
     named = {value for row in rows for value in row.values() if isinstance(value, Path)}
-    where = f"The metadata in {folder}"
     if unknown := sorted(named - set(names)):
-        raise ValueError(f"{where} names {len(unknown)} files that are no images below it, such as {unknown[0]}.")
+        raise ValueError(f"The metadata in {folder} names {len(unknown)} files that are not images: {unknown[0]}, ...")
     if left_out := sorted(set(names) - named):
         raise ValueError(
-            f"{where} leaves out {len(left_out)} of {len(names)} images, such as {left_out[0]}. Add them to "
-            f"{files[0].name}, or move them elsewhere."
+            f"The metadata in {folder} leaves out {len(left_out)} of {len(names)} images, such as {left_out[0]}. Add "
+            f"them to {files[0].name}, or move them elsewhere."
         )
     return rows
 
@@ -112,16 +114,11 @@ def _read_metadata(file: Path) -> list[dict]:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
-            fits = all(None not in row and None not in row.values() for row in rows)
         else:
             rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-            fits = all(isinstance(row, dict) for row in rows)
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
-    if not fits or not rows:
+    short = file.suffix == ".csv" and any(None in row or None in row.values() for row in rows)
+    if not rows or short or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{file} must have a value for each column in every line, and at least one line.")
     return rows
-
-
-def _value(folder: Path, value):
-    return {"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value

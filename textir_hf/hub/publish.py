@@ -10,6 +10,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from PIL import Image
 
 from textir_hf.hub.cards import name_checkpoint
+from textir_hf.pipeline.pipeline import TextIRPipeline
 
 _CARDS = Path(__file__).parent.parent.parent / "model_cards"  # in a source checkout
 _LINK = re.compile(r"\]\(((?:samples|results)/[\w.-]+)\)")
@@ -19,8 +20,8 @@ _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 def check_folder(folder: str | Path) -> dict[str, Path]:
     """Loads a checkpoint, restores one image with it, and reads its card.
 
-    Samples and results that the card of an embedded checkpoint links to lie in `model_cards/` of a source checkout, and
-    are taken from there.
+    Samples and results that the card of an embedded checkpoint links to are taken from `model_cards/` of a source
+    checkout.
 
     Args:
         folder: As `save_pretrained`, `training.train` or `textir convert` wrote it, with a README.md.
@@ -29,31 +30,22 @@ def check_folder(folder: str | Path) -> dict[str, Path]:
         The files that would be pushed, by their path in the repository.
 
     Raises:
-        ValueError: The folder is no checkpoint, does not work, holds a pickle, or its card is missing or unfinished.
+        ValueError: The folder is not a checkpoint, does not work, holds a pickle, or its card is missing or unfinished.
     """
     folder = Path(folder)
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(f"{folder} is no checkpoint: it has no model_index.json.")
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts)
     files = {path.relative_to(folder).as_posix(): path for path in paths}
     pickles = [name for name in files if Path(name).suffix in _PICKLES]
     if pickles:
         raise ValueError(f"{folder} holds the pickle {pickles[0]}. Publish safetensors alone: remove it.")
     _check_card(folder / "README.md")
-    from textir_hf.pipeline.pipeline import TextIRPipeline  # late: what is wrong above needs no network
-
     pipe = TextIRPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     side = pipe.restorer.config.sample_size
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
     pipe("an image", image.resize((side, side), Image.Resampling.BICUBIC), **pipe.task.example(side))
-    return files | _linked(files, (folder / "README.md").read_text(encoding="utf-8"))
-
-
-def _linked(files: dict[str, Path], card: str) -> dict[str, Path]:
-    """What a card links to and its folder lacks, but `model_cards/` has."""
-    links = {link for link in _LINK.findall(card) if link not in files}
-    return {link: _CARDS / link for link in sorted(links) if (_CARDS / link).is_file()}
+    links = set(_LINK.findall((folder / "README.md").read_text(encoding="utf-8"))) - files.keys()
+    return files | {link: _CARDS / link for link in sorted(links) if (_CARDS / link).is_file()}
 
 
 def _check_card(path: Path) -> None:

@@ -2,35 +2,29 @@
 
 import io
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image, ImageFile
 
 from textir_hf.checks import number
-from textir_hf.imaging.complete import LACKS, check_rows, check_tiles, with_junk
-from textir_hf.imaging.containers import (
-    UnfitImage,
-    check_opened,
-    check_parts,
-    color_code,
-    is_heic,
-    jpeg_strips,
-    without_text,
-)
-from textir_hf.imaging.profiles import to_srgb
+from textir_hf.imaging.complete import check_complete, png_chunks
+from textir_hf.imaging.profiles import FORMATS, UnfitImage, decoding, to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 100_000
-MAX_BYTES = 1_000_000_000
+MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
 
-_OPENING = threading.Lock()
-_strict, _lenient = 0, False  # how many are being decoded, and what Pillow was told before
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
+
+_LOCK = threading.Lock()
+_users, _before = 0, (False, None)  # of Pillow's settings as we need them, and those of the others
 
 
 def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
@@ -52,39 +46,26 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
         `exif` with orientation 1, `dpi`, the sRGB `icc_profile` if there was a profile, and `textir`.
 
     Raises:
-        ValueError: The file is missing, unreadable, no image, of another format, of several pages, too large, or
+        ValueError: The file is missing, unreadable, not an image, of another format, of several pages, too large, or
             cannot be decoded to its end.
     """
     if not isinstance(source, (str, os.PathLike, bytes)):
         raise ValueError(f"An image file must be given by its path or as bytes, got {type(source).__name__}.")
-    if name is None:
-        name = "The image" if isinstance(source, bytes) else str(source)
+    name = name or ("The image" if isinstance(source, bytes) else str(source))
     max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(source, name)
-    with decoding(name), _strictly():
-        check_parts(content)
+    with decoding(name), _strict_pillow():
         try:
             return _decode(content, max_pixels, name)
         except UnfitImage:
             raise
         except ValueError:  # Pillow refuses a PNG whose text is large
-            bare = without_text(content)
+            bare = _without_text(content)
             if len(bare) == len(content):
                 raise
             image = _decode(bare, max_pixels, name)
             warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
             return image
-
-
-def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
-    with _open_header(content) as image:
-        _check_size(image, max_pixels)
-        check_opened(image, content)
-        image.load()
-        _check_complete(image, content)
-        _mend_transparency(image, content)
-        image.info["cicp"] = color_code(content)
-        return to_srgb(image, name)
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
@@ -93,9 +74,7 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
     path = Path(source)
     try:
         if not path.is_file():
-            raise ValueError(f"{path} is no file. Give the path of an image.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
+            raise ValueError(f"{path} is not a file. Give the path of an image.")
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
@@ -107,44 +86,37 @@ def is_url(path: str | os.PathLike) -> bool:
 
 
 @contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """Turns whatever a codec raises into one kind of error.
-
-    Args:
-        name: What the error calls the image.
-
-    Raises:
-        ValueError: Anything was raised.
-    """
+def _strict_pillow() -> Iterator[None]:
+    """Keeps Pillow from filling up truncated files, and from its own limit, which only warns up to twice its value."""
+    global _users, _before
+    with _LOCK:
+        if _users == 0:
+            _before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
+        _users += 1
     try:
         yield
-    except UnfitImage as error:
-        raise ValueError(f"{name} {error}") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{name} is not an image of a known format ({', '.join(FORMATS)}, HEIC), or its header is damaged. "
-            "Convert it to PNG."
-        ) from error
-    except (MemoryError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
-    except Exception as error:  # codecs raise whatever their parsers stumble over
-        reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-        raise ValueError(f"{name} cannot be decoded ({reason}). It may be damaged: save it anew as PNG.") from error
+    finally:
+        with _LOCK:
+            _users -= 1
+            if _users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = _before
 
 
-def _open_header(content: bytes) -> Image.Image:
-    """Opens without Pillow's own limit, which only warns up to twice its value; `_check_size` has others."""
-    if is_heic(content):
-        return _open_heic(content)
-    with _OPENING:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(io.BytesIO(content), formats=FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
+    with _open(content) as image:
+        _check_header(image, content, max_pixels)
+        image.load()
+        check_complete(image, content)
+        _mend_transparency(image, content)
+        image.info["cicp"] = _color_code(content)
+        return to_srgb(image, name)
 
 
-def _open_heic(content: bytes) -> Image.Image:
+def _open(content: bytes) -> Image.Image:
+    names = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
+    if content[4:8] != b"ftyp" or not any(brand in names for brand in _HEIC):
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
@@ -152,52 +124,41 @@ def _open_heic(content: bytes) -> Image.Image:
     return HeifImageFile(io.BytesIO(content))
 
 
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """Keeps Pillow from filling up files that are cut, where another library has told it to."""
-    global _strict, _lenient
-    with _OPENING:
-        if _strict == 0:
-            _lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        _strict += 1
-    try:
-        yield
-    finally:
-        with _OPENING:
-            _strict -= 1
-            if _strict == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = _lenient
-
-
-def _check_complete(image: Image.Image, content: bytes) -> None:
-    if image.format == "PNG":
-        check_rows(content)
-    elif image.format == "JPEG2000":
-        check_tiles(content)
-    elif image.format in ("JPEG", "MPO"):
-        _check_jpeg(image, content)
-    elif isinstance(image, TiffImageFile):
-        for strip in jpeg_strips(image.tag_v2, content):
-            with _open_header(strip) as part:
-                _check_jpeg(part, strip)
-
-
-def _check_jpeg(image: Image.Image, content: bytes) -> None:
-    changed = with_junk(content)
-    if changed is not None:
-        with _open_header(changed) as other:
-            if ImageChops.difference(image, other).getbbox() is not None:
-                raise UnfitImage(LACKS)
-
-
-def _check_size(image: Image.Image, max_pixels: int) -> None:
+def _check_header(image: Image.Image, content: bytes, max_pixels: int) -> None:
+    """Checks what can be known before any codec runs."""
     width, height = image.size
-    if width * height > max_pixels:
-        raise UnfitImage(
-            f"has {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Shrink it, or raise max_pixels."
-        )
-    if max(width, height) > MAX_SIDE:
-        raise UnfitImage(f"has {width}x{height} pixels, and a side may have {MAX_SIDE}. Crop it.")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        limit = f"{max_pixels / 1e6:g} million or {MAX_SIDE} a side"
+        raise UnfitImage(f"has {width}x{height} pixels, more than {limit}. Shrink it, or raise max_pixels.")
+    scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1
+    if scans * width * height > MAX_SCAN_PIXELS:
+        raise UnfitImage(f"has {scans} scans, too many for {width}x{height} pixels. Save it as PNG.")
+    if image.format not in ("MPO", "HEIF"):  # whose first frame is the photo itself
+        try:
+            image.seek(1)
+        except EOFError:
+            image.seek(0)
+        else:
+            raise UnfitImage("has several pages or frames, and one image is expected. Save one of them as PNG.")
+
+
+def _without_text(content: bytes) -> bytes:
+    """A PNG without its text, except short ones that `open_image` uses; other files as they are."""
+    kept, position = [], 0
+    for kind, start, size in png_chunks(content):
+        if kind in _TEXT and not (content[start:].startswith(_USED) and size < 1 << 16):
+            kept.append(content[position : start - 8])
+            position = start + size + 4
+    return b"".join([*kept, content[position:]])
+
+
+def _color_code(content: bytes) -> tuple[int, int] | None:
+    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
+    if content[4:8] == b"ftyp" and (box := content.find(b"colrnclx", 0, 1 << 20)) >= 0:
+        return struct.unpack_from(">HH", content, box + 8)
+    return next(
+        (struct.unpack_from(">BB", content, start) for kind, start, _ in png_chunks(content) if kind == b"cICP"), None
+    )
 
 
 def _mend_transparency(image: Image.Image, content: bytes) -> None:

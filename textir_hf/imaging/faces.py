@@ -99,15 +99,7 @@ def check_choice(choice) -> str | int | tuple[int, ...]:
 
 
 def choose_faces(faces: Sequence[Face], choice: str | int | tuple[int, ...]) -> list[Face]:
-    """The faces that a caller means, in reading order.
-
-    Args:
-        faces: All faces, in reading order.
-        choice: As `check_choice` returns it.
-
-    Raises:
-        ValueError: There is no face of that number.
-    """
+    """The faces that a caller means, in reading order."""
     if isinstance(choice, str):
         return [max(faces, key=lambda face: face.area)] if choice == "largest" and faces else list(faces)
     chosen = {choice} if isinstance(choice, int) else set(choice)
@@ -132,12 +124,7 @@ def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
 
 
 def align(landmarks: np.ndarray, template: Sequence[Sequence[float]]) -> Frame:
-    """The frame in which a face's eyes and mouth lie as nearly as possible at the template's, by least squares.
-
-    Args:
-        landmarks: `[5, 2]` as in `Face`.
-        template: x and y of the eyes and the mouth's corners, in shares of the frame's side, four points.
-    """
+    """The frame in which a face's eyes and mouth lie as nearly as possible at the template's, by least squares."""
     points = landmarks[[0, 1, 3, 4]].astype(float) @ [1, 1j]
     targets = np.asarray(template, float) @ [1, 1j]
     centered = targets - targets.mean()

@@ -128,7 +128,7 @@ def check_output(path: Path, size: tuple[int, int] | None = None, transparent: b
     with suppress(FileNotFoundError):
         os.lstat(path)  # where the path is too long, questions about it are answered with no
     if path.exists() and not path.is_file():
-        raise ValueError(f"The output {path} exists and is no file. Choose another name.")
+        raise ValueError(f"The output {path} exists and is not a file. Choose another name.")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise ValueError(f"The output folder {path.parent} does not exist. Create it first.")

@@ -21,12 +21,8 @@ _STEPS = [1 / (1.05 - 0.95 * math.cos(math.pi * (i + 0.5) / 6)) for i in range(6
 def mask_out(images: Tensor, mask: Tensor) -> Tensor:
     """Removes the masked region (TextIR, Sec. 3.3; the mask's polarity is that of diffusers and of the release).
 
-    Args:
-        images: `[N, 3, H, W]` in [0, 1].
-        mask: `[N, 1, H, W]`, 1 = repaint, 0 = known.
-
-    Returns:
-        `[N, 4, H, W]`: the image with the region at 0, and the mask.
+    `[N, 3, H, W]` in [0, 1] and `[N, 1, H, W]`, 1 = repaint, to `[N, 4, H, W]`: the image with the region at 0, and the
+    mask.
     """
     return torch.cat([images * (1 - mask), mask], 1)
 
@@ -97,17 +93,10 @@ def _neighbors(images: Tensor) -> Tensor:
 
 
 def feather_weights(mask: np.ndarray, feather: float) -> np.ndarray:
-    """Weights of the new content in a masked region, rising from its border to 1.
+    """Weights of the new content in a masked region, `[H, W]` bool to `[H, W]` float32, rising from its border to 1.
 
     They reach 1 at a depth of `feather` pixels, or at the region's own depth where that is less. The image's border is
-    no border of the region.
-
-    Args:
-        mask: `[H, W]` bool, True = repaint.
-        feather: Pixels.
-
-    Returns:
-        `[H, W]` float32, 0 outside the mask.
+    not a border of the region.
     """
     if mask.all():
         return np.ones(mask.shape, np.float32)

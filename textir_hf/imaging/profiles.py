@@ -3,14 +3,15 @@
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from textir_hf.imaging.containers import UnfitImage
-
-_KEPT = ("dpi", "exif", "icc_profile", "textir")  # of `Image.info`: what a result can carry on
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
+_KEPT = ("dpi", "icc_profile", "textir")  # of `Image.info`: what a result can carry on
 _SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
 _CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
@@ -25,6 +26,36 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class UnfitImage(ValueError):
+    """Why an image is refused: a sentence that continues the image's name."""
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turns whatever a codec raises into one kind of error.
+
+    Args:
+        name: What the error calls the image.
+
+    Raises:
+        ValueError: Anything was raised.
+    """
+    try:
+        yield
+    except UnfitImage as error:
+        raise ValueError(f"{name} {error}") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} is not an image of a known format ({', '.join(FORMATS)}, HEIC), or its header is damaged. "
+            "Convert it to PNG."
+        ) from error
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
+    except Exception as error:  # codecs raise whatever their parsers stumble over
+        reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+        raise ValueError(f"{name} cannot be decoded ({reason}). It may be damaged: save it again as PNG.") from error
 
 
 def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
@@ -44,8 +75,8 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
     """
     if 0 in image.size:
         raise UnfitImage(f"has {image.width}x{image.height} pixels, so there is nothing to see.")
-    image = _upright(image, name)
-    info = {key: image.info[key] for key in _KEPT if image.info.get(key)}
+    image, exif = _upright(image, name)
+    info = {key: image.info[key] for key in _KEPT if image.info.get(key)} | {"exif": exif}
     if "dpi" in info and not all(math.isfinite(value) and value > 0 for value in info["dpi"]):
         del info["dpi"]
     alpha, color = _alpha(image), _without_alpha(image)
@@ -78,28 +109,23 @@ def _unread_color(info: dict) -> str | None:
     return None
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """Turned as its EXIF says, which then says so no more; EXIF that cannot be read or written is left out."""
-    orientation, exif = 1, image.info.get("exif")
+def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
+    """An image turned as its EXIF says, and EXIF that then says upright, or None where it is damaged."""
+    turn, exif = None, image.info.get("exif")
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF's, XMP's and a PNG's text too
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))  # a TIFF's, XMP's and a PNG's text too
         if exif:
             tags = Image.Exif()  # its own: what `getexif` returns belongs to the image
             tags.load(exif)
-            if orientation in _TURNS:
+            if turn is not None:
                 tags[ExifTags.Base.Orientation] = 1
             written = tags.tobytes()
-            exif = written if orientation in _TURNS else exif
+            exif = exif if turn is None else written
     except Exception as error:  # its parser raises whatever it stumbles over
         exif = None
         reason = " ".join(str(error).split())[:100]
         warnings.warn(f"{name} has damaged EXIF data, which were left out ({reason}).", stacklevel=2)
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
-    if exif != image.info.get("exif"):
-        image = image.copy()
-        image.info["exif"] = exif
-    return image
+    return image if turn is None else image.transpose(turn), exif
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
@@ -121,9 +147,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         array = np.asarray(image)
         if array.min() < 0 or array.max() > 65535:
-            raise UnfitImage(
-                f"must have 8 or 16 bits a channel, got values of {array.min()} to {array.max()}. Convert it first."
-            )
+            raise UnfitImage(f"must have 8 or 16 bits a channel, got values {array.min()}..{array.max()}. Convert it.")
         eight = image.mode == "I" and array.max() <= 255  # as 16 bits, all of it would be black
         return Image.fromarray(array.astype(np.uint8 if eight else np.uint16))
     if image.mode in ("1", "LA", "La"):
@@ -142,7 +166,7 @@ def _convert(image: Image.Image, profile: bytes | None, name: str) -> tuple[Imag
     """Colors from a profile to sRGB, and sRGB's profile; the image as it is and None where the profile is no use."""
     try:
         transform = _transform(profile or b"", image.mode)
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+    except ValueError as error:
         warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=3)
         return image, None
     return (image if transform is None else transform.apply(image)), srgb_profile()
@@ -153,23 +177,18 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From a profile to sRGB; None if that changes nothing.
 
     Raises:
-        ValueError: The profile is cut, or is for another mode.
+        ValueError: The profile is cut or damaged, or is for another mode.
     """
     if len(profile) < 128 or int.from_bytes(profile[:4], "big") > len(profile):
         raise ValueError("is cut short")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise ValueError("is damaged") from error
-    space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()
-    if space != _SPACES[mode]:
-        raise ValueError(f"is for {space} colors, not for the image's mode {mode}")
-    if kind not in _CLASSES:
-        raise ValueError(f"is of class {kind}, which describes no image")
-    try:
+        space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()
+        if space != _SPACES[mode] or kind not in _CLASSES:
+            raise ValueError(f"is of class {kind} for {space} colors and does not fit the image's mode {mode}")
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
         return None if mode in ("RGB", "L") and _changes_nothing(transform, mode) else transform
-    except ImageCms.PyCMSError as error:
+    except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError("is damaged") from error
 
 
@@ -190,5 +209,5 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 @cache
 def srgb_profile() -> bytes:
-    """The sRGB profile, as it stands in a file."""
+    """The sRGB profile, as in a file."""
     return _srgb().tobytes()

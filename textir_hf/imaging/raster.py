@@ -8,8 +8,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from textir_hf.imaging.decode import decoding
-from textir_hf.imaging.profiles import to_8_bits, to_srgb
+from textir_hf.imaging.profiles import decoding, to_8_bits, to_srgb
 
 _SOFT = (25, 230)  # levels between are neither black nor white
 _MOST_SOFT = 0.25  # share of such pixels in a mask: blurred borders stay below, photos above

@@ -77,11 +77,7 @@ class CheckedWeights(_Model):
 
     @classmethod
     def from_config(cls, config, *args, **kwargs):
-        """As in diffusers.
-
-        Raises:
-            ValueError: A key of the config is unknown.
-        """
+        """As in diffusers."""
         unknown = [key for key in config if key not in cls._get_init_keys(cls) and not key.startswith("_")]
         if unknown:
             raise ValueError(f"its config has {unknown[0]!r}, which this version of textir_hf does not know")
@@ -89,15 +85,7 @@ class CheckedWeights(_Model):
 
 
 def check_loading(model: nn.Module, info: dict) -> None:
-    """Checks a network after diffusers or transformers has loaded it.
-
-    Args:
-        model: The network; weights on the meta device are skipped.
-        info: The library's loading info.
-
-    Raises:
-        ValueError: A weight is missing, left over, of another shape, NaN or infinite.
-    """
+    """Checks a network after diffusers or transformers has loaded it."""
     name = type(model).__name__
     for kind in ("missing", "unexpected", "mismatched"):
         keys = sorted(map(str, info.get(f"{kind}_keys") or ()))
@@ -119,11 +107,7 @@ def stored_names(folder: Path) -> set[str]:
 
 
 def check_bounds(config: Mapping) -> None:
-    """Checks the numbers of a config that `BOUNDS` names.
-
-    Raises:
-        ValueError: One is of another type, or out of range.
-    """
+    """Checks the numbers of a config that `BOUNDS` names."""
     for name in BOUNDS.keys() & config.keys():
         if BOUNDS[name].whole and not isinstance(config[name], int):
             raise ValueError(f"{name} must be a whole number, got {config[name]!r}.")
@@ -131,11 +115,7 @@ def check_bounds(config: Mapping) -> None:
 
 
 def check_encoder_config(config: dict) -> None:
-    """Checks the content of a dual encoder's config.json.
-
-    Raises:
-        ValueError: It is of another kind of model, a size is out of bounds, or it names code.
-    """
+    """Checks the content of a dual encoder's config.json."""
     if config.get("model_type") not in _ENCODERS:
         raise ValueError(f"its type is {config.get('model_type')}, expected clip")
     for part in (config, *(config.get(name) or {} for name in _TOWERS)):
@@ -148,15 +128,7 @@ def check_encoder_config(config: dict) -> None:
 
 
 def check_tokenizer(tokenizer, config) -> None:
-    """Checks that a tokenizer's words are those that a text tower knows.
-
-    Args:
-        tokenizer: The tokenizer.
-        config: Of the encoder.
-
-    Raises:
-        ValueError: It has more, or less than half of them; or it allows longer texts.
-    """
+    """Checks that a tokenizer's words are those that a text tower knows."""
     text = config.text_config if isinstance(config.text_config, dict) else config.text_config.to_dict()
     words, places = text.get("vocab_size"), text.get("max_position_embeddings")
     if words is not None and not words // 2 < len(tokenizer) <= words:
@@ -167,11 +139,7 @@ def check_tokenizer(tokenizer, config) -> None:
 
 
 def check_processor(processor) -> None:
-    """Checks that an image processor does what `embedding.clip_pixel_values` does in its place.
-
-    Raises:
-        ValueError: It resizes, crops, rescales or normalizes in another way.
-    """
+    """Checks that an image processor does what `embedding.clip_pixel_values` does in its place."""
     for name, expected in _PROCESSING.items():
         value = getattr(processor, name, None)
         if (value or False) != expected:

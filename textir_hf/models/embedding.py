@@ -175,11 +175,7 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
 
 
 def forget_lengths(tokenizer) -> None:
-    """Ends the cutting and padding of a tokenizer's last call.
-
-    transformers keeps both in the tokenizer and saves them with it. A processor that is loaded from the files then
-    warns of a `max_length` that nobody asked for.
-    """
+    """Ends the cutting and padding of a tokenizer's last call."""
     tokenizer("")
 
 

@@ -72,45 +72,63 @@ class Call:
         Raises:
             ValueError: Something is missing, out of range, not for this task, or does not fit the image.
         """
-        if self.image is None:
-            raise ValueError("image must be given: the image to restore.")
-        for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
-            setattr(self, name, number(name, getattr(self, name)))
-        self.colors, self.return_dict = boolean("colors", self.colors), boolean("return_dict", self.return_dict)
-        self.templates = check_templates(self.templates)
-        self.box = None if self.box is None else four_sides(self.box)
-        self.faces = None if self.faces is None else check_choice(self.faces)
-        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
-            raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
+        self.check_values(task)
         self._check_skip_strength(config)
-        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
-        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
-        check_task_arguments(task, {name: getattr(self, name) for name in names}, self.edit)
-        self._check_together()
+        if self.prompt_embeds is not None:
+            _check_embeds(self.prompt_embeds, config.embedding_dim)
         images = _images_apart("image", self.image)
         rows = broadcast(
             image=images,
             mask_image=_masks_apart(self.mask_image, len(images)),
             reference_image=_images_apart("reference_image", self.reference_image),
             background=[None] if isinstance(self.background, str) else _images_apart("background", self.background),
-            prompt=self._prompts(config.embedding_dim),
+            prompt=self._prompts(),
             prompt_embeds=[None] if self.prompt_embeds is None else list(self.prompt_embeds),
         )
         max_pixels = number("max_pixels", max_pixels)
         return [self._request(task, config.face_template, max_pixels, **row) for row in rows]
+
+    def check_values(self, task: Task) -> None:
+        """Checks what needs neither a network nor the pixels of an image, so that the shell loads neither for nothing.
+
+        Args:
+            task: The checkpoint's.
+
+        Raises:
+            ValueError: Something is missing, out of range, or not for this task.
+        """
+        if self.image is None:
+            raise ValueError("image must be given: the image to restore.")
+        for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
+            setattr(self, name, number(name, getattr(self, name)))
+        self.skip_strength = None if self.skip_strength is None else numbers("skip_strength", self.skip_strength)
+        self.colors, self.return_dict = boolean("colors", self.colors), boolean("return_dict", self.return_dict)
+        self.templates = check_templates(self.templates)
+        self.box = None if self.box is None else four_sides(self.box)
+        self.faces = None if self.faces is None else check_choice(self.faces)
+        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
+            raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
+        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
+        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
+        check_task_arguments(task, {name: getattr(self, name) for name in names}, self.edit)
+        self._check_together()
+        if self.prompt_embeds is None:
+            self._prompts()
 
     def _check_skip_strength(self, config) -> None:
         if self.skip_strength is None:
             return
         if config.skip_strength_source == "embedding":
             raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
-        self.skip_strength, levels = numbers("skip_strength", self.skip_strength), len(config.channels)
+        levels = len(config.channels)
         if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
             got = len(self.skip_strength)
             raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {got}.")
 
     def _check_together(self) -> None:
         """Arguments that exclude or need each other."""
+        if self.prompt is not None and self.prompt_embeds is not None:
+            raise ValueError("prompt and prompt_embeds cannot both be given.")
         if isinstance(self.background, str) and self.background != "restored":
             raise ValueError(f'background must be an image or "restored", got {self.background[:80]!r}.')
         if self.background is not None and self.box is None and self.faces is None and not self.edit:
@@ -124,12 +142,9 @@ class Call:
                 raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
             self.face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(self.face_prompts))
 
-    def _prompts(self, width: int) -> list[Prompt | None]:
-        """The prompts as tuples of sentences; None for each of `prompt_embeds`, `[N, width]`."""
-        if self.prompt is not None and self.prompt_embeds is not None:
-            raise ValueError("prompt and prompt_embeds cannot both be given.")
+    def _prompts(self) -> list[Prompt | None]:
+        """The prompts as tuples of sentences; None for each of `prompt_embeds`."""
         if self.prompt_embeds is not None:
-            _check_embeds(self.prompt_embeds, width)
             return [None] * len(self.prompt_embeds)
         if self.prompt is None and self.face_prompts:
             return [sum(self.face_prompts, ())]
@@ -235,16 +250,7 @@ def _plain_region(region) -> tuple:
 
 
 def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:
-    """Checks the arguments of a call or an edit that only some tasks take.
-
-    Args:
-        task: The checkpoint's.
-        arguments: By name; None, False and a feather of 0 mean not given.
-        edit: Whether they are those of an edit.
-
-    Raises:
-        ValueError: One is missing, or belongs to another task.
-    """
+    """Checks the arguments of a call or an edit that only some tasks take."""
     requires, accepts = ((task.degradation,), task.edit_accepts) if edit else (task.requires, task.accepts)
     for name, value in arguments.items():
         given = value is not None and value is not False and (name, value) != ("feather", 0)
@@ -293,11 +299,7 @@ def _masks_apart(masks, images: int) -> list:
 
 
 def broadcast(**lists: list) -> list[dict]:
-    """Lists of one element are repeated to the length of the longest; one dict for each position.
-
-    Raises:
-        ValueError: A list has another length.
-    """
+    """Lists of one element are repeated to the length of the longest; one dict for each position."""
     count = max(map(len, lists.values()))
     for name, values in lists.items():
         if len(values) not in (1, count):
@@ -320,11 +322,7 @@ def _words(prompt: Prompt | None) -> str | list[str] | None:
 
 
 def prompt_list(prompt) -> list[Prompt | None]:
-    """Prompts as tuples of sentences.
-
-    Raises:
-        ValueError: It is neither a sentence, nor a list of them, nor a list of lists of them.
-    """
+    """Prompts as tuples of sentences."""
     prompts = []
     for single in prompt if isinstance(prompt, (list, tuple)) else [prompt]:
         if not (single is None or isinstance(single, (str, list, tuple))):
@@ -337,11 +335,7 @@ def prompt_list(prompt) -> list[Prompt | None]:
 
 
 def check_sentences(sentences: Prompt | None) -> Prompt:
-    """The sentences, if there are any and none is empty.
-
-    Raises:
-        ValueError: There is none, or one is empty or not Unicode.
-    """
+    """The sentences, if there are any and none is empty."""
     for sentence in sentences or ("",):
         if not isinstance(sentence, str) or not sentence.strip():
             raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")

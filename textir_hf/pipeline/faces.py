@@ -43,11 +43,7 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
 
 
 def find_largest_face(rgb: np.ndarray) -> Face | None:
-    """Finds the largest face of a portrait at a fifth of the cost of `find_faces`; it misses small faces.
-
-    Args:
-        rgb: `[H, W, 3]` uint8.
-    """
+    """Finds the largest face of a portrait at a fifth of the cost of `find_faces`; it misses small faces."""
     image = torch.tensor(rgb, device="cpu").movedim(-1, 0)
     found = _detect(image, SIDES[0])
     if not len(found.scores):
@@ -103,26 +99,13 @@ def _seen_in(image: Tensor, landmarks: np.ndarray, views: list[tuple[float, floa
 
 
 def check_template(template) -> None:
-    """Checks that a network knows faces.
-
-    Raises:
-        ValueError: Its config has no template.
-    """
+    """Checks that a network knows faces."""
     if template is None:
         raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
 
 
 def frames_of(rgb: np.ndarray, choice: str | int | tuple[int, ...], template) -> tuple[Frame, ...]:
-    """The frames in which a network sees the chosen faces of an image, in reading order.
-
-    Args:
-        rgb: `[H, W, 3]` uint8.
-        choice: As for `choose_faces`.
-        template: Where the network's training faces have their eyes and the mouth's corners, or None.
-
-    Raises:
-        ValueError: The network knows no faces, none is found ("auto" then means none), or there is none of a number.
-    """
+    """The frames in which a network sees the chosen faces of an image, in reading order."""
     check_template(template)
     chosen = choose_faces(find_faces(rgb), choice)
     if not chosen and choice != "auto":

@@ -43,11 +43,7 @@ class NewerVersion(ValueError):
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Says what is wrong with the checkpoint `name`, and what to do.
-
-    Raises:
-        CheckpointError: It cannot be loaded.
-    """
+    """Says what is wrong with the checkpoint `name`, and what to do."""
     try:
         yield
     except Exception as error:  # of the client, of two libraries, and of files that may hold anything
@@ -55,11 +51,7 @@ def explained(name: str) -> Iterator[None]:
 
 
 def check_options(options: dict) -> None:
-    """Checks that no option of `TextIRPipeline.from_pretrained` asks for code or for pickles.
-
-    Raises:
-        ValueError: One does.
-    """
+    """Checks that no option of `TextIRPipeline.from_pretrained` asks for code or for pickles."""
     unsafe = [name for name in _UNSAFE if options.get(name)]
     if unsafe:
         raise ValueError(f"{unsafe[0]} is not supported: a checkpoint is weights and configs alone. Leave it out.")
@@ -85,19 +77,7 @@ def locate(name: str, options: dict) -> Path:
 
 
 def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> None:
-    """Checks a checkpoint before diffusers reads it.
-
-    Args:
-        folder: The checkpoint.
-        index: The content of its model_index.json.
-        pipeline: Name of the pipeline's class.
-        options: Of `TextIRPipeline.from_pretrained`; an encoder given there is not looked for in the folder.
-
-    Raises:
-        NewerVersion: It names components that are not known.
-        ValueError: It is of another pipeline, names other components, or holds Python code.
-        OSError: A file is missing.
-    """
+    """Checks a checkpoint before diffusers reads it."""
     kind = index.get("_class_name") if isinstance(index, dict) else index
     if kind != pipeline:
         raise ValueError(f"it is a {shown(kind)}, not {pipeline}")
@@ -119,14 +99,7 @@ def check_folder(folder: Path, index: dict, pipeline: str, options: dict) -> Non
 
 
 def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, torch.dtype]) -> dict:
-    """The encoder's parts, where `model_index.json` names an encoder in place of holding one and the caller gives none.
-
-    Args:
-        index: The content of `model_index.json`.
-        options: Of `TextIRPipeline.from_pretrained`. Those for the download hold for the encoder's repository too, but
-            for the revision, which is the checkpoint's.
-        dtype: Of the weights, or by component as diffusers takes it.
-    """
+    """The encoder's parts, where `model_index.json` names an encoder, does not hold one, and the caller gives none."""
     own = any((index.get(part) or _NONE)[0] or options.get(part) for part in _ENCODER_PARTS)
     if own or not index.get("encoder"):
         return {}
@@ -137,17 +110,7 @@ def shared_encoder(index: dict, options: dict, dtype: torch.dtype | dict[str, to
 
 
 def check_loaded(pipe, folder: Path, options: dict) -> None:
-    """Checks what can be seen only once components are loaded.
-
-    Args:
-        pipe: The pipeline.
-        folder: The checkpoint.
-        options: Of `TextIRPipeline.from_pretrained`; the encoder's components given there are not checked.
-
-    Raises:
-        ValueError: The network's channels are not its task's; the encoder's embeddings have another length, or its
-            weights are not finite; or the tokenizer is another encoder's.
-    """
+    """Checks what can be seen only once components are loaded."""
     config, task = pipe.restorer.config, get_task(pipe.restorer.config["task"])
     for name in ("in_channels", "out_channels"):
         expected = getattr(task, name) if name == "in_channels" or not config.decoder else 3

@@ -151,11 +151,7 @@ def pack_mask(mask: np.ndarray) -> str:
 
 
 def unpack_mask(text: str) -> Image.Image:
-    """The mask that `pack_mask` wrote.
-
-    Raises:
-        ValueError: It is not such a text.
-    """
+    """The mask that `pack_mask` wrote."""
     try:
         return Image.open(io.BytesIO(base64.b64decode(text.removeprefix(_PNG), validate=True)), formats=["PNG"])
     except (ValueError, OSError) as error:

@@ -1,7 +1,8 @@
 """A restoration task: everything that differs between inpainting, super-resolution and colorization.
 
 The pipeline, the trainer, the evaluation, the shell and the Space know no task by name; they ask these questions. A new
-task is a module with a `Task` and a `Canvas`, and a line in `textir_hf/tasks/__init__.py`.
+task is a module with a `Task` and a `Canvas`, and a line each in `textir_hf/tasks/__init__.py` and
+`textir_hf/cli/main.py`.
 """
 
 import random
@@ -105,39 +106,22 @@ class Canvas(ABC):
 
 
 class Task(ABC):
-    """One kind of restoration.
+    """One kind of restoration."""
 
-    Class attributes:
-        name: As it stands in a network's config.
-        command: Of the shell and of the Space's API, a verb.
-        summary: What it does, continuing "TextIR can ...".
-        usage: A call of the pipeline as Python code.
-        in_channels: Channels of the network's input.
-        out_channels: Channels of its output.
-        skip_strength_source: Where s of Eq. 4 comes from, as in `TextIRGenerator`.
-        input_scale: As in `TextIRGenerator`.
-        output_scale: As in `TextIRGenerator`.
-        requires: Arguments of the pipeline's call that must be given.
-        accepts: Arguments of the call that may be given besides.
-        degradation: Argument of `edit` that says what is taken away.
-        edit_accepts: Arguments of `edit` that may be given besides.
-        checkpoint: The embedded checkpoint, if there is one.
-    """
-
-    name: str
-    command: str
-    summary: str
-    usage: str
-    in_channels: int = 3
+    name: str  # in a network's config
+    command: str  # of the shell and of the page's API, a verb
+    summary: str  # continues "TextIR can ..."
+    usage: str  # a call of the pipeline as Python code
+    in_channels: int = 3  # of the network, and so are the next four: see `TextIRGenerator`
     out_channels: int = 3
     skip_strength_source: Literal["encoder", "input"] = "encoder"
     input_scale: float = 1.0
     output_scale: float = 1.0
-    requires: tuple[str, ...] = ()
-    accepts: tuple[str, ...] = ()
-    degradation: str
-    edit_accepts: tuple[str, ...] = ("mask_image",)
-    checkpoint: str | None = None
+    requires: tuple[str, ...] = ()  # arguments of the pipeline's call that must be given
+    accepts: tuple[str, ...] = ()  # arguments of the call that may be given besides
+    degradation: str  # argument of `edit` that says what is taken away
+    edit_accepts: tuple[str, ...] = ("mask_image",)  # arguments of `edit` that may be given besides
+    checkpoint: str | None = None  # the embedded one, if there is one
 
     def network_config(self) -> dict:
         """The part of a `TextIRGenerator`'s config that the task decides."""
@@ -146,12 +130,7 @@ class Task(ABC):
 
     @abstractmethod
     def canvas(self, request: Request, sample_size: int, device: torch.device) -> Canvas:
-        """Lays out the windows for one result.
-
-        Args:
-            request: What is asked.
-            sample_size: Side that the network was trained at, pixels.
-            device: Where the work is done.
+        """Lays out the windows for one result, for a network that was trained at `sample_size` pixels.
 
         Raises:
             ValueError: The request does not fit the image.
@@ -173,7 +152,7 @@ class Task(ABC):
         """
 
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The network's output as an image, for the losses: `[N, C', S, S]` to `[N, 3, S, S]` in about [0, 1].
+        """The network's output `[N, C', S, S]` as an image `[N, 3, S, S]` in about [0, 1], for the losses.
 
         Args:
             sample: The output.
@@ -183,14 +162,7 @@ class Task(ABC):
         return sample
 
     def reconstruction_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The L1 term of Eq. 8 for each image, `[N]`.
-
-        Args:
-            sample: The network's output.
-            restored: What `restored` makes of it.
-            target: As for `restored`.
-            batch: As for `restored`.
-        """
+        """The L1 term of Eq. 8 for each image, `[N]`; arguments as for `restored`, whose result is `restored`."""
         return (restored - target).abs().mean((1, 2, 3))
 
     def example(self, side: int) -> dict:
