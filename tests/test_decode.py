@@ -322,3 +322,10 @@ def test_tiffs_whose_damages_go_unnoticed_are_refused(compression):
 def test_decoding_needs_no_network_library():
     code = "import sys; import textir_hf.imaging.files; assert not {'torch', 'diffusers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_that_is_too_large_is_not_read(monkeypatch, tmp_path):
+    make_image().save(tmp_path / "a.png")
+    monkeypatch.setattr(decode, "MAX_BYTES", 10)
+    with pytest.raises(ValueError, match="MB"):
+        open_image(tmp_path / "a.png")

@@ -17,6 +17,7 @@ from textir_hf.imaging.profiles import FORMATS, UnfitImage, decoding, to_srgb
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 100_000
+MAX_BYTES = 1_000_000_000  # of a file, which is read at once
 MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -75,6 +76,8 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
     try:
         if not path.is_file():
             raise ValueError(f"{path} is not a file. Give the path of an image.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
