@@ -57,6 +57,9 @@ def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
 
 
 def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config, tmp_path):
+    with pytest.raises(ValueError, match="1 of 8 have latents"):
+        set_up(latent_config(latent_limit=1))
+    assert set_up(latent_config(latent_limit=2)).latents.items == [(0, 0), (1, 0)]
     some = latent_config(latent_limit=5)
     assert set_up(some).latents.items == [(row, 0) for row in range(5)]
     words = ["--dataset", *some.dataset, "--output-dir", str(tmp_path / "run"), "--cache-dir", some.cache_dir]

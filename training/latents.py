@@ -72,8 +72,9 @@ def encoded_rows(rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) 
     if missing := [item for item in first if item in missing]:
         _encode(rows, missing, keys, folder, config, encoder)
         latents = Latents(folder, keys)
-    if len(latents.items) < 4:  # each image is also judged under another one's condition
-        raise ValueError(f"At least 2 images are needed, {len(latents.items) // 2} of {len(rows)} can be decoded.")
+    images = len({row for row, _ in latents.items})
+    if images < 2:  # each image is also judged under another one's condition
+        raise ValueError(f"At least 2 images are needed, {images} of {len(rows)} have latents. Raise --latent-limit.")
     return latents
 
 

@@ -1,5 +1,7 @@
 """The base of the image metrics as `evaluate` modules."""
 
+from collections.abc import Callable
+
 import datasets
 import evaluate
 import numpy as np
@@ -53,6 +55,7 @@ def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_
 class ImageMetric(evaluate.Metric):
     """A metric of predictions against references; by default the mean of `value` over the images."""
 
+    value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]  # of a restored image, its target and its mask
     citation = ""
     inputs = INPUTS
     references = datasets.Image()
@@ -76,7 +79,3 @@ class ImageMetric(evaluate.Metric):
 
     def prepare(self) -> None:
         """Loads what all images need; takes the options of `compute`."""
-
-    def value(self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> float:
-        """The metric of one image."""
-        raise NotImplementedError

@@ -91,7 +91,7 @@ class _Canvas(Canvas):
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]  # [1, 3, H, W] uint8
         if self.tiles is None:
             self.background = self._enlarge(image)
-        if self.tiles is not None:
+        else:
             large = resample.upsample_bytes(self._shrink(image), self.size)[0]
             factor = self.request.scale or self.request.factor or 1
             for left, top, right, bottom in self.tiles.boxes:
