@@ -121,8 +121,6 @@ def test_a_long_sentence_is_noted():
         (lambda: masks.decode({"path": "x"}, (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,???", (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is not an image of a known format"),
-        (lambda: masks.face_part(make_image(48, 40), "Mouth"), texts.NO_FACE),
-        (lambda: masks.face_part(make_image(48, 40), "Ear"), "The part must be one of"),
         (lambda: guidance("  "), texts.NO_PROMPT),
         (lambda: guidance("a" * 2000), "has 2000 characters. Say it in at most 500"),
         (lambda: guidance(5), "prompt must be a text, got int"),

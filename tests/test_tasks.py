@@ -81,7 +81,10 @@ def test_a_boxed_upscale_is_bicubic_elsewhere():
 
 @pytest.mark.parametrize("sides", [(20,), (20, 24), (12, 20)])
 def test_a_face_larger_than_the_network_is_enlarged_plainly_and_noted(sides):
-    image, frames = to_raster(make_image(60, 50)), tuple(Frame(side + 0j, 2 + 30 * i + 2j) for i, side in enumerate(sides))
+    image, frames = (
+        to_raster(make_image(60, 50)),
+        tuple(Frame(side + 0j, 2 + 30 * i + 2j) for i, side in enumerate(sides)),
+    )
     request = Request(image, scale=4, frames=frames)
     result, windows = drive(SUPER_RESOLUTION.canvas(request, 32, CPU), lambda x: 1 - x)
     left, plain = 4 * (30 if 12 in sides else 0), upsampled(image, (200, 240))
