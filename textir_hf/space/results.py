@@ -93,6 +93,9 @@ def shell_command(settings: dict) -> str:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
             values = value if isinstance(value, (list, tuple)) else [value]
-            words += [f"--{name}", *([",".join(map(str, values))] if name == "faces" else map(str, values))]
+            words += [
+                f"--{name.replace('_', '-')}",
+                *([",".join(map(str, values))] if name == "faces" else map(str, values)),
+            ]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)

@@ -67,7 +67,7 @@ class _Tab:
         self.status = status_line(f"{self.name}-status")
         suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
         suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
-        gr.Markdown(texts.HELP[self.name], elem_classes="ti-help")
+        gr.Markdown(texts.HELP.get(self.name, ""), elem_classes="ti-help")
 
     def add_button(self, label: str) -> None:
         """Run and cancel."""
