@@ -15,9 +15,8 @@ storage.open_folder()  # before Gradio reads where its files go
 
 import gradio as gr  # noqa: E402
 
-from textir_hf.space import endpoints, events, examples, networks, progress, texts  # noqa: E402
-from textir_hf.space.components import no_addresses, numbered, read, results_view, status_line, theme  # noqa: E402
-from textir_hf.space.tabs import BatchTab, CompareTab, EditTab, TaskTab, about  # noqa: E402
+from textir_hf.space import endpoints, events, networks, progress, tabs, texts  # noqa: E402
+from textir_hf.space.components import WEB, no_addresses, own_head, read, status_line, theme  # noqa: E402
 from textir_hf.tasks import TASKS  # noqa: E402
 
 QUEUE = 200
@@ -30,20 +29,16 @@ def build() -> gr.Blocks:
         gr.HTML(texts.INTRO, elem_classes="ti-head", apply_default_css=False)
         loading = status_line("loading")
         page.load(events.readiness, None, loading, show_progress="hidden", concurrency_limit=None, **events.PRIVATE)
-        with gr.Row():
-            left = gr.Column(scale=5, min_width=320)
-            with gr.Column(scale=5, min_width=320):
-                first = examples.EXAMPLES[0]
-                results = results_view(numbered({"results": [first.shown], "columns": 0, "still": True}))
-        with left:
-            with gr.Tabs(elem_id="tabs") as tabs:
-                made = {task.command: TaskTab(task, results) for task in TASKS.values() if task.checkpoint}
-                made |= {"edit": EditTab(results), "compare": CompareTab(results)}
-                BatchTab()
-                with gr.Tab("About", id="about"):
-                    gr.Markdown(about())
-            events.restore_settings(page, tabs, made)
-        endpoints.register(events.QUEUED)
+        canvas = tabs.canvas()
+        with gr.Tabs(elem_id="tabs") as chosen:
+            made = {task.command: tabs.TaskTab(task, canvas) for task in TASKS.values() if task.checkpoint}
+            made |= {"edit": tabs.EditTab(canvas), "compare": tabs.CompareTab(canvas)}
+            tabs.BatchTab()
+            with gr.Tab("About", id="about"):
+                gr.Markdown(tabs.about())
+        tabs.forget_examples(canvas, made)
+        events.restore_settings(page, chosen, made)
+        endpoints.register(page, events.QUEUED)
     no_addresses(page)
     return page.queue(max_size=QUEUE)
 
@@ -53,6 +48,8 @@ def main() -> None:
     page = build()
     options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False, "ssr_mode": False}
     options |= {"state_session_capacity": SESSIONS, "mcp_server": find_spec("mcp") is not None}
+    options |= {"favicon_path": str(WEB / "favicon.png"), "app_kwargs": endpoints.REFUSALS}
+    own_head()
     style = f"<style>{read('page.css')}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
     storage.clean_up()

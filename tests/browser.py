@@ -26,6 +26,9 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt
 
 WAIT = 60_000
 
+EDITOR = "#editor"
+INFO = f"document.querySelector('{EDITOR} .ti-info').textContent"
+
 TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
 
 
@@ -59,7 +62,7 @@ def visit(browser, address: str, width: int = 1280, **options):
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(address)
-    page.wait_for_selector("#inpaint-editor .ti-filled")
+    page.wait_for_selector("#editor .ti-filled")
     return page
 
 
@@ -81,17 +84,17 @@ def open_settings(page, tab: str) -> None:
 
 
 def upload(page, tab: str, path) -> None:
-    page.set_input_files(f"#{tab}-editor .ti-file", str(path))
+    page.set_input_files("#editor .ti-file", str(path))
     size = "{} × {}".format(*open_image(path).size)
     page.wait_for_function(
-        "([tab, size]) => document.querySelector(`#${tab}-editor .ti-info`).textContent.startsWith(size)",
-        arg=[tab, size],
+        "size => document.querySelector('#editor .ti-info').textContent.startsWith(size)",
+        arg=size,
     )
 
 
 def stroke(page, tab: str = "inpaint") -> None:
     """Draws a line through the middle of the canvas."""
-    box = page.query_selector(f"#{tab}-editor canvas").bounding_box()
+    box = page.query_selector("#editor canvas").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 40, y)
     page.mouse.down()
@@ -114,6 +117,7 @@ def run(page, tab: str, keys: str | None = None) -> None:
 
 def begin_long_run(page, folder: Path) -> None:
     """Starts a run that takes longer than any wait of a test, until it is cancelled, and waits for its first tiles."""
+    page.once("dialog", lambda dialog: dialog.accept())  # it takes minutes: the page asks
     to_tab(page, "Upscale")
     Image.effect_noise((990, 990), 60).convert("RGB").save(folder / "large.png")
     upload(page, "upscale", folder / "large.png")

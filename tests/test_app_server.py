@@ -94,7 +94,7 @@ def test_other_files_and_addresses_are_refused(server):
         ("edit", {"degradation": "sound"}, "degradation must be one of mask_image, factor, colors, got 'sound'"),
         ("edit", {"degradation": "mask_image"}, texts.NO_MASK),
         ("compare", {"prompts": "a face", "prompt": None}, "prompts must be a list, got str"),
-        ("compare", {"prompts": ["a"] * 30, "prompt": None}, "1 to 24 images, this one would have 90"),
+        ("compare", {"prompts": ["a"] * 30, "prompt": None}, "1 to 24 images; this one would have 90"),
     ],
 )
 def test_endpoints_answer_bad_input_in_a_sentence(server, endpoint, changes, match):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gradio import FileData
 from PIL import Image
-from space_actions import INPAINT, box, photo
+from space_actions import INPAINT, box, fake, photo
 
 import app
 from textir_hf.imaging.files import open_image, read_settings
@@ -22,6 +22,7 @@ from textir_hf.space import (
     endpoints,
     events,
     examples,
+    masks,
     networks,
     progress,
     storage,
@@ -86,7 +87,7 @@ def last(stream) -> tuple:
 def test_an_event_gives_a_result_or_a_sentence():
     made = {"results": [{}], "columns": 0, "grid": None}
     value, said, _ = last(events.streamed(lambda: actions.Outcome([{}], ["Note."]), events.shown)())
-    assert value | {"number": 0} == made | {"number": 0} and "Done in 0.0 s. Note." in said
+    assert value | {"number": 0} == made | {"number": 0} and "Done in 1 s. Note." in said
 
     def refuse():
         raise ValueError("<b>no</b>")
@@ -151,7 +152,7 @@ async def build_page() -> gr.Blocks:
 def test_a_fourth_task_gets_a_tab_and_an_endpoint(monkeypatch):
     networks.offered.cache_clear()
     monkeypatch.setitem(TASKS, "denoising", Denoising())
-    monkeypatch.setattr(app, "about", lambda: "")
+    monkeypatch.setattr(tabs, "about", lambda: "")
     try:
         page = asyncio.run(build_page())
     finally:
@@ -205,9 +206,29 @@ def test_a_wrong_checkpoint_of_the_operator_is_named(monkeypatch):
         networks.offered.cache_clear()
 
 
-def test_about_has_every_card_without_its_images():
-    text = tabs.about()
-    assert all(t.checkpoint in text for t in TASKS.values()) and "![" not in text
+def test_about_names_every_network():
+    assert all(t.checkpoint in tabs.about() for t in TASKS.values())
+
+
+def test_a_look_at_a_file_reads_what_browsers_cannot_and_finds_faces_with_their_parts(tmp_path):
+    assert "not an image" in events.look([str(fake()), True])["error"]
+    assert "error" in events.look(["/etc/passwd", True])
+    tiff = photo(name="photo.tiff")
+    assert open_image(events.look([str(tiff), True])["path"]).format in (None, "PNG")
+    assert events.look([str(tiff), False])["faces"] == []
+    (face,) = events.look([examples.EXAMPLES[0].shown["before"]["path"], False])["faces"]
+    eyes, mouth = face["parts"]["Eyes"], face["parts"]["Mouth"]
+    assert eyes[3] < mouth[3] and all(0 <= v <= 256 for v in (*eyes, *mouth))
+
+
+def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_is_refused():
+    size, share = (3000, 2000), (4 / 6) ** 0.5
+    small = Image.new("L", (round(3000 * share), round(2000 * share)))
+    small.paste(255, (0, 0, small.width // 2, small.height))
+    mask = masks.decode(url(small), size)
+    assert mask.size == size and abs(np.asarray(mask).mean() / 255 - 0.5) < 0.01
+    with pytest.raises(ValueError, match="3000x2000"):
+        masks.decode(url(Image.new("L", (300, 200))), size)
 
 
 def test_examples_match_their_inputs():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textir_hf.imaging import resample
+from textir_hf.imaging.faces import Frame
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.imaging.resample import fit, resize, to_bytes, upsample_bytes
 from textir_hf.imaging.tiles import Tiles
@@ -76,6 +77,19 @@ def test_a_boxed_upscale_is_bicubic_elsewhere():
     assert np.abs(result[45:60, 65:80].astype(int) - plain[45:60, 65:80]).mean() > 10
     with pytest.raises(ValueError, match="box has 30x30 pixels, and this checkpoint restores to 32"):
         SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
+
+
+@pytest.mark.parametrize("sides", [(20,), (20, 24), (12, 20)])
+def test_a_face_larger_than_the_network_is_enlarged_plainly_and_noted(sides):
+    image, frames = (
+        to_raster(make_image(60, 50)),
+        tuple(Frame(side + 0j, 2 + 30 * i + 2j) for i, side in enumerate(sides)),
+    )
+    request = Request(image, scale=4, frames=frames)
+    result, windows = drive(SUPER_RESOLUTION.canvas(request, 32, CPU), lambda x: 1 - x)
+    left, plain = 4 * (30 if 12 in sides else 0), upsampled(image, (200, 240))
+    assert np.array_equal(result[:, left:], plain[:, left:]) and len(windows) == (12 in sides)
+    assert "20x20" in request.settings["note"] and "12x12" not in request.settings["note"]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

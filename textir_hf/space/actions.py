@@ -74,6 +74,10 @@ class Outcome:
     columns: int = 0
     grid: dict | None = None
 
+    def as_value(self) -> dict:
+        """For the canvas."""
+        return {"results": self.results, "columns": self.columns, "grid": self.grid}
+
 
 def read_image(path: Path) -> Image.Image:
     """An uploaded file as an image.

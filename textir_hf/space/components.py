@@ -1,20 +1,32 @@
-"""How the page looks, and the components that are its own: editor, results, examples, suggestions and status."""
+"""How the page looks, and the components that are its own: editor, examples, suggestions and status."""
 
+import re
+from collections.abc import Callable
 from html import escape
 from itertools import count
 from pathlib import Path
 
 import gradio as gr
+from gradio import routes
+from jinja2 import ChoiceLoader, DictLoader
 
 from textir_hf.space import examples, texts
 
-_WEB = Path(__file__).parent / "web"
+WEB = Path(__file__).parent / "web"
 _NUMBERS = count(1)
 
 
 def read(name: str) -> str:
     """A file that goes to the browser."""
-    return (_WEB / name).read_text(encoding="utf-8")
+    return (WEB / name).read_text(encoding="utf-8")
+
+
+def own_head() -> None:
+    """Replaces Gradio's own title and description for link previews by ours."""
+    environment = routes.templates.env
+    page = environment.loader.get_source(environment, "frontend/index.html")[0]
+    page = re.sub(r'<meta\s+(property="og:|name="twitter:)[^>]*>', "", page).replace("<head>", "<head>" + texts.HEAD)
+    environment.loader = ChoiceLoader([DictLoader({"frontend/index.html": page}), environment.loader])
 
 
 def theme() -> gr.themes.Base:
@@ -54,30 +66,23 @@ def _custom(value=None, **options) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, padding=False, **options)
 
 
-def editor(name: str, paints: bool, faces: bool, value: dict | None = None) -> gr.HTML:
-    """An image with a mask painted over it.
+def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
+    """The page's canvas: an image, a mask over it, its results and the visit's steps.
 
     Args:
-        name: Of the tab.
-        paints: Whether a mask is painted.
-        faces: Whether faces can be chosen; then `faces` is triggered to find them.
-        value: What it opens with: an image and boxes to mask.
+        tabs: For each tab that uses it: `paints`, whether a mask is painted; `faces`, whether faces can be chosen; and
+            `opening`, the example that it opens with.
+        look: Called from the browser with an uploaded file's path: `events.look`.
     """
-    script = "".join(read(f"{part}.js") for part in ("mask", "view", "editor"))
-    web = {"html_template": read("editor.html"), "js_on_load": script}
-    return _custom(
-        value, elem_id=f"{name}-editor", elem_classes="ti-editor", name=name, paints=paints, faces=faces, **web
-    )
-
-
-def results_view(value: dict | None = None) -> gr.HTML:
-    """The one place for results.
-
-    Args:
-        value: What it opens with.
-    """
-    web = {"html_template": read("results.html"), "js_on_load": read("results.js")}
-    return _custom(value, elem_id="results", elem_classes="ti-results", **web)
+    script = "".join(read(f"{part}.js") for part in ("mask", "view", "editor", "steps", "page"))
+    kinds = {
+        "tabs": list(tabs),
+        "paints": {name: tab["paints"] for name, tab in tabs.items()},
+        "faces": [name for name, tab in tabs.items() if tab["faces"]],
+    }
+    value = {"openings": {name: tab["opening"] for name, tab in tabs.items()}}
+    web = {"html_template": read("editor.html"), "js_on_load": script, "server_functions": [look]}
+    return _custom(value, elem_id="editor", elem_classes="ti-editor", **web, **kinds)
 
 
 _CHOOSE = """
@@ -149,6 +154,9 @@ new MutationObserver(() => {
   const found = /queue: (\\d+)\\/(\\d+)/.exec(block.querySelector('.progress-text')?.textContent);
   const text = found ? `WAITING`.replace('{0}', found[1]).replace('{1}', found[2]) : '';
   if (place.textContent !== text) place.textContent = text;
+  const bar = block.querySelector('progress');
+  const said = text || (bar ? block.querySelector('.ti-status p').textContent : '');
+  if (block.offsetParent || !said) window.textir?.busy(said);
 }).observe(block, { childList: true, characterData: true, subtree: true });
 """
 

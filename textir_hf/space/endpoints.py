@@ -5,10 +5,12 @@ Gradio reads signature and docstring for its API page and for MCP tools. Files c
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Literal
 
 import gradio as gr
+from fastapi import Request
+from fastapi.responses import JSONResponse
 from gradio import FileData
 
 from textir_hf.space import actions, masks, networks, settings, storage, texts
@@ -136,10 +138,37 @@ def _typed(function: Callable, name: str, summary: str, rows: dict, returned=lis
     return typed
 
 
-def register(concurrency: dict) -> None:
+def _sent(name: str) -> dict:
+    """A file as Gradio's generated programs upload it."""
+    return {"path": name, "url": name, "meta": {"_type": "gradio.FileData"}}
+
+
+_SENTENCE = "a smiling woman"
+_PRINTED = {  # in generated programs, for arguments without a default
+    "image": _sent("image.png"),
+    "mask_image": _sent("mask.png"),
+    "prompt": _SENTENCE,
+    "prompts": [_SENTENCE],
+}
+
+
+async def _refuse(request: Request, error: TypeError) -> JSONResponse:
+    """Answers a call that lacks an argument."""
+    if "/call/v2/" not in request.url.path:
+        raise error
+    return JSONResponse({"error": f"{error}. An image is an uploaded file; see the page's API."}, 422)
+
+
+REFUSALS = {"exception_handlers": {TypeError: _refuse}}  # of the server
+
+
+def register(page: gr.Blocks, concurrency: dict) -> None:
     """Adds the endpoints to the page that is being built."""
-    for task in TASKS.values():
-        if task.name in networks.offered():
-            gr.api(networks.gpu(for_task(task)), api_name=task.command, **concurrency)
-    gr.api(networks.gpu(for_edit()), api_name="edit", **concurrency)
-    gr.api(networks.gpu(for_compare()), api_name="compare", **concurrency)
+    tasks = [task for task in TASKS.values() if task.name in networks.offered()]
+    functions = {task.command: for_task(task) for task in tasks} | {"edit": for_edit(), "compare": for_compare()}
+    for name, function in functions.items():
+        gr.api(networks.gpu(function), api_name=name, **concurrency)
+        inputs = list(page.fns.values())[-1].inputs
+        for block, argument in zip(inputs, inspect.signature(function).parameters, strict=True):
+            if argument in _PRINTED:
+                block.example_payload = partial(_PRINTED.get, argument)

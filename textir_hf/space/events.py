@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import gradio as gr
-import numpy as np
 
 from textir_hf.imaging.files import read_settings
-from textir_hf.space import actions, examples, masks, networks, progress, settings, storage, texts
+from textir_hf.space import actions, examples, masks, networks, progress, results, settings, storage, texts
 from textir_hf.space.components import numbered, status, status_line
 
 QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
@@ -55,7 +54,7 @@ def streamed(function: Callable, finish: Callable) -> Callable:
                     at = next(work)
                 except StopIteration as end:
                     value, sentence = finish(end.value)
-                    done = texts.DONE.format(time.monotonic() - begun)
+                    done = texts.DONE.format(progress.duration(time.monotonic() - begun))
                     yield value, status(f"{done} {sentence}".strip()), idle
                     return
                 text = at.message() if networks.READY.is_set() else texts.LOADING
@@ -95,9 +94,8 @@ def readiness() -> Iterator[str]:
 
 
 def shown(outcome: actions.Outcome) -> tuple[dict, str]:
-    """The value of the results' component, and what the visitor should know."""
-    value = {"results": outcome.results, "columns": outcome.columns, "grid": outcome.grid}
-    return numbered(value), " ".join(outcome.notes)
+    """The value of the canvas with the results on it, and what the visitor should know."""
+    return numbered(outcome.as_value()), " ".join(outcome.notes)
 
 
 def dice() -> int:
@@ -111,39 +109,43 @@ def choice_of(event: gr.EventData) -> str:
 
 
 def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
-    """Fills a tab with an example: editor, results, prompt, and the arguments in `names`."""
+    """Fills a tab with an example: canvas, prompt, and the arguments in `names`."""
 
     def pick(event: gr.EventData) -> list:
         choice = str(event.choice)
         if not choice.isdigit() or int(choice) >= len(items):
-            return [gr.skip()] * (3 + len(names))
+            return [gr.skip()] * (2 + len(names))
         item = items[int(choice)]
-        canvas = numbered({"image": item.shown["before"], "boxes": item.boxes})
-        made = numbered({"results": [item.shown], "columns": 0, "grid": None})
-        return [canvas, made, item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
+        return [numbered(item.opening), item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
 
     return pick
 
 
-def mask_part(canvas: dict, event: gr.EventData) -> tuple:
-    """Adds a box over a part of the face to what is painted; editor and status."""
+def forget_examples(*values) -> list:
+    """Clears sentences of examples, and puts back the soft edge, once a visitor has opened an image of their own."""
+    known = {item.prompt for item in examples.EXAMPLES}
+    feather = [gr.skip() if value != examples.SOFT_EDGE else settings.SOFT_EDGE for value in values[:1]]
+    return [*feather, *("" if value in known else gr.skip() for value in values[1:])]
+
+
+def look(given: list) -> dict:
+    """What the server sees in an uploaded file, for the canvas.
+
+    Args:
+        given: The file's path, and whether the browser could not show it.
+
+    Returns:
+        `path` of a PNG where the browser could not show the file; otherwise `faces`, each with its `box` and those of
+        its `parts`. Or an `error`.
+    """
     try:
-        box = masks.face_part(actions.read_image(image_of(canvas)), event.choice)
+        path, unreadable = given
+        image = actions.read_image(storage.given_file(path, texts.NO_IMAGE))
+        if unreadable:
+            return {"path": str(results.save(image, "image"))}
+        return {"faces": masks.faces_with_parts(image)}
     except ValueError as error:
-        return gr.skip(), status(str(error), alert=True)
-    return numbered({"image": None, "boxes": [box]}), ""
-
-
-def find_faces(canvas: dict) -> tuple:
-    """The boxes of the faces in an editor's image, for the visitor to choose from; editor and status."""
-    from textir_hf.pipeline.faces import find_faces as find
-
-    try:
-        image = actions.read_image(image_of(canvas))
-    except ValueError as error:
-        return gr.skip(), status(str(error), alert=True)
-    boxes = [face.box for face in find(np.asarray(image.convert("RGB")))]
-    return numbered({"image": None, "boxes": [], "faces": boxes, "note": texts.FACES_FOUND.format(len(boxes))}), ""
+        return {"error": str(error)}
 
 
 def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:

@@ -20,7 +20,8 @@ SAMPLES = Path(__file__).parent / "samples"
 _FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
-_SOFT = {"feather": 12, "faces": "auto"}
+SOFT_EDGE = 12  # feather, pixels
+_SOFT = {"feather": SOFT_EDGE, "faces": "auto"}
 _WHOLE = {"faces": "auto", "background": "restored"}
 
 
@@ -79,6 +80,12 @@ class Example:
         image = open_image(paths[1])
         image.info["textir"] = read_settings(image)
         return results.describe(image, paths[1], results.as_file(paths[0]), self.label)
+
+    @property
+    def opening(self) -> dict:
+        """The canvas with the example on it."""
+        value = {"image": self.shown["before"], "boxes": self.boxes, "results": [self.shown]}
+        return value | {"columns": 0, "grid": None}
 
 
 _INPAINT, _UPSCALE, _COLORIZE = "inpainting", "super-resolution", "colorization"

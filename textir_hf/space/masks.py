@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from textir_hf.checks import Box
-from textir_hf.imaging.faces import FACE_TEMPLATES, align, choose_faces
+from textir_hf.imaging.faces import FACE_TEMPLATES, align
 from textir_hf.imaging.files import open_image
 from textir_hf.space import texts
 
 MAX_CHARACTERS = 8_000_000
+EDITOR_PIXELS = 4_000_000  # of the mask in the browser: MASK_PIXELS in web/mask.js
 PARTS = {  # left, top, right, bottom in shares of a portrait's box
     "Eyes": (0.1, 0.3, 0.9, 0.6),
     "Mouth": (0.2, 0.58, 0.8, 0.92),
@@ -40,7 +40,12 @@ def decode(mask: object, size: tuple[int, int]) -> Image.Image | None:
         content = base64.b64decode(mask.removeprefix(_PREFIX), validate=True)
     except (ValueError, binascii.Error) as error:
         raise ValueError(texts.BAD_MASK) from error
-    return check(open_image(content, size[0] * size[1], "The mask"), size)
+    mask = open_image(content, size[0] * size[1], "The mask")
+    if size[0] * size[1] > EDITOR_PIXELS:  # then the editor paints on a smaller sheet of the same shape
+        share = (EDITOR_PIXELS / (size[0] * size[1])) ** 0.5
+        if all(abs(side - whole * share) <= 1 for side, whole in zip(mask.size, size, strict=True)):
+            mask = mask.resize(size, Image.Resampling.NEAREST)
+    return check(mask, size)
 
 
 def read(path: Path, size: tuple[int, int]) -> Image.Image:
@@ -66,24 +71,16 @@ def check(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     return mask
 
 
-def face_part(image: Image.Image, part: str) -> Box:
-    """The box of a part of the largest face; of the image itself, if it is a portrait where no face is found.
-
-    Raises:
-        ValueError: There is no such part, or no face was found and the image is no square portrait.
-    """
-    if part not in PARTS:
-        raise ValueError(f"The part must be one of {', '.join(PARTS)}, got {str(part)[:80]!r}.")
+def faces_with_parts(image: Image.Image) -> list[dict]:
+    """The faces of an image in reading order: `box`, and `parts`, the box of each of `PARTS` by name."""
     from textir_hf.pipeline.faces import find_faces
 
-    faces = choose_faces(find_faces(np.asarray(image.convert("RGB"))), "largest")
-    if not faces and image.width != image.height:
-        raise ValueError(texts.NO_FACE)
-    left, top, right, bottom = 0, 0, image.width, image.height
-    if faces:
-        left, top, right, bottom = align(faces[0].landmarks, FACE_TEMPLATES["portrait"]).bounds(
-            (image.height, image.width)
-        )
-    width, height = right - left, bottom - top
-    x0, y0, x1, y1 = PARTS[part]
-    return round(left + x0 * width), round(top + y0 * height), round(left + x1 * width), round(top + y1 * height)
+    found = []
+    for face in find_faces(np.asarray(image.convert("RGB"))):
+        frame = align(face.landmarks, FACE_TEMPLATES["portrait"])
+        left, top, right, bottom = frame.bounds((image.height, image.width))
+        width, height = right - left, bottom - top
+        corner, sides = np.array([left, top] * 2), np.array([width, height] * 2)
+        parts = {name: (corner + np.array(box) * sides).round().astype(int).tolist() for name, box in PARTS.items()}
+        found.append({"box": [int(v) for v in face.box], "parts": parts})
+    return found

@@ -60,9 +60,14 @@ class Progress:
             parts.append(f"tile {min(self.done + 1, self.total)} of {self.total}")
         share, seconds = self.share(), time.monotonic() - self._begun
         if share > 0 and seconds > 1:
-            parts.append(f"about {max(1, round(seconds * (1 - share) / share))} s left")
+            parts.append(f"about {duration(seconds * (1 - share) / share)} left")
         text = ", ".join(parts) or "Working"
         return text[0].upper() + text[1:]
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: in minutes from one and a half on."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 def stop_all() -> None:

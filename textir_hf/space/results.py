@@ -10,7 +10,7 @@ from textir_hf.space import storage
 from textir_hf.tasks import TASKS
 
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
-_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed"}  # no arguments of the call by that name
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note"}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 

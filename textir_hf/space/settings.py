@@ -8,6 +8,7 @@ from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import DEGRADATIONS
 
 MAX_PROMPT = 500
+SOFT_EDGE = 8  # feather for a visitor's own image, pixels
 RANGES = {name: NUMBERS[name]._replace(optional=False) for name in ("skip_strength", "scale", "factor")} | {
     "beta": NUMBERS["beta"]._replace(low=0, high=2),
     "seed": NUMBERS["seed"]._replace(high=2**53 - 1),  # the largest that a browser knows exactly

@@ -1,70 +1,82 @@
 """The page's tabs: which fields each task has, and how they are wired to its action."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import gradio as gr
-from huggingface_hub import ModelCard
 
-import textir_hf
 from textir_hf.space import actions, events, examples, networks, settings, storage, texts
 from textir_hf.space.batch import batch
 from textir_hf.space.components import choices, editor, example_gallery, status_line
-from textir_hf.space.masks import PARTS
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
-_CHECKPOINTS = Path(textir_hf.__file__).parent / "checkpoints"
-_OPENING = {"scale": 4, "feather": 8}  # what the fields hold at first
+_SCALE = 4  # at first
 _SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
-_SHOW = "() => ({ __type__: 'update', visible: true })"
+_SHOW = "() => [{ __type__: 'update', visible: true }, '']"
 _QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
 
-def _argument(name: str, tab: str) -> gr.components.Component | None:
-    """The field of an argument that only some tasks take; None where the page has none for it."""
+def _argument(name: str, tab: str, value=None) -> gr.components.Component | None:
+    """The field of an argument that only some tasks take, with a value; None where the page has none for it."""
     if name not in texts.FIELDS:
         return None
     label, info = texts.FIELDS[name]
     options = {"label": label, "info": info, "elem_id": f"{tab}-{name}"}
     if name in texts.CHOICES:
         kinds = [(text, choice) for choice, text in texts.CHOICES[name].items()]
-        return gr.Dropdown(kinds, value=kinds[0][1], **options)
-    return gr.Slider(*settings.RANGES[name][:2], _OPENING[name], step=1, **options)
+        return gr.Dropdown(kinds, value=value or kinds[0][1], **options)
+    opening = {"scale": _SCALE, "feather": settings.SOFT_EDGE}
+    return gr.Slider(*settings.RANGES[name][:2], value or opening[name], step=1, **options)
 
 
-def _opening(example: examples.Example) -> dict:
-    """An example's image, as the value of an editor."""
+def _plain(example: examples.Example) -> dict:
+    """An example's image alone, as the canvas shows it."""
     return {"image": example.shown["before"], "boxes": []}
 
 
-class _Tab:
-    """What the tabs that restore one image share: editor, sentence, button, status and settings."""
+def canvas() -> gr.HTML:
+    """The canvas that all tabs but the batch share."""
+    tasks = [task for task in TASKS.values() if task.checkpoint]
+    tabs = {
+        task.command: {
+            "paints": "mask_image" in (*task.requires, *task.accepts),
+            "faces": "faces" in task.accepts,
+            "opening": next((example.opening for example in examples.of(task.name)), None),
+        }
+        for task in tasks
+    }
+    gray = examples.of(actions.editing_task("colors").name)[0]
+    tabs["edit"] = {"paints": False, "faces": True, "opening": _plain(examples.EXAMPLES[0])}
+    tabs["compare"] = {"paints": False, "faces": False, "opening": _plain(gray)}
+    return editor(tabs, events.look)
 
-    def __init__(self, name: str, paints: bool, faces: bool, value: dict | None, results: gr.HTML) -> None:
-        self.name, self.results, self.fields = name, results, {}
-        gr.Markdown(texts.HELP.get(name, ""), elem_classes="ti-help")
-        self.editor = editor(name, paints, faces, value)
+
+class _Tab:
+    """What the tabs share: sentence, button, status and settings below the canvas."""
+
+    def __init__(self, name: str, canvas: gr.HTML | None) -> None:
+        self.name, self.canvas, self.fields = name, canvas, {}
 
     def add_prompt(self, label: str, value: str = "") -> None:
         """Sentence, button, suggestions and status."""
         options = {"placeholder": texts.PLACEHOLDER, "elem_id": f"{self.name}-prompt", "lines": 1, "max_lines": 3}
+        options |= {"container": False, "show_label": False}
         with gr.Row(elem_classes="ti-ask"):
             self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, scale=4, **options)
             self.add_button(label)
+        self.status = status_line(f"{self.name}-status")
         suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
         suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
-        self.status = status_line(f"{self.name}-status")
+        gr.Markdown(texts.HELP.get(self.name, ""), elem_classes="ti-help")
 
     def add_button(self, label: str) -> None:
         """Run and cancel."""
-        options = {"min_width": 110, "scale": 1}
-        self.button = gr.Button(label, variant="primary", elem_id=f"{self.name}-run", elem_classes="ti-run", **options)
-        self.cancel = gr.Button(texts.CANCEL, visible=False, elem_id=f"{self.name}-cancel", **options)
 
-    def let_faces_be_found(self) -> None:
-        """Lets the editor's button find the faces that a visitor can choose."""
-        self.editor.faces(events.find_faces, self.editor, [self.editor, self.status], **_QUIET)
+        def button(text: str, kind: str, **options) -> gr.Button:
+            return gr.Button(text, elem_id=f"{self.name}-{kind}", elem_classes=f"ti-{kind}", min_width=110, **options)
+
+        self.button = button(label, "run", variant="primary")
+        self.cancel = button(texts.CANCEL, "cancel", visible=False)
 
     def add_guidance(self) -> None:
         """Text strength, generated features, seed and variants."""
@@ -92,14 +104,15 @@ class _Tab:
         return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed, self.variants]
 
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
-        """Lets the button run a function of the editor's value and `inputs`."""
-        output = self.results if output is None else output
-        editors = [self.editor] if self.editor else []
-        take = f"async (canvas, ...rest) => [await textirEditors['{self.name}'].value(), ...rest]" if editors else None
-        self.button.click(None, None, self.cancel, js=_SHOW, **events.PRIVATE)  # at once: a run may wait in the queue
+        """Lets the button run a function of the canvas and `inputs`."""
+        output = self.canvas if output is None else output
+        canvas = [self.canvas] if self.canvas else []
+        take = "async (canvas, ...rest) => [await textir.value(), ...rest]" if canvas else None
+        cleared = [self.cancel, self.status]  # at once: a run may wait in the queue
+        self.button.click(None, None, cleared, js=_SHOW, **events.PRIVATE)
         event = self.button.click(
             events.streamed(function, finish),
-            [*editors, *inputs],
+            [*canvas, *inputs],
             [output, self.status, self.cancel],
             js=take,
             show_progress="minimal",
@@ -120,37 +133,29 @@ def _guidance(prompt, beta, automatic, skip_strength, seed, variants) -> actions
 class TaskTab(_Tab):
     """The tab of a task, with the arguments that the task takes."""
 
-    def __init__(self, task: Task, results: gr.HTML) -> None:
+    def __init__(self, task: Task, canvas: gr.HTML) -> None:
         items = examples.of(task.name)
         with gr.Tab(task.command.capitalize(), id=task.command):
-            first = _opening(items[0]) | {"boxes": items[0].boxes} if items else None
-            paints = "mask_image" in (*task.requires, *task.accepts)
-            super().__init__(task.command, paints, "faces" in task.accepts, first, results)
-            if paints:
-                parts = choices(texts.PARTS, PARTS, f"{task.command}-parts", labeled=True)
+            super().__init__(task.command, canvas)
             self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
-            if paints:
-                parts.select(events.mask_part, self.editor, [self.editor, self.status], **_QUIET)
-            if "faces" in task.accepts:
-                self.let_faces_be_found()
-            known = {}
+            known, given = {}, items[0].arguments if items else {}
             for name in _SHOWN_AT_ONCE:
                 if name in (*task.requires, *task.accepts):
-                    known[name] = _argument(name, task.command)
+                    known[name] = _argument(name, task.command, given.get(name))
             if items:
                 gallery = example_gallery(items, f"{task.command}-examples")
             with gr.Accordion(
                 texts.SETTINGS, open=False, elem_id=f"{task.command}-settings", elem_classes="ti-settings"
             ):
                 for name in (*task.requires, *task.accepts):
-                    if name not in _SHOWN_AT_ONCE and (box := _argument(name, task.command)):
+                    if name not in _SHOWN_AT_ONCE and (box := _argument(name, task.command, given.get(name))):
                         known[name] = box
                 self.add_guidance()
                 names = networks.offered()[task.name]
                 self.checkpoint = gr.Dropdown(names, value=names[0], **self._labels("checkpoint"))
             self.fields |= known
             if items:
-                outputs = [self.editor, results, self.prompt, *known.values()]
+                outputs = [canvas, self.prompt, *known.values()]
                 gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
 
         def act(canvas, *values):
@@ -173,7 +178,7 @@ class _DegradingTab(_Tab):
         options = {"step": 1, "visible": kind == "factor"} | self._labels("factor")
         self.factor = self.fields["factor"] = gr.Slider(*settings.RANGES["factor"][:2], 8, **options)
         confine = gr.Checkbox(False, **self._labels("confine"))
-        paint = f"(kind, confined) => textirEditors['{self.name}'].paint(kind === 'mask_image' || confined)"
+        paint = f"(kind, confined) => textir.paint('{self.name}', kind === 'mask_image' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
         self.faces = self.fields["faces"] = _argument("faces", self.name)
         self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
@@ -192,12 +197,11 @@ class _DegradingTab(_Tab):
 class EditTab(_DegradingTab):
     """Takes something away from a good image and restores it."""
 
-    def __init__(self, results: gr.HTML) -> None:
+    def __init__(self, canvas: gr.HTML) -> None:
         with gr.Tab("Edit", id="edit"):
-            super().__init__("edit", False, True, _opening(examples.EXAMPLES[0]), results)
-            self.add_degradation("factor")
+            super().__init__("edit", canvas)
             self.add_prompt("Edit", examples.EXAMPLES[0].prompt)
-            self.let_faces_be_found()
+            self.add_degradation("factor")
             with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
                 self.add_guidance()
 
@@ -212,16 +216,16 @@ class EditTab(_DegradingTab):
 class CompareTab(_DegradingTab):
     """Edits one image under several sentences and text strengths."""
 
-    def __init__(self, results: gr.HTML) -> None:
+    def __init__(self, canvas: gr.HTML) -> None:
         with gr.Tab("Compare", id="compare"):
-            example = examples.of(actions.editing_task("colors").name)[0]
-            super().__init__("compare", False, False, _opening(example), results)
-            self.add_degradation("colors")
-            prompts = gr.Textbox(texts.COMPARE_EXAMPLE, lines=3, **self._labels("prompts"))
-            betas = gr.Textbox("0 0.5 1", **self._labels("betas"))
-            with gr.Row():
+            super().__init__("compare", canvas)
+            with gr.Row(elem_classes="ti-ask"):
+                prompts = gr.Textbox(texts.COMPARE_EXAMPLE, lines=2, scale=3, **self._labels("prompts"))
+                betas = gr.Textbox("0 0.5 1", scale=2, **self._labels("betas"))
                 self.add_button("Compare")
             self.status = status_line("compare-status")
+            gr.Markdown(texts.HELP["compare"], elem_classes="ti-help")
+            self.add_degradation("colors")
             with gr.Accordion(texts.SETTINGS, open=False, elem_classes="ti-settings"):
                 self.add_seed()
 
@@ -249,8 +253,7 @@ class BatchTab(_Tab):
     def __init__(self) -> None:
         able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
         with gr.Tab("Batch", id="batch"):
-            self.name, self.editor, self.fields = "batch", None, {}
-            gr.Markdown(texts.HELP["batch"], elem_classes="ti-help")
+            super().__init__("batch", None)
             files = gr.File(file_count="multiple", label=texts.BATCH_FILES, elem_id="batch-files", height=160)
             kinds = [(t.command.capitalize(), t.name) for t in able]
             task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
@@ -280,10 +283,15 @@ class BatchTab(_Tab):
         self.run(act, [files, task, scale, self.prompt], finish, ready)
 
 
+def forget_examples(canvas: gr.HTML, made: dict[str, _Tab]) -> None:
+    """Takes the examples' sentences and soft edge away once a visitor opens an image of their own."""
+    prompts = [tab.fields["prompt"] for tab in made.values() if "prompt" in tab.fields]
+    feather = [tab.fields["feather"] for tab in made.values() if "feather" in tab.fields][:1]
+    canvas.upload(events.forget_examples, [*feather, *prompts], [*feather, *prompts], **_QUIET)
+
+
 def about() -> str:
-    """What the page is, how programs use it, and the cards of the embedded checkpoints without metadata and images."""
-    names = [task.checkpoint for task in TASKS.values() if task.checkpoint]
-    cards = [ModelCard.load(_CHECKPOINTS / name / "README.md").text.strip() for name in names]
+    """What the page is, and how people and programs use it."""
+    names = ", ".join(task.checkpoint for task in TASKS.values() if task.checkpoint)
     mcp = [texts.MCP] if find_spec("mcp") else []
-    lines = "\n\n".join([texts.ABOUT, texts.SHORTCUTS, texts.API, *mcp, *cards]).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("!["))
+    return "\n\n".join([texts.ABOUT.format(names), texts.SHORTCUTS, texts.API, *mcp])

@@ -1,10 +1,13 @@
 """Every word that the page shows."""
 
 TITLE = "TextIR"
-INTRO = "<h1>TextIR</h1><p>Describe what an image should show: repaint a region, upscale, colorize, or edit it.</p>"
+INTRO = "<h1>TextIR</h1><p>Describe what an image should show.</p>"
+_WHAT = "Describe what an image should show: repaint a region, upscale, colorize, or edit it."
+HEAD = f"""<meta name="description" content="{_WHAT}"><meta property="og:title" content="{TITLE}">
+<meta property="og:description" content="{_WHAT}"><meta property="og:type" content="website">"""
 LOADING = "The networks are loading; a run waits for them."
 PROMPT = "What should the result show?"
-PLACEHOLDER = "a smiling woman with black hair"
+PLACEHOLDER = "What should the result show? For example: a smiling woman with black hair"
 SUGGESTIONS = {
     "inpaint": ("a smiling woman", "a serious man", "a person with glasses", "a man with a mustache"),
     "upscale": ("a smiling woman", "a man with black hair", "a woman with blond hair", "an old man"),
@@ -13,75 +16,76 @@ SUGGESTIONS = {
     "batch": ("a smiling woman", "a man with black hair", "a red cup of coffee"),
 }
 HELP = {
-    "inpaint": "Paint over what shall change; everything else stays as it is, pixel by pixel.",
+    "inpaint": "Paint over what should change. Every other pixel stays as it is.",
     "upscale": "Make a small image 2 to 64 times larger.",
-    "colorize": "Give color to a gray image. Colors that it has are taken away first.",
-    "edit": "Take something away from a good image, and restore it as the sentence says.",
-    "compare": "Edit one image under several sentences and text strengths, and see all results beside each other.",
+    "colorize": "Add color to a gray image. Color images are converted to grayscale first.",
+    "edit": "Remove detail, color or a region from an image, then restore it to match the sentence.",
+    "compare": "Edit one image with several sentences and text strengths, and compare the results.",
     "batch": "Restore several images with one sentence, and get a ZIP.",
 }
-PARTS = "Mask a part of the face"
 FIELDS = {  # label and help
-    "beta": ("Text strength (beta)", "1 follows the sentence alone, 0 the image alone; more exaggerates."),
-    "automatic": ("Let the network weigh the image's features", "Otherwise the next slider does (s of the paper)."),
-    "skip_strength": ("Generated features (s)", "0 keeps to the image's features, 1 to generated ones."),
+    "beta": ("Text strength (beta)", "1 follows the sentence only, 0 the image only. More than 1 exaggerates."),
+    "automatic": (
+        "Choose s automatically",
+        "The network decides how much to keep of the image. Turn off to use the slider below.",
+    ),
+    "skip_strength": ("Skip strength (s)", "0 keeps the image's features, 1 uses generated ones."),
     "seed": ("Seed", "The same seed gives the same result."),
     "variants": (
         "Variants",
-        "Several results side by side; they differ in seed, or in text strength where seeds change nothing.",
+        "Several results to choose from. They differ in seed, or in text strength where the seed has no effect.",
     ),
-    "checkpoint": ("Checkpoint", "The network that does the work."),
+    "checkpoint": ("Checkpoint", "The network to use."),
     "scale": ("Scale", "How many times larger the result is."),
-    "feather": ("Feather", "Pixels inside the mask over which old content turns into new."),
-    "faces": ("Faces", "Each is restored upright, in a frame of its own."),
-    "background": ("Around the faces", "Hair, shoulders, and all else outside the faces' frames."),
-    "degradation": ("Degrade", "What is taken away from the image before it is restored."),
-    "factor": ("Resolution to lose", "How many times the image is shrunk."),
-    "confine": ("Change a painted region only", "Everything outside stays as it is, pixel by pixel."),
-    "prompts": ("Sentences", "One a line: a row of the grid for each."),
-    "betas": ("Text strengths (beta)", "Numbers like 0 0.5 1: a column of the grid for each."),
+    "feather": ("Soft edge", "Pixels inside the mask over which the old content blends into the new."),
+    "faces": ("Faces", "Each chosen face is restored on its own, upright."),
+    "background": ("Around the faces", "Hair, shoulders and everything else."),
+    "degradation": ("Remove", "What to remove from the image before it is restored."),
+    "factor": ("How much detail to remove", "How many times the image is shrunk."),
+    "confine": ("Change only a painted region", "Every pixel outside it stays as it is."),
+    "prompts": ("Sentences", "One per line. Each is a row of the grid."),
+    "betas": ("Text strengths (beta)", "Numbers like 0 0.5 1. Each is a column of the grid."),
 }
 DICE = "Another seed"
-FACES_FOUND = "Faces found: {0}. A click or its number chooses one."
 CHOICES = {  # of fields
-    "faces": {"auto": "Every face, if there is any", "largest": "The largest face", "none": "No faces"},
-    "background": {"restored": "Restored, too", "enlarged": "Plainly enlarged"},
+    "faces": {"auto": "Every face", "largest": "The largest face", "none": "No faces"},
+    "background": {"restored": "Restore", "enlarged": "Just enlarge"},
 }
-DEGRADATIONS = {"mask_image": "A region", "factor": "Resolution", "colors": "Colors"}
+DEGRADATIONS = {"mask_image": "A region", "factor": "Detail", "colors": "Color"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"
 BATCH_TASK = "Task"
 BATCH_ZIP = "Results as a ZIP"
 SETTINGS = "Settings"
-RESTORE = "Restore the settings of a downloaded PNG: drop it here"
+RESTORE = "Restore settings from a downloaded PNG"
 EXAMPLES = "Examples"
 CANCEL = "Cancel"
 WAITING = "Waiting: place {0} of {1} in the queue."
 CANCELLED = "Cancelled."
 STRENGTH_CAPTION = "text strength {0:g}"
-DONE = "Done in {0:.1f} s."
+DONE = "Done in {0}."
 BATCH_DONE = "{0} of {1} images done."
 NO_IMAGE = "Give an image first: choose one, paste one, or pick an example."
 NO_URL = "Give a file, not an address."
 BAD_MASK = "The mask must be a PNG of the image's size. Paint it again."
-NO_MASK = "Nothing is masked: paint over what shall change, or give a mask file with white in it."
-ALL_MASKED = "The mask covers the whole image, so nothing is left to go by. Paint less, or invert it."
+NO_MASK = "Nothing is masked: paint over what should change, or load a mask file with white in it."
+ALL_MASKED = "The mask covers the whole image, so there is nothing to go by. Paint less, or invert it."
 MASK_SIZE = "The mask must have the image's size {0}x{1}, got {2}x{3}."
-NO_FACE = "No upright frontal face was found. Paint the mask by hand."
 NO_PROMPT = "Say what the result should show: the sentence is empty."
-LONG_PROMPT = "The sentence has {0} characters. Say it in at most 500."
+LONG_PROMPT = "The sentence has {0} characters. The limit is 500."
 CUT_PROMPT = "The sentence is long: only its first {0} words or so are read."
-LARGE = "The result would have {0:.0f} megapixels. At most {1:.0f} are made here: choose a smaller scale or image."
+LARGE = "The result would have {0:.0f} megapixels. The limit here is {1:.0f}: choose a smaller scale or image."
 NO_SETTINGS = "This image holds no settings: only PNG files downloaded here do."
 SETTINGS_BACK = "The settings are back. Give the image again, and run."
 NOT_NUMBERS = "Text strengths must be numbers like 0 0.5 1, got {0}."
-MANY = "A grid has 1 to {0} images, this one would have {1}."
-FILES = "A batch has 1 to {0} images, this one has {1}."
+MANY = "A grid can have 1 to {0} images; this one would have {1}."
+FILES = "A batch can have 1 to {0} images; this one has {1}."
 FAILED = "The run failed on the server, and its operator can see why. Try another image, or a smaller one."
 SHORTCUTS = """## Keys
-`[` and `]` change the brush, `B`, `E` and `S` choose brush, eraser and selection, `F` finds faces, `Ctrl+Z` undoes, `Ctrl+Enter` runs,
-and holding `C` shows the original. With the image focused, arrows move the brush, `Space` paints, `+`, `-` and `0` zoom;
-the wheel zooms too, and dragging with `Shift` or two fingers moves the image."""
+`Enter` in the sentence runs. With the image focused: `B`, `E`, `R` and `S` choose brush, eraser, rectangle and selection,
+`[` and `]` the brush's size, `F` finds faces, `C` held shows the original, `U` uses the result as input, `M` is full screen.
+`Ctrl+Z` and `Ctrl+Y` undo and redo strokes, images and results; `Ctrl+S` saves the result and `Ctrl+C` copies it. Arrows move
+the brush, `Space` paints, `+`, `-` and `0` zoom. The wheel zooms, `Alt` with it changes the brush, `Space` held pans."""
 API = """## From a program
 Each task is an endpoint, `/inpaint`, `/upscale` and `/colorize`, and so are `/edit` and `/compare`; "Use via API" at the
 foot of the page lists their arguments. In Python, with this page's address as `URL`:
@@ -102,6 +106,8 @@ curl -s -N $URL/gradio_api/call/v2/upscale/$ID
 ```"""
 MCP = """## From an agent
 The endpoints are tools of an MCP server at `/gradio_api/mcp/`. Images are given as data URLs (`data:image/png;base64,...`)."""
-ABOUT = """TextIR (Bai et al., 2023) joins an encoder and a style-based generator by weighted skips; a CLIP embedding of
-your sentence steers it. [Paper](https://arxiv.org/abs/2302.14736). Images stay on this server for an hour at most, and
-nobody else can see them. The networks inside are small; they allow research use only."""
+ABOUT = """TextIR (Bai et al., 2023) restores an image to match a sentence: an encoder and a style-based generator are joined by
+weighted skips, and a CLIP embedding of the sentence steers them. [Paper](https://arxiv.org/abs/2302.14736).
+
+Images stay on this server for at most an hour, and nobody else can see them; steps of your visit are kept in your browser.
+The built-in networks are small, work best on portraits, and may be used for research only; each of {0} has a model card beside its weights."""

@@ -64,12 +64,9 @@ class _Canvas(Canvas):
             self._lay_out_box(request.box)
         small = [(i, f.enlarged(1 / (request.factor or 1))) for i, f in enumerate(request.frames)]  # in the small image
         self.frames = [(i, frame) for i, frame in small if sample_size / frame.side >= MIN_FACTOR]
-        if small and not self.frames:
-            sides = ", ".join(f"{frame.side:.0f}x{frame.side:.0f}" for _, frame in small)
-            raise ValueError(
-                f"The faces have {sides} pixels, and this checkpoint restores to {sample_size}: it has nothing to "
-                "add. Use a smaller image, or a checkpoint of larger size."
-            )
+        if len(self.frames) < len(small):
+            sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for _, f in small if sample_size / f.side < MIN_FACTOR)
+            request.settings["note"] = f"Faces of {sides} pixels were not restored: the network works at {sample_size}."
         tiles = [tiles for tiles in (self.tiles, self.box_tiles) if tiles]
         self.count = sum(len(tiles.boxes) for tiles in tiles) + len(self.frames)
 

@@ -1,15 +1,30 @@
-// The image of a tab, with a mask painted over it. `mask.js` and `view.js` stand before it, in the same scope.
-const MAX_BYTES = 20e6;
-let paints = props.paints;
+// The one canvas: an image, a mask over it, and the result of a run. `mask.js`, `view.js`, `steps.js` and `page.js` share
+// its scope.
+const MAX_BYTES = 20e6, MAX_PIXELS = 24e6;
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
-const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find("input[type=range]");
-const context = canvas.getContext("2d");
-let image = null, file = null, tool = "brush", view = { scale: 1, x: 0, y: 0 };
-let pointer = null, stroke = null, tap = null; // tap: where one finger has chosen something, unless a second one comes
+const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find(".ti-size input");
+const range = find(".tr-range"), context = canvas.getContext("2d");
+const painting = { ...props.paints };
+let image = null, file = null, source = null, own = false; // what is shown, the server's file, the visitor's, and whose
+let run = null, chosen = 0, pictures = {}; // of the result: all, which of them, and its decoded images
+let paints = false, tool = "brush", view = { scale: 1, x: 0, y: 0 }, held = false, spaced = false;
+let pointer = null, keyed = false, stroke = null, rectangle = null, tap = null; // tap: what one finger chose
+let faces = null, facesShown = false, chosenFaces = new Set(); // boxes with parts, and numbers from 1
+let opened = Promise.resolve(), opening = 0; // once the last image has arrived at the server; how many were opened
 const touches = new Map();
-let opened = Promise.resolve(); // once the image that was given last is there
-let faces = null, chosen = new Set(); // boxes, and numbers from 1
+
+const tab = () => document.querySelector("#tabs [role=tab][aria-selected=true]")?.textContent.trim().toLowerCase();
+const state = () => ({ image, file, source, own, run, chosen, pictures, faces, opened });
+
+function restore(back) {
+  const same = image === back.image;
+  ({ image, file, source, own, run, chosen, pictures, faces, opened } = back);
+  [chosenFaces, facesShown] = [new Set(), false];
+  if (!same) (opening += 1), (reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null), fit();
+  showResult();
+  changed();
+}
 
 function say(text, alert = false) {
   info.textContent = text;
@@ -17,94 +32,139 @@ function say(text, alert = false) {
 }
 
 function changed() {
-  const painted = operations.length ? measure() : 0;
   if (image) {
-    const percent = painted > 0 && painted < 0.01 ? "under 1" : Math.round(painted * 100);
-    const numbers = chosen.size ? `, face ${[...chosen].sort().join(" and ")}` : "";
-    say(`${image.width} × ${image.height}` + (paints ? `, ${percent} % masked` : "") + numbers);
+    const masked = paints ? measure() : 0;
+    const parts = [`${image.width} × ${image.height}${larger()}`];
+    if (faces && props.faces.includes(tab())) parts.push(faces.length ? `${faces.length} face${faces.length > 1 ? "s" : ""} found` : "No face found: works best on portraits");
+    if (paints) parts.push(`${masked > 0 && masked < 0.01 ? "under 1" : Math.round(masked * 100)} % masked`);
+    if (chosenFaces.size) parts.push(`face ${[...chosenFaces].sort().join(" and ")}`);
+    say(parts.join(", "));
   }
-  find("[data-do=undo]").disabled = !operations.length;
+  find("[data-do=undo]").disabled = !past.length;
   find("[data-do=redo]").disabled = !undone.length;
+  find(".ti-faces").setAttribute("aria-pressed", facesShown);
+  for (const part of [".tr-bar", ".ti-split"]) find(part).hidden = !run;
+  layOutFaces();
   draw();
+  keep();
 }
 
-// ---- images from files
+// ---- images
 
 function decode(url) {
   return new Promise((done, failed) => {
     const picture = new Image();
     picture.crossOrigin = "anonymous";
     picture.onload = () => done(picture);
-    picture.onerror = () => failed(new Error("This browser cannot show the file. Convert it to PNG or JPEG."));
+    picture.onerror = () => failed(new Error("This file is not an image we can read."));
     picture.src = url;
   });
 }
 
-const show = (...given) => (opened = open(...given));
-
-async function open(given, boxes = []) {
-  try {
-    image = await decode(given.url);
-  } catch (error) {
-    return say(error.message, true);
-  }
-  file = { path: given.path, url: given.url, orig_name: given.orig_name, meta: { _type: "gradio.FileData" } };
-  [mask.width, mask.height] = [image.width, image.height];
-  [operations, undone] = [[], []];
-  [faces, chosen] = [null, new Set()];
-  size.max = Math.max(20, Math.round(Math.max(image.width, image.height) / 4));
-  size.value = Math.max(4, Math.round(Math.max(image.width, image.height) / 12));
+function open(picture, boxes = []) {
+  image = picture;
+  [run, pictures, faces, facesShown, chosenFaces] = [null, {}, null, false, new Set()];
+  resetMask();
+  reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null;
+  const longest = Math.max(image.width, image.height);
+  size.max = Math.max(20, Math.round(longest / 4));
+  size.value = Math.max(4, Math.round(longest / 12));
   element.classList.add("ti-filled");
-  props.value = { image: file };
+  boxes.forEach((box) => KINDS.box({ box }));
   fit();
-  boxes.forEach((box) => apply({ kind: "box", box }));
+  showResult();
   changed();
 }
 
-async function take(picked) {
-  if (!picked) return;
+// A visitor's image is shown at once, and used once it has arrived.
+function take(picked, settings = {}) {
+  if (!picked) return opened;
   if (picked.size > MAX_BYTES) return say("The file has more than 20 MB. Make it smaller first.", true);
-  say("Uploading…");
+  say("Opening…");
+  return (opened = taken(picked, ++opening, settings));
+}
+
+async function taken(picked, number, { kept = false } = {}) {
+  const url = URL.createObjectURL(picked);
   try {
-    const local = URL.createObjectURL(picked);
-    await decode(local).finally(() => URL.revokeObjectURL(local));
-    share({ ...(await upload(picked)), orig_name: picked.name });
+    let picture = await decode(url).catch(() => null), sent = null;
+    if (!picture) {
+      sent = await upload(picked);
+      const read = await server.look(sent.path, true); // the server reads more kinds of files
+      if (read.error) throw new Error(read.error);
+      sent = { path: read.path, url: `gradio_api/file=${read.path}` };
+      [picked, picture] = [await (await fetch(sent.url)).blob(), await decode(sent.url)];
+    }
+    if (number !== opening) return;
+    if (picture.width * picture.height > MAX_PIXELS)
+      throw new Error(`The image has ${Math.round((picture.width * picture.height) / 1e6)} megapixels; at most 24 can be used.`);
+    if (image) remember();
+    [source, file, own] = [picked, null, true];
+    open(picture);
+    if (!kept) trigger("upload");
+    sent ||= await upload(picked);
+    if (number !== opening) return;
+    file = { path: sent.path, url: sent.url, orig_name: picked.name || "image.png", meta: { _type: "gradio.FileData" } };
+    lookForFaces();
   } catch (error) {
-    say(error.message, true);
+    if (number === opening) say(error.message || "The upload failed. Choose the image again.", true);
+  } finally {
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
 }
 
-function share(given) {
-  window.textirImage = given;
-  window.dispatchEvent(new CustomEvent("textir-image", { detail: given }));
+async function example(given, number = ++opening) {
+  const picture = await decode(given.image.url);
+  if (number !== opening) return;
+  [source, file, own] = [null, given.image, false];
+  open(picture, given.boxes);
+  if (given.results) await showRun(given);
 }
 
-// ---- events
+async function lookForFaces() {
+  if (!image || !file || faces || !props.faces.includes(tab())) return;
+  const at = image, found = await server.look(file.path, false);
+  if (at !== image) return;
+  if (found.error) return say(found.error, true);
+  faces = found.faces;
+  changed();
+}
+
+// ---- tools
 
 const actions = {
-  undo: () => operations.length && (undone.push(operations.pop()), repaint()),
-  redo: () => undone.length && (operations.push(undone.pop()), repaint()),
+  undo: () => step(past, undone),
+  redo: () => step(undone, past),
   clear: () => apply({ kind: "clear" }),
   invert: () => apply({ kind: "invert" }),
   grow: () => apply({ kind: "grow" }),
   shrink: () => apply({ kind: "shrink" }),
   load: () => find(".ti-mask-file").click(),
-  save: () => {
-    if (!image) return;
-    const link = document.createElement("a");
-    [link.href, link.download] = [maskUrl(), "mask.png"];
-    link.click();
-  },
+  save: () => image && download(maskUrl(image.width, image.height), "mask.png"),
   in: () => zoom(1.25),
   out: () => zoom(0.8),
   fit,
+  full: () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()),
 };
+
+function download(url, name) {
+  const link = document.createElement("a");
+  [link.href, link.download] = [url, name];
+  link.click();
+}
 
 function choose(name) {
   tool = name;
   all("[data-tool]").forEach((b) => b.setAttribute("aria-pressed", b.dataset.tool === name));
-  if (name === "face" && image && !faces) say("Looking for faces…"), trigger("faces");
   draw();
+}
+
+async function showFaces() {
+  if (!image || !props.faces.includes(tab())) return;
+  facesShown = !facesShown;
+  if (!faces) say("Looking for faces…"), await opened, await lookForFaces();
+  if (!faces?.length) facesShown = false;
+  changed();
 }
 
 function resize(factor) {
@@ -112,65 +172,52 @@ function resize(factor) {
   draw();
 }
 
-all("[data-do]").forEach((b) => b.addEventListener("click", () => actions[b.dataset.do]()));
-all("[data-tool]").forEach((b) => b.addEventListener("click", () => choose(b.dataset.tool)));
-find(".ti-file").addEventListener("change", (e) => (take(e.target.files[0]), (e.target.value = "")));
-find(".ti-mask-file").addEventListener("change", (e) => (takeMask(e.target.files[0]), (e.target.value = "")));
-stage.addEventListener("dragover", (e) => (e.preventDefault(), stage.classList.add("ti-over")));
-stage.addEventListener("dragleave", () => stage.classList.remove("ti-over"));
-stage.addEventListener("drop", (e) => {
-  e.preventDefault();
-  stage.classList.remove("ti-over");
-  take(e.dataTransfer.files[0]);
-});
-
-const visible = () => element.isConnected && element.offsetParent !== null;
-document.addEventListener("paste", (e) => {
-  const picked = [...(e.clipboardData?.files || [])].find((f) => f.type.startsWith("image/"));
-  if (picked && visible()) take(picked);
-});
-
 function begin(point) {
-  if (tool === "face") return faces && chooseFace(faceAt(point));
   if (tool === "select") return apply({ kind: "area", area: selectArea(...point) });
-  stroke = { kind: "stroke", erase: tool === "eraser", size: +size.value, points: [point] };
+  if (tool === "box") return (rectangle = [...point, ...point]);
+  remember();
+  if (run) (run = null), changed();
+  stroke = { erase: tool === "eraser", size: +size.value, points: [point] };
   dab(stroke, 0);
   draw();
 }
 
 function extend(point) {
-  stroke.points.push(point);
-  dab(stroke, stroke.points.length - 1);
+  if (rectangle) rectangle.splice(2, 2, ...point);
+  else stroke.points.push(point), dab(stroke, stroke.points.length - 1);
   draw();
 }
 
 function end() {
-  if (!stroke) return;
-  operations.push(stroke);
-  [stroke, undone] = [null, []];
-  changed();
+  if (rectangle) {
+    const [x, y, u, v] = rectangle;
+    rectangle = null;
+    apply({ kind: "box", box: [Math.min(x, u), Math.min(y, v), Math.max(x, u), Math.max(y, v)] });
+  } else if (stroke) (stroke = null), changed();
+}
+
+function drop() {
+  if (stroke) (stroke = null), step(past, []), changed();
+  rectangle = tap = null;
 }
 
 canvas.addEventListener("pointerdown", (e) => {
   if (!image) return find(".ti-file").click();
-  canvas.setPointerCapture(e.pointerId);
-  touches.set(e.pointerId, place(e));
-  if (touches.size === 2) {
-    tap = null;
-    if (stroke) (stroke = null), repaint();
-  }
-  const free = touches.size === 1 && (paints || tool === "face") && e.button === 0 && !e.shiftKey;
+  if (e.pointerType === "touch" && !paints && !touches.size) touches.set(e.pointerId, place(e)); // it scrolls the page
+  else canvas.setPointerCapture(e.pointerId), touches.set(e.pointerId, place(e));
+  if (touches.size === 2) drop();
+  const free = touches.size === 1 && paints && e.button === 0 && !e.shiftKey && !spaced;
   const point = inImage(place(e));
   const within = point[0] >= 0 && point[1] >= 0 && point[0] < image.width && point[1] < image.height;
   if (!free) return;
-  if (tool === "brush" || tool === "eraser") begin(point);
+  if (tool !== "select") begin(point);
   else if (within) tap = point;
 });
 
 canvas.addEventListener("pointermove", (e) => {
   const now = place(e), before = touches.get(e.pointerId);
-  pointer = image && inImage(now);
-  if (before && !stroke && image) {
+  [pointer, keyed] = [image && inImage(now), false];
+  if (before && !stroke && !rectangle && image) {
     const others = [...touches.entries()].filter(([id]) => id !== e.pointerId);
     if (others.length === 1) {
       const [x, y] = others[0][1];
@@ -178,13 +225,13 @@ canvas.addEventListener("pointermove", (e) => {
       zoom(spanned(now) / spanned(before), (x + before[0]) / 2, (y + before[1]) / 2); // about the middle, which moves
       view.x += (now[0] - before[0]) / 2;
       view.y += (now[1] - before[1]) / 2;
-    } else if (!others.length && tool !== "select" && tool !== "face") {
+    } else if (!others.length && (tool !== "select" || spaced || !paints)) {
       view.x += now[0] - before[0];
       view.y += now[1] - before[1];
     }
   }
   if (before) touches.set(e.pointerId, now);
-  if (stroke) extend(pointer);
+  if (stroke || rectangle) extend(pointer);
   else draw();
 });
 canvas.addEventListener("pointerup", (e) => {
@@ -195,79 +242,15 @@ canvas.addEventListener("pointerup", (e) => {
 });
 canvas.addEventListener("pointercancel", (e) => (touches.delete(e.pointerId), (tap = null), end()));
 canvas.addEventListener("pointerleave", () => stroke || ((pointer = null), draw()));
-canvas.addEventListener(
-  "wheel",
-  (e) => {
-    if (!image || !(e.ctrlKey || e.metaKey || document.activeElement === canvas)) return;
-    e.preventDefault();
-    zoom(Math.exp(-e.deltaY / 400), ...place(e));
-  },
-  { passive: false },
-);
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-canvas.addEventListener("keydown", (e) => {
-  if (!image || e.ctrlKey || e.metaKey || e.altKey) return;
-  if (e.key in ARROWS) {
-    const step = Math.max(1, size.value / 4);
-    pointer = (pointer || [image.width / 2, image.height / 2]).map((v, i) => v + step * ARROWS[e.key][i]);
-    stroke ? extend(pointer) : draw();
-  } else if (e.key === " " && paints) {
-    pointer = pointer || [image.width / 2, image.height / 2];
-    if (!e.repeat) stroke ? end() : begin(pointer);
-  } else if (e.key >= "1" && e.key <= "9" && tool === "face") chooseFace(+e.key);
-  else if (e.key === "+") zoom(1.25);
-  else if (e.key === "-") zoom(0.8);
-  else if (e.key === "0") fit();
-  else return;
+function wheel(e) {
+  if (!image || !(e.ctrlKey || e.metaKey || e.altKey || document.activeElement === canvas)) return;
   e.preventDefault();
-});
-canvas.addEventListener("keyup", (e) => e.key === " " && end());
-canvas.addEventListener("blur", () => (end(), (pointer = null), draw()));
-
-const writing = (target) => target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
-document.addEventListener("keydown", (e) => {
-  if (!visible() || !paints || writing(e.target)) return;
-  const key = e.key.toLowerCase();
-  if ((e.ctrlKey || e.metaKey) && key === "z") e.shiftKey ? actions.redo() : actions.undo();
-  else if (e.ctrlKey || e.metaKey || e.altKey) return;
-  else if (key === "[") resize(0.8);
-  else if (key === "]") resize(1.25);
-  else if (key === "b") choose("brush");
-  else if (key === "e") choose("eraser");
-  else if (key === "s") choose("select");
-  else if (key === "f" && props.faces) choose("face");
-  else return;
-  e.preventDefault();
-});
-
-// ---- between tabs, and with the server
-
-let seen = null;
-window.addEventListener("textir-image", ({ detail }) => show(detail));
-new ResizeObserver(() => fit()).observe(stage.parentElement);
-watch("value", () => {
-  const given = props.value;
-  if (!given || !given.number || given.number === seen) return;
-  seen = given.number;
-  if (given.faces) (faces = given.faces), changed(), say(given.note);
-  else if (given.image) show(given.image, given.boxes);
-  else given.boxes.forEach((box) => apply({ kind: "box", box }));
-});
-window.textirEditors = window.textirEditors || {};
-window.textirEditors[props.name] = {
-  value: async () => {
-    await opened;
-    return image && { image: file, mask: paints && operations.length ? maskUrl() : null, faces: [...chosen].sort() };
-  },
-  paint: (wanted) => {
-    paints = wanted;
-    element.classList.toggle("ti-paints", paints);
-    changed();
-  },
-};
-element.classList.toggle("ti-paints", paints);
-find(".ti-faces").hidden = !props.faces;
-if (window.textirImage) show(window.textirImage);
-else if (props.value?.image) show(props.value.image, props.value.boxes);
-changed();
+  e.altKey ? resize(e.deltaY < 0 ? 1.15 : 0.87) : zoom(Math.exp(-e.deltaY / 400), ...place(e));
+}
+canvas.addEventListener("wheel", wheel, { passive: false });
+range.addEventListener("input", split);
+all("[data-do]").forEach((b) => b.addEventListener("click", () => actions[b.dataset.do](b)));
+all("[data-tool]").forEach((b) => b.addEventListener("click", () => choose(b.dataset.tool)));
+find(".ti-faces").addEventListener("click", showFaces);
+find(".ti-file").addEventListener("change", (e) => (take(e.target.files[0]), (e.target.value = "")));
+find(".ti-mask-file").addEventListener("change", (e) => (takeMask(e.target.files[0]), (e.target.value = "")));

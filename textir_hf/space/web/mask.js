@@ -1,88 +1,128 @@
-// The mask of an editor, at the image's own size, as a list of operations that undo takes back. It shares the scope of
-// `editor.js`, which shows it.
-const COLOR = "#e5177b", TOLERANCE = 32, LONGEST = 1024;
-const mask = document.createElement("canvas"), ink = mask.getContext("2d");
-let operations = [], undone = [];
+// The mask over the image, at the image's own size up to 4 megapixels and smaller above; the server enlarges it.
+const COLOR = "#e5177b", LONGEST = 1024, MASK_PIXELS = 4e6, UNDO_PIXELS = 6e7;
+const mask = document.createElement("canvas"), ink = mask.getContext("2d", { willReadFrequently: true });
+let ratio = 1; // of the mask's pixels to the image's
+let undone = [], past = []; // snapshots of everything that undo brings back
 
-function dab(operation, from) {
-  ink.globalCompositeOperation = operation.erase ? "destination-out" : "source-over";
-  ink.strokeStyle = ink.fillStyle = COLOR;
-  ink.lineCap = ink.lineJoin = "round";
-  ink.lineWidth = operation.size;
-  const points = operation.points.slice(Math.max(0, from - 1));
-  ink.beginPath();
-  if (points.length === 1) ink.arc(points[0][0], points[0][1], operation.size / 2, 0, 7), ink.fill();
-  else points.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y))), ink.stroke();
-  ink.globalCompositeOperation = "source-over";
+function sheet(width, height) {
+  const made = document.createElement("canvas");
+  [made.width, made.height] = [Math.max(1, Math.round(width)), Math.max(1, Math.round(height))];
+  return made;
 }
 
-function spread(radius) {
-  const copy = document.createElement("canvas");
-  [copy.width, copy.height] = [mask.width, mask.height];
-  copy.getContext("2d").drawImage(mask, 0, 0);
-  for (let r = 1; r <= radius; r++)
-    for (let i = 0; i < 24; i++)
-      ink.drawImage(copy, r * Math.cos((i * Math.PI) / 12), r * Math.sin((i * Math.PI) / 12));
+function copyOf(source, width = source.width, height = source.height) {
+  const copy = sheet(width, height);
+  copy.getContext("2d", { willReadFrequently: true }).drawImage(source, 0, 0, copy.width, copy.height);
+  return copy;
+}
+
+function resetMask() {
+  ratio = Math.min(1, Math.sqrt(MASK_PIXELS / (image.width * image.height)));
+  [mask.width, mask.height] = [Math.max(1, Math.round(image.width * ratio)), Math.max(1, Math.round(image.height * ratio))];
+}
+
+const snapshot = () => ({ ...state(), mask: copyOf(mask), ratio });
+
+function remember() {
+  past.push(snapshot());
+  undone = [];
+  const most = Math.max(4, Math.min(60, UNDO_PIXELS / (mask.width * mask.height)));
+  if (past.length > most) past.shift();
+}
+
+function step(from, to) {
+  if (!from.length) return;
+  to.push(snapshot());
+  const back = from.pop();
+  ratio = back.ratio;
+  [mask.width, mask.height] = [back.mask.width, back.mask.height];
+  ink.drawImage(back.mask, 0, 0);
+  restore(back);
+}
+
+// Draws what has been added to a stroke, from point `from` on, in the image's pixels.
+function dab(stroke, from) {
+  ink.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ink.globalCompositeOperation = stroke.erase ? "destination-out" : "source-over";
+  ink.strokeStyle = ink.fillStyle = COLOR;
+  ink.lineCap = ink.lineJoin = "round";
+  ink.lineWidth = stroke.size;
+  const points = stroke.points.slice(Math.max(0, from - 1));
+  ink.beginPath();
+  if (points.length === 1) ink.arc(points[0][0], points[0][1], stroke.size / 2, 0, 7), ink.fill();
+  else points.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y))), ink.stroke();
+  plain();
+}
+
+function plain() {
+  ink.setTransform(1, 0, 0, 1, 0, 0);
+  ink.globalCompositeOperation = "source-over";
+  ink.imageSmoothingEnabled = true;
+}
+
+// What a mask covers, `radius` pixels wider on all sides, in a sheet of at most 512 pixels.
+function widened(source, radius) {
+  const scale = Math.min(1, 512 / Math.max(source.width, source.height));
+  const seed = copyOf(source, source.width * scale, source.height * scale), wide = copyOf(seed);
+  const pen = wide.getContext("2d");
+  for (let r = Math.max(1, radius * scale); r > 0.5; r -= 1.5)
+    for (let i = 0; i < 24; i++) pen.drawImage(seed, r * Math.cos((i * Math.PI) / 12), r * Math.sin((i * Math.PI) / 12));
+  return wide;
 }
 
 function invert() {
   ink.globalCompositeOperation = "xor";
   ink.fillStyle = COLOR;
   ink.fillRect(0, 0, mask.width, mask.height);
-  ink.globalCompositeOperation = "source-over";
+  plain();
 }
 
+const radius = () => Math.max(4, Math.max(mask.width, mask.height) / 100);
 const KINDS = {
-  stroke: (o) => dab(o, 0),
   box: ({ box: [left, top, right, bottom] }) => {
     ink.fillStyle = COLOR;
-    ink.fillRect(left, top, right - left, bottom - top);
+    ink.fillRect(left * ratio, top * ratio, (right - left) * ratio, (bottom - top) * ratio);
   },
   area: (o) => {
     ink.imageSmoothingEnabled = false;
     ink.drawImage(o.area, 0, 0, mask.width, mask.height);
+    plain();
   },
   clear: () => ink.clearRect(0, 0, mask.width, mask.height),
   invert,
-  grow: () => spread(4),
-  shrink: () => (invert(), spread(4), invert()),
+  grow: () => ink.drawImage(widened(mask, radius()), 0, 0, mask.width, mask.height),
+  shrink: () => {
+    invert();
+    const outside = widened(mask, radius());
+    invert();
+    ink.globalCompositeOperation = "destination-out";
+    ink.drawImage(outside, 0, 0, mask.width, mask.height);
+    plain();
+  },
 };
-
-function repaint() {
-  ink.clearRect(0, 0, mask.width, mask.height);
-  operations.forEach((o) => KINDS[o.kind](o));
-  changed();
-}
 
 function apply(operation) {
   if (!image || !paints) return;
-  operations.push(operation);
-  undone = [];
+  remember();
+  run = null;
   KINDS[operation.kind](operation);
   changed();
 }
 
 function measure() {
   const side = Math.min(1, 256 / Math.max(mask.width, mask.height));
-  const small = document.createElement("canvas");
-  small.width = Math.max(1, mask.width * side);
-  small.height = Math.max(1, mask.height * side);
-  const pen = small.getContext("2d");
-  pen.drawImage(mask, 0, 0, small.width, small.height);
-  const data = pen.getImageData(0, 0, small.width, small.height).data;
+  const small = copyOf(mask, mask.width * side, mask.height * side);
+  const data = small.getContext("2d").getImageData(0, 0, small.width, small.height).data;
   let count = 0;
   for (let i = 3; i < data.length; i += 4) count += data[i] >= 128;
   return count / (small.width * small.height);
 }
 
 function selectArea(x, y) {
-  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
-  const area = document.createElement("canvas");
-  const [width, height] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
-  [area.width, area.height] = [width, height];
+  const scale = Math.min(1, LONGEST / Math.max(image.width, image.height)), tolerance = +find(".ti-tolerance").value;
+  const area = copyOf(image, image.width * scale, image.height * scale), { width, height } = area;
   const pen = area.getContext("2d");
-  pen.drawImage(image, 0, 0, width, height);
-  const pixels = pen.getImageData(0, 0, width, height), data = pixels.data;
+  const { data } = pen.getImageData(0, 0, width, height);
   const start = Math.min(height - 1, Math.floor(y * scale)) * width + Math.min(width - 1, Math.floor(x * scale));
   const [r, g, b] = data.slice(4 * start, 4 * start + 3);
   const seen = new Uint8Array(width * height), heap = [start];
@@ -92,7 +132,7 @@ function selectArea(x, y) {
     for (const j of [column ? i - 1 : -1, column < width - 1 ? i + 1 : -1, i - width, i + width]) {
       if (j < 0 || j >= seen.length || seen[j]) continue;
       const away = Math.hypot(data[4 * j] - r, data[4 * j + 1] - g, data[4 * j + 2] - b);
-      if (away <= TOLERANCE) (seen[j] = 1), heap.push(j);
+      if (away <= tolerance) (seen[j] = 1), heap.push(j);
     }
   }
   pen.clearRect(0, 0, width, height);
@@ -111,10 +151,7 @@ async function takeMask(picked) {
         `The mask must have the image's size ${image.width} × ${image.height}, got ${given.width} × ${given.height}.`,
         true,
       );
-    const area = document.createElement("canvas");
-    [area.width, area.height] = [given.width, given.height];
-    const pen = area.getContext("2d");
-    pen.drawImage(given, 0, 0);
+    const area = copyOf(given), pen = area.getContext("2d");
     const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
     const rgb = [1, 3, 5].map((i) => parseInt(COLOR.slice(i, i + 2), 16));
     marks(data).forEach((marked, i) => data.set([...rgb, marked >= 128 ? 255 : 0], 4 * i));
@@ -127,19 +164,16 @@ async function takeMask(picked) {
   }
 }
 
-function maskUrl() {
-  const sheet = document.createElement("canvas");
-  [sheet.width, sheet.height] = [mask.width, mask.height];
-  const pen = sheet.getContext("2d");
-  pen.drawImage(mask, 0, 0);
-  const pixels = pen.getImageData(0, 0, sheet.width, sheet.height), data = pixels.data;
+// A mask as black and white: of its own size for the server, of the image's to be saved.
+function maskUrl(width = mask.width, height = mask.height) {
+  const paper = copyOf(mask, width, height), pen = paper.getContext("2d");
+  const pixels = pen.getImageData(0, 0, paper.width, paper.height), data = pixels.data;
   for (let i = 0; i < data.length; i += 4) {
-    const value = data[i + 3] >= 128 ? 255 : 0;
-    data[i] = data[i + 1] = data[i + 2] = value;
+    data[i] = data[i + 1] = data[i + 2] = data[i + 3] >= 128 ? 255 : 0;
     data[i + 3] = 255;
   }
   pen.putImageData(pixels, 0, 0);
-  return sheet.toDataURL("image/png");
+  return paper.toDataURL("image/png");
 }
 
 const FEW = 0.001, MOST_SOFT = 0.25;

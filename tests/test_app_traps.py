@@ -1,0 +1,275 @@
+"""What goes wrong for an ordinary visitor, in a real browser. Without Chromium the tests are skipped."""
+
+import time
+
+import httpx
+import numpy as np
+import pytest
+from browser import (
+    EDITOR,
+    INFO,
+    address_of_result,
+    begin_long_run,
+    cancel,
+    downloaded,
+    needs_browser,
+    open_settings,
+    run,
+    stroke,
+    to_tab,
+    upload,
+    visit,
+)
+from PIL import Image
+
+from textir_hf.space import examples, tabs, texts
+
+pytestmark = needs_browser
+ALERT = f"{EDITOR} .ti-info.ti-alert"
+
+
+def new_result(page, before) -> None:
+    page.wait_for_function("b => document.querySelector('.tr-download').getAttribute('href') !== b", arg=before)
+
+
+def info(page) -> str:
+    return page.inner_text(f"{EDITOR} .ti-info")
+
+
+def fields(page) -> dict:
+    return {name: page.input_value(f"#inpaint-{name} input[type=number]") for name in ("feather", "seed")}
+
+
+def test_a_double_click_runs_once_and_cancels_nothing(page):
+    before = address_of_result(page)
+    box = page.query_selector("#inpaint-run").bounding_box()
+    for _ in range(2):
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(250)
+    new_result(page, before)
+    assert page.inner_text("#inpaint-status").strip() != texts.CANCELLED
+
+
+def test_run_turns_into_cancel_in_the_same_place(page, tmp_path):
+    to_tab(page, "Upscale")
+    place = page.query_selector("#upscale-run").bounding_box()
+    begin_long_run(page, tmp_path)
+    shown = page.query_selector("#upscale-cancel").bounding_box()
+    assert abs(shown["x"] - place["x"]) < 3 and abs(shown["width"] - place["width"]) < 3
+    assert not page.is_visible("#upscale-run")
+    cancel(page, "upscale")
+
+
+def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
+    def slowly(route):
+        time.sleep(3)
+        route.continue_()
+
+    before = address_of_result(page)
+    to_tab(page, "Colorize")
+    page.route("**/gradio_api/upload*", slowly)
+    page.set_input_files(f"{EDITOR} .ti-file", str(photo))
+    page.wait_for_function(f"{INFO}.startsWith('300 × 240')", timeout=2500)  # its preview comes before it has arrived
+    page.fill("#colorize-prompt textarea", "a flower")
+    page.click("#colorize-run")
+    new_result(page, before)
+    assert downloaded(page, tmp_path).size == (300, 240)
+
+
+def test_a_file_dropped_anywhere_is_opened(page):
+    drop = """() => { const data = new DataTransfer(), canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [31, 17];
+      return new Promise((done) => canvas.toBlob((blob) => {
+        data.items.add(new File([blob], 'drop.png', { type: 'image/png' }));
+        const options = { dataTransfer: data, bubbles: true, cancelable: true };
+        const over = document.body.dispatchEvent(new DragEvent('dragover', options));
+        done([over, document.querySelector('.ti-head').dispatchEvent(new DragEvent('drop', options))]);
+      })); }"""
+    assert page.evaluate(drop) == [False, False]  # the browser does not leave the page for the file
+    page.wait_for_function(f"{INFO}.startsWith('31 × 17')")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_looking_for_faces_leaves_the_brush_in_the_hand(page, tmp_path, found):
+    if not found:
+        Image.new("RGB", (300, 240), "gray").save(tmp_path / "gray.png")
+        upload(page, "inpaint", tmp_path / "gray.png")
+    page.click(f"{EDITOR} .ti-faces")
+    page.wait_for_function(f"/{'1' if found else 'No'} .*face/i.test({INFO})")
+    page.click(f"{EDITOR} [data-do=clear]")
+    page.wait_for_function(f"{INFO}.includes(' 0 %')")
+    stroke(page)
+    page.wait_for_function(f"!{INFO}.includes(' 0 %')")
+
+
+def test_a_result_leaves_with_its_image_and_its_tab(page, photo):
+    assert page.is_visible(".tr-bar")
+    to_tab(page, "Edit")
+    page.wait_for_selector(".tr-bar", state="hidden")
+    to_tab(page, "Inpaint")
+    upload(page, "inpaint", photo)
+    page.wait_for_selector(".tr-bar", state="hidden")
+
+
+def test_keys_run_undo_save_and_compare(page, tmp_path):
+    before = address_of_result(page)
+    page.focus("#inpaint-prompt textarea")
+    page.keyboard.press("Enter")
+    new_result(page, before)
+    page.focus(f"{EDITOR} canvas")
+    with page.expect_download() as download:
+        page.keyboard.press("Control+s")
+    assert download.value.suggested_filename.endswith(".png")
+    for key in ("Space", "Enter"):
+        page.focus(".tr-hold")
+        page.keyboard.down(key)
+        page.wait_for_selector(f"{EDITOR}.ti-held, .ti-held")
+        page.keyboard.up(key)
+        page.wait_for_selector(".ti-held", state="detached")
+    page.focus(f"{EDITOR} canvas")
+    before = info(page)
+    page.keyboard.press("e")  # the example's mask covers the middle
+    stroke(page)
+    page.wait_for_function(f"{INFO} !== '{before}'")
+    page.keyboard.press("Control+z")
+    assert info(page) == before and page.is_visible(".tr-bar")  # the result is there again
+    page.keyboard.press("Control+y")
+    assert info(page) != before and not page.is_visible(".tr-bar")
+
+
+def test_letters_do_something_only_in_the_editor(page):
+    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("e")
+    assert not page.query_selector(pressed)
+    page.focus(f"{EDITOR} canvas")
+    page.keyboard.press("e")
+    assert page.query_selector(pressed)
+
+
+def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, photo):
+    page = visit(chromium, server[0])
+    upload(page, "inpaint", photo)
+    stroke(page)
+    masked = info(page)
+    page.fill("#inpaint-prompt textarea", "a man with a hat")
+    page.route("**/gradio_api/app_id", lambda route: route.abort())
+    page.wait_for_selector("#offline:not([hidden])", timeout=15_000)
+    page.unroute("**/gradio_api/app_id")
+    page.wait_for_selector("#offline", state="hidden", timeout=15_000)
+    page.wait_for_timeout(1500)
+    page.reload()
+    page.wait_for_selector(f"{EDITOR} .ti-filled")
+    page.wait_for_function(f"({INFO}) === '{masked}'")
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === 'a man with a hat'")
+    run(page, "inpaint")
+    page.close()
+
+
+def test_an_alert_is_red_and_the_next_run_takes_it_away(page):
+    page.fill("#inpaint-prompt textarea", "")
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert")
+    colors = page.evaluate("""() => { const probe = document.createElement('i');
+        document.querySelector('.gradio-container').append(probe); probe.style.color = 'var(--ti-alert)';
+        return [probe, document.querySelector('#inpaint-status .ti-alert')].map((e) => getComputedStyle(e).color); }""")
+    assert colors[0] == colors[1]
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=1500)
+
+
+def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    Image.new("RGB", (1400, 700), "gray").save(tmp_path / "large.png")
+    to_tab(page, "Upscale")
+    page.evaluate("localStorage.textirPace = 0.5")
+    upload(page, "upscale", tmp_path / "large.png")
+    page.fill("#upscale-prompt textarea", "a face")
+    page.click("#upscale-run")
+    page.wait_for_timeout(800)
+    assert len(asked) == 1 and "4 minutes" in asked[0]  # 435 tiles at half a second
+    assert not page.is_visible("#upscale-cancel")
+
+
+def test_a_file_that_cannot_be_used_is_refused_when_it_is_chosen(page, tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
+    for name, words in (("text.png", "image"), ("large.png", "megapixels")):
+        page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / name))
+        page.wait_for_function(f"document.querySelector('{ALERT}')?.textContent.includes('{words}')")
+    Image.new("RGB", (33, 21), "red").save(tmp_path / "image.tiff")
+    page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / "image.tiff"))
+    page.wait_for_function(f"{INFO}.startsWith('33 × 21')")
+
+
+def test_an_example_leaves_nothing_on_a_visitors_own_photo(page, photo):
+    assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
+    open_settings(page, "inpaint")
+    assert fields(page)["feather"] == "12"  # the example's: running it gives what is shown
+    upload(page, "inpaint", photo)
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === ''")
+    page.wait_for_function("document.querySelector('#inpaint-feather input[type=number]').value === '8'")
+
+
+def test_masks_of_large_images_stay_quick(page, tmp_path):
+    Image.new("RGB", (6000, 4000), "gray").save(tmp_path / "large.png")
+    upload(page, "inpaint", tmp_path / "large.png")
+    stroke(page)
+    page.click(f"{EDITOR} .ti-more summary")
+    took = {}
+    for name in ("grow", "shrink", "undo"):
+        took[name] = page.evaluate(
+            """(selector) => { const begun = performance.now(); document.querySelector(selector).click();
+            return performance.now() - begun; }""",
+            f"{EDITOR} [data-do={name}]",
+        )
+    assert max(took.values()) < 1500, took  # milliseconds; 500 on a machine that does nothing else
+
+
+def test_a_finger_scrolls_where_nothing_is_painted_and_targets_are_large(server, chromium):
+    page = visit(chromium, server[0], 390, has_touch=True)
+    page.wait_for_selector(f"{EDITOR} canvas")
+    kinds = ".ti-tools button, .ti-bar button, .ti-ask button, .tr-bar button, .ti-upload"
+    small = """kinds => [...document.querySelectorAll(kinds)]
+      .filter((b) => b.offsetParent && (b.getBoundingClientRect().height < 43.5)).map((b) => b.textContent)"""
+    assert page.evaluate(small, kinds) == []
+    place = page.query_selector("#inpaint-run").bounding_box()
+    assert place["y"] + place["height"] <= 800 and place["y"] > 400  # the thumb reaches it
+    to_tab(page, "Upscale")
+    assert page.evaluate(f"getComputedStyle(document.querySelector('{EDITOR} canvas')).touchAction") == "pan-y"
+    page.close()
+
+
+def test_a_call_without_an_image_is_refused_in_a_sentence(server):
+    answer = httpx.post(f"{server[0]}/gradio_api/call/v2/upscale", json={"prompt": "a face"})
+    assert 400 <= answer.status_code < 500 and "image" in answer.json()["error"]
+
+
+def test_the_page_has_one_title_a_description_and_an_icon(server):
+    html = httpx.get(server[0]).text
+    assert html.count('property="og:title"') == 1 and html.count('name="description"') == 1
+    assert httpx.get(f"{server[0]}/favicon.ico").headers["content-type"].startswith("image/")
+
+
+def test_the_generated_programs_run(server, tmp_path, monkeypatch):
+    """With the arguments that "Use via API" prints."""
+    from gradio_client import Client, handle_file
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    mask = np.zeros((24, 32), np.uint8)
+    mask[4:12, 4:12] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    client = Client(server[0], verbose=False)
+    for name, endpoint in client.view_api(return_format="dict")["named_endpoints"].items():
+        given = {
+            p["parameter_name"]: p["example_input"] for p in endpoint["parameters"] if not p["parameter_has_default"]
+        }
+        files = {key: handle_file(value["url"]) for key, value in given.items() if isinstance(value, dict)}
+        assert client.predict(**given | files, api_name=name), name
+
+
+def test_about_is_short():
+    assert len(texts.ABOUT.split()) <= 150 and len(tabs.about().split()) < 400  # with keys and programs

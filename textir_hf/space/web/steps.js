@@ -1,0 +1,200 @@
+// Results on the canvas; every run is a step, kept with image, mask and sentence in this browser.
+const KEPT = 24;
+let steps = [], seen = null;
+const result = () => run?.results[chosen];
+const sentence = (name = tab()) => document.querySelector(`#${name}-prompt textarea`);
+
+async function showRun(given, number = 0) {
+  const at = opening, loaded = await Promise.all(given.results.map((made) => decode(made.after.url)));
+  const before = await decode(given.results[0].before.url).catch(() => null);
+  if (at !== opening) return false;
+  [run, chosen, pictures, range.value] = [given, number, { ...loaded, before }, 50];
+  showResult();
+  changed();
+  return true;
+}
+
+function showResult() {
+  const made = result();
+  find(".tr-strip").hidden = !made || run.results.length < 2;
+  if (!made) return;
+  [find(".tr-download").href, find(".tr-download").download] = [made.after.url, made.after.orig_name];
+  find(".tr-grid").hidden = !run.grid;
+  if (run.grid) [find(".tr-grid").href, find(".tr-grid").download] = [run.grid.url, run.grid.orig_name];
+  find(".tr-strip").style.gridTemplateColumns = run.columns ? `repeat(${run.columns}, minmax(0, 120px))` : "";
+  find(".tr-strip").replaceChildren(...run.results.map((made, i) => thumbnail(made, made.caption, i === chosen, () => ((chosen = i), showResult(), changed()))));
+  const rows = Object.entries(made.settings).flatMap(([name, value]) => {
+    const [term, definition] = [document.createElement("dt"), document.createElement("dd")];
+    [term.textContent, definition.textContent] = [name, value];
+    return [term, definition];
+  });
+  find("dl").replaceChildren(...rows);
+  find("pre").textContent = made.python;
+  split();
+}
+
+function thumbnail(made, caption, pressed, act) {
+  const tile = button("", act, pressed), picture = document.createElement("img"), text = document.createElement("span");
+  [picture.src, picture.alt, text.textContent] = [made.after.url, "", caption];
+  tile.append(picture, text);
+  return tile;
+}
+
+function showSteps() {
+  find(".tr-past").hidden = !steps.length;
+  find(".tr-history").replaceChildren(...steps.map((one) => thumbnail(one.results[0], one.prompt || one.results[0].caption, one.results === run?.results, () => goTo(one))));
+}
+
+// A run has ended: its results take their place on the canvas, if its image is still there, and become a step.
+async function finished(given) {
+  const begun = inputs;
+  if (begun.image === image && begun.tab === tab()) remember(), await showRun(given);
+  const made = { ...given, tab: begun.tab, prompt: given.results[0].settings.prompt, time: Date.now(), input: begun };
+  steps = [made, ...steps].slice(0, KEPT);
+  showSteps();
+  if (begun.tiles > 1) localStorage.textirPace = (performance.now() - lastRun) / 1000 / begun.tiles;
+  await Promise.all(given.results.map(async (one) => (one.blob = await (await fetch(one.after.url)).blob())));
+  begun.source ||= await (await fetch(begun.file.url)).blob();
+  keep();
+}
+let inputs = null; // of the run under way
+
+async function goTo(one) {
+  remember();
+  opening += 1;
+  ({ image, file, source } = one.input);
+  own = true;
+  image ||= await decode(URL.createObjectURL(source));
+  open(image);
+  if (one.input.mask) ink.drawImage(one.input.mask, 0, 0, mask.width, mask.height);
+  if (!file) opened = resend();
+  await toTab(one.tab);
+  write(one.tab, one.prompt);
+  await showRun(one);
+  showSteps();
+}
+
+async function resend() {
+  const number = opening, sent = await upload(new File([source], "image.png", { type: source.type }));
+  if (number === opening) file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
+}
+
+// Fills a tab's sentence as if it were typed; a tab that was never opened has none yet.
+function write(name, text, tries = 20) {
+  const field = sentence(name);
+  if (!field) return tries && setTimeout(() => write(name, text, tries - 1), 100);
+  field.value = text || "";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function link() {
+  const address = new URL(window.location.href.split("?")[0]);
+  const names = ["task", "prompt", "edit", "beta", "skip_strength", "seed", "scale", "factor", "feather", "faces", "background"];
+  for (const name of names) if (name in result().settings) address.searchParams.set(name, result().settings[name]);
+  return address.href;
+}
+
+async function copy(text, pressed) {
+  const label = pressed.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    pressed.textContent = "Copied";
+  } catch {
+    pressed.textContent = "Select and copy below";
+    find("pre").textContent = text;
+  }
+  setTimeout(() => (pressed.textContent = label), 1500);
+}
+
+async function use() {
+  if (!run) return;
+  const { blob, after } = result();
+  const content = blob || (await (await fetch(after.url)).blob());
+  await take(new File([content], after.orig_name, { type: "image/png" }), { kept: true });
+}
+
+async function copyImage() {
+  const blob = result().blob || (await (await fetch(result().after.url)).blob());
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+  say("The result is on the clipboard.");
+}
+
+Object.assign(actions, {
+  use,
+  copy: copyImage,
+  link: (pressed) => copy(link(), pressed),
+  python: (pressed) => copy(result().python, pressed),
+  command: (pressed) => copy(result().command, pressed),
+});
+
+function hold(shown) {
+  if (held === shown) return;
+  held = shown;
+  element.classList.toggle("ti-held", shown);
+  draw();
+}
+const holder = find(".tr-hold");
+holder.addEventListener("pointerdown", () => hold(true));
+for (const name of ["pointerup", "pointerleave", "blur"]) holder.addEventListener(name, () => hold(false));
+holder.addEventListener("keydown", (e) => [" ", "Enter"].includes(e.key) && (e.preventDefault(), hold(true)));
+holder.addEventListener("keyup", () => hold(false));
+
+// ---- kept in this browser
+
+const database = new Promise((done) => {
+  const request = indexedDB.open("textir", 1);
+  request.onupgradeneeded = () => request.result.createObjectStore("kept");
+  request.onsuccess = () => done(request.result);
+  request.onerror = () => done(null); // a private window may have none
+});
+let keeping = null, ready = false, prompts = {};
+
+function keep() {
+  if (!ready) return;
+  clearTimeout(keeping);
+  keeping = setTimeout(save, 400);
+}
+
+const flat = (input) => input && { source: input.source, mask: input.mask && (input.mask.toDataURL ? input.mask.toDataURL() : input.mask) };
+
+async function save() {
+  const store = await database;
+  if (!store) return;
+  prompts = Object.fromEntries(props.tabs.map((name) => [name, sentence(name)?.value ?? prompts[name]]));
+  const kept = { tab: tab(), prompts, source: own ? source : null, mask: image && own ? mask.toDataURL() : null };
+  kept.steps = steps.filter((one) => one.results.every((r) => r.blob)).map((one) => ({ ...one, input: { ...flat(one.input) } }));
+  store.transaction("kept", "readwrite").objectStore("kept").put(kept, "all");
+}
+
+async function kept() {
+  const store = await database;
+  if (!store) return null;
+  return new Promise((done) => {
+    const request = store.transaction("kept").objectStore("kept").get("all");
+    request.onsuccess = () => done(request.result);
+    request.onerror = () => done(null);
+  });
+}
+
+async function comeBack() {
+  const stored = new URLSearchParams(location.search).has("task") ? null : await kept();
+  if (stored) {
+    prompts = stored.prompts;
+    steps = await Promise.all(stored.steps.map(async (one) => {
+      for (const made of one.results) made.after = { ...made.after, url: URL.createObjectURL(made.blob) };
+      return { ...one, input: { ...one.input, mask: one.input.mask && copyOf(await decode(one.input.mask)) } };
+    }));
+    showSteps();
+  }
+  if (!stored?.source) return (ready = true);
+  opening += 1;
+  [source, own, file] = [stored.source, true, null];
+  open(await decode(URL.createObjectURL(source)));
+  past = [];
+  opened = resend();
+  await toTab(stored.tab);
+  if (stored.mask) ink.drawImage(await decode(stored.mask), 0, 0, mask.width, mask.height);
+  for (const [name, text] of Object.entries(prompts)) if (text !== undefined && sentence(name)) write(name, text);
+  ready = true;
+  changed();
+}
