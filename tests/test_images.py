@@ -34,7 +34,7 @@ def test_other_modes_become_rgb(mode):
     ("value", "message"),
     [
         (Image.new("F", (4, 4)), "8 or 16 bits"),
-        (Image.fromarray(np.full((4, 4), 70000, np.int32)), "values of 70000 to 70000"),
+        (Image.fromarray(np.full((4, 4), 70000, np.int32)), "70000"),
         (np.zeros((4, 4, 5), np.uint8), r"\[H, W, 3\]"),
         (np.full((4, 4, 3), 2.0), r"in \[0, 1\], got 2 to 2"),
         (np.full((4, 4, 3), np.nan), r"in \[0, 1\]"),
@@ -179,7 +179,7 @@ def test_unreadable_files_are_refused(tmp_path):
     make_image(400, 400).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
     for name, message in (
-        ("missing.png", "is no file"),
+        ("missing.png", "is not a file"),
         ("text.png", "is not an image of a known format"),
         ("cut.png", "cannot be decoded"),
     ):
@@ -202,7 +202,7 @@ def test_large_and_animated_files_are_refused_before_decoding(tmp_path):
     frames = [make_image(seed=s) for s in range(3)]
     for name in ("moving.gif", "moving.webp", "moving.png"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        with pytest.raises(ValueError, match="has 3 frames, and one image is expected"):
+        with pytest.raises(ValueError, match="several pages or frames"):
             open_image(tmp_path / name)
 
 
