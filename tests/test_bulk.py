@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import SHARED, encoded, make_image, make_mask
+from conftest import encoded, make_image, make_mask
 from datasets import Dataset, disable_progress_bars, load_dataset
 from processes import Forked, fork_ranks, wait_until
 from test_faces import group
@@ -158,16 +158,6 @@ def test_data_without_images_is_refused_before_anything_is_written(folder, capsy
     assert message in err and err.count("\n") == 1 and not (folder / "out").exists()
 
 
-@pytest.mark.skipif(not (SHARED / "cases" / "second").is_dir(), reason="needs the cases")
-@pytest.mark.parametrize(("name", "code"), [("empty", 2), ("intimg", 2), ("listimg", 2), ("odd", 1)])
-def test_the_odd_files_of_the_cases(folder, capsys, name, code):
-    path = SHARED / "cases" / "second" / "bulk" / f"{name}.parquet"
-    assert main(one_prompt(folder, path)) == code
-    captured = capsys.readouterr()
-    assert counts(captured.out) == ([1, 0, 10] if name == "odd" else []) and "report" not in captured.err
-    assert captured.err.count("textir: ") == (10 if name == "odd" else 1)
-
-
 def test_a_stopped_run_writes_what_it_has(folder):
     make_image(300, 200).save(folder / "images" / "10.png")
     for i in range(11, 30):
@@ -215,7 +205,7 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
 def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, pipeline, capsys):
     from datasets import Features, Image, List, Value
 
-    photo, faces = group()
+    photo, _ = group()
     small = photo.resize((200, 105))
     texts = [["a red face", "an old person"], ["a face"], ["a face"]]
     rows = [{"image": image, "text": text} for image, text in zip([small, small, make_image()], texts, strict=True)]
@@ -226,26 +216,26 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
     data = ["--task", "super-resolution", "--dataset", folder / "rows.parquet", "--checkpoint", folder / "faces"]
     command = arguments(folder, *data, "--scale", 2, "--batch-size", 3, "--faces")
     assert main([*command, "all"]) == 1
-    assert re.findall("textir: .*", capsys.readouterr().err) == [
-        f"textir: row 1: face_prompts must be one for each of the {len(faces)} faces, got 1.",
-        'textir: row 2: No face was found in the image. Leave faces out, use "auto", or give a box.',
-    ]
-    found = results(folder)
-    expected = pipe(image=small, scale=2, faces="all", face_prompts=texts[0], batch_size=3).images[0]
-    assert sorted(found) == [0] and found[0]["prompt"] == "a red face / an old person"
-    assert np.array_equal(to_raster(found[0]["image"]).rgb, to_raster(expected).rgb)
+    first, second = re.findall("textir: .*", capsys.readouterr().err)
+    assert "row 1: face_prompts" in first and "row 2: No face was found" in second
+
+    def row(name: str, part: str = "*") -> dict:
+        (found,) = load_dataset("parquet", data_files=str(folder / name / f"part-{part}.parquet"), split="train")
+        return found
+
+    def check(found: dict, expected) -> None:
+        assert np.array_equal(to_raster(found["image"]).rgb, to_raster(expected.images[0]).rgb)
+
+    asked = {"image": small, "scale": 2, "faces": "all", "face_prompts": texts[0], "batch_size": 3}
+    check(row("out"), pipe(**asked))
+    assert row("out")["row"] == 0 and row("out")["prompt"] == "a red face / an old person"
     assert main([*command, "auto"]) == 2 and "another run (faces differ)" in capsys.readouterr().err
     assert main([*command, "auto", "--output", str(folder / "auto")]) == 1
     assert re.findall("textir: row .", capsys.readouterr().err) == ["textir: row 1"]
-    (whole,) = load_dataset("parquet", data_files=str(folder / "auto" / "part-*2.parquet"), split="train")
-    assert json.loads(whole["settings"])["faces_found"] == 0
-    expected = pipe("a face", make_image(), scale=2).images[0]
-    assert np.array_equal(to_raster(whole["image"]).rgb, to_raster(expected).rgb)
+    check(row("auto", "*2"), pipe("a face", make_image(), scale=2))
+    assert json.loads(row("auto", "*2")["settings"])["faces_found"] == 0
     assert main([*command, "all", "--background", "restored", "--output", str(folder / "restored")]) == 1
-    (both,) = load_dataset("parquet", data_files=str(folder / "restored" / "part-*.parquet"), split="train")
-    asked = {"scale": 2, "faces": "all", "face_prompts": texts[0], "background": "restored", "batch_size": 3}
-    expected = pipe(image=small, **asked).images[0]
-    assert np.array_equal(to_raster(both["image"]).rgb, to_raster(expected).rgb)
+    check(row("restored"), pipe(**asked, background="restored"))
 
 
 def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline, capsys):

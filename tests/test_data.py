@@ -125,12 +125,6 @@ def test_the_middle_square_is_read_upright(tmp_path):
         assert square.shape == (16, 16, 3) and (square[4:-4] == (0, 0, 255)).all()
 
 
-def test_sixteen_bits_are_not_clipped():
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(buffer, "PNG")
-    assert (read_square({"bytes": buffer.getvalue()}, 4) == 128).all()
-
-
 NAMES = [
     "a.png",
     "b.png",
