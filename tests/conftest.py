@@ -45,6 +45,14 @@ def tiny_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
     return TextIRGenerator(**get_task(task).network_config() | sizes | changes).eval()
 
 
+def noisy(pipe: TextIRPipeline) -> TextIRPipeline:
+    """The pipeline, with noise that can be seen."""
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+    return pipe
+
+
 def processor(size: int) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
@@ -249,11 +257,7 @@ def task_checkpoints(encoder, tmp_path_factory):
     """A tiny checkpoint for each task, whose noise can be seen."""
     place = tmp_path_factory.mktemp("checkpoints")
     for task in TASKS:
-        restorer = tiny_generator(task)
-        for module in restorer.modules():
-            if hasattr(module, "noise_strength"):
-                torch.nn.init.constant_(module.noise_strength, 0.5)
-        TextIRPipeline(restorer, *encoder, TextRecentering(32)).save_pretrained(place / task)
+        noisy(TextIRPipeline(tiny_generator(task), *encoder, TextRecentering(32))).save_pretrained(place / task)
     return place
 
 
