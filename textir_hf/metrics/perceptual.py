@@ -67,11 +67,8 @@ class LPIPS(nn.Module):
     def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
         """2 x `[N, 3, H, W]` in [0, 1] to `[N]`.
 
-        Args:
-            first: Images.
-            second: Images, of the same size.
-            mask: `[N, 1, H, W]` in {0, 1}; then each layer's map is averaged over the share of the mask that its cells
-                cover, so that only the masked region counts, seen with its surroundings.
+        With a mask `[N, 1, H, W]` in {0, 1}, each layer's map is averaged over the share of the mask that its cells
+        cover, so that only the masked region counts, seen with its surroundings.
         """
         total = torch.zeros(len(first), device=first.device)
         for i, (a, b) in enumerate(zip(self._features(first), self._features(second), strict=True)):
