@@ -45,6 +45,14 @@ def tiny_generator(task: str = "inpainting", **changes) -> TextIRGenerator:
     return TextIRGenerator(**get_task(task).network_config() | sizes | changes).eval()
 
 
+def noisy(pipe: TextIRPipeline) -> TextIRPipeline:
+    """The pipeline, with noise that can be seen."""
+    for module in pipe.restorer.modules():
+        if hasattr(module, "noise_strength"):
+            torch.nn.init.constant_(module.noise_strength, 0.5)
+    return pipe
+
+
 def processor(size: int) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
@@ -53,14 +61,8 @@ def processor(size: int) -> CLIPImageProcessorPil:
 def encoder(tmp_path_factory):
     """MiniCLIPModel, its tokenizer and its processor."""
     torch.manual_seed(0)
-    text = {
-        "vocab_size": len(WORDS),
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "max_position_embeddings": 12,
-    }
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text |= {"vocab_size": len(WORDS), "max_position_embeddings": 12}
     sizes = {"projection_dim": 32, "image_size": 32, "hidden_size": 16, "num_queries": 2, "num_heads": 2}
     config = MiniCLIPConfig(text_config=text, **sizes)
     vocab = tmp_path_factory.mktemp("bert") / "vocab.txt"
@@ -128,17 +130,9 @@ def encoded(image: Image.Image) -> dict:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Eight training and two test images as a parquet file."""
-    rows = [
-        {
-            "image": encoded(make_image(48, 40, seed=i)),
-            "text": ["a red flower", "a face"][:: 1 if i % 2 else -1],
-            "split": "test" if i > 7 else "train",
-        }
-        for i in range(10)
-    ]
-    features = Features({"image": ImageFeature(), "text": List(Value("string")), "split": Value("string")})
+    captions = [["a red flower", "a face"][:: 1 if i % 2 else -1] for i in range(10)]
     path = tmp_path_factory.mktemp("data") / "images.parquet"
-    Dataset.from_list(rows, features=features).to_parquet(path)
+    write_test_set(path, [make_image(48, 40, seed=i) for i in range(10)], captions, ["train"] * 8 + ["test"] * 2)
     return str(path)
 
 
@@ -152,25 +146,11 @@ def clip_folder(encoder, tmp_path_factory):
 @pytest.fixture
 def fields(data, clip_folder, tmp_path):
     return {
-        "task": "inpainting",
-        "dataset": [data],
-        "split_column": "split",
-        "caption_column": "text",
-        "output_dir": str(tmp_path / "run"),
-        "cache_dir": str(tmp_path / "cache"),
-        "clip": clip_folder,
-        "sample_size": 32,
-        "channels": [4, 6, 8],
-        "style_dim": 8,
-        "discriminator_channels": [4, 8],
-        "train_batch_size": 2,
-        "max_train_steps": 4,
-        "embedding_noise": 0.2,
-        "adversarial_start": 1,
-        "checkpointing_steps": 4,
-        "mask_mix": [0.0, 0.5, 0.5],
-        "log_steps": 1,
-        "lambda_perceptual": 0.0,
+        **{"task": "inpainting", "dataset": [data], "split_column": "split", "caption_column": "text"},
+        **{"output_dir": str(tmp_path / "run"), "cache_dir": str(tmp_path / "cache"), "clip": clip_folder},
+        **{"sample_size": 32, "channels": [4, 6, 8], "style_dim": 8, "discriminator_channels": [4, 8]},
+        **{"train_batch_size": 2, "max_train_steps": 4, "embedding_noise": 0.2, "adversarial_start": 1},
+        **{"checkpointing_steps": 4, "mask_mix": [0.0, 0.5, 0.5], "log_steps": 1, "lambda_perceptual": 0.0},
         "dataloader_num_workers": 0,
     }
 
@@ -226,21 +206,23 @@ def test_sets(tmp_path_factory):
     images = [make_image(64, 64, seed=i) for i in range(4)]
     for name in (protocols.FACES, protocols.FLOWERS, protocols.CLOTHING):
         write_test_set(folder / name, images)
-    write_test_set(folder / protocols.SCENES, images, ["a red flower", "a face"])
+    write_test_set(folder / protocols.SCENES, images, [["a red flower", "a face"]] * 4)
     mask = Image.new("L", (64, 64))
     mask.paste(255, (8, 8, 40, 36))
     write_test_set(folder / protocols.MASKS, [mask] * 4)
     return folder
 
 
-def write_test_set(path: Path, images: list[Image.Image], captions: list[str] | None = None) -> None:
-    """A parquet file whose last image is a training image."""
-    splits = ["test"] * (len(images) - 1) + ["train"]
+def write_test_set(
+    path: Path, images: list, captions: list[list[str]] | None = None, splits: list | None = None
+) -> None:
+    """A parquet file whose last image is a training image, unless splits are given."""
+    splits = splits or ["test"] * (len(images) - 1) + ["train"]
     rows = [{"image": encoded(image), "split": split} for image, split in zip(images, splits, strict=True)]
     features = {"image": ImageFeature(), "split": Value("string")}
     if captions is not None:
         features["text"] = List(Value("string"))
-        rows = [row | {"text": captions} for row in rows]
+        rows = [row | {"text": texts} for row, texts in zip(rows, captions, strict=True)]
     Dataset.from_list(rows, features=Features(features)).to_parquet(path)
 
 
@@ -249,11 +231,7 @@ def task_checkpoints(encoder, tmp_path_factory):
     """A tiny checkpoint for each task, whose noise can be seen."""
     place = tmp_path_factory.mktemp("checkpoints")
     for task in TASKS:
-        restorer = tiny_generator(task)
-        for module in restorer.modules():
-            if hasattr(module, "noise_strength"):
-                torch.nn.init.constant_(module.noise_strength, 0.5)
-        TextIRPipeline(restorer, *encoder, TextRecentering(32)).save_pretrained(place / task)
+        noisy(TextIRPipeline(tiny_generator(task), *encoder, TextRecentering(32))).save_pretrained(place / task)
     return place
 
 

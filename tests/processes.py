@@ -12,24 +12,17 @@ from pathlib import Path
 
 import psutil
 
+NOTHING: dict[str, str] = {}
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["datasets", "training.train", "textir_hf.cli.main", __name__])
 
 
 class Forked:
-    """A command in a process, the leader of its own group, which Ctrl-C stops as in a terminal.
+    """A command in a process, the leader of its own group, which Ctrl-C stops as in a terminal."""
 
-    Args:
-        main: Takes the command's words, and returns its exit status.
-        words: The words.
-        environment: Variables besides this process's.
-    """
-
-    def __init__(
-        self, main: Callable[[list[str]], int], words: list, environment: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, main: Callable[[list[str]], int], words: list, environment=NOTHING) -> None:
         self._files = [Path(tempfile.mkstemp(prefix="textir-test-")[1]) for _ in range(2)]
-        variables = dict(os.environ) | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | (environment or {})
+        variables = dict(os.environ) | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
         words = [str(word) for word in words]
         process = _context.Process(target=_run, args=(main, words, variables, os.getcwd(), self._files))
         process.start()
@@ -40,11 +33,7 @@ class Forked:
         return self.process.is_alive()
 
     def wait(self, timeout: float = 300) -> int:
-        """Its exit status, or that of a signal below 0.
-
-        Raises:
-            TimeoutError: It does not end; it is killed.
-        """
+        """Its exit status, or that of a signal below 0; a process that does not end is killed."""
         self.process.join(timeout)
         if self.process.is_alive():
             self.kill()
@@ -66,16 +55,14 @@ class Forked:
         return self._files[1].read_text()
 
 
-def fork_ranks(
-    count: int, main: Callable[[list[str]], int], words: list, environment: dict[str, str] | None = None
-) -> list[Forked]:
+def fork_ranks(count: int, main: Callable, words: list, environment=NOTHING) -> list[Forked]:
     """The processes that a launcher of distributed runs would start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     ranks = [{"RANK": str(i), "LOCAL_RANK": str(i), "LOCAL_WORLD_SIZE": str(count)} for i in range(count)]
-    return [Forked(main, words, place | rank | (environment or {})) for rank in ranks]
+    return [Forked(main, words, place | rank | environment) for rank in ranks]
 
 
 def wait_until(condition: Callable[[], bool], process: Forked) -> None:

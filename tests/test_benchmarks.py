@@ -1,18 +1,7 @@
 import pytest
 
-from benchmarks import common, photos, speed
+from benchmarks import photos, speed
 from textir_hf.tasks import TASKS, embedded_checkpoints
-
-
-def test_turns_counts_the_best_call_after_a_warm_up():
-    calls = []
-    seconds = common.turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
-    assert calls == ["a", "b"] * 3 and set(seconds) == {"a", "b"} and min(seconds.values()) >= 0
-
-
-def test_tables_leave_unknown_cells_empty(capsys):
-    common.print_table("case", {"one": {"s": 0.5, "n": 3}, "two": {"n": 4}})
-    assert capsys.readouterr().out.splitlines()[-2:] == ["| one | 0.50 | 3 |", "| two |  | 4 |"]
 
 
 @pytest.mark.parametrize("checkpoint", embedded_checkpoints())

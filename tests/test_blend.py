@@ -63,10 +63,7 @@ def test_a_difference_of_one_color_moves_the_region_by_it():
 
 def test_the_pixels_on_both_sides_of_the_border_count():
     mask = regions()[2:3]
-    known, restored = (
-        torch.full((1, 1, 61, 84), 0.5),
-        0.4 + 0.2 * mask,
-    )  # 0.1 too dark outside, as much too light inside
+    known, restored = torch.full((1, 1, 61, 84), 0.5), 0.4 + 0.2 * mask  # too dark outside, as much too light inside
     torch.testing.assert_close(match_border(restored, known, mask), restored, atol=1e-6, rtol=0)
 
 

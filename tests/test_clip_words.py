@@ -5,23 +5,13 @@ import pytest
 
 from training import clip_words as words
 
+COLORS = {"red": (200, 20, 20), "orange": (250, 140, 20), "yellow": (240, 220, 40), "green": (30, 140, 40)}
+COLORS |= {"blue": (30, 60, 200), "purple": (130, 40, 180), "pink": (250, 150, 180), "brown": (110, 70, 30)}
+COLORS |= {"white": (245, 245, 245), "black": (10, 10, 10)}
 
-@pytest.mark.parametrize(
-    ("color", "word"),
-    [
-        ((200, 20, 20), "red"),
-        ((250, 140, 20), "orange"),
-        ((240, 220, 40), "yellow"),
-        ((30, 140, 40), "green"),
-        ((30, 60, 200), "blue"),
-        ((130, 40, 180), "purple"),
-        ((250, 150, 180), "pink"),
-        ((110, 70, 30), "brown"),
-        ((245, 245, 245), "white"),
-        ((10, 10, 10), "black"),
-    ],
-)
-def test_plain_colors_have_their_word_and_no_other(color, word):
+
+@pytest.mark.parametrize(("word", "color"), COLORS.items())
+def test_plain_colors_have_their_word_and_no_other(word, color):
     shares = words.color_shares(np.full((4, 4, 3), color, np.uint8))
     assert dict(zip(words.COLORS, shares, strict=True)) == {c: float(c == word) for c in words.COLORS}
 

@@ -7,14 +7,13 @@ from conftest import make_image, write_test_set
 
 from textir_hf.evaluation import baselines, effects, protocols
 from textir_hf.evaluation.conditions import OURS
-from textir_hf.evaluation.damages import DAMAGES, damage_of
+from textir_hf.evaluation.damages import damage_of
 from textir_hf.evaluation.data import open_test_set
 from textir_hf.evaluation.effects import PROTOTYPES
 from textir_hf.evaluation.measures import Measures
 from textir_hf.evaluation.protocols import PRESETS, Contrast
 from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.tasks import TASKS
-from textir_hf.tasks.base import DEGRADATIONS
 
 
 @pytest.fixture
@@ -32,11 +31,6 @@ def measures(pipeline, test_sets, lpips_file):
         return result
 
     return make
-
-
-def test_every_degradation_has_a_kind_of_damage():
-    assert set(DAMAGES) == set(DEGRADATIONS)
-    assert [damage_of(name) for name in TASKS] == [DAMAGES[task.degradation] for task in TASKS.values()]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -78,7 +72,7 @@ def test_lost_resolution_is_given_small_and_comes_back(measures):
 
 def test_the_mean_color_is_the_training_images(measures):
     made = measures("colorization")
-    assert len(list(made.test_set.training_images(64))) == 3
+    assert len(made.test_set.training) == 3
     assert made.damage.mean_chroma.abs().max() > 1
     image = made.test_set.image(0)
     assert "mean a and b of the training set" in made.damage.baselines(image, None)
@@ -111,7 +105,7 @@ def test_the_shift_turns_with_the_conditions(measures):
 
 
 def test_named_colors_are_found_in_the_middle_and_not_on_the_border(measures, monkeypatch):
-    def paint(image, conditions, extent, skip_strength=None):
+    def paint(image, conditions, extent):
         """In place of the network: gray, and for each word an image with its color in the middle."""
         results = np.full((len(conditions), 64, 64, 3), 119, np.uint8)
         for result, rgb in zip(results[1:], PROTOTYPES.values(), strict=True):
@@ -141,14 +135,11 @@ def test_baselines_leave_what_is_known():
         assert (upscale(flat[:8, :8], (32, 32)) == 70).all(), name
     gray = baselines.with_chroma(target, torch.zeros(2))
     assert gray.std(2).max() < 1.5
-    assert np.median(baselines.with_chroma(target, torch.tensor([30.0, 0.0]))[..., 0] - gray[..., 0].astype(int)) > 5
 
 
-def test_masks_that_are_missing_or_of_no_fitting_size_are_refused(test_sets):
+def test_masks_of_no_fitting_size_are_refused(test_sets):
     protocol = PRESETS["textir-mini-inpainting"]
     test_set = open_test_set(protocol, str(test_sets), 64, None, "image", "text", "test")
-    with pytest.raises(ValueError, match="needs masks"):
-        damage_of("inpainting")(protocol, test_set)
     with pytest.raises(ValueError, match="10 to 40 %"):
         damage_of("inpainting")(protocol, test_set, torch.ones(2, 1, 64, 64))
 
@@ -158,6 +149,6 @@ def test_sets_without_test_images_or_captions_are_refused(test_sets, tmp_path):
     write_test_set(tmp_path / protocols.FACES, [make_image()])
     with pytest.raises(ValueError, match=r'faces_synthetic_256.parquet .* "test"'):
         open_test_set(PRESETS["textir-mini-super-resolution"], str(tmp_path), *arguments)
-    write_test_set(tmp_path / "bare.parquet", [make_image()] * 2, [" "])
+    write_test_set(tmp_path / "bare.parquet", [make_image()] * 2, [[" "]] * 2)
     with pytest.raises(ValueError, match=r"bare.parquet has no caption"):
         open_test_set(PRESETS["table-3"], str(tmp_path / "bare.parquet"), *arguments)

@@ -41,13 +41,6 @@ def test_downsampling_is_antialiased():
     assert (small - 0.5).abs().max() < 0.02
 
 
-def test_lost_resolution_keeps_size_and_mean_and_loses_detail():
-    images = torch.rand(2, 3, 64, 64)
-    degraded = resample.lose_resolution(images, 16)
-    assert degraded.shape == images.shape
-    assert (degraded.mean() - images.mean()).abs() < 0.01 and degraded.std() < 0.3 * images.std()
-
-
 def test_lab_is_scikit_images():
     images = torch.rand(1, 3, 6, 5)
     expected = torch.from_numpy(rgb2lab(images[0].movedim(0, -1).numpy())).movedim(-1, 0).float()
@@ -84,9 +77,8 @@ def test_lab_to_8_bits_keeps_every_lightness():
     got = color.lightness(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
     assert image.dtype == np.uint8 and (got - wanted).abs().max() < 0.5 / 255 * 100
     inside = color.chroma(torch.tensor([0.2, 0.5, 0.7])[None, :, None, None])
-    kept = (
-        color.lab_to_bytes(color.lightness(torch.tensor([[[[0.2]], [[0.5]], [[0.7]]]])), inside).movedim(0, -1).numpy()
-    )
+    lightness = color.lightness(torch.tensor([0.2, 0.5, 0.7])[None, :, None, None])
+    kept = color.lab_to_bytes(lightness, inside).movedim(0, -1).numpy()
     assert np.abs(kept[0, 0] / 255 - [0.2, 0.5, 0.7]).max() < 1.01 / 255
 
 

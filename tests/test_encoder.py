@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, BertConfig
 
 from textir_hf import MiniCLIPConfig, MiniCLIPModel, TextRecentering
-from textir_hf.imaging.raster import to_raster
-from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import CHECKPOINTS, clip_pixel_values, embed_images, embed_texts
 from textir_hf.models.encoder import EfficientNetLite0, QueryAttention
 from textir_hf.pipeline.pipeline import TextIRPipeline
@@ -45,46 +43,15 @@ def test_long_text_is_cut_with_a_warning(encoder):
     torch.testing.assert_close(long, embed_texts(clip, tokenizer, ["red " * 10]), rtol=0, atol=0)
 
 
-def test_pixel_values_equal_the_processors(encoder):
-    _, _, image_processor = encoder
-    image = make_image(80, 64)
-    expected = image_processor(image, return_tensors="pt")["pixel_values"]
-    actual = clip_pixel_values(to_tensor(to_raster(image).rgb), image_processor)
-    assert actual.shape == expected.shape == (1, 3, 32, 32)
-    assert (actual - expected).abs().max() < 0.03  # the processor rounds to 8 bits in between
-
-
-def test_image_embedding_is_differentiable(encoder):
-    clip, _, image_processor = encoder
-    images = torch.rand(1, 3, 48, 48, requires_grad=True)
-    embed_images(clip, image_processor, images)[0, 0].backward()
-    assert images.grad.abs().sum() > 0
-
-
 def test_wrong_image_size_is_refused(encoder):
     with pytest.raises(ValueError, match=r"pixel_values must be \[N, 3, 32, 32\]"):
         encoder[0].get_image_features(torch.rand(1, 3, 64, 64))
 
 
-def test_position_matters_to_the_image_tower(encoder):
-    clip, _, image_processor = encoder
-    image = to_tensor(to_raster(make_image()).rgb)
-    difference = embed_images(clip, image_processor, image) - embed_images(clip, image_processor, image.flip(-1))
-    assert difference.abs().max() > 1e-5
-
-
 def test_backbone_halves_the_size_five_times():
     features = EfficientNetLite0()(torch.rand(1, 3, 64, 96))
-    assert [tuple(f.shape[1:]) for f in features] == [
-        (16, 32, 48),
-        (24, 16, 24),
-        (40, 8, 12),
-        (80, 4, 6),
-        (112, 4, 6),
-        (192, 2, 3),
-        (320, 2, 3),
-        (1280, 2, 3),
-    ]
+    assert [f.shape[1] for f in features] == [16, 24, 40, 80, 112, 192, 320, 1280]
+    assert [64 // f.shape[2] for f in features] == [96 // f.shape[3] for f in features] == [2, 4, 8, 16, 16, 32, 32, 32]
 
 
 def pairs(encoder, **options):
@@ -119,8 +86,6 @@ def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
     assert type(output) is type(expected) and output.keys() == expected.keys()
     assert output.text_model_output.keys() == expected.text_model_output.keys()
     assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[1], output.logits_per_image)
-    swapped = encoder[0](**ours | {"pixel_values": ours["pixel_values"].flip(0)})
-    assert swapped.loss != output.loss
     for single, features in (("text", "input_ids"), ("image", "pixel_values")):
         call = getattr(encoder[0], f"get_{single}_features")
         assert isinstance(call(ours[features], return_dict=False), tuple)
@@ -129,7 +94,6 @@ def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
 def test_text_config_is_a_config_and_sizes_have_to_fit(encoder):
     config = encoder[0].config
     assert isinstance(config.text_config, BertConfig) and encoder[0].text_tower.bert.config is config.text_config
-    assert config.get_text_config().vocab_size == config.text_config.vocab_size
     assert MiniCLIPConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
     with pytest.raises(Exception, match="image_size must be a multiple of 32, got 100"):
         MiniCLIPConfig(image_size=100)
@@ -165,20 +129,8 @@ def test_every_weight_that_a_file_lacks_is_initialized(encoder, tmp_path):
         assert value.isfinite().all(), name
         if name != "logit_scale":  # the same distribution as in a new model
             assert (value.std() - reference[name].std()).abs() <= 0.3 * reference[name].std() + 0.02, name
-            assert (value.mean() - reference[name].mean()).abs() <= 4 * reference[name].std() / value.numel() ** 0.5, (
-                name
-            )
-
-
-def test_weights_of_other_sizes_are_initialized_if_asked(encoder, tmp_path):
-    clip = encoder[0]
-    clip.save_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match="mismatch"):
-        MiniCLIPModel.from_pretrained(tmp_path, projection_dim=24)
-    loaded = MiniCLIPModel.from_pretrained(tmp_path, projection_dim=24, ignore_mismatched_sizes=True).eval()
-    output = loaded(**pairs(encoder))
-    assert output.text_embeds.shape == (2, 24) and output.logits_per_image.isfinite().all()
-    assert torch.equal(loaded.image_tower.queries, clip.image_tower.queries)
+            error = 4 * reference[name].std() / value.numel() ** 0.5
+            assert (value.mean() - reference[name].mean()).abs() <= error, name
 
 
 @torch.no_grad()
@@ -205,16 +157,6 @@ def test_a_tokenizer_is_saved_without_the_lengths_of_its_last_call(encoder, pipe
     for folder in (tmp_path / "encoder", tmp_path / "tokenizer", CHECKPOINTS / "textir-mini-clip"):
         options = AutoTokenizer.from_pretrained(folder).init_kwargs  # a processor passes them on
         assert not {"max_length", "truncation_strategy", "pad_to_multiple_of"} & options.keys(), folder
-
-
-def test_encoder_is_saved_and_loaded(encoder, tmp_path):
-    clip, _, image_processor = encoder
-    clip.save_pretrained(tmp_path)
-    loaded = MiniCLIPModel.from_pretrained(tmp_path).eval()
-    images = torch.rand(1, 3, 32, 32)
-    torch.testing.assert_close(
-        embed_images(loaded, image_processor, images), embed_images(clip, image_processor, images)
-    )
 
 
 def test_recentering_moves_the_text_mean_onto_the_image_mean(tmp_path):

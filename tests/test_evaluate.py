@@ -55,11 +55,8 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_
     printed, folder = capsys.readouterr().out, tmp_path / "results"
     tables = read_tables(folder / "report.json")
     assert all(markdown(table) in printed for table in tables)
-    kinds = {
-        "inpainting": baselines.FILLERS,
-        "super-resolution": baselines.UPSCALERS,
-        "colorization": ("gray", "mean a and b of the training set"),
-    }
+    kinds = {"inpainting": baselines.FILLERS, "super-resolution": baselines.UPSCALERS}
+    kinds["colorization"] = ("gray", "mean a and b of the training set")
     quality = [t for t in tables if OURS[0] in t.rows]
     assert len(quality) == {"inpainting": 2, "super-resolution": 3, "colorization": 1}[task]
     for table in quality:
@@ -72,12 +69,8 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_
     facts = json.loads((folder / "report.json").read_text())
     assert len(facts["weights"]) == 3 and facts["versions"]["torch"] and facts["data"]
     grids = {table.title.split(" ")[0].rstrip(",") + ".png" for table in quality}
-    assert {p.name for p in folder.iterdir()} == {
-        "tables.md",
-        "report.json",
-        "evaluation.json",
-        "values-0.jsonl",
-    } | grids
+    written = {"tables.md", "report.json", "evaluation.json", "values-0.jsonl"}
+    assert {p.name for p in folder.iterdir()} == written | grids
 
 
 def test_differences_are_paired_by_image(arguments, tmp_path, short):
@@ -106,10 +99,8 @@ def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatc
 
 
 def test_two_processes_share_the_images(arguments, tmp_path):
-    words = arguments("super-resolution", "--limit", "2")
-    processes = fork_ranks(2, main, words)
-    for process in processes:
-        assert process.wait() == 0, process.err()
+    processes = fork_ranks(2, main, arguments("super-resolution", "--limit", "2"))
+    assert [process.wait() for process in processes] == [0, 0], processes[0].err()
     shares = [(tmp_path / "results" / f"values-{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
     assert [[json.loads(line)["index"] for line in share] for share in shares] == [[0], [1]]
     assert [process.out().count("text effect, 2 images") for process in processes] == [1, 0]

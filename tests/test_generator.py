@@ -29,12 +29,6 @@ def test_equals_the_straightforward_implementation(task):
     assert (sample - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_tuple_and_output_agree():
-    model = tiny_generator()
-    args = inputs(model)
-    torch.testing.assert_close(model(*args, return_dict=False)[0], model(*args)[0], rtol=0, atol=0)
-
-
 def test_full_width_has_the_papers_levels():
     with torch.device("meta"):
         model = TextIRGenerator()
@@ -47,9 +41,9 @@ def test_full_width_has_the_papers_levels():
 @torch.no_grad()
 def test_noise_needs_a_generator_and_is_per_sample():
     model = tiny_generator()
-    for module in model.modules():
-        if hasattr(module, "noise_strength"):
-            module.noise_strength.fill_(0.5)
+    for name, parameter in model.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.fill_(0.5)
     degraded, embedding = inputs(model, 1)
     silent = model(degraded, embedding).sample
     torch.testing.assert_close(model(degraded, embedding).sample, silent, rtol=0, atol=0)
@@ -66,17 +60,6 @@ def test_noise_needs_a_generator_and_is_per_sample():
     torch.testing.assert_close(listed[1:], alone)
 
 
-@torch.no_grad()
-def test_condition_and_strength_change_the_result():
-    model = tiny_generator()
-    degraded, embedding = inputs(model)
-    sample = model(degraded, embedding).sample
-    assert (model(degraded, embedding.flip(0)).sample - sample).abs().max() > 1e-3
-    assert (model(degraded, embedding, 0.0).sample - model(degraded, embedding, 1.0).sample).abs().max() > 1e-3
-    each = model(degraded, embedding, torch.tensor([0.0, 1.0])).sample
-    torch.testing.assert_close(each[:1], model(degraded[:1], embedding[:1], 0.0).sample)
-
-
 def test_fusion_weights_are_positive_with_unit_norm():
     for signed in (False, True):
         module = FusionWeights(1, 8, (3, 5), signed)
@@ -86,23 +69,6 @@ def test_fusion_weights_are_positive_with_unit_norm():
         for encoder, generator in weights:
             torch.testing.assert_close(encoder.square() + generator.square(), torch.ones_like(encoder))
         assert all((w >= 0).all() for pair in weights for w in pair) is not signed
-
-
-def test_gradients_reach_every_parameter_but_silent_noise():
-    model = tiny_generator().train()
-    model(*inputs(model))[0].square().mean().backward()
-    missing = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
-    assert missing == {n for n, _ in model.named_parameters() if "noise_strength" in n}
-
-
-def test_save_and_load_give_the_same_image(tmp_path):
-    model = tiny_generator("super-resolution")
-    model.save_pretrained(tmp_path)
-    assert [p.name for p in tmp_path.glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]
-    args = (*inputs(model), 0.5)
-    torch.testing.assert_close(
-        TextIRGenerator.from_pretrained(tmp_path).eval()(*args)[0], model(*args)[0], rtol=0, atol=0
-    )
 
 
 @pytest.mark.parametrize(
@@ -174,19 +140,8 @@ def test_strength_of_each_level_weighs_that_level_alone():
     torch.testing.assert_close(same, model(x, c, 0.4)[0])
     others = [model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0] for i in range(3)]
     assert all((o - same).abs().max() > 1e-4 for o in others)
-    with pytest.raises(ValueError, match=r"skip_strength must be a number, \[2\] or \[2, 3\], got \[1, 2\]"):
-        model(x, c, torch.zeros(1, 2))
-
-
-def test_large_models_are_saved_in_shards(tmp_path):
-    model = tiny_generator()
-    model.save_pretrained(tmp_path, max_shard_size="20KB", variant="fp32")
-    assert (
-        len(list(tmp_path.glob("*.fp32-*.safetensors"))) > 1
-        and (tmp_path / "diffusion_pytorch_model.safetensors.index.fp32.json").exists()
-    )
-    loaded = TextIRGenerator.from_pretrained(tmp_path, variant="fp32", dtype=torch.bfloat16)
-    assert loaded.dtype == torch.bfloat16
+    each = model(x, c, torch.tensor([0.0, 1.0]))[0]
+    torch.testing.assert_close(each[1:], model(x[1:], c[1:], 1.0)[0])
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 2), (2, 3, 1), (0,)])

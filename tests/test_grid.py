@@ -43,10 +43,7 @@ def test_one_value_of_an_axis_is_a_list_of_one(pipeline):
     expected = sweep(pipe, image, ["man"], **lists).tobytes()
     assert sweep(pipe, image, "man", **{name: value for name, (value,) in lists.items()}).tobytes() == expected
     assert sweep(pipe, image, ("man" for _ in range(1)), **lists).tobytes() == expected
-
-
-def test_sentences_of_one_prompt_are_averaged_in_a_sweep(pipeline):
-    pipe, image, both = pipeline("super-resolution"), make_image(), ["a red flower", "a face"]
+    both = ["a red flower", "a face"]  # of one prompt
     ((_, got),) = rows_of(sweep(pipe, image, [both], factors=4, cell=40), np.asarray(image))
     assert np.array_equal(got, np.asarray(pipe.edit([both], image, factor=4).images[0]))
 
@@ -67,9 +64,6 @@ def test_the_factor_of_an_enlarged_photo_is_found(factor):
     shown = photo if factor == 1 else lose_resolution(photo, factor)
     guess = estimate_scale(to_array(shown))
     assert guess.factor == factor and guess.confidence >= 0.5
-
-
-def test_a_plain_image_gives_no_confidence():
     assert estimate_scale(Image.new("RGB", (64, 64), "gray")).confidence == 0
 
 

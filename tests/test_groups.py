@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 import torch
 from conftest import make_image
@@ -41,12 +40,6 @@ def test_every_group_is_measured_on_its_faces_alone(task, judge):
     everyone, men = (next(c for n, c in table.rows.items() if n.startswith(g))[column].values for g in ("all", "men"))
     assert men == everyone[::2]
     assert ("seam" in table.columns) == (task == "inpainting")
-
-
-def test_the_original_is_recognized_as_a_perfect_result(judge):
-    made = judge("super-resolution")
-    values = made.compare(np.asarray(made.faces[3]), 3)
-    assert values["recognized among 24 (%)"] == 100 and values["LPIPS"] < 1e-6 and values["detail"] == 1
 
 
 def test_a_face_looks_older_as_asked_where_the_judge_says_so(judge):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_image, make_mask
+from conftest import make_image, make_mask, noisy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,13 +23,6 @@ def call(pipe, image, mask=None, **kwargs):
     task = pipe.restorer.config.task
     options = {"mask_image": mask} if task == "inpainting" else {"scale": 2} if task == "super-resolution" else {}
     return pipe("a red flower", image, **options | kwargs)
-
-
-def noisy(pipe):
-    for module in pipe.restorer.modules():
-        if hasattr(module, "noise_strength"):
-            torch.nn.init.constant_(module.noise_strength, 0.5)
-    return pipe
 
 
 def random_mask(width: int, height: int, seed: int) -> Image.Image:
@@ -121,22 +114,10 @@ def test_one_tile_is_no_tile(pipeline, width, height, seed):
 def test_a_seed_is_a_image_across_save_and_load(pipeline, task, tmp_path):
     pipe = noisy(pipeline(task))
     pipe.save_pretrained(tmp_path)
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
     loaded = TextIRPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     results = [
         call(p, make_image(), make_mask(), generator=torch.Generator().manual_seed(3)).images[0] for p in (pipe, loaded)
     ]
     assert results[0].tobytes() == results[1].tobytes()
-
-
-@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
-@pytest.mark.parametrize("name", ["textir-mini-inpainting", "textir-mini-super-resolution", "textir-mini-colorization"])
-def test_bfloat16_is_close_to_float32(name, device):
-    image, mask = make_image(128, 128), make_mask(128, 128)
-    results = []
-    for dtype in (torch.float32, torch.bfloat16):
-        pipe = TextIRPipeline.from_pretrained(name, dtype=dtype).to(device)
-        pipe.set_progress_bar_config(disable=True)
-        small = image.resize((32, 32)) if "super" in name else image
-        results.append(call(pipe, small, mask, output_type="np").images)
-    assert 10 * np.log10(1 / np.square(results[0] - results[1]).mean()) > 40

@@ -63,11 +63,9 @@ def test_what_is_no_image_is_refused_by_the_arguments_name(pipe, number):
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch's own, about kinds of tensors that may still change
 def test_tensors_of_rare_layouts_are_refused(pipe):
-    nested = torch.nested.nested_tensor([torch.ones(36, 40), torch.ones(30, 40)])
-    for value in (torch.ones(36, 40).to_sparse_csr(), nested):
-        for name in ("image", "mask_image"):
-            good = {"prompt": "a face", "image": make_image(), "mask_image": make_mask()}
-            refuse(name, pipe("inpainting"), **good | {name: value})
+    for value in (torch.ones(36, 40).to_sparse_csr(), torch.nested.nested_tensor([torch.ones(36, 40)] * 2)):
+        refuse("image", pipe("inpainting"), prompt="a face", image=value, mask_image=make_mask())
+        refuse("mask_image", pipe("inpainting"), prompt="a face", image=make_image(), mask_image=value)
 
 
 def test_an_open_file_that_was_given_by_mistake_stays_open(pipe, tmp_path):
@@ -84,13 +82,8 @@ def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
     expected = pipe("colorization")("a face", make_image(), output_type="np").images
     kinds = [
         *[array[:, ::-1][:, ::-1], np.asfortranarray(array), array.astype(">u2") * 257, np.ma.array(array)],
-        *[
-            array / np.longdouble(255),
-            tensor.double() / 255,
-            tensor.mT.contiguous().mT,
-            torch.nn.Parameter(tensor / 255),
-        ],
-        *[tensor.to(memory_format=torch.preserve_format), torch.tensor(array.copy()).permute(2, 0, 1)],
+        *[array / np.longdouble(255), tensor.double() / 255, tensor.mT.contiguous().mT],
+        *[torch.nn.Parameter(tensor / 255), torch.tensor(array.copy()).permute(2, 0, 1)],
     ]
     for kind in kinds:
         assert np.array_equal(pipe("colorization")("a face", kind, output_type="np").images, expected)
@@ -107,12 +100,6 @@ def test_a_switch_is_true_or_false(pipe, tmp_path, value):
     refuse("return_dict", colorize, prompt="a face", image=make_image(), return_dict=value)
     refuse("return_dict", colorize.edit, prompt="a face", image=make_image(), colors=True, return_dict=value)
     refuse("metadata", save_image, image=make_image(), path=tmp_path / "a.png", metadata=value)
-
-
-def test_a_switch_of_numpy_is_one(pipe):
-    edits = [pipe("colorization").edit("a face", make_image(), colors=c).images[0] for c in (True, np.True_)]
-    assert edits[0].tobytes() == edits[1].tobytes()
-    refuse("colors", pipe("colorization").edit, prompt="a face", image=make_image(), colors=np.False_)
 
 
 SURROGATE = "a \ud800 face"

@@ -19,12 +19,8 @@ def test_style_conv_equals_a_kernel_for_each_sample(upsample):
 def test_style_conv_weighs_feature_and_result_and_adds_noise_before_that():
     layer = StyleConv2d(5, 7, 4)
     torch.nn.init.constant_(layer.noise_strength, 0.3)
-    x, style, noise, feature = (
-        torch.randn(2, 5, 6, 6),
-        torch.randn(2, 4),
-        torch.randn(2, 1, 6, 6),
-        torch.randn(2, 7, 6, 6),
-    )
+    x, style, noise = torch.randn(2, 5, 6, 6), torch.randn(2, 4), torch.randn(2, 1, 6, 6)
+    feature = torch.randn(2, 7, 6, 6)
     ours, theirs = torch.rand(2, 7), torch.rand(2, 7)
     plain = modulated_conv(x, layer.weight, layer.affine(style), True) + 0.3 * noise
     expected = theirs[..., None, None] * feature + ours[..., None, None] * plain

@@ -56,9 +56,8 @@ def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
 def test_perceptual_loss_reads_conv4_3_before_its_relu(small_vgg):
     path, state = small_vgg
     loss, images = VGGPerceptualLoss(path), torch.rand(1, 3, 32, 32, requires_grad=True)
-    x = (images - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
-        :, None, None
-    ]
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    x = (images - mean) / deviation
     for index in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21):
         if index:
             x = F.relu(x)

@@ -96,48 +96,32 @@ def test_no_process_of_the_loader_outlives_a_run_whatever_holds_its_batches(dama
 def test_an_encoder_from_half_precision_is_stored_in_it_without_a_change(encoder, dtype):
     network = deepcopy(encoder[0]).to(dtype).float()
     stored = as_stored(network)
-    assert {p.dtype for p in stored.parameters()} == {dtype} and {p.dtype for p in network.parameters()} == {
-        torch.float32
-    }
     for before, after in zip(network.parameters(), stored.parameters(), strict=True):
-        assert torch.equal(before, after.float())
+        assert after.dtype == dtype and before.dtype == torch.float32 and torch.equal(before, after.float())
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
-def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, config):
-    run = set_up(config(task=task, adversarial_start=0))
+LATENT = {"decoder": "taef2", "discriminator_channels": [4, 6], "blocks": 1, "lambda_clip": 0.0, "lambda_matching": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [("inpainting", {}), ("super-resolution", {}), ("colorization", {}), ("inpainting", LATENT)],
+)
+def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, changes, config):
+    run = set_up(config(task=task, adversarial_start=0, **changes))
     trained = {"generator": run.state.generator, "discriminator": run.state.discriminator}
     modules = trained | {"clip": run.encoder.clip}
     before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in modules.items()}
     batches = run.batches()
     for _ in range(2):
-        train_step(run, batches)
-    for name, module in trained.items():
-        assert not [n for n, p in module.named_parameters() if torch.equal(p, before[name][n])]
+        terms = train_step(run, batches)
+    assert {"l1", "adversarial", "discriminator", "matching" if changes else "clip"} <= set(terms)
+    for name, module in trained.items():  # the slopes of the hinge cancel in a logit's bias at first
+        still = {n for n, p in module.named_parameters() if torch.equal(p, before[name][n])}
+        still = {n for n in still if not re.fullmatch(r"logits\.\d\.bias", n)}
+        assert still == {n for n in before[name] if n.startswith("latent_decoder.")}
     for n, p in run.encoder.clip.named_parameters():
         assert p.grad is None and torch.equal(p, before["clip"][n])
-
-
-def test_vgg_and_the_clip_loss_take_no_gradients(config, small_vgg, monkeypatch):
-    monkeypatch.setattr("training.perceptual.download_vgg", lambda: small_vgg[0])
-    run = set_up(config(lambda_perceptual=0.1))
-    terms = train_step(run, run.batches())
-    assert terms["perceptual"] > 0 and terms["clip"] > 0
-    for module in (run.encoder.clip, run.objective.perceptual):
-        parameters = list(module.parameters())
-        assert parameters and all(p.grad is None and not p.requires_grad for p in parameters)
-
-
-def test_a_step_follows_from_the_seed(config, tmp_path):
-    losses = []
-    for name in ("a", "b"):
-        run = set_up(config(output_dir=str(tmp_path / name), adversarial_start=0))
-        with torch.no_grad():
-            for n, p in run.state.generator.named_parameters():
-                if n.endswith("noise_strength"):
-                    p.fill_(1.0)
-        losses.append(train_step(run, run.batches()))
-    assert all(torch.equal(value, losses[1][name]) for name, value in losses[0].items())
 
 
 @pytest.mark.parametrize("norm", [0.0, 1e-3])
@@ -249,15 +233,16 @@ def test_a_full_disk_leaves_what_was_written_whole(config, tmp_path, steps, mess
 
 
 def test_a_checkpoint_of_another_run_is_refused(config):
-    train(config(max_train_steps=2))
+    train(config(max_train_steps=2, streaming=True))
     for change, named in (
         ({}, "holds the run that reached checkpoint-2"),
         ({"task": "colorization", "resume_from_checkpoint": "latest"}, "--task"),
         ({"blocks": 1, "resume_from_checkpoint": "latest"}, "--blocks"),
+        ({"shuffle_buffer": 7, "resume_from_checkpoint": "latest"}, "--shuffle-buffer"),
         ({"resume_from_checkpoint": "checkpoint-9"}, "checkpoint-9"),
     ):
         with pytest.raises(ValueError, match=named):
-            train(config(**change))
+            train(config(streaming=True, **change))
 
 
 def test_a_run_goes_on_at_another_rate_and_average(config):
@@ -267,12 +252,6 @@ def test_a_run_goes_on_at_another_rate_and_average(config):
     assert run.state.progress.step == 2 and run.state.average.decay == 0.5
     train_step(run, run.batches())
     assert [group["lr"] for group in run.state.optimizer.param_groups] == [1e-4]
-
-
-def test_a_stream_goes_on_only_with_the_same_batches(config):
-    train(config(max_train_steps=2, streaming=True))
-    with pytest.raises(ValueError, match="--shuffle-buffer"):
-        train(config(streaming=True, shuffle_buffer=7, resume_from_checkpoint="latest"))
 
 
 @pytest.mark.parametrize(("log_steps", "last"), [(1, 2), (8, 3)])  # it is read before each checkpoint
@@ -291,10 +270,8 @@ def test_losses_are_read_every_few_steps_as_their_means(config, tmp_path):
     changes = {"max_train_steps": 4, "adversarial_start": 2}
     train(config(**changes, output_dir=str(tmp_path / "each")))
     train(config(**changes, output_dir=str(tmp_path / "some"), log_steps=3))
-    each, some = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("each", "some")
-    )
+    files = (tmp_path / name / "metrics.jsonl" for name in ("each", "some"))
+    each, some = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
     assert [row["step"] for row in some] == [3, 4, 4]
     assert some[0]["l1"] == pytest.approx(np.mean([row["l1"] for row in each[:3]]), rel=1e-5)
     assert some[0]["discriminator"] == pytest.approx(each[2]["discriminator"], rel=1e-5)

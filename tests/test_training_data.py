@@ -174,20 +174,15 @@ def test_recentering_looks_at_rows_from_all_over_the_data(config, monkeypatch):
         run.encoder.recenter(run.rows.select([0]), run.config)
 
 
-def test_the_share_of_dropped_conditions_is_the_one_asked_for():
+def test_the_shares_of_dropped_conditions_and_of_captions_are_those_asked_for():
     target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    dropping = maker(condition_dropout=0.25)
-    assert 70 < sum(dropping(target, n)["dropped"].item() for n in range(400)) < 130
-    assert "dropped" not in maker()(target, 0)
-
-
-def test_the_share_of_captions_is_the_one_asked_for():
-    target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    told = [
-        maker(caption_probability=0.25, caption_column="text")(target, n, ["one", "two"])["caption"] for n in range(400)
-    ]
-    assert 70 < sum(map(bool, told)) < 130 and set(told) == {"", "one", "two"}
-    assert maker(caption_probability=1.0)(target, 0)["caption"] == "" and "caption" not in maker()(target, 0, ["one"])
+    mixed = maker(condition_dropout=0.25, caption_probability=0.25, caption_column="text")
+    samples = [mixed(target, n, ["one", "two"]) for n in range(400)]
+    assert 70 < sum(s["dropped"].item() for s in samples) < 130
+    assert 70 < sum(bool(s["caption"]) for s in samples) < 130
+    assert {s["caption"] for s in samples} == {"", "one", "two"}
+    assert maker(caption_probability=1.0)(target, 0)["caption"] == ""
+    assert not {"caption", "dropped"} & set(maker()(target, 0, ["one"]))
 
 
 @pytest.mark.parametrize("streaming", [False, True])

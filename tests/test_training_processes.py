@@ -61,13 +61,8 @@ def assert_same(first, second) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
-    changes = {
-        "max_train_steps": 7,
-        "streaming": streaming,
-        "shuffle_buffer": 3,
-        "dataloader_num_workers": 2,
-        "checkpointing_steps": 2,
-    }
+    changes = {"max_train_steps": 7, "streaming": streaming, "shuffle_buffer": 3}
+    changes |= {"dataloader_num_workers": 2, "checkpointing_steps": 2}
     unbroken = Forked(main, command(fields | changes | {"output_dir": str(tmp_path / "unbroken")}))
     killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
     process = Forked(main, command(killed))
@@ -126,10 +121,8 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, late
     finish(*fork_ranks(2, main, command(fields | changes | {"output_dir": str(tmp_path / "two")})))
     for name, change in {"one": {"train_batch_size": 4}, "parts": {"gradient_accumulation_steps": 2}}.items():
         train(TrainingConfig(**fields | changes | change | {"output_dir": str(tmp_path / name)}))
-    losses = {
-        name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()[:2]]
-        for name in ("one", "two", "parts")
-    }
+    files = {name: tmp_path / name / "metrics.jsonl" for name in ("one", "two", "parts")}
+    losses = {name: [json.loads(line) for line in file.read_text().splitlines()[:2]] for name, file in files.items()}
     states = {name: final_state(tmp_path / name, "checkpoint-1") for name in losses}
     for name in ("two", "parts"):
         for step in range(2):

@@ -4,7 +4,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation
 from skimage.restoration import inpaint_biharmonic
@@ -54,8 +53,3 @@ def with_chroma(image: np.ndarray, chroma: Tensor) -> np.ndarray:
     """The image's lightness with one a and b `[2]` everywhere; zeros make it gray."""
     lightness = color.lightness(to_tensor(image))
     return to_array(color.join_lab(lightness, chroma[None, :, None, None].expand(1, 2, *lightness.shape[2:])))
-
-
-def gray(image: np.ndarray) -> np.ndarray:
-    """The image's lightness without color."""
-    return with_chroma(image, torch.zeros(2))

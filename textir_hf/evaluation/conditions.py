@@ -1,6 +1,7 @@
 """The conditions under which a checkpoint restores the images of a test set."""
 
 import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,31 +16,24 @@ OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ou
 
 
 class Conditions:
-    """Embeddings of images and sentences, as the checkpoint takes them.
-
-    Attributes:
-        images: `[N, D]` at unit length, of the originals.
-        sentences: The right ones of every image.
-        texts: `[N, D]`, their mean embeddings, not recentered.
-        shuffled: For every image, the number of another one, whose sentences are the shuffled prompt.
-        contrasts: `[2, D]` by name, the conditions of a contrast's sentences.
-        axes: `[D]` by name; embeddings nearer to the first sentence have a positive product with it.
-    """
+    """Embeddings of images and sentences, as the checkpoint takes them."""
 
     @torch.no_grad()
     def __init__(self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, images: Tensor) -> None:
-        self.pipe, self.images = pipe, images
-        self.sentences = self._right_sentences(protocol, test_set)
+        self.pipe, self.images = pipe, images  # [N, D] at unit length, of the originals
+        self.sentences = self._right_sentences(protocol, test_set)  # of every image
+        # [N, D], their mean embeddings, not recentered
         self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
-        self.shuffled = _shuffle(self.sentences)
+        self.shuffled = _shuffle(self.sentences)  # numbers of the images whose sentences are the shuffled prompts
         self._right = pipe.encode_prompt(self.sentences).cpu()
         empty = self._embed([""])  # encode_prompt takes no empty sentence
         if pipe.recentering is not None:
             empty = pipe.recentering(empty.to(pipe.recentering.device)).float().cpu()
         self._empty = empty[0]
+        # [2, D] by name, the conditions of a contrast's sentences
         self.contrasts = {c.name: pipe.encode_prompt(list(c.prompts)).cpu() for c in protocol.contrasts}
-        pairs = {c.name: self._embed(list(c.prompts)) for c in protocol.contrasts}
-        self.axes = {name: first - second for name, (first, second) in pairs.items()}
+        # [D] by name; embeddings nearer to the first sentence have a positive product with it
+        self.axes = {c.name: torch.sub(*self._embed(c.prompts)) for c in protocol.contrasts}
 
     def of(self, index: int) -> Tensor:
         """The conditions of an image in the order of `OURS`: `[4, D]`."""
@@ -48,18 +42,15 @@ class Conditions:
 
     def _right_sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
         """Captions; or the candidate that is nearest to the image."""
-        embedded = {file: self._embed(list(texts)) for file, texts in protocol.candidates.items()}
-        sentences = []
+        embedded = {file: self._embed(texts) for file, texts in protocol.candidates.items()}
+        sentences = [test_set.captions(i) for i in range(len(test_set))]
         for i, image in enumerate(self.images):
-            file = test_set.file(i)
-            if file in embedded:
-                sentences.append([protocol.candidates[file][int((embedded[file] @ image).argmax())]])
-            else:
-                sentences.append(test_set.captions(i))
+            if (file := test_set.test[i].file) in embedded:
+                sentences[i] = [protocol.candidates[file][int((embedded[file] @ image).argmax())]]
         return sentences
 
-    def _embed(self, sentences: list[str]) -> Tensor:
-        return embed_texts(self.pipe.clip, self.pipe.tokenizer, sentences).cpu()
+    def _embed(self, sentences: Sequence[str]) -> Tensor:
+        return embed_texts(self.pipe.clip, self.pipe.tokenizer, list(sentences)).cpu()
 
 
 def _shuffle(sentences: list[list[str]]) -> list[int]:

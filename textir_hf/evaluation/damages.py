@@ -5,8 +5,6 @@ every image loses the same.
 """
 
 import random
-from abc import ABC, abstractmethod
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,8 +13,9 @@ from torch import Tensor
 
 from textir_hf.evaluation import baselines, judges
 from textir_hf.evaluation.data import TestSet
-from textir_hf.evaluation.protocols import Contrast, Protocol
-from textir_hf.imaging import color, masks, resample
+from textir_hf.evaluation.protocols import Protocol
+from textir_hf.imaging import color, resample
+from textir_hf.imaging.masks import box_mask
 from textir_hf.imaging.resample import to_array, to_tensor
 from textir_hf.metrics import functional
 from textir_hf.tasks import get_task
@@ -30,40 +29,26 @@ def mask_of(extent: Extent) -> np.ndarray | None:
     return extent if isinstance(extent, np.ndarray) else None
 
 
-class Damage(ABC):
+class Damage:
     """How the images of a test set are damaged.
+
+    Every kind has `tables`, the titles of the tables of quality, whose first word names the table's folder, and:
+
+    - `extent(index, table)`, the damage to an image in a table, and `contrast_extent(contrast)`, that of a contrast;
+    - `damaged(image, extent)`, the damaged image, without any of the lost pixels;
+    - `baselines(image, extent)`, the results of methods without learning, by their names.
 
     Class attributes:
         uses_masks: It needs masks `[M, 1, S, S]` in {0, 1}, 1 = repaint.
         hides_identity: A restored person may be another one, so recognition is measured.
     """
 
+    tables: list[str]
     uses_masks = False
     hides_identity = False
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
         self.protocol, self.test_set = protocol, test_set
-
-    @property
-    @abstractmethod
-    def tables(self) -> list[str]:
-        """Titles of the tables of quality; the first word is the name of the table's folder."""
-
-    @abstractmethod
-    def extent(self, index: int, table: str) -> Extent:
-        """The damage to an image in a table."""
-
-    @abstractmethod
-    def contrast_extent(self, contrast: Contrast) -> Extent:
-        """The damage under which a contrast is measured."""
-
-    @abstractmethod
-    def damaged(self, image: np.ndarray, extent: Extent) -> np.ndarray:
-        """The damaged image, without any of the lost pixels."""
-
-    @abstractmethod
-    def baselines(self, image: np.ndarray, extent: Extent) -> dict[str, np.ndarray]:
-        """Results of methods without learning, by their names."""
 
     def given(self, image: np.ndarray, extent: Extent) -> tuple[np.ndarray, dict]:
         """The image and the further arguments that the pipeline is called with."""
@@ -79,31 +64,23 @@ class MaskedRegion(Damage):
 
     uses_masks = True
 
-    def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
+    def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor) -> None:
         super().__init__(protocol, test_set)
-        if masks is None:
-            raise ValueError("A damage to masked regions needs masks, got none. Give those of load_masks.")
         shares, (low, high) = masks.mean((1, 2, 3)), protocol.mask_shares
         fitting = (shares >= low) & (shares <= high) & (shares > 0) & (shares < 1)
         self.masks = masks[fitting, 0].bool().numpy()
         if not len(self.masks):
             raise ValueError(f"No mask covers {100 * low:.0f} to {100 * high:.0f} % of the image. Give other masks.")
-
-    @property
-    def tables(self):
-        low, high = (100 * share for share in self.protocol.mask_shares)
-        return [f"irregular masks of {low:.0f}-{high:.0f} %"] + ["boxes"] * self.protocol.boxes
+        self.tables = [f"irregular masks of {100 * low:.0f}-{100 * high:.0f} %"] + ["boxes"] * protocol.boxes
 
     def extent(self, index, table):
         if table != "boxes":
             return self.masks[index % len(self.masks)]
-        size = self.test_set.size
-        return masks.box_mask(size, size, random.Random(index), _BOX_SHARES)[0].numpy() > 0.5
+        return box_mask(*[self.test_set.size] * 2, random.Random(index), _BOX_SHARES)[0].numpy() > 0.5
 
     def contrast_extent(self, contrast):
-        size = self.test_set.size
-        left, top, right, bottom = (round(share * size) for share in contrast.region)
-        mask = np.zeros((size, size), bool)
+        left, top, right, bottom = (round(share * self.test_set.size) for share in contrast.region)
+        mask = np.zeros((self.test_set.size,) * 2, bool)
         mask[top:bottom, left:right] = True
         return mask
 
@@ -125,9 +102,9 @@ class LostResolution(Damage):
 
     hides_identity = True
 
-    @property
-    def tables(self):
-        return [f"{factor}x" for factor in self.protocol.factors]
+    def __init__(self, protocol: Protocol, test_set: TestSet, masks: None = None) -> None:
+        super().__init__(protocol, test_set)
+        self.tables = [f"{factor}x" for factor in protocol.factors]
 
     def extent(self, index, table):
         return float(table.removesuffix("x"))
@@ -154,9 +131,13 @@ class LostResolution(Damage):
 class LostColor(Damage):
     """The image keeps its lightness alone."""
 
-    @property
-    def tables(self):
-        return ["colors"]
+    tables = ["colors"]
+
+    def __init__(self, protocol: Protocol, test_set: TestSet, masks: None = None) -> None:
+        super().__init__(protocol, test_set)
+        images = [test_set.decode(row, 64) for row in test_set.training]
+        means = [color.chroma(to_tensor(image)).mean((0, 2, 3)) for image in images]
+        self.mean_chroma = torch.stack(means).mean(0) if means else None  # [2]
 
     def extent(self, index, table):
         return None
@@ -164,24 +145,18 @@ class LostColor(Damage):
     def contrast_extent(self, contrast):
         return None
 
-    @cached_property
-    def mean_chroma(self) -> Tensor | None:
-        """Mean a and b `[2]` of the training images, or None where the test set has none."""
-        means = [color.chroma(to_tensor(image)).mean((0, 2, 3)) for image in self.test_set.training_images(64)]
-        return torch.stack(means).mean(0) if means else None
-
     def damaged(self, image, extent):
-        return baselines.gray(image)
+        return baselines.with_chroma(image, torch.zeros(2))
 
     def baselines(self, image, extent):
-        results = {"gray": baselines.gray(image)}
+        results = {"gray": self.damaged(image, extent)}
         if self.mean_chroma is not None:
             results["mean a and b of the training set"] = baselines.with_chroma(image, self.mean_chroma)
         return results
 
     def columns(self, restored, target, extent):
-        values = {"colorfulness": restored, "colorfulness of the original": target}
-        return {name: functional.colorfulness(image) for name, image in values.items()}
+        ours, original = functional.colorfulness(restored), functional.colorfulness(target)
+        return {"colorfulness": ours, "colorfulness of the original": original}
 
 
 DAMAGES: dict[str | None, type[Damage]] = {"mask_image": MaskedRegion, "factor": LostResolution, "colors": LostColor}

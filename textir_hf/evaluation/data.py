@@ -1,6 +1,5 @@
 """The images, sentences and masks that an evaluation runs on."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -73,17 +72,14 @@ class TestSet:
     def __len__(self) -> int:
         return len(self.test)
 
-    def image(self, index: int) -> np.ndarray:
+    def decode(self, row: Row, size: int) -> np.ndarray:
         """`[size, size, 3]` uint8."""
-        return self._decode(self.test[index], self.size)
-
-    def _decode(self, row: Row, size: int) -> np.ndarray:
         name = f"Row {row.number} of {row.file}"
         return read_square(row.rows[row.number][self.image_column], size, name, has_own_paths(row.rows))
 
-    def file(self, index: int) -> str:
-        """The file that holds an image."""
-        return self.test[index].file
+    def image(self, index: int) -> np.ndarray:
+        """`[size, size, 3]` uint8."""
+        return self.decode(self.test[index], self.size)
 
     def name(self, index: int) -> str:
         """The name under which an image is saved."""
@@ -96,15 +92,6 @@ class TestSet:
         value = row.rows[row.number].get(self.caption_column) or []
         return [c for c in ([value] if isinstance(value, str) else value) if c.strip()]
 
-    def training_images(self, size: int) -> Iterator[np.ndarray]:
-        """The training images: `[size, size, 3]` uint8."""
-        return (self._decode(row, size) for row in self.training)
-
-
-def spread(values: list[int], most: int) -> list[int]:
-    """At most `most` of the values, evenly spread."""
-    return [values[i] for i in np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)]
-
 
 def open_test_set(
     protocol: Protocol, data: str, size: int, limit: int | None, image_column: str, caption_column: str, split: str
@@ -114,10 +101,9 @@ def open_test_set(
     Args:
         protocol: The protocol.
         data: Folder of its files; or for a protocol without files, a parquet file, a folder or a Hub id.
-        size: Side of the images.
+        size: Side of the images, pixels.
         limit: Maximum number of images of each file, evenly spread.
-        image_column: Name of the column.
-        caption_column: Name of the column.
+        image_column, caption_column: Names of the columns.
         split: Of a data set that has no `split` column.
 
     Raises:
@@ -142,9 +128,10 @@ def open_test_set(
         if not test:
             raise ValueError(f'{name} holds no image of the split "test".')
         most = min(n for n in (limit, protocol.per_file, len(test)) if n)
-        test_set.test += [Row(name, rows, i) for i in spread(test, most)]
-        test_set.training += [Row(name, rows, i) for i in spread(training, _TRAINING_IMAGES)]
-    for i in range(len(test_set)):
-        if test_set.file(i) not in protocol.candidates and not test_set.captions(i):
-            raise ValueError(f"Image {i} of {test_set.file(i)} has no caption, which this protocol needs.")
+        for some, numbers, count in ((test_set.test, test, most), (test_set.training, training, _TRAINING_IMAGES)):
+            places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).astype(int)  # evenly spread
+            some += [Row(name, rows, numbers[place]) for place in places]
+    for i, row in enumerate(test_set.test):
+        if row.file not in protocol.candidates and not test_set.captions(i):
+            raise ValueError(f"Image {i} of {row.file} has no caption, which this protocol needs.")
     return test_set

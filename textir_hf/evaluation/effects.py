@@ -39,7 +39,7 @@ def text_effect(measures: Measures, index: int) -> list[Value]:
 
 def color_words(measures: Measures, index: int) -> list[Value]:
     """The effect of color words: the hue of the middle, and the shift there and on the outer strip."""
-    file = measures.test_set.file(index)
+    file = measures.test_set.test[index].file
     if file not in measures.protocol.color_words:
         return []
     template, image = measures.protocol.color_words[file], measures.test_set.image(index)
@@ -47,7 +47,10 @@ def color_words(measures: Measures, index: int) -> list[Value]:
     extent = measures.damage.extent(index, measures.damage.tables[0])
     results = measures.restore(image, measures.pipe.encode_prompt(prompts), extent)
     neutral, *colored = (color.chroma(to_tensor(result))[0].numpy() for result in results)
-    middle, border = _middle_and_border(image.shape[0])
+    side = len(image)
+    inset = np.minimum(np.arange(side), np.arange(side)[::-1])  # distance from the nearer border
+    inset = np.minimum(inset[:, None], inset)
+    middle, border = inset >= side // 4, inset < max(side // 10, 1)
     table, values = f"color words, {file.split('_')[0]}", []
     for word, chroma in zip(PROTOTYPES, colored, strict=True):
         rgb = torch.tensor(PROTOTYPES[word], dtype=torch.float32)[None, :, None, None] / 255
@@ -60,12 +63,3 @@ def color_words(measures: Measures, index: int) -> list[Value]:
         }
         values += [(table, word, name, float(value)) for name, value in columns.items()]
     return values
-
-
-def _middle_and_border(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The middle half and the outer tenth of each side, as masks `[side, side]`."""
-    quarter, strip = side // 4, max(side // 10, 1)
-    middle, border = np.zeros((side, side), bool), np.ones((side, side), bool)
-    middle[quarter:-quarter, quarter:-quarter] = True
-    border[strip:-strip, strip:-strip] = False
-    return middle, border

@@ -14,6 +14,10 @@ _LEAST_ENERGY = 1.0  # of an original's Laplacian, levels squared: about what ro
 _LEAST_STEP = 0.5  # of an original at a border, levels: the error of rounding to 8 bits
 
 
+# Slices of all pixels but the last, and of their neighbors, along either axis
+_NEIGHBORS = ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]))
+
+
 def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Energy of the fine structure relative to the original's: 1 is as much, 0 none, 0.25 half the contrast.
 
@@ -32,17 +36,11 @@ def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = N
 def _laplacian(image: np.ndarray, mask: np.ndarray) -> np.ndarray:  # [H, W, 3], [H, W] -> [H, W], 0 outside the mask
     luminance = image @ np.array([0.299, 0.587, 0.114])  # Rec. 601
     result = np.zeros_like(luminance)
-    for first, second in _neighbors():
+    for first, second in _NEIGHBORS:
         step = (luminance[second] - luminance[first]) * (mask[first] & mask[second])
         result[first] += step
         result[second] -= step
     return result
-
-
-def _neighbors():
-    """Slices of all pixels but the last, and of their neighbors, along either axis."""
-    every, first, second = slice(None), slice(None, -1), slice(1, None)
-    return ((first, every), (second, every)), ((every, first), (every, second))
 
 
 def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -57,13 +55,10 @@ def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     check_images(restored, target, mask)
     if mask.all():
         raise ValueError("A seam needs known pixels: the mask covers the whole image. Use a smaller one.")
-    return float(_border_step(restored, mask) / max(_border_step(target, mask), _LEAST_STEP))
-
-
-def _border_step(image: np.ndarray, mask: np.ndarray) -> float:
-    image = image.astype(np.float64)
-    steps = [np.abs(image[a] - image[b])[mask[a] != mask[b]] for a, b in _neighbors()]
-    return float(np.concatenate(steps).mean())
+    images = np.stack([restored, target], 2).astype(np.float64)  # [H, W, 2, 3]
+    steps = [np.abs(images[a] - images[b])[mask[a] != mask[b]] for a, b in _NEIGHBORS]
+    ours, original = np.concatenate(steps).mean((0, 2))
+    return float(ours / max(original, _LEAST_STEP))
 
 
 def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = AMONG) -> bool:
@@ -73,7 +68,7 @@ def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = 
         restored: `[D]`, a descriptor at unit length, as `LPIPS.descriptor` gives it.
         originals: `[N, D]`, the originals'.
         index: Of the result's own original.
-        among: How many originals it is compared with, its own included.
+        among: Number of originals it is compared with, its own included.
 
     Raises:
         ValueError: There are fewer originals.

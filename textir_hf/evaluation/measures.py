@@ -57,8 +57,6 @@ class Measures:
         self.peers = peers or {}
         for name, folder in self.peers.items():
             self._check_peer(name, folder)
-        self.conditions: Conditions
-        self.descriptors: Tensor
 
     def files_of(self, folder: Path) -> list[Path]:
         """The results of a peer."""
@@ -66,26 +64,23 @@ class Measures:
         return [file_of(folder, table, name) for table in self.damage.tables for name in names]
 
     def _check_peer(self, name: str, folder: Path) -> None:
-        files, size = self.files_of(folder), (self.test_set.size,) * 2
+        files, side = self.files_of(folder), self.test_set.size
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise ValueError(
                 f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
                 f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
             )
-        wrong = [file for file in files if _size(file) != size]
+        sizes = {file: _size(file) for file in files}
+        wrong = [f"{file} ({w}x{h})" for file, (w, h) in sizes.items() if (w, h) != (side, side)]
         if wrong:
             raise ValueError(
-                f"--against {name} must have results of {size[0]}x{size[1]} pixels, but {len(wrong)} of {len(files)} "
-                f"have another size, such as {wrong[0]} ({'x'.join(map(str, _size(wrong[0])))})."
+                f"--against {name} must have results of {side}x{side} pixels, but {len(wrong)} of {len(files)} "
+                f"have another size, such as {wrong[0]}."
             )
 
     def prepare(self, progress: Callable = iter) -> None:
-        """Embeds all images and their sentences.
-
-        Args:
-            progress: Wraps the loop over the images.
-        """
+        """Embeds all images and their sentences; `progress` wraps the loop over the images."""
         embeddings, descriptors = [], []
         for i in progress(range(len(self.test_set))):
             image = self.test_set.image(i)
@@ -93,7 +88,7 @@ class Measures:
             if self.damage.hides_identity:
                 descriptors.append(self.describe(image).half())
         self.conditions = Conditions(self.pipe, self.protocol, self.test_set, torch.stack(embeddings))
-        self.descriptors = torch.stack(descriptors) if descriptors else torch.empty(0)
+        self.descriptors = torch.stack(descriptors) if descriptors else None
 
     @torch.no_grad()
     def embed(self, image: np.ndarray) -> Tensor:
@@ -101,23 +96,15 @@ class Measures:
         tensor = to_tensor(np.ascontiguousarray(image), self.pipe.clip.device)
         return embed_images(self.pipe.clip, self.pipe.image_processor, tensor)[0].cpu()
 
-    def distance(self, first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> float:
-        """LPIPS of two images, or of the masked region in them."""
-        device = self.lpips.shift.device
-        region = None if mask is None else torch.from_numpy(mask)[None, None].to(device)
-        return self.lpips(to_tensor(first, device), to_tensor(second, device), region).item()
-
     def describe(self, image: np.ndarray) -> Tensor:
         """The descriptor by which a person is recognized: `[D]` at unit length."""
         return self.lpips.descriptor(to_tensor(image, self.lpips.shift.device))[0].cpu()
 
-    def restore(
-        self, image: np.ndarray, conditions: Tensor, extent: Extent, skip_strength: float | None = None
-    ) -> list[np.ndarray]:
+    def restore(self, image: np.ndarray, conditions: Tensor, extent: Extent) -> list[np.ndarray]:
         """The checkpoint's results for a damaged image under each of the conditions `[K, D]`."""
         given, arguments = self.damage.given(image, extent)
-        arguments |= {"prompt_embeds": conditions, "skip_strength": skip_strength}
-        return [np.asarray(result) for result in self.pipe(image=Image.fromarray(given), **arguments).images]
+        results = self.pipe(image=Image.fromarray(given), prompt_embeds=conditions, **arguments).images
+        return [np.asarray(result) for result in results]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
         """The results of every method of a table for an image."""
@@ -149,11 +136,13 @@ class Measures:
         return values, embeddings
 
     def _quality(self, output: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        columns = {}
-        for prefix, region in (("", None), *([] if mask is None else [("masked ", mask)])):
+        columns, device = {}, self.lpips.shift.device
+        pair = to_tensor(output, device), to_tensor(target, device)
+        for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
+            area = None if region is None else torch.from_numpy(region)[None, None].to(device)
             columns[f"{prefix}PSNR (dB)"] = functional.psnr(output, target, region)
             columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
-            columns[f"{prefix}LPIPS"] = self.distance(output, target, region)
+            columns[f"{prefix}LPIPS"] = self.lpips(*pair, area).item()
         return columns
 
 

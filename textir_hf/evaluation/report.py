@@ -1,10 +1,16 @@
-"""From every image's values to tables."""
+"""From every image's values to tables, and grids of images for people to look at."""
+
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from textir_hf.evaluation.conditions import OURS
+from textir_hf.evaluation.measures import Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.evaluation.tables import Cell, Table, cell
+from textir_hf.imaging.files import save_image
+from textir_hf.imaging.grid import draw_grid
 from textir_hf.metrics.functional import frechet_distance
 
 FRECHET = "Fréchet distance (100, {})"  # of the embeddings of this encoder
@@ -25,12 +31,14 @@ def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], en
     """All tables of an evaluation, from the records of the images and their values, grouped."""
     result = []
     for title, rows in grouped.items():
-        digits = 1 if title.startswith(("text effect", "color words")) else 3
-        table = _table(title, rows, digits)
+        table = _table(title, rows, digits=3 if OURS[0] in rows else 1)
         result.append(table)
-        if OURS[0] not in rows:
+        if OURS[0] not in rows:  # text effect, color words
             continue
-        _add_frechet(table, title, records, encoder)
+        table.columns.append(FRECHET.format(encoder))
+        for name, cells in table.rows.items():
+            sets = [[r["embeddings"][f"{title}|{kind}"] for r in records] for kind in (name, "target")]
+            cells.append(Cell(100 * frechet_distance(*sets)))
         for name, values in protocol.published.items():
             known = dict(zip(_PUBLISHED, values, strict=True))
             table.rows[name] = [Cell(known.get(column)) for column in table.columns]
@@ -45,20 +53,32 @@ def _table(title: str, rows: Rows, digits: int) -> Table:
     return Table(f"{title}, {count} images", columns, cells, digits)
 
 
-def _add_frechet(table: Table, title: str, records: list[dict], encoder: str) -> None:
-    table.columns.append(FRECHET.format(encoder))
-    target = [record["embeddings"][f"{title}|target"] for record in records]
-    for name, cells in table.rows.items():
-        results = [record["embeddings"][f"{title}|{name}"] for record in records]
-        cells.append(Cell(100 * frechet_distance(results, target)))
-
-
 def _differences(title: str, rows: Rows) -> Table:
     """Means of the differences on the same image; their intervals are narrower than the means' own."""
     ours, cells = rows[OURS[0]], {}
-    columns = [column for column in ours if column.endswith(("PSNR (dB)", "SSIM", "LPIPS"))]
-    for name, values in rows.items():
-        if name not in OURS:
-            full = [cell(np.subtract(ours[column], values[column]).tolist()) for column in columns]
-            cells[name] = [Cell(c.mean, c.half) for c in full]
+    columns = [column for column in ours if column.endswith(_PUBLISHED)]
+    for name in [row for row in rows if row not in OURS]:
+        full = [cell(np.subtract(ours[column], rows[name][column]).tolist()) for column in columns]
+        cells[name] = [Cell(c.mean, c.half) for c in full]
     return Table(f"{title}, ours (right prompt) minus each other method, paired by image", columns, cells)
+
+
+def draw_grids(measures: Measures, grouped: dict[str, Rows], folder: Path) -> None:
+    """Writes for each table the best, median and worst image by LPIPS under the right prompt, by every method."""
+    for table in measures.damage.tables:
+        columns = grouped[table][OURS[0]]
+        values = columns.get("masked LPIPS", columns["LPIPS"])
+        order = np.argsort(values)
+        chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+        rows = [_row(measures, table, int(i), f"{name}: LPIPS {values[i]:.3f}") for name, i in chosen.items()]
+        save_image(draw_grid(rows, cell=128), folder / f"{table.split(' ')[0]}.png")
+
+
+def _row(measures: Measures, table: str, index: int, label: str) -> list[tuple[str, Image.Image]]:
+    image, sentences = measures.test_set.image(index), measures.conditions.sentences[index]
+    damaged = Image.fromarray(measures.damage.damaged(image, measures.damage.extent(index, table)))
+    cells = [(label, damaged.resize(image.shape[1::-1], Image.Resampling.NEAREST))]
+    for method, result in measures.restored(index, table).items():
+        shown_as = f"right prompt: “{'; '.join(sentences)}”" if method == OURS[0] else method
+        cells.append((shown_as, Image.fromarray(result)))
+    return [*cells, ("original", Image.fromarray(image))]

@@ -6,6 +6,7 @@ accelerate launch -m textir_hf evaluate --preset table-1 --data DATASET --masks 
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,8 @@ from tqdm import tqdm
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import keep_facts, replacing
 from textir_hf.evaluation import effects, report
-from textir_hf.evaluation.damages import damage_of, mask_of
+from textir_hf.evaluation.damages import damage_of
 from textir_hf.evaluation.data import load_masks, open_test_set
-from textir_hf.evaluation.drawings import draw_grids
 from textir_hf.evaluation.measures import Measures, file_of
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
@@ -33,11 +33,7 @@ from textir_hf.tasks import embedded_checkpoints
 def evaluate(args: argparse.Namespace) -> str:
     """Runs a protocol and writes `report.json`, `tables.md` and grids; or only the damaged inputs.
 
-    Args:
-        args: The options of `textir evaluate`, checked and complete.
-
-    Returns:
-        The tables as Markdown, in the main process; in others, nothing.
+    Takes the options of `textir evaluate`, checked and complete. Returns the tables as Markdown in the main process.
 
     Raises:
         ValueError: The data, the checkpoint or the results of others do not fit.
@@ -63,9 +59,9 @@ def _open(args: argparse.Namespace, state: PartialState) -> Measures:
     test_set = open_test_set(protocol, args.data, size, args.limit, *columns)
     if len(test_set) < 2:
         raise ValueError(f"An evaluation needs at least two images, {args.data} has {len(test_set)}.")
-    kind, masks = damage_of(protocol.task), None
-    if kind.uses_masks:
-        masks = load_masks(args.masks or Path(args.data) / str(protocol.masks), "test", size)
+    kind = damage_of(protocol.task)
+    path = args.masks or Path(args.data) / str(protocol.masks)
+    masks = load_masks(path, "test", size) if kind.uses_masks else None
     with state.main_process_first():
         lpips = LPIPS(args.lpips or fetch()).to(state.device)
     measures = Measures(pipe, protocol, test_set, kind(protocol, test_set, masks), lpips, args.against)
@@ -85,17 +81,16 @@ def save_inputs(measures: Measures, folder: Path) -> str:
         prompts[name] = measures.conditions.sentences[index]
         for table in damage.tables:
             extent = damage.extent(index, table)
-            _save(damage.damaged(image, extent), file_of(folder / "images", table, name))
-            if mask_of(extent) is not None:
-                _save(np.uint8(255) * extent, file_of(folder / "masks", table, name))
+            files = {"images": damage.damaged(image, extent)}
+            if damage.uses_masks:
+                files["masks"] = np.uint8(255) * extent
+            for kind, array in files.items():
+                path = file_of(folder / kind, table, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_image(Image.fromarray(array), path)
     with replacing(folder / "prompts.json") as temporary:
         temporary.write_text(json.dumps(prompts, indent=1))
     return f"{len(test_set)} damaged images for each of {', '.join(damage.tables)}: {folder}"
-
-
-def _save(array: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(Image.fromarray(array), path)
 
 
 def _facts(args: argparse.Namespace, measures: Measures) -> dict:
@@ -118,9 +113,8 @@ def _weights(checkpoint: str) -> list[Path]:
 
 def _data_files(args: argparse.Namespace) -> list[Path]:
     protocol = PRESETS[args.preset]
-    names = [*protocol.files, *([protocol.masks] if protocol.masks else [])]
-    files = [Path(args.data) / n for n in names] or [Path(args.data), *([args.masks] if args.masks else [])]
-    return [f for f in files if f.is_file()]
+    files = [Path(args.data) / name for name in (*protocol.files, protocol.masks) if name]
+    return [f for f in files or (Path(args.data), args.masks) if f and f.is_file()]
 
 
 def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
@@ -148,11 +142,9 @@ def read_records(folder: Path) -> list[dict]:
     found = {}
     for path in folder.glob("values-*.jsonl"):
         for line in path.read_text().splitlines():
-            try:
+            with suppress(json.JSONDecodeError):
                 record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            found[record["index"]] = record
+                found[record["index"]] = record
     return [found[index] for index in sorted(found)]
 
 
@@ -162,13 +154,13 @@ def _write(measures: Measures, args: argparse.Namespace) -> str:
     grouped = report.group(records)
     tables = report.tables(measures.protocol, grouped, records, encoder)
     text = "\n\n".join(markdown(table) for table in tables) + "\n"
-    with replacing(folder / "tables.md") as temporary:
-        temporary.write_text(text)
     limit = "" if args.limit is None else f" --limit {args.limit}"
     against = "".join(f" --against {name}=DIR" for name in args.against)
     command = f"textir evaluate --preset {args.preset} --data DIR{limit}{against} --output results"
     config = {"preset": args.preset, "images": len(records), "size": measures.test_set.size, "against": [*args.against]}
     files = _weights(args.checkpoint), _data_files(args)
     write_report(folder / "report.json", Path(args.checkpoint).name, tables, *files, command, config)
-    draw_grids(measures, grouped, folder)
+    report.draw_grids(measures, grouped, folder)
+    with replacing(folder / "tables.md") as temporary:
+        temporary.write_text(text)
     return text

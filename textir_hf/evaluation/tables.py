@@ -38,12 +38,11 @@ def cell(values: list[float]) -> Cell:
     """Mean and 95 % bootstrap interval over images, 2,000 draws of a fixed seed; without values, an empty cell."""
     if not values:
         return Cell()
-    half, rounded = None, [round(float(value), 5) for value in values]
+    result = Cell(float(np.mean(values)), None, [round(float(value), 5) for value in values])
     if len(values) > 1:
         drawn = bootstrap((values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=0)
-        low, high = drawn.confidence_interval
-        half = float(high - low) / 2
-    return Cell(float(np.mean(values)), half, rounded)
+        result.half = float(np.diff(drawn.confidence_interval)[0]) / 2
+    return result
 
 
 def markdown(table: Table) -> str:
@@ -81,15 +80,10 @@ def write_report(
     config: dict | None = None,
 ) -> None:
     """Writes everything needed to check the results of a checkpoint as JSON: hashes, versions, command, tables."""
-    report = {
-        "checkpoint": name,
-        "command": command,
-        "config": config or {},
-        "weights": {f"{p.parent.name}/{p.name}": sha256(p) for p in weights},
-        "data": {p.name: sha256(p) for p in data},
-        "versions": package_versions(),
-        "tables": [asdict(t) for t in tables],
-    }
+    report = {"checkpoint": name, "command": command, "config": config or {}, "versions": package_versions()}
+    report["weights"] = {f"{p.parent.name}/{p.name}": sha256(p) for p in weights}
+    report["data"] = {p.name: sha256(p) for p in data}
+    report["tables"] = [asdict(t) for t in tables]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n")
 

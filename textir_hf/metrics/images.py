@@ -23,12 +23,11 @@ Returns:
 """
 
 
-def to_images(values, kind: str) -> list[np.ndarray]:
+def to_images(values) -> list[np.ndarray]:
     """Images as arrays."""
-    arrays = [np.asarray(v.convert("RGB") if isinstance(v, Image.Image) and v.mode == "P" else v) for v in values]
-    if not arrays:
-        raise ValueError(f"{kind} must hold at least one image, got none.")
-    return arrays
+    if not values:
+        raise ValueError("predictions and references must hold at least one image, got none.")
+    return [np.asarray(v.convert("RGB") if isinstance(v, Image.Image) and v.mode == "P" else v) for v in values]
 
 
 def to_masks(masks, count: int) -> list[np.ndarray | None]:
@@ -53,7 +52,7 @@ def embed(images: list[np.ndarray], masks: list[np.ndarray | None], clip, image_
 
 
 class ImageMetric(evaluate.Metric):
-    """A metric of predictions against references; by default the mean of `value` over the images."""
+    """A metric of predictions against references: the mean of `value(restored, target, mask)` over the images."""
 
     value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]  # of a restored image, its target and its mask
     citation = ""
@@ -69,7 +68,7 @@ class ImageMetric(evaluate.Metric):
         )
 
     def _compute(self, predictions, references, masks=None, **options) -> dict:
-        restored, targets = to_images(predictions, "predictions"), to_images(references, "references")
+        restored, targets = to_images(predictions), to_images(references)
         triples = list(zip(restored, targets, to_masks(masks, len(restored)), strict=True))
         for triple in triples:
             check_images(*triple)

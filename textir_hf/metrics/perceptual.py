@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet and VGG16, and the download of its weights."""
+"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet, and the download of its weights."""
 
 import hashlib
 import tempfile
@@ -12,27 +12,12 @@ from torch.nn import functional as F
 from textir_hf.atomic import replacing
 
 CACHE = Path("~/.cache/textir_hf")
-_LINEAR = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1"
-_NETWORKS = "https://download.pytorch.org/models"
-# net: file of the network, file of the linear layers, SHA-256 of all the tensors in fp16
-SOURCES = {
-    "alex": (
-        f"{_NETWORKS}/alexnet-owt-7be5be79.pth",
-        f"{_LINEAR}/alex.pth",
-        "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7",
-    ),
-    "vgg": (
-        f"{_NETWORKS}/vgg16-397923af.pth",
-        f"{_LINEAR}/vgg.pth",
-        "e652447781f5e726ce31dd572f225413ce23141dc7cde3c68b94179220538c7d",
-    ),
-}
-# index of the convolution, stride, padding; a max pooling (window) before it
-_LAYERS = {
-    "alex": [(0, 4, 2, 0), (3, 1, 2, 3), (6, 1, 1, 3), (8, 1, 1, 0), (10, 1, 1, 0)],
-    "vgg": [(i, 1, 1, 2 if i in (5, 10, 17, 24) else 0) for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)],
-}
-_COMPARED = {"alex": (0, 3, 6, 8, 10), "vgg": (2, 7, 14, 21, 28)}
+SOURCES = (  # of the network and of the linear layers
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
+)
+DIGEST = "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7"  # of all the tensors in fp16
+_LAYERS = ((0, 4, 2, 0), (3, 1, 2, 3), (6, 1, 1, 3), (8, 1, 1, 0), (10, 1, 1, 0))  # index, stride, padding, max pooling
 
 
 class LPIPS(nn.Module):
@@ -52,8 +37,7 @@ class LPIPS(nn.Module):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         weights = load_file(path)
-        self.net = "vgg" if "features.28.weight" in weights else "alex"
-        needed = {f"features.{i}.{part}" for i, *_ in _LAYERS[self.net] for part in ("weight", "bias")}
+        needed = {f"features.{i}.{part}" for i, *_ in _LAYERS for part in ("weight", "bias")}
         if missing := {*needed, *(f"lin{i}.weight" for i in range(5))} - set(weights):
             raise ValueError(f"{path} is not an LPIPS file: it lacks {', '.join(sorted(missing)[:3])}. Fetch it again.")
         for name, value in weights.items():
@@ -63,24 +47,19 @@ class LPIPS(nn.Module):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         x, features = (images * 2 - 1 - self.shift) / self.scale, []
-        for index, stride, padding, pool in _LAYERS[self.net]:
+        for index, stride, padding, pool in _LAYERS:
             if pool:
                 x = F.max_pool2d(x, pool, 2)
             weight, bias = (getattr(self, f"features_{index}_{part}") for part in ("weight", "bias"))
             x = F.relu(F.conv2d(x, weight, bias, stride, padding))
-            if index in _COMPARED[self.net]:
-                features.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+            features.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return features
 
     @torch.no_grad()
     def descriptor(self, images: Tensor) -> Tensor:
         """The deepest features, pooled to 7x7 cells: similar for images with the same parts in the same places.
 
-        Args:
-            images: `[N, 3, H, W]` in [0, 1].
-
-        Returns:
-            `[N, D]` at unit length.
+        `[N, 3, H, W]` in [0, 1] to `[N, D]` at unit length.
         """
         return F.normalize(F.adaptive_avg_pool2d(self._features(images)[-1], 7).flatten(1), dim=1)
 
@@ -88,11 +67,8 @@ class LPIPS(nn.Module):
     def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
         """2 x `[N, 3, H, W]` in [0, 1] to `[N]`.
 
-        Args:
-            first: Images.
-            second: Images, of the same size.
-            mask: `[N, 1, H, W]` in {0, 1}; then each layer's map is averaged over the share of the mask that its cells
-                cover, so that only the masked region counts, seen with its surroundings.
+        With a mask `[N, 1, H, W]` in {0, 1}, each layer's map is averaged over the share of the mask that its cells
+        cover, so that only the masked region counts, seen with its surroundings.
         """
         total = torch.zeros(len(first), device=first.device)
         for i, (a, b) in enumerate(zip(self._features(first), self._features(second), strict=True)):
@@ -113,38 +89,33 @@ def digest(weights: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def fetch(net: str = "alex", cache: Path = CACHE) -> Path:
-    """The weights of LPIPS as a safetensors file, downloaded from the authors and torchvision once.
-
-    Args:
-        net: "alex" or "vgg".
-        cache: Folder of the file.
+def fetch(cache: Path = CACHE) -> Path:
+    """The weights of LPIPS as a safetensors file in a folder, downloaded from the authors and torchvision once.
 
     Raises:
-        ValueError: There is no such network, or the download differs from the published weights.
+        ValueError: The download differs from the published weights.
         OSError: The weights cannot be downloaded.
     """
-    if net not in SOURCES:
-        raise ValueError(f'LPIPS is on "alex" or "vgg", got {net!r}.')
-    folder, (*urls, published) = Path(cache).expanduser(), SOURCES[net]
-    path = folder / f"lpips_{net}.safetensors"
+    folder = Path(cache).expanduser()
+    path = folder / "lpips_alex.safetensors"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             network, linear = (
-                torch.hub.load_state_dict_from_url(url, scratch, map_location="cpu", weights_only=True) for url in urls
+                torch.hub.load_state_dict_from_url(url, scratch, map_location="cpu", weights_only=True)
+                for url in SOURCES
             )
     except OSError as error:
         raise OSError(
-            f"The weights of LPIPS cannot be fetched from {' and '.join(urls)} ({error}). Fetch them once with a "
+            f"The weights of LPIPS cannot be fetched from {' and '.join(SOURCES)} ({error}). Fetch them once with a "
             "network, or give the safetensors file: --lpips FILE, or weights=FILE."
         ) from error
     weights = {n: v.contiguous() for n, v in network.items() if n.startswith("features.")}
     weights |= {n.replace(".model.1", ""): v.contiguous() for n, v in linear.items()}
-    if digest(weights) != published:
-        raise ValueError(f"{' and '.join(urls)} are not the published weights (their hash differs). Try again later.")
+    if digest(weights) != DIGEST:
+        raise ValueError(f"{' and '.join(SOURCES)} are not the published weights (another hash). Try again later.")
     with replacing(path) as temporary:
         save_file(weights, temporary)
     return path

@@ -29,12 +29,12 @@ class CLIPScore(images.ImageMetric):
     references = datasets.Value("string")
 
     def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
-        restored, sentences = images.to_images(predictions, "predictions"), list(references)
+        restored, sentences = images.to_images(predictions), list(references)
         if empty := [i for i, s in enumerate(sentences) if not s or not s.strip()]:
             raise ValueError(f"references must be sentences, got an empty one at {empty[0]}.")
         clip, tokenizer, image_processor = load_encoder(encoder)
         embedded = images.embed(restored, images.to_masks(masks, len(restored)), clip, image_processor)
         with torch.no_grad():
             texts = embed_texts(clip, tokenizer, sentences).double().numpy()
-        values = [float(v) for v in 100 * np.maximum((embedded * texts).sum(1), 0)]
+        values = (100 * np.maximum((embedded * texts).sum(1), 0)).tolist()
         return {"clip_score": float(np.mean(values)), "values": values}

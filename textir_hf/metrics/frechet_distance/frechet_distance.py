@@ -22,10 +22,8 @@ class FrechetDistance(images.ImageMetric):
     citation = "Heusel et al.: GANs trained by a two time-scale update rule converge to a local Nash equilibrium. 2017."
 
     def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
-        restored = images.to_images(predictions, "predictions")
-        targets = images.to_images(references, "references")
-        counted = images.to_masks(masks, len(restored))
+        counted = images.to_masks(masks, len(predictions))
         clip, _, image_processor = load_encoder(encoder)
-        features = [images.embed(one, counted, clip, image_processor) for one in (restored, targets)]
-        value = functional.frechet_distance(*features)
-        return {"frechet_distance": value, "features": encoder}
+        sets = images.to_images(predictions), images.to_images(references)
+        features = [images.embed(one, counted, clip, image_processor) for one in sets]
+        return {"frechet_distance": functional.frechet_distance(*features), "features": encoder}

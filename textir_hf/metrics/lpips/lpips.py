@@ -1,4 +1,4 @@
-"""Learned perceptual image patch similarity v0.1 (Zhang et al., 2018) on AlexNet or VGG16.
+"""Learned perceptual image patch similarity v0.1 (Zhang et al., 2018) on AlexNet.
 
 >>> import numpy as np
 >>> from textir_hf import metrics
@@ -15,15 +15,12 @@ from textir_hf.metrics import images, perceptual
 
 
 class LPIPS(images.ImageMetric):
-    """Perceptual distance v0.1; 0 is equal. Options: net, "alex" or "vgg"; weights, a safetensors file.
-
-    If weights are left out, they are downloaded from torchvision and the authors once, and checked.
-    """
+    """Perceptual distance v0.1 on AlexNet; 0 is equal. Option: weights, a safetensors file, else fetched once."""
 
     citation = "Zhang et al.: The unreasonable effectiveness of deep features as a perceptual metric. CVPR 2018."
 
-    def prepare(self, net="alex", weights=None):
-        self.network = perceptual.LPIPS(weights or perceptual.fetch(net))
+    def prepare(self, weights=None):
+        self.network = perceptual.LPIPS(weights or perceptual.fetch())
 
     def value(self, restored, target, mask):
         mask = None if mask is None else torch.from_numpy(mask)[None, None]
