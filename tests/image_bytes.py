@@ -19,7 +19,6 @@ FORMATS = {
     "deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "jpeg-tiff": ("TIFF", {"compression": "jpeg"}),
     "avif": ("AVIF", {}),
-    "jp2": ("JPEG2000", {}),
     "gif": ("GIF", {}),
 }
 
@@ -84,7 +83,7 @@ def without_some(kind: str, image: Image.Image, share: float = 0.6, **options) -
     """A file that lacks a part of its pixels' data, with the end mark of a whole one.
 
     Args:
-        kind: "jpeg" (of the last scan), "png" (rows are missing) or "jp2" (tiles are).
+        kind: "jpeg" (of the last scan) or "png" (rows are missing).
         image: The image, RGB.
         share: Of the data that is kept.
         **options: Of the encoder.
@@ -93,8 +92,5 @@ def without_some(kind: str, image: Image.Image, share: float = 0.6, **options) -
         rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(image)[: int(image.height * share)])
         return png(2, 8, image.size, rows)
     content = encode(image, kind, **options)
-    if kind == "jpeg":
-        start = content.rindex(b"\xff\xda") if options.get("progressive") else content.index(b"\xff\xda")
-        return content[: start + 14 + int((len(content) - start - 16) * share)].rstrip(b"\xff") + b"\xff\xd9"
-    tiles = content.split(b"\xff\x90\0\n")
-    return b"\xff\x90\0\n".join(tiles[: 1 + int((len(tiles) - 1) * share)]) + b"\xff\xd9"
+    start = content.rindex(b"\xff\xda") if options.get("progressive") else content.index(b"\xff\xda")
+    return content[: start + 14 + int((len(content) - start - 16) * share)].rstrip(b"\xff") + b"\xff\xd9"

@@ -1,14 +1,10 @@
-from copy import deepcopy
-
-import numpy as np
 import pytest
 import torch
-from conftest import make_image, make_mask, tiny_generator
+from conftest import tiny_generator
 from skimage import data
-from test_offload import OFFLOADS, offload
 from torch.nn import functional as F
 
-from textir_hf import TextIRGenerator, TextIRPipeline
+from textir_hf import TextIRGenerator
 from textir_hf.hub.export import _export_restorer
 from textir_hf.models.autoencoder import LATENT_CHANNELS, LIMIT, load_taef2
 
@@ -69,26 +65,6 @@ def test_a_checkpoint_holds_its_decoder(tmp_path):
     assert not any(p.requires_grad for p in loaded.latent_decoder.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@torch.no_grad()
-def test_half_precision_stays_near(dtype):
-    model = latent_generator()
-    arguments = inputs(model)
-    expected = model(*arguments).sample
-    error = (model.to(dtype)(*arguments).sample.float() - expected).square().mean() / expected.square().mean()
-    assert error < 1e-3
-
-
-def test_colors_come_from_the_image_and_lightness_stays(encoder):
-    pipe = TextIRPipeline(latent_generator("colorization"), *encoder)
-    pipe.set_progress_bar_config(disable=True)
-    image = data.astronaut()[:64, 96:192]
-    (result,) = pipe("a red flower", image).images
-    assert result.size == (96, 64)
-    values = np.asarray(result).astype(int)
-    assert (values.max(-1) - values.min(-1)).max() > 2  # has colors
-
-
 @pytest.mark.parametrize(
     ("change", "name"),
     [({"patch_size": 4}, "patch_size"), ({"decoder": "other"}, "decoder"), ({"blocks": -1}, "blocks")],
@@ -101,26 +77,3 @@ def test_unfit_configs_are_refused(change, name):
 def test_onnx_gives_the_same_images(tmp_path):
     _export_restorer(latent_generator("super-resolution"), tmp_path / "restorer.onnx")  # compares them itself
     assert (tmp_path / "restorer.onnx").is_file()
-
-
-@pytest.mark.parametrize("kind", OFFLOADS)
-def test_offloaded_networks_give_the_same_images(encoder, kind, tmp_path):
-    pipe = TextIRPipeline(latent_generator(), deepcopy(encoder[0]), *encoder[1:])
-    pipe.set_progress_bar_config(disable=True)
-    arguments = {"prompt": "a face", "image": make_image(), "mask_image": make_mask(), "output_type": "np"}
-    expected = pipe(**arguments).images
-    assert np.array_equal(offload(pipe, kind, tmp_path)(**arguments).images, expected)
-
-
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
-def test_images_in_a_batch_come_out_as_alone(encoder, task):
-    pipe = TextIRPipeline(latent_generator(task), *encoder)
-    pipe.set_progress_bar_config(disable=True)
-    images = [make_image(50, 40, seed=i) for i in range(3)]
-    arguments = pipe.task.example(40) | {"output_type": "np"}
-    if "mask_image" in arguments:
-        arguments["mask_image"] = make_mask(50, 40)
-    together = pipe("a face", images, batch_size=3, **arguments).images
-    for image, result in zip(images, together, strict=True):
-        alone = pipe("a face", image, batch_size=1, **arguments).images[0]
-        assert abs(alone - result).max() <= 1 / 255 + 1e-6

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,28 +44,6 @@ def test_outside_the_faces_the_background_comes_back_bit_for_bit(faces, choice, 
     assert len(result.info["textir"]["background_sha256"]) == 64
 
 
-def test_a_face_is_the_same_before_any_background(faces):
-    pipe, other = faces
-    small = small_group()
-    large = other("a flower", small, scale=8).images[0]
-    frame = frames_of(np.asarray(small), 1, PORTRAIT)[0].enlarged(8)
-    center = frame.offset + frame.scale * (0.5 + 0.5j)
-    x, y = round(center.real), round(center.imag)
-    plain, pasted = (
-        np.asarray(pipe("a face", small, scale=8, faces=1, background=b).images[0])[y - 30 : y + 30, x - 30 : x + 30]
-        for b in (None, large)
-    )
-    assert np.array_equal(plain, pasted)
-
-
-def test_a_box_is_restored_before_a_background(faces):
-    pipe, other = faces
-    image, box = make_image(), (8, 4, 24, 20)
-    background = other("a flower", image, scale=4).images[0]
-    (result,) = pipe("a face", image, scale=4, box=box, background=background).images
-    check_changes(result, background, [tuple(4 * v for v in box)], 0.5)
-
-
 @pytest.mark.parametrize("where", [{"faces": "all"}, {"faces": 2}, {"box": (10, 5, 60, 45)}])
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_around_the_parts_a_restored_background_is_the_result_without_them(faces, where, seeds):
@@ -81,17 +58,6 @@ def test_around_the_parts_a_restored_background_is_the_result_without_them(faces
         boxes = [frame.enlarged(4).bounds(whole.size[::-1]) for frame in frames]
     check_changes(results[0], whole, boxes, 0.3)
     assert results[0].info["textir"]["background"] == "restored"
-
-
-def test_the_progress_bar_counts_the_runs_of_a_restored_background(faces, capsys):
-    pipe, small, runs = faces[0], small_group(), []
-    pipe.set_progress_bar_config(disable=False, delay=0)
-    pipe.restorer.register_forward_hook(lambda *_: runs.append(1))
-    pipe("a face", small, scale=4)
-    whole = len(runs)
-    pipe("a face", small, scale=4, faces="all", background="restored")
-    assert len(runs) == whole + whole + 2  # two faces
-    assert f"{whole + 2}/{whole + 2} " in capsys.readouterr().err
 
 
 def test_an_image_without_a_face_is_the_background(faces):
@@ -115,20 +81,6 @@ def test_an_image_without_a_face_is_the_background(faces):
 def test_backgrounds_that_do_not_fit_are_refused(faces, options, message):
     with pytest.raises(ValueError, match=message):
         faces[0]("a face", make_image(), scale=4, **options)
-
-
-def test_the_command_restores_the_background(faces, tmp_path):
-    pipe, small = faces[0], small_group()
-    pipe.save_pretrained(tmp_path / "faces")
-    small.save(tmp_path / "group.png")
-    words = ["--scale", "4", "--faces", "auto", "--background", "restored", "--prompt", "a face", "--seed", "3"]
-    words += ["--checkpoint", str(tmp_path / "faces"), "-o", str(tmp_path / "out.png")]
-    assert main(["upscale", str(tmp_path / "group.png"), *words]) == 0
-    generator = torch.Generator().manual_seed(3)
-    expected = pipe("a face", small, scale=4, faces="auto", background="restored", generator=generator).images[0]
-    result = open_image(tmp_path / "out.png")
-    assert result.tobytes() == expected.tobytes()
-    assert json.loads(result.info["textir"])["background"] == "restored"
 
 
 def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path, capsys):

@@ -77,13 +77,6 @@ def test_an_offset_of_the_content_leaves_no_seam():
             assert step > 3 if atmost is None else step <= atmost
 
 
-def test_a_batch_gives_what_its_images_give_alone():
-    restored, known, mask = smooth(4), smooth(4, 1), regions()
-    together = match_border(restored, known, mask)
-    alone = [match_border(*(x[i : i + 1] for x in (restored, known, mask))) for i in range(4)]
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-6, rtol=0)
-
-
 def test_what_the_region_hid_has_no_influence_and_gradients_flow():
     restored, known, mask = smooth(4).requires_grad_(), smooth(4, 1), regions()
     inside = mask.expand_as(known) == 1

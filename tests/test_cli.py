@@ -163,7 +163,7 @@ def test_folders_are_walked_through(folder, capsys):
     deep = Path("images/more/deep")
     deep.mkdir(parents=True)
     (folder / "images" / ".hidden").mkdir()
-    for place in (deep / "a.jp2", deep / "b.avif", "images/0.jpg", "images/._0.jpg", "images/.hidden/c.png"):
+    for place in (deep / "a.gif", deep / "b.avif", "images/0.jpg", "images/._0.jpg", "images/.hidden/c.png"):
         make_image(seed=9).save(place)
     assert run("inpaint", "--mask-image", "masks/0.png", image="images", output="flat") == 0
     names = ["0.jpg.png", "0.png.png", "1.png", "2.png"]

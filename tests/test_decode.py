@@ -15,11 +15,11 @@ from conftest import make_image
 from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
 from PIL import Image, ImageFile
 
-from textir_hf.imaging import complete, decode
+from textir_hf.imaging import decode
 from textir_hf.imaging.decode import open_image
 from textir_hf.imaging.profiles import decoding
 
-EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate", "jp2")
+EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate")
 
 
 def change(content: bytes, tag: int, value: int, index: int = 0) -> bytes:
@@ -66,7 +66,7 @@ def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
     decoded = refused = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pytest would turn the decoder's and Pillow's own into errors
-        for number in range(300):
+        for number in range(150):
             kind = kinds[number % len(kinds)]
             content = mutate(rng.choice((plain[kind], rich.get(kind, plain[kind]))), rng)
             try:
@@ -77,7 +77,7 @@ def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
             else:
                 assert result.mode in ("RGB", "RGBA") and max(result.size) <= decode.MAX_SIDE
                 decoded += 1
-    assert decoded > 30 and refused > 100
+    assert decoded > 15 and refused > 50
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -89,7 +89,7 @@ def test_every_format_is_known_by_its_content(kind, tmp_path):
     assert error.max() == 0 if kind in EXACT else error.mean() < 12
 
 
-@pytest.mark.parametrize("name", ["EPS", "PPM", "TGA", "ICO", "PCX", "SGI", "PDF", "DDS", "IM"])
+@pytest.mark.parametrize("name", ["EPS", "PDF", "JPEG2000"])
 def test_other_formats_are_refused_under_any_name(name, tmp_path):
     make_image().save(tmp_path / "other", name)
     (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
@@ -117,19 +117,6 @@ def test_what_is_no_readable_file_is_said(tmp_path):
 def test_giant_sizes_are_refused_on_the_header(size):
     with pytest.raises(ValueError, match=rf"has {size[0]}x{size[1]} pixels"):
         open_image(png(0, 8, size, b""))
-
-
-def test_files_of_endless_parts_are_refused(monkeypatch):
-    monkeypatch.setattr(complete, "MAX_PARTS", 100)
-    image, note = make_image(100, 90), chunk(b"tEXt", b"a\0b")
-    assert open_image(png(0, 8, (2, 1), b"\0ab", note * 50)).size == (2, 1)
-    for content in (
-        png(0, 8, (2, 1), b"\0ab", note * 100),
-        encode(image, "jpeg", restart_marker_blocks=1, subsampling=0),
-        encode(image, "jp2", tile_size=(8, 8)),
-    ):
-        with pytest.raises(ValueError, match="more than 100 parts"):
-            open_image(content)
 
 
 def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkeypatch):
@@ -175,13 +162,6 @@ def test_several_pages_are_refused(kind):
     assert open_image(encode(make_image(), kind, save_all=True)).size == (40, 36)
 
 
-def test_the_first_frame_of_an_mpo_is_the_photo():
-    image = np.asarray(open_image(encode(make_image(), "mpo"))).astype(int)
-    assert (
-        np.abs(image - np.asarray(make_image())).mean() < 5 < np.abs(image[:, ::-1] - np.asarray(make_image())).mean()
-    )
-
-
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
 def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
     content = encode(make_image(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
@@ -193,14 +173,6 @@ def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
             open_image(broken)
 
 
-def test_a_tiff_of_planes_and_of_tiles_needs_all_of_them():
-    assert open_image(change(encode(Image.new("L", (4, 12)), "tiff", tiffinfo={278: 4}), 257, 4)).size == (4, 4)
-    tags = {256: 32, 257: 40, 259: 1, 322: 16, 323: 16, 324: (8, 8, 8, 8, 8, 0), 325: (1,) * 6}
-    for changes, found in (({}, "5 of its 6"), ({324: (8,) * 6, 284: 2, 277: 3}, "6 of its 18")):
-        with pytest.raises(ValueError, match=found):
-            complete._check_strips(tags | changes, b"")
-
-
 WAYS = {
     "baseline": ("jpeg", {}),
     "gray": ("jpeg", {}),
@@ -209,22 +181,18 @@ WAYS = {
     "restart blocks": ("jpeg", {"restart_marker_blocks": 1}),
     "optimized": ("jpeg", {"optimize": True, "subsampling": 0}),
     "png": ("png", {}),
-    "tiles": ("jp2", {"tile_size": (16, 16)}),
-    "rate": ("jp2", {"tile_size": (32, 32), "irreversible": True, "quality_layers": [40, 20]}),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("truncated", [False, True])
-def test_missing_data_before_an_end_mark_is_seen_whatever_other_libraries_allow(way, truncated, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated)
+def test_missing_data_before_an_end_mark_is_seen_whatever_other_libraries_allow(way, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     image, (kind, options) = make_image(100, 90), WAYS[way]
     image = image.convert("L") if way == "gray" else image
     assert open_image(encode(image, kind, **options)).size == (100, 90)
     for share in (0.1, 0.35, 0.6, 0.95):
         with pytest.raises(ValueError, match=r"lacks|damaged"):
             open_image(without_some(kind, image, share, **options))
-    assert truncated == ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -300,20 +268,6 @@ def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-@pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])
-def test_tiffs_whose_damages_go_unnoticed_are_refused(compression):
-    image = make_image() if compression == "lzma" else make_image().convert("1")
-    with pytest.raises(ValueError, match=r"is a TIFF of compression .* Save it with LZW"):
-        open_image(encode(image, "tiff", compression=compression))
-
-
 def test_decoding_needs_no_network_library():
     code = "import sys; import textir_hf.imaging.files; assert not {'torch', 'diffusers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_file_that_is_too_large_is_not_read(monkeypatch, tmp_path):
-    make_image().save(tmp_path / "a.png")
-    monkeypatch.setattr(decode, "MAX_BYTES", 10)
-    with pytest.raises(ValueError, match="MB"):
-        open_image(tmp_path / "a.png")

@@ -2,8 +2,6 @@
 
 import io
 import struct
-import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -79,13 +77,6 @@ def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, mess
     assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
 
 
-def test_a_profile_of_which_a_part_is_missing_is_ignored_with_a_warning():
-    content = encode(make_image(), "jpeg", icc_profile=icc(b"RGB ", 1.0))
-    place = content.index(b"ICC_PROFILE\0") + 13
-    with pytest.warns(UserWarning, match="color profile that is cut short"):
-        open_image(content[:place] + b"\2" + content[place + 1 :])
-
-
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1"])
 def test_profiles_are_converted_in_every_mode(mode):
     image = make_image().convert("LA" if mode == "LA" else mode)
@@ -136,66 +127,3 @@ def test_thirty_two_bits_have_the_range_of_their_values(way):
         assert np.array_equal(to_raster(found).rgb[..., 1], levels)
         mask = Image.fromarray(np.where(levels > 99, 255 * factor, 0).astype(np.int32))
         assert np.array_equal(to_mask(mask, (16, 16)), levels > 99)
-
-
-def test_thirty_two_bits_beyond_sixteen_are_refused():
-    with pytest.raises(ValueError, match='must have 8 or 16 bits a channel, got mode "F"'):
-        open_image(encode(Image.new("F", (4, 4)), "tiff"))
-    with pytest.raises(ValueError, match="70000"):
-        open_image(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff"))
-
-
-def gamma(value: float) -> bytes:
-    return chunk(b"gAMA", struct.pack(">I", round(value * 100_000)))
-
-
-def corners(*values: float) -> bytes:
-    return chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in values)))
-
-
-SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
-SAID, PROFILE = chunk(b"sRGB", b"\0"), chunk(b"iCCP", b"a\0\0" + zlib.compress(srgb_profile()))
-
-
-@pytest.mark.parametrize(
-    ("chunks", "warning"),
-    [
-        ([gamma(1)], "a gamma of 1"),
-        ([gamma(1 / 1.8)], "a gamma of 0.5"),
-        ([chunk(b"cICP", bytes((9, 16, 0, 1)))], "color code 9/16"),
-        ([SAID, chunk(b"cICP", bytes((12, 13, 0, 1)))], "color code 12/13"),
-        ([gamma(1 / 2.2), corners(*ADOBE)], "primary colors"),
-        ([gamma(1 / 2.2), corners(*SRGB)], None),
-        ([chunk(b"cICP", bytes((1, 13, 0, 1))), gamma(1)], None),
-        ([SAID, gamma(1)], None),
-        ([PROFILE, gamma(1), chunk(b"cICP", bytes((9, 16, 0, 1)))], None),
-    ],
-)
-def test_colors_that_are_not_converted_are_said_to_be_ignored(chunks, warning):
-    content = png(2, 8, (2, 1), b"\0abcdef", *chunks)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        image = open_image(content, name="a.png")
-    assert image.tobytes() == b"abcdef"
-    said = [str(one.message) for one in caught]
-    assert len(said) == (warning is not None) and all(
-        text.startswith("a.png has ") and warning in text for text in said
-    )
-
-
-def test_so_are_those_of_an_avif():
-    content = encode(make_image(), "avif")
-    place = content.index(b"colrnclx") + 8
-    assert open_image(content).size == (40, 36)
-    wide = content[:place] + struct.pack(">HH", 9, 16) + content[place + 4 :]
-    with pytest.warns(UserWarning, match="color code 9/16"):
-        open_image(wide)
-
-
-def test_transparent_entries_of_a_palette_are_read_in_silence():
-    image = make_image().quantize(8)
-    content = encode(image, "png", transparency=bytes((0, 128, 255)))
-    assert np.array_equal(np.asarray(open_image(content)), np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")))
-    with Image.open(io.BytesIO(content)) as lazy:
-        assert to_raster(lazy).alpha.min() == 0

@@ -13,7 +13,7 @@ from textir_hf.models.detector import face_detector
 SMALL = portrait().resize((60, 60))
 
 
-@pytest.fixture(params=["float64", "float16", "meta"])
+@pytest.fixture(params=["float16", "meta"])
 def other_defaults(request):
     """A function that sets another default; nothing can be computed on the device "meta"."""
 

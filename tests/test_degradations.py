@@ -1,5 +1,3 @@
-import random
-
 import numpy as np
 import pytest
 import torch
@@ -18,27 +16,12 @@ def test_mask_out_zeroes_the_masked_region_and_appends_the_mask():
     assert torch.equal(degraded[:, 3:], mask)
 
 
-def test_composite_keeps_known_pixels_to_the_bit():
-    known, restored = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
-    mask = (torch.rand(1, 1, 8, 8) > 0.5).float()
-    result = masks.composite(known, restored, mask)
-    inside = mask.expand(-1, 3, -1, -1) > 0.5
-    assert torch.equal(result[~inside], known[~inside]) and torch.equal(result[inside], restored[inside])
-
-
 @pytest.mark.parametrize("factor", FACTORS)
 def test_downsampling_shrinks_and_rounds_to_8_bits(factor):
     small = resample.downsample(torch.rand(1, 3, 128, 64), factor)
     assert small.shape == (1, 3, 128 // factor, 64 // factor)
     torch.testing.assert_close((small * 255).round() / 255, small, rtol=0, atol=0)
     assert small.min() >= 0 and small.max() <= 1
-
-
-def test_downsampling_is_antialiased():
-    stripes = torch.zeros(1, 1, 64, 64)
-    stripes[..., ::2] = 1
-    small = resample.downsample(stripes, 4)[..., 2:-2, 2:-2]
-    assert (small - 0.5).abs().max() < 0.02
 
 
 def test_lab_is_scikit_images():
@@ -56,17 +39,6 @@ def test_join_lab_undoes_the_split_and_keeps_the_lightness():
     torch.testing.assert_close(color.join_lab(lightness, chroma), images, atol=1e-4, rtol=0)
     recolored = color.join_lab(lightness, chroma * 0.5)
     torch.testing.assert_close(color.lightness(recolored), lightness, atol=0.05, rtol=0)
-
-
-@pytest.mark.parametrize("draw", [masks.free_form_mask, masks.box_mask])
-def test_drawn_masks_are_binary_partial_and_repeatable(draw):
-    for seed in range(8):
-        mask = draw(48, 64, random.Random(seed))
-        assert mask.shape == (1, 48, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
-        assert 0.005 < mask.mean() < 0.95
-        assert torch.equal(mask, draw(48, 64, random.Random(seed)))
-    shares = [draw(48, 64, random.Random(s)).mean().item() for s in range(20)]
-    assert np.std(shares) > 0.02
 
 
 def test_lab_to_8_bits_keeps_every_lightness():

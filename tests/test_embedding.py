@@ -15,7 +15,7 @@ from textir_hf.models.checkpoint import check_processor
 from textir_hf.models.embedding import clip_pixel_values, load_encoder
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(30, 400), st.integers(30, 400))
 def test_images_reach_the_encoder_as_from_its_image_processor(height, width):
     image_processor = processor(64)
@@ -25,14 +25,6 @@ def test_images_reach_the_encoder_as_from_its_image_processor(height, width):
     expected = image_processor(image, return_tensors="pt")["pixel_values"]
     got = clip_pixel_values(torch.from_numpy(np.array(image)).movedim(-1, 0)[None] / 255, image_processor)
     assert got.shape == expected.shape and (got - expected).abs().max() < 0.03  # two levels of 8 bits
-
-
-def test_only_the_middle_of_a_very_long_image_is_resized():
-    image_processor = processor(64)
-    image = torch.rand(1, 3, 20, 5000)
-    assert torch.equal(
-        clip_pixel_values(image, image_processor), clip_pixel_values(image[..., 2420:2580], image_processor)
-    )
 
 
 CROP = {"height": 32, "width": 32}

@@ -18,15 +18,14 @@ from textir_hf.imaging.faces import (
     FACE_TEMPLATES,
     Face,
     align,
-    check_choice,
     choose_faces,
     paste_from_frame,
     reading_order,
     warp_to_frame,
 )
-from textir_hf.imaging.raster import Raster, to_raster
+from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import upsample_bytes
-from textir_hf.models.detector import face_detector, keep_surest
+from textir_hf.models.detector import face_detector
 from textir_hf.pipeline.faces import find_faces, frames_of
 from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Request
@@ -119,26 +118,12 @@ def test_faces_are_numbered_as_one_reads():
     assert choose_faces([], "largest") == choose_faces([], "auto") == []
 
 
-@pytest.mark.parametrize("choice", [3, [1, 4], [0], [], True, ["1"], [1.5], "some", "1", None, {}])
-def test_faces_of_no_number_are_refused(choice):
-    faces = [Face((0, 0, 9, 9), np.zeros((5, 2)), 1.0)] * 2
-    with pytest.raises(ValueError, match="faces must"):
-        choose_faces(faces, check_choice(choice))
-
-
 def test_other_choices_are_refused():
     with pytest.raises(ValueError, match="No face was found"):
         frames_of(data.coffee(), "all", PORTRAIT)
     with pytest.raises(ValueError, match="has no face_template"):
         frames_of(data.astronaut(), "all", None)
     assert frames_of(data.coffee(), "auto", PORTRAIT) == ()
-
-
-def test_overlapping_boxes_are_one_face():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
-    found = keep_surest(boxes, torch.zeros(3, 5, 2), torch.tensor([0.8, 0.9, 0.7]))
-    assert found.boxes.tolist() == [[1, 0, 11, 10], [20, 20, 30, 30]]
-    assert found.scores.tolist() == pytest.approx([0.9, 0.7])
 
 
 def test_the_detector_is_yunet():
@@ -247,13 +232,6 @@ def test_what_does_not_fit_is_refused(pipeline, options, message):
     pipe = pipeline("super-resolution", face_template=PORTRAIT)
     with pytest.raises(ValueError, match=message):
         pipe(**{"prompt": "a face", "image": portrait(), "scale": 8} | options)
-
-
-def test_a_frame_outside_the_image_is_refused():
-    frame = align(np.array([[900.0, 900], [910, 900], [905, 905], [901, 910], [909, 910]]), PORTRAIT)
-    image = Raster(np.zeros((20, 20, 3), np.uint8))
-    with pytest.raises(ValueError, match="lies outside the image"):
-        warp_to_frame(torch.from_numpy(image.rgb).movedim(-1, 0), frame, 8)
 
 
 def test_the_command_numbers_the_faces_of_a_photo(tmp_path, capsys):

@@ -28,15 +28,6 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
             assert np.array_equal(got, np.asarray(pipe.edit(prompt, image, factor=4, beta=beta).images[0]))
 
 
-def test_factors_and_strengths_make_a_grid_too(pipeline):
-    pipe, image = pipeline("super-resolution"), make_image()
-    grid = sweep(pipe, image, ["a face"], factors=(2, 4, 8), skip_strengths=(None, [0.9, 0.9, 0.9]), cell=40)
-    rows = rows_of(grid, np.asarray(image))
-    assert len(rows) == 2
-    expected = np.asarray(pipe.edit("a face", image, factor=8, skip_strength=[0.9, 0.9, 0.9]).images[0])
-    assert np.array_equal(rows[1][3], expected)
-
-
 def test_one_value_of_an_axis_is_a_list_of_one(pipeline):
     pipe, image = pipeline("super-resolution"), make_image()
     lists = {"betas": [0.5], "skip_strengths": [0.25], "factors": [4]}

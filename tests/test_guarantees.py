@@ -14,7 +14,7 @@ from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 
 TASKS = ("inpainting", "super-resolution", "colorization")
-tried = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+tried = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 sides = st.integers(5, 90)
 seeds = st.integers(0, 2**31)
 

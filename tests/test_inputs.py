@@ -61,21 +61,6 @@ def test_what_is_no_image_is_refused_by_the_arguments_name(pipe, number):
     refuse("image", estimate_scale, image=value)
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch's own, about kinds of tensors that may still change
-def test_tensors_of_rare_layouts_are_refused(pipe):
-    for value in (torch.ones(36, 40).to_sparse_csr(), torch.nested.nested_tensor([torch.ones(36, 40)] * 2)):
-        refuse("image", pipe("inpainting"), prompt="a face", image=value, mask_image=make_mask())
-        refuse("mask_image", pipe("inpainting"), prompt="a face", image=make_image(), mask_image=value)
-
-
-def test_an_open_file_that_was_given_by_mistake_stays_open(pipe, tmp_path):
-    make_image().save(tmp_path / "a.png")
-    for mode in ("rb", "r"):
-        with (tmp_path / "a.png").open(mode, **({} if mode == "rb" else {"encoding": "latin-1"})) as file:
-            refuse("open_image", pipe("colorization"), prompt="a face", image=file)
-            assert not file.closed and file.read(4)
-
-
 def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
     array = np.asarray(make_image())
     tensor = torch.tensor(array).movedim(-1, 0)

@@ -92,17 +92,6 @@ def test_the_guide_runs_without_pytorch(exported):
     assert done.stdout == f"{(1, pipe.restorer.config.out_channels, 32, 32)}\n"
 
 
-def test_results_of_another_network_are_noticed(tmp_path):
-    class Noisy(torch.nn.Module):
-        """No two runs agree."""
-
-        def forward(self, x):
-            return x + torch.rand(3)
-
-    with pytest.raises(ValueError, match=r"broken gives other results in ONNX Runtime, off by .* Report it\."):
-        export._export(Noisy(), [{"x": torch.zeros(2, 3)}], {"x": {0: "images"}}, "y", tmp_path / "broken.onnx")
-
-
 def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     for output in (tmp_path, tmp_path / "file"):

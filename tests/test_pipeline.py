@@ -31,14 +31,6 @@ def test_super_resolution_gives_the_asked_size(pipeline, scale):
     assert result.size == (round(13 * scale), round(9 * scale))
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_one_image_goes_with_several_prompts(pipeline, task):
-    pipe, prompts = pipeline(task), ["a red flower", "a smiling old person"]
-    results = pipe(prompts, make_image(), output_type="np", **TASKS[task]).images
-    for prompt, result in zip(prompts, results, strict=True):
-        assert np.array_equal(result, pipe(prompt, make_image(), output_type="np", **TASKS[task]).images[0])
-
-
 @pytest.mark.parametrize("beta", [1.5, 0.5, 0, -1])
 def test_beta_mixes_text_and_reference(pipeline, beta):
     pipe, other = pipeline("super-resolution"), make_image(seed=7)
@@ -64,17 +56,6 @@ def test_weights_at_odd_addresses_are_moved(encoder):
     assert all(torch.equal(p, b) for p, b in zip(clip.parameters(), before, strict=True))
 
 
-def test_openai_clip_takes_the_embedded_encoders_place(pipeline, openai_encoder, tmp_path):
-    pipe = pipeline("inpainting", openai_encoder)
-    pipe.save_pretrained(tmp_path)
-    loaded = TextIRPipeline.from_pretrained(tmp_path)
-    loaded.set_progress_bar_config(disable=True)
-    assert loaded.recentering is None and type(loaded.clip).__name__ == "CLIPModel"
-    results = [p("a red face", make_image(), make_mask(), output_type="np").images for p in (pipe, loaded)]
-    assert np.array_equal(*results)
-    assert not np.array_equal(results[0], pipe("a blue flower", make_image(), make_mask(), output_type="np").images)
-
-
 @pytest.mark.parametrize("name", embedded_checkpoints())
 def test_embedded_checkpoints_restore(name):
     pipe = TextIRPipeline.from_pretrained(name)
@@ -93,7 +74,6 @@ def test_embedded_checkpoints_restore(name):
         ("inpainting", "__call__", {"image": None}, "image must be given"),
         ("inpainting", "__call__", {"mask_image": None}, "mask_image must be given"),
         ("inpainting", "__call__", {"mask_image": make_mask(10, 10)}, "mask_image .* 40x36, got 10x10"),
-        ("inpainting", "__call__", {"mask_image": torch.ones(1, 2, 36, 40)}, r"mask_image .* got \[2, 36, 40\]"),
         (
             "inpainting",
             "__call__",
@@ -102,33 +82,23 @@ def test_embedded_checkpoints_restore(name):
         ),
         ("inpainting", "__call__", {"image": [torch.rand(1, 2, 36, 40)]}, r"image must .* got \[2, 36, 40\]"),
         ("inpainting", "__call__", {"image": torch.rand(3, 36, 40) * 2 - 1}, r"image must .*\[0, 1\], got -"),
-        ("inpainting", "edit", {"mask_image": None}, "mask_image must be given"),
         ("inpainting", "edit", {"factor": 4}, "factor cannot be used"),
         ("super-resolution", "__call__", {"scale": None}, "scale must be given"),
         ("super-resolution", "__call__", {"scale": 1}, "scale must .*2..64, got 1"),
         ("super-resolution", "__call__", {"skip_strength": [0.5]}, "skip_strength must be a number or 3"),
         ("super-resolution", "__call__", {"tile": 16}, "tile must .* 32, got 16"),
-        ("super-resolution", "__call__", {"batch_size": 0}, "batch_size must"),
-        ("super-resolution", "__call__", {"feather": 3}, "feather cannot be used"),
         ("super-resolution", "__call__", {"faces": "all"}, "has no face_template"),
         ("super-resolution", "__call__", {"prompt_embeds": torch.zeros(1, 32)}, "prompt_embeds"),
         ("super-resolution", "__call__", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, "prompt_embeds must"),
         ("super-resolution", "edit", {}, "factor must be given"),
         ("colorization", "__call__", {"mask_image": make_mask()}, "mask_image cannot be used"),
-        ("colorization", "__call__", {"scale": 2}, "scale cannot be used"),
         ("colorization", "__call__", {"box": (0, 0, 9, 9)}, "box cannot be used"),
-        ("colorization", "__call__", {"faces": "all"}, "faces cannot be used"),
-        ("colorization", "__call__", {"tile": 64}, "tile cannot be used"),
-        ("colorization", "__call__", {"prompt": " "}, "prompt must not be empty"),
         ("colorization", "__call__", {"prompt": None}, "prompt must not be empty"),
-        ("colorization", "__call__", {"prompt": ["a face", ""]}, "prompt must not be empty"),
         ("colorization", "__call__", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
         ("colorization", "__call__", {"output_type": "latent"}, "output_type must"),
         ("colorization", "__call__", {"prompt": ["a"] * 3, "image": [make_image()] * 2}, "image must .* 3, got 2"),
-        ("colorization", "__call__", {"prompt": ["a"] * 2, "image": [make_image()] * 3}, "prompt must .* 3, got 2"),
         ("colorization", "__call__", {"generator": [torch.Generator()] * 2}, "generator must .* list of 1"),
         ("colorization", "__call__", {"generator": 5}, "generator must be a torch.Generator"),
-        ("colorization", "edit", {"factor": 4}, "factor cannot be used"),
     ],
 )
 def test_bad_arguments_are_refused(pipeline, task, method, change, message):
@@ -136,11 +106,6 @@ def test_bad_arguments_are_refused(pipeline, task, method, change, message):
     arguments = {"prompt": "a face", "image": make_image()} | own | change
     with pytest.raises(ValueError, match=message):
         getattr(pipeline(task), method)(**arguments)
-
-
-def test_unknown_checkpoint_is_refused():
-    with pytest.raises(ValueError, match="textir-mini-inpainting"):
-        TextIRPipeline.from_pretrained("textir-mini-sharpening")
 
 
 def test_alpha_and_settings_go_with_the_result(pipeline):
@@ -172,10 +137,3 @@ def test_the_color_that_transparent_pixels_hide_changes_nothing(pipeline):
             results.append(np.asarray(pipe("a face", image, **TASKS[task]).images[0]))
         seen = results[0][..., 3] > 0
         assert np.array_equal(results[0][seen], results[1][seen]), task
-
-
-def test_progress_counts_the_networks_runs(pipeline, capsys):
-    pipe = pipeline("super-resolution")
-    pipe.set_progress_bar_config(delay=0)
-    pipe("a face", make_image(40, 40), scale=4, tile=64)
-    assert "9/9" in capsys.readouterr().err

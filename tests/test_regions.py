@@ -11,7 +11,7 @@ from test_guarantees import noisy
 
 from textir_hf.imaging.color import lightness
 from textir_hf.imaging.resample import to_tensor
-from textir_hf.pipeline.regions import border_of, pack_mask, soft_weights, unpack_mask, visible_parts
+from textir_hf.pipeline.regions import border_of, soft_weights, visible_parts
 
 WIDTH, HEIGHT = 96, 80
 TASKS = {"inpainting": {}, "super-resolution": {"scale": 2}, "colorization": {}}
@@ -110,11 +110,6 @@ def test_a_rough_stroke_follows_the_edge_of_the_object():
     stroke[:, :126] = True  # two pixels too short
     weight = soft_weights([stroke], guide)[1, 128]
     assert weight[126:128].min() > 0.5 and weight[128:].max() < 0.25
-
-
-def test_masks_are_packed_without_loss():
-    mask = np.random.default_rng(0).random((50, 70)) > 0.5
-    assert np.array_equal(np.asarray(unpack_mask(pack_mask(mask))), mask)
 
 
 EMPTY, SMALL = Image.new("L", (WIDTH, HEIGHT)), Image.new("L", (8, 8), 255)

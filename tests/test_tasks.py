@@ -11,8 +11,8 @@ from PIL import Image
 from textir_hf.imaging import resample
 from textir_hf.imaging.faces import Frame
 from textir_hf.imaging.raster import Raster, to_raster
-from textir_hf.imaging.resample import resize, to_bytes, upsample_bytes
-from textir_hf.tasks import TASKS, get_task
+from textir_hf.imaging.resample import to_bytes, upsample_bytes
+from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Canvas, Request, Task, Window
 
 CPU = torch.device("cpu")
@@ -139,30 +139,6 @@ def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
         result, inputs = drive(canvas, network)
         assert canvas.count > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
         assert result.shape[1] % shape[1] == 0
-
-
-def test_tiles_of_a_box_leave_no_seam():
-    image, box = to_raster(make_image(300, 30)), (5, 5, 290, 25)
-    request = Request(image, scale=4, box=box)
-    result, inputs = drive(SUPER_RESOLUTION.canvas(request, 64, CPU), identity)
-    assert len(inputs) > 1 and {i.skip_strength for i in inputs} == {64 / 20 / 64}
-    small = torch.from_numpy(image.rgb).movedim(-1, 0)[None, :, 5:25, 5:290]
-    seen = upsample_bytes(small, (64, 912))
-    expected = to_bytes(resize(seen.float() / 255, (80, 1140)))[0].movedim(0, -1).numpy()
-    inner = np.s_[10:-10, 10:-10]  # around it, the box is blended with what is outside
-    assert np.abs(result[20:100, 20:1160][inner].astype(int) - expected[inner]).max() <= 1
-
-
-def test_gray_colors_give_the_lightness_back():
-    gray = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
-    canvas = COLORIZATION.canvas(Request(Raster(gray)), 8, CPU)
-    result, [single] = drive(canvas, lambda x: torch.zeros(1, 2, *x.shape[-2:]))
-    assert np.array_equal(result, gray) and single.degraded.shape == (1, 8, 8)
-
-
-def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match="inpainting, super-resolution, colorization, got 'denoising'"):
-        get_task("denoising")
 
 
 class Denoising(Task):

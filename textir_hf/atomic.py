@@ -15,9 +15,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Where the block raises, or Ctrl-C ends it, what it wrote is removed, and an older `path` stays. A symbolic link
     is written through, and an older file's permissions stay.
-
-    Args:
-        path: The file or folder to write; the folder that holds it must exist. An older one is replaced.
     """
     path = Path(os.path.realpath(path))
     scratch = path.parent / f".textir-{secrets.token_hex(6)}"
@@ -26,7 +23,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = scratch / path.name
         yield temporary
         if temporary.is_dir():
-            _replace_folder(temporary, path, scratch / ".replaced")
+            try:  # no single call renames a folder onto another; if this fails, the old one comes back
+                if path.exists():
+                    path.rename(scratch / ".replaced")
+                temporary.rename(path)
+            except BaseException:
+                if (scratch / ".replaced").exists() and not path.exists():
+                    (scratch / ".replaced").rename(path)
+                raise
         else:
             if path.exists():
                 shutil.copymode(path, temporary)
@@ -42,18 +46,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
             _remove(scratch)
 
 
-def _replace_folder(temporary: Path, path: Path, replaced: Path) -> None:
-    """Renames a folder onto another, which a single call cannot do; if that fails, the old one comes back."""
-    try:
-        if path.exists():
-            path.rename(replaced)
-        temporary.rename(path)
-    except BaseException:
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        raise
-
-
 def _remove(scratch: Path) -> None:
     try:
         os.rmdir(scratch)  # empty where a file was written
@@ -62,11 +54,7 @@ def _remove(scratch: Path) -> None:
 
 
 def check_cache(folder: str | Path) -> None:
-    """Checks that a cache of Hugging Face's libraries can be written, after a file could not.
-
-    Raises:
-        ValueError: It cannot.
-    """
+    """Checks that a cache of Hugging Face's libraries can be written, after a file could not."""
     reason = "no permission"
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -78,15 +66,9 @@ def check_cache(folder: str | Path) -> None:
 
 
 def keep_facts(path: Path, facts: dict, write: bool) -> None:
-    """Keeps what decides the results in a folder, so that no run goes on with results of another.
+    """Keeps what decides the results in a folder's JSON file, so that no run goes on with results of another.
 
-    Args:
-        path: A JSON file in the folder of the results, which is made if it is missing.
-        facts: By name, in types of JSON.
-        write: Whether this process writes the file where there is none.
-
-    Raises:
-        ValueError: The folder holds results of other facts.
+    `write`: whether this process writes the file where there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
@@ -106,10 +88,6 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Checks that a folder can be made, or is empty.
-
-    Raises:
-        ValueError: It exists and is not empty, or is a file.
-    """
+    """Checks that a folder can be made, or is empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"The output {folder} exists already. Choose another folder.")

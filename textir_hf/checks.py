@@ -12,14 +12,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 class Number(NamedTuple):
-    """What an argument takes.
-
-    Args:
-        low: Least value.
-        high: Largest value.
-        whole: Whether it must be a whole number.
-        optional: Whether it may be None, which leaves the value to the task or the network.
-    """
+    """What an argument takes: its range, and whether it must be whole and may be None."""
 
     low: float
     high: float = math.inf
@@ -45,16 +38,7 @@ NUMBERS = {  # of `pipe(...)`, `edit`, `sweep` and `open_image`; the shell and t
 
 
 def number(name: str, value, kind: Number | None = None) -> Any:
-    """A number as Python's own `int` or `float`, so that it can be compared, computed with and saved like any other.
-
-    Args:
-        name: What errors call it.
-        value: A number of Python, numpy or PyTorch, `Fraction` or `Decimal`.
-        kind: What is allowed; that of `NUMBERS` for this name if left out.
-
-    Raises:
-        ValueError: It is not a finite number, not a whole one where that is needed, or out of range.
-    """
+    """A number of Python, numpy or PyTorch as Python's own `int` or `float`, in the range of `NUMBERS[name]`."""
     low, high, whole, optional = kind or NUMBERS[name]
     if value is None and optional:
         return None
@@ -86,22 +70,13 @@ def number_list(name: str, values) -> list:
     return [numbers(name, value) for value in (values if isinstance(values, (list, tuple)) else [values])]
 
 
-def plain_numbers(**values) -> dict:
-    """Several arguments by their names in `NUMBERS`, each as `number` returns it."""
-    return {name: number(name, value) for name, value in values.items()}
-
-
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Checks that a value is a finite number in `low..high`; errors as in `number`."""
     number(name, value, Number(low, high))
 
 
 def four_sides(box) -> Box:
-    """A box as four plain numbers.
-
-    Raises:
-        ValueError: It is not four whole numbers.
-    """
+    """A box as four plain numbers."""
     try:
         left, top, right, bottom = numbers("box", box)
     except (TypeError, ValueError) as error:
@@ -110,11 +85,7 @@ def four_sides(box) -> Box:
 
 
 def check_box(box: Box, size: tuple[int, int]) -> Box:
-    """A box that is inside an image of `size` (height, width).
-
-    Raises:
-        ValueError: It is empty, or reaches out of the image.
-    """
+    """A box that is inside an image of `size` (height, width)."""
     left, top, right, bottom = box
     if not (0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]):
         raise ValueError(f"box must lie in the image of {size[1]}x{size[0]} pixels, got {box}.")
@@ -122,11 +93,7 @@ def check_box(box: Box, size: tuple[int, int]) -> Box:
 
 
 def boolean(name: str, value) -> bool:
-    """True or False, also numpy's.
-
-    Raises:
-        ValueError: It is something else, which Python would take for one of them.
-    """
+    """True or False, also numpy's; nothing else that Python would take for one of them."""
     plain = _python(value)
     if not isinstance(plain, bool):
         raise ValueError(f"{name} must be True or False, got {shown(value)}.")

@@ -25,14 +25,9 @@ def split_lab(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
-    """`I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3).
+    """`I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3): `[N, 1, H, W]` and `[N, 2, H, W]` to sRGB `[N, 3, H, W]`.
 
-    Args:
-        lightness: `[N, 1, H, W]` in [0, 100].
-        chroma: `[N, 2, H, W]`, a and b.
-
-    Returns:
-        `[N, 3, H, W]` sRGB, clipped to [0, 1]; the lightness is kept wherever the color lies in the sRGB gamut.
+    Clipped to [0, 1]; the lightness is kept wherever the color lies in the sRGB gamut.
     """
     return _lab_to_rgb(torch.cat([lightness.float(), chroma.float()], 1)).clamp(0, 1)
 
@@ -56,14 +51,8 @@ def lab_to_bytes(lightness: Tensor, chroma: Tensor) -> Tensor:
     """CIE Lab to 8-bit sRGB that keeps the lightness within 0.5/255 of its range.
 
     Colors beyond sRGB lose chroma until they are in it, where clipping would change their lightness. Where the nearest
-    8-bit color is too light or too dark, a neighboring one is taken.
-
-    Args:
-        lightness: `[1, 1, H, W]` in [0, 100].
-        chroma: `[1, 2, H, W]`, a and b.
-
-    Returns:
-        `[3, H, W]` uint8.
+    8-bit color is too light or too dark, a neighboring one is taken. `[1, 1, H, W]` in [0, 100] and `[1, 2, H, W]` to
+    `[3, H, W]` uint8.
     """
     target, ab = lightness[0, 0].flatten().float(), chroma[0].flatten(1).float()  # [P], [2, P]
     color = _rgb(target, ab)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -34,8 +33,7 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
     `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
     follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
-    are broken EXIF, color profiles that do not fit, colors that a file describes without a profile, and a PNG's text
-    of many megabytes.
+    are broken EXIF, color profiles that do not fit, and a PNG's text of many megabytes.
 
     Args:
         source: The file's path, or its content.
@@ -107,24 +105,21 @@ def _strict_pillow() -> Iterator[None]:
 
 
 def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
-    with _open(content) as image:
+    brands = content[8 : min(int.from_bytes(content[:4], "big"), 256)] if content[4:8] == b"ftyp" else b""
+    if any(brand in brands for brand in _HEIC):
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            raise UnfitImage('is a HEIC, and reading it needs an extra: pip install "textir-hf[heif]".') from error
+        opened = HeifImageFile(io.BytesIO(content))
+    else:
+        opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    with opened as image:
         _check_header(image, content, max_pixels)
         image.load()
         check_complete(image, content)
         _mend_transparency(image, content)
-        image.info["cicp"] = _color_code(content)
         return to_srgb(image, name)
-
-
-def _open(content: bytes) -> Image.Image:
-    names = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
-    if content[4:8] != b"ftyp" or not any(brand in names for brand in _HEIC):
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError as error:
-        raise UnfitImage('is a HEIC, and reading it needs an extra: pip install "textir-hf[heif]".') from error
-    return HeifImageFile(io.BytesIO(content))
 
 
 def _check_header(image: Image.Image, content: bytes, max_pixels: int) -> None:
@@ -153,15 +148,6 @@ def _without_text(content: bytes) -> bytes:
             kept.append(content[position : start - 8])
             position = start + size + 4
     return b"".join([*kept, content[position:]])
-
-
-def _color_code(content: bytes) -> tuple[int, int] | None:
-    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
-    if content[4:8] == b"ftyp" and (box := content.find(b"colrnclx", 0, 1 << 20)) >= 0:
-        return struct.unpack_from(">HH", content, box + 8)
-    return next(
-        (struct.unpack_from(">BB", content, start) for kind, start, _ in png_chunks(content) if kind == b"cICP"), None
-    )
 
 
 def _mend_transparency(image: Image.Image, content: bytes) -> None:

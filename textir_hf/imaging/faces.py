@@ -24,17 +24,11 @@ BORDER = 0.1  # share of a frame's side over which its content fades into what l
 
 
 class Face(NamedTuple):
-    """A face that was found.
+    """A face that was found."""
 
-    Args:
-        box: left, top, right, bottom in pixels; it may reach out of the image.
-        landmarks: `[5, 2]`, x and y of the eyes (the image's left one first), the nose, the mouth's corners.
-        score: How sure the detector is, 0 to 1.
-    """
-
-    box: Box
-    landmarks: np.ndarray
-    score: float
+    box: Box  # pixels; it may reach out of the image
+    landmarks: np.ndarray  # [5, 2], x and y of the eyes (the image's left one first), the nose, the mouth's corners
+    score: float  # how sure the detector is, 0 to 1
 
     @property
     def area(self) -> int:
@@ -45,15 +39,10 @@ class Face(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """The square in which a network sees a face: a similarity transform, `image = scale * frame + offset`.
+    """The square in which a network sees a face: a similarity transform, `image = scale * frame + offset`."""
 
-    Args:
-        scale: As a complex number: its length is the frame's side in pixels, its angle the face's rotation.
-        offset: The frame's top left corner in the image, x + iy.
-    """
-
-    scale: complex
-    offset: complex
+    scale: complex  # its length is the frame's side in pixels, its angle the face's rotation
+    offset: complex  # the frame's top left corner in the image, x + iy
 
     @property
     def side(self) -> float:
@@ -85,11 +74,7 @@ def reading_order(faces: Sequence[Face]) -> list[Face]:
 
 
 def check_choice(choice) -> str | int | tuple[int, ...]:
-    """Which faces a caller means: one of `CHOICES`, the number of a face in reading order from 1, or several numbers.
-
-    Raises:
-        ValueError: It is none of these.
-    """
+    """Which faces a caller means: one of `CHOICES`, the number of a face in reading order from 1, or several."""
     if isinstance(choice, str) and choice in CHOICES:
         return str(choice)
     found = () if isinstance(choice, str) else numbers("faces", choice)
@@ -133,17 +118,7 @@ def align(landmarks: np.ndarray, template: Sequence[Sequence[float]]) -> Frame:
 
 
 def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic") -> Tensor:
-    """An image as seen in a frame; beyond the image's border lies its reflection.
-
-    Args:
-        image: `[C, H, W]`, uint8 or float.
-        frame: The frame.
-        size: Side of the result, pixels.
-        mode: "bicubic" or "bilinear".
-
-    Returns:
-        `[C, size, size]` float, in the image's range but for bicubic's overshoot.
-    """
+    """An image `[C, H, W]` as seen in a frame, `[C, size, size]` float; beyond the image's border is its reflection."""
     left, top, right, bottom = frame.bounds(image.shape[-2:], margin=4)
     if left >= right or top >= bottom:
         raise ValueError("The face's frame lies outside the image.")
@@ -159,15 +134,10 @@ def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic")
 
 
 def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor]:
-    """Where the pixels of an image lie in a frame.
+    """Where the pixels of an image of `size` (height, width) are in a frame.
 
-    Args:
-        frame: The frame.
-        size: Height and width of the image.
-
-    Returns:
-        The box around the frame, in the image; for its pixels their places in the frame, `[h, w, 2]` in shares of the
-        side; and their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
+    The box around the frame, in the image; its pixels' places in the frame, `[h, w, 2]` in shares of the side; and
+    their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
     """
     left, top, right, bottom = box = frame.bounds(size)
     spans = ((top, bottom), (left, right))
@@ -182,12 +152,8 @@ def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor
 def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tensor | None = None) -> None:
     """Blends what was made in a frame into an image, in place; pixels outside the frame stay bit for bit.
 
-    Args:
-        canvas: `[C, H, W]` uint8, changed.
-        content: `[C, S, S]` in [0, 1].
-        frame: Where in the canvas it belongs.
-        where: `[H, W]` bool, pixels that may change, in which the content continues the canvas around them without a
-            seam; all if left out.
+    `canvas` is `[C, H, W]` uint8, `content` `[C, S, S]` in [0, 1], `where` `[H, W]` bool: pixels that may change, in
+    which the content continues the canvas around them without a seam; all if left out.
     """
     (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
     if not weights.numel():

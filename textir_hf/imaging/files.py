@@ -2,13 +2,12 @@
 
 import io
 import json
-import math
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
@@ -18,17 +17,8 @@ from textir_hf.checks import boolean, shown
 from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from textir_hf.imaging.decode import open_image as open_image
 
-_STRUCTURE = {  # of a TIFF's pixels
-    *range(254, 270),  # kinds and sizes, from NewSubfileType to CellLength
-    *range(273, 298),  # strips, and the resolution, which `dpi` has
-    *range(317, 348),  # predictor, colors, tiles, sub-images
-    *range(512, 533),  # an old JPEG's tables and the thumbnail
-    700,  # XMP, which has an orientation of its own
-    34377,  # Photoshop's blocks, which have a thumbnail
-    34675,  # the color profile
-    50341,  # print matching
-}
-_OUTDATED = {  # wrong for an image of other pixels, or readable only where it stood
+_KEPT = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
+_OUTDATED = {  # of the parts: wrong for an image of other pixels, or readable only where it stood
     ExifTags.Base.ExifImageWidth,
     ExifTags.Base.ExifImageHeight,
     ExifTags.Base.MakerNote,
@@ -41,17 +31,11 @@ SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG t
 
 
 class Format(NamedTuple):
-    """What a file format can hold.
+    """What a file format can hold."""
 
-    Args:
-        longest: Its longest side, pixels.
-        transparent: Whether it has an alpha channel.
-        options: Of Pillow, for results that lose nothing, or next to nothing.
-    """
-
-    longest: int
+    longest: int  # side, pixels
     transparent: bool
-    options: dict
+    options: dict  # of Pillow, for results that lose nothing, or next to nothing
 
 
 _ANY = 2**31 - 1
@@ -66,23 +50,18 @@ FORMATS = {
     ".tiff": Format(_ANY, True, {}),
 }
 SUFFIXES = tuple(FORMATS)  # of results
-_READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".mpo")
+_READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".mpo")
 READABLE = (*SUFFIXES, *_READ_ALONE)  # of images in a folder
 
 
 def image_names(folder: Path, recursive: bool = True, without: Path | None = None) -> Iterator[Path]:
-    """The images below a folder, relative to it: all files with a suffix of `READABLE`, hidden ones left out.
+    """The images below a folder, relative to it, but for hidden ones and those in `without`; links are followed."""
 
-    Args:
-        folder: The folder; links to folders are followed.
-        recursive: Look into its subfolders.
-        without: A folder to leave out.
+    def stop(error: OSError) -> None:
+        raise error
 
-    Raises:
-        OSError: A folder cannot be read.
-    """
     seen = {_identity(without)} if without is not None and without.exists() else set()
-    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
         seen.add(_identity(place))
         shown = [
             name for name in folders if not name.startswith(".") and _identity(os.path.join(place, name)) not in seen
@@ -98,23 +77,8 @@ def _identity(path: str | Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def check_output(path: Path, size: tuple[int, int] | None = None, transparent: bool = False) -> None:
-    """Checks that an image can be written to a path.
-
-    Args:
-        path: The file to write.
-        size: Height and width of the image, if they are known.
-        transparent: Whether the image has an alpha channel.
-
-    Raises:
-        ValueError: The suffix names no format; the format has no transparency, or is too small; or the path is a
-            folder, in none, or in one that cannot be written to.
-        OSError: The path is too long for the file system.
-    """
+    """Checks that an image of `size` (height, width) can be written to a path."""
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise ValueError(f"The output {path} must end in one of {', '.join(FORMATS)}.")
@@ -155,9 +119,13 @@ def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> N
         raise ValueError(f"Only a PIL image with pixels can be saved to {path}, got {shown(image)}.")
     path = Path(path)
     check_output(path, (image.height, image.width), image.has_transparency_data)
-    options = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
+    options: dict = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
     if boolean("metadata", metadata):
-        options |= metadata_options(image.info)
+        exif = upright_exif(image.info["exif"]) if "exif" in image.info else None
+        options |= {} if exif is None else {"exif": exif}
+        dpi = image.info.get("dpi")
+        if isinstance(dpi, tuple) and len(dpi) == 2 and all(1 <= float(value) < 2**16 for value in dpi):
+            options["dpi"] = tuple(map(float, dpi))
         if SETTINGS in image.info:
             text = json.dumps(image.info[SETTINGS], ensure_ascii=False)
             options["pnginfo"] = PngInfo()
@@ -186,22 +154,6 @@ def carry_over(source: Image.Image, result: Image.Image) -> None:
     result.info.update({name: source.info[name] for name in CARRIED if name in source.info})
 
 
-def metadata_options(info: dict) -> dict:
-    """Pillow's options that write the "exif" and "dpi" of an image's `info`; what cannot be written is left out."""
-    options: dict[str, Any] = {}
-    exif = upright_exif(info["exif"]) if "exif" in info else None
-    if exif is not None:
-        options["exif"] = exif
-    dpi = info.get("dpi")
-    if isinstance(dpi, tuple) and len(dpi) == 2 and all(_is_density(value) for value in dpi):
-        options["dpi"] = tuple(float(value) for value in dpi)
-    return options
-
-
-def _is_density(value: float) -> bool:
-    return math.isfinite(float(value)) and 1 <= value < 2**16
-
-
 def upright_exif(content: bytes) -> bytes | None:
     """EXIF with date, camera and place of the given one and the orientation 1; None if nothing of it can be read."""
     exif, kept = Image.Exif(), Image.Exif()
@@ -211,9 +163,7 @@ def upright_exif(content: bytes) -> bytes | None:
     except Exception:  # Pillow's parser raises what it happens to meet
         warnings.warn("The image's EXIF cannot be read and was not carried over.", stacklevel=3)
         return None
-    for tag, value in exif.items():
-        if tag not in _STRUCTURE | _OUTDATED | {ExifTags.Base.Orientation, *_PARTS} and _is_writable({tag: value}):
-            kept[tag] = value
+    kept.update({tag: exif[tag] for tag in _KEPT if tag in exif and _is_writable({tag: exif[tag]})})
     for tag, part in parts.items():
         values = {k: v for k, v in part.items() if k not in _OUTDATED and _is_writable({tag: {k: v}})}
         if values:

@@ -11,17 +11,7 @@ Cell = tuple[str, Image.Image]
 
 
 def check_size(rows: int, columns: int, cell: int, size: tuple[int, int]) -> None:
-    """Checks that a grid can be drawn, before its images are made.
-
-    Args:
-        rows: Of images.
-        columns: Of images.
-        cell: As for `draw_grid`.
-        size: Height and width of the images.
-
-    Raises:
-        ValueError: It would have more than `MAX_PIXELS`.
-    """
+    """Checks that a grid of images of `size` (height, width) can be drawn, before they are made."""
     width, height = columns * (cell + _PAD), rows * (cell * size[0] // size[1] + _PAD)
     if width * height > MAX_PIXELS:
         raise ValueError(
@@ -31,11 +21,9 @@ def check_size(rows: int, columns: int, cell: int, size: tuple[int, int]) -> Non
 
 
 def draw_grid(rows: Sequence[Sequence[Cell]], cell: int = 192) -> Image.Image:
-    """Draws rows of images, each below its label.
+    """Draws rows of images, each below its label; `cell` is the width of an image in the grid, pixels.
 
-    Args:
-        rows: Labels and images. A row is as high as its first image at the cell's width.
-        cell: Width of an image in the grid, pixels. Larger ones are shrunk; smaller ones keep their hard pixels.
+    A row is as high as its first image at that width. Larger images are shrunk; smaller ones keep their hard pixels.
     """
     font = ImageFont.load_default(size=12)
     labels = [[_wrap(label, cell, font) for label, _ in row] for row in rows]

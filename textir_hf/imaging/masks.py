@@ -40,14 +40,8 @@ def match_border(restored: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     Perez et al., 2003) in the form of "Coordinates for Instant Image Cloning" (Farbman et al., 2009): fine structure
     stays. All images get gradients.
 
-    Args:
-        restored: `[N, C, H, W]`; of its known pixels, those next to the region count.
-        known: `[N, C, H, W]` in the same range; its masked pixels do not count.
-        mask: `[N, 1, H, W]` in {0, 1}, 1 = repaint.
-
-    Returns:
-        `[N, C, H, W]`, for `masks.composite`: only its masked pixels mean anything. Without a known pixel, the content
-        comes back as it is.
+    `restored` and `known` are `[N, C, H, W]`, `mask` `[N, 1, H, W]` in {0, 1}, 1 = repaint. Of the result, only the
+    masked pixels mean anything; without a known pixel, the content comes back as it is.
     """
     inside = (mask > 0.5).to(restored)
     count = _neighbors(inside)
@@ -61,13 +55,7 @@ def harmonic(values: Tensor, given: Tensor) -> Tensor:
 
     From the coarsest level of a pyramid to the finest, a few sweeps of Jacobi's method with Chebyshev's steps relax
     what the level before says. Far from given values, it is off by about 2 % of their range; near them, by less.
-
-    Args:
-        values: `[N, C, H, W]`, 0 where none is given.
-        given: `[N, 1, H, W]` in {0, 1}, 1 where a value is given, which stays.
-
-    Returns:
-        `[N, C, H, W]`; 0 for an image in which no value is given.
+    `values` is `[N, C, H, W]`, 0 where `given` `[N, 1, H, W]` is; the result is 0 for an image without a given value.
     """
     height, width = values.shape[-2:]
     if height == width == 1:
@@ -106,70 +94,30 @@ def feather_weights(mask: np.ndarray, feather: float) -> np.ndarray:
     return (depth / np.minimum(feather, deepest)[labels]).clip(0, 1).astype(np.float32)
 
 
-def mask_crops(mask: np.ndarray, size: int, context: float = CONTEXT) -> list[tuple[Box, np.ndarray]]:
-    """Crops that show every masked region with its surroundings.
+def mask_crops(mask: np.ndarray, size: int) -> list[tuple[Box, np.ndarray]]:
+    """Crops that show every masked region with its surroundings, each with the mask of the regions restored in it.
 
-    A crop is `context` times as long as its region, at least `size`, and lies within the image. Regions that a crop
-    shows whole share it.
-
-    Args:
-        mask: `[H, W]` bool, True = repaint.
-        size: Side that the network was trained at, pixels.
-        context: Sides of crop and region.
-
-    Returns:
-        Boxes, each with a `[bottom - top, right - left]` bool mask of the regions that are restored in it.
+    A crop is `CONTEXT` times as long as its region, at least `size`, and lies within the image. Regions that a crop
+    shows whole share it. The masks are bool, True = repaint.
     """
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    slices = ndimage.find_objects(labels)
-    areas = [(s[0].stop - s[0].start) * (s[1].stop - s[1].start) for s in slices]
-    crops, taken = [], set()
-    for i in sorted(range(count), key=lambda i: (-areas[i], i)):
-        if i in taken:
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    spans = np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(labels)])  # [R, 4]
+    low, high, limit = spans[:, :2], spans[:, 2:], np.array(mask.shape)
+    crops, left_over = [], np.ones(len(spans), bool)
+    for i in np.argsort(-(high - low).prod(1), kind="stable"):
+        if not left_over[i]:
             continue
-        box = _around(slices[i], mask.shape, size, context)
-        inside = [j for j in range(count) if j not in taken and _within(slices[j], box)]
-        taken.update(inside)
-        left, top, right, bottom = box
-        crops.append((box, np.isin(labels[top:bottom, left:right], np.array(inside) + 1)))
+        side = np.minimum(limit, round(max(size, CONTEXT * (high - low)[i].max())))
+        start = ((low[i] + high[i] - side) // 2).clip(0, limit - side)
+        inside = left_over & (low >= start).all(1) & (high <= start + side).all(1)
+        left_over &= ~inside
+        (top, left), (bottom, right) = start.tolist(), (start + side).tolist()
+        crops.append(((left, top, right, bottom), np.isin(labels[top:bottom, left:right], np.flatnonzero(inside) + 1)))
     return crops
 
 
-def _around(region: tuple[slice, slice], shape: tuple[int, ...], size: int, context: float) -> Box:
-    length = round(max(size, context * max(s.stop - s.start for s in region)))
-    spans = []
-    for part, total in zip(region, shape, strict=True):
-        side = min(total, length)
-        start = min(max((part.start + part.stop - side) // 2, 0), total - side)
-        spans.append((start, start + side))
-    (top, bottom), (left, right) = spans
-    return left, top, right, bottom
-
-
-def _within(region: tuple[slice, slice], box: Box) -> bool:
-    left, top, right, bottom = box
-    return region[0].start >= top and region[0].stop <= bottom and region[1].start >= left and region[1].stop <= right
-
-
-def extent(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of a mask `[H, W]` bool that holds a pixel, and `margin` pixels around them."""
-    region = ndimage.find_objects(mask.astype(np.uint8))[0]
-    rows, columns = (slice(max(part.start - margin, 0), part.stop + margin) for part in region)
-    return rows, columns
-
-
 def free_form_mask(height: int, width: int, rng: random.Random, strokes: tuple[int, int] = (1, 5)) -> Tensor:
-    """Brush strokes of random walk and width.
-
-    Args:
-        height: Of the mask, pixels.
-        width: Of the mask, pixels.
-        rng: Source of all choices.
-        strokes: Least and largest number of strokes.
-
-    Returns:
-        `[1, H, W]` in [0, 1], 1 = repaint.
-    """
+    """Brush strokes of random walk and width, `strokes` from least to most: `[1, H, W]` in [0, 1], 1 = repaint."""
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
     side = min(height, width)

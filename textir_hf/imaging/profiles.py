@@ -10,13 +10,11 @@ from functools import cache, lru_cache
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
 _KEPT = ("dpi", "icc_profile", "textir")  # of `Image.info`: what a result can carry on
 _SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
 _CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
-_SRGB_CODES = ((1, 13), (2, 2))  # of H.273: sRGB, and not said
-_SRGB_CORNERS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green and blue
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,14 +32,7 @@ class UnfitImage(ValueError):
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Turns whatever a codec raises into one kind of error.
-
-    Args:
-        name: What the error calls the image.
-
-    Raises:
-        ValueError: Anything was raised.
-    """
+    """Turns whatever a codec raises into a ValueError about the image `name`."""
     try:
         yield
     except UnfitImage as error:
@@ -61,17 +52,8 @@ def decoding(name: str) -> Iterator[None]:
 def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
     """Upright, 8 bits a channel, with the colors of an embedded profile converted to sRGB; the profile is then sRGB's.
 
-    Colors under a profile that means sRGB, whatever its name, stay as they are.
-
-    Args:
-        image: Of any mode with 8 or 16 bits a channel. Mode "I" has 8 bits where no value is above 255, else 16.
-        name: What warnings call it.
-
-    Returns:
-        A new image of mode "RGB", or "RGBA" if `image` has transparency.
-
-    Raises:
-        UnfitImage: It is empty, or its channels have more than 16 bits.
+    Colors under a profile that means sRGB, whatever its name, stay as they are. Mode "I" has 8 bits where no value is
+    above 255, else 16. The result is a new image of mode "RGB" or "RGBA".
     """
     if 0 in image.size:
         raise UnfitImage(f"has {image.width}x{image.height} pixels, so there is nothing to see.")
@@ -81,9 +63,13 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         del info["dpi"]
     alpha, color = _alpha(image), _without_alpha(image)
     if "icc_profile" in image.info:
-        color, info["icc_profile"] = _convert(color, image.info["icc_profile"], name)
-    elif unread := _unread_color(image.info):
-        warnings.warn(f"{name} has {unread}, which was ignored: its colors are taken for sRGB.", stacklevel=2)
+        try:
+            transform = _transform(image.info["icc_profile"] or b"", color.mode)
+            color = color if transform is None else transform.apply(color)
+            info["icc_profile"] = srgb_profile()
+        except ValueError as error:
+            warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=2)
+            info["icc_profile"] = None
     if color.mode == "LAB":
         color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB") or color
     if color.mode == "I;16":
@@ -93,20 +79,6 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         color.putalpha(alpha)
     color.info = {key: value for key, value in info.items() if value}
     return color
-
-
-def _unread_color(info: dict) -> str | None:
-    """Signs other than a profile that the colors are not sRGB, in the order of precedence of the PNG standard."""
-    code, gamma, corners = info.get("cicp"), info.get("gamma"), info.get("chromaticity")
-    if code is not None:
-        return None if code in _SRGB_CODES else f"the color code {'/'.join(map(str, code))}"
-    if "srgb" in info:
-        return None
-    if gamma is not None and abs(gamma - 1 / 2.2) > 0.02:
-        return f"a gamma of {gamma:g}"
-    if corners is not None and any(abs(a - b) > 0.01 for a, b in zip(corners, _SRGB_CORNERS, strict=False)):
-        return "primary colors of its own"
-    return None
 
 
 def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
@@ -162,23 +134,9 @@ def to_8_bits(array: np.ndarray) -> np.ndarray:
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _convert(image: Image.Image, profile: bytes | None, name: str) -> tuple[Image.Image, bytes | None]:
-    """Colors from a profile to sRGB, and sRGB's profile; the image as it is and None where the profile is no use."""
-    try:
-        transform = _transform(profile or b"", image.mode)
-    except ValueError as error:
-        warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=3)
-        return image, None
-    return (image if transform is None else transform.apply(image)), srgb_profile()
-
-
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None if that changes nothing.
-
-    Raises:
-        ValueError: The profile is cut or damaged, or is for another mode.
-    """
+    """From a profile to sRGB; None if that changes nothing: all grays, and 512 colors, come out as they were."""
     if len(profile) < 128 or int.from_bytes(profile[:4], "big") > len(profile):
         raise ValueError("is cut short")
     try:
@@ -187,19 +145,15 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         if space != _SPACES[mode] or kind not in _CLASSES:
             raise ValueError(f"is of class {kind} for {space} colors and does not fit the image's mode {mode}")
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
-        return None if mode in ("RGB", "L") and _changes_nothing(transform, mode) else transform
     except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError("is damaged") from error
-
-
-def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether all grays, and 512 colors, come out of the conversion as they were."""
+    if mode not in ("RGB", "L"):
+        return transform
     levels = np.arange(256, dtype=np.uint8)
     colors = np.stack(np.meshgrid(*[levels[::32]] * 3), -1).reshape(-1, 3)
     probe = np.concatenate([levels[:, None].repeat(3, 1), colors]) if mode == "RGB" else levels[:, None]
-    image = Image.fromarray(probe[None].squeeze(-1) if mode == "L" else probe[None])
-    converted = np.asarray(transform.apply(image))
-    return np.abs(converted.astype(int) - probe[None]).max() <= _TOLERANCE
+    converted = np.asarray(transform.apply(Image.fromarray(probe[None].squeeze(-1) if mode == "L" else probe[None])))
+    return None if np.abs(converted.astype(int) - probe[None]).max() <= _TOLERANCE else transform
 
 
 @cache
@@ -207,7 +161,6 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-@cache
 def srgb_profile() -> bytes:
     """The sRGB profile, as in a file."""
     return _srgb().tobytes()

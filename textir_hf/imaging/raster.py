@@ -19,17 +19,11 @@ ImageInput = Image.Image | np.ndarray | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """An image as arrays.
+    """An image as arrays."""
 
-    Args:
-        rgb: `[H, W, 3]` uint8, sRGB.
-        alpha: `[H, W]` uint8, or None for an opaque image.
-        profile: The sRGB profile that the result shall carry, if the source carried one.
-    """
-
-    rgb: np.ndarray
-    alpha: np.ndarray | None = None
-    profile: bytes | None = None
+    rgb: np.ndarray  # [H, W, 3] uint8, sRGB
+    alpha: np.ndarray | None = None  # [H, W] uint8, None where all is opaque
+    profile: bytes | None = None  # sRGB's, if the source carried one
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,14 +34,8 @@ class Raster:
 def to_raster(image: ImageInput, name: str = "image") -> Raster:
     """One image as 8-bit RGB and, if it is transparent anywhere, its alpha.
 
-    Args:
-        image: A PIL image of any mode with 8 or 16 bits; an array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or
-            `[H, W, 4]`, uint8, uint16 or float in [0, 1]; or a tensor `[C, H, W]` with the same channels, uint8 or
-            float in [0, 1].
-        name: What errors call it.
-
-    Raises:
-        ValueError: It is none of these, is empty, or has another range.
+    A PIL image of any mode with 8 or 16 bits; an array `[H, W]` or `[H, W, C]`, uint8, uint16 or float in [0, 1]; or a
+    tensor `[C, H, W]`, uint8 or float in [0, 1]; with 1, 3 or 4 channels.
     """
     if isinstance(image, Image.Image):
         with decoding(name):  # a lazily opened file is read here
@@ -110,18 +98,7 @@ def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") 
     """A mask as booleans: True where the image is at least half white and not transparent.
 
     An image that is opaque but for the masked region, as some programs want it, is a mask too: there, True is where it
-    is transparent.
-
-    Args:
-        image: As for `to_raster`.
-        size: The height and width of the image that it belongs to.
-        name: What errors call it.
-
-    Returns:
-        `[H, W]` bool.
-
-    Raises:
-        ValueError: Its size is another; it is a photo, or may mean two regions; or it marks nothing.
+    is transparent. `size` is the image's height and width; the result is `[H, W]` bool.
     """
     raster = to_raster(image, name)
     if raster.size != tuple(size):
@@ -149,13 +126,7 @@ def _soft_share(white: np.ndarray) -> float:
 
 
 def _marked_by_alpha(white: np.ndarray, alpha: np.ndarray, name: str) -> np.ndarray:
-    """How much each pixel of a transparent mask is marked, 0..255: `[H, W]` uint8.
-
-    Args:
-        white: How white it is.
-        alpha: How opaque it is.
-        name: What errors call it.
-    """
+    """How much each pixel of a transparent mask is marked, from how white and opaque it is: `[H, W]` uint8."""
     opaque = white[alpha >= 128]
     bright = (opaque >= 128).mean() if opaque.size else 1.0
     if bright < _FEW or _soft_share(opaque) > _MOST_SOFT:  # black, or the image itself

@@ -41,27 +41,18 @@ def resize(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
 
 
 def filter_lines(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """`resize` as two matrix products, for factors whose filters do not fit into the kernel of a GPU.
-
-    Args:
-        images: `[N, C, H, W]`.
-        size: Height and width of the result, in which no side is larger.
-        mode: "bicubic" or "bilinear".
-    """
-    rows, columns = (_filters(side, small, mode, images) for side, small in zip(images.shape[-2:], size, strict=True))
-    return rows @ images @ columns.T
-
-
-def _filters(side: int, smaller: int, mode: str, like: Tensor) -> Tensor:
-    """How much of each pixel of a line the pixels of the shrunken line take, `[smaller, side]`."""
-    places, centers = (torch.arange(n, dtype=torch.float32, device=like.device) + 0.5 for n in (side, smaller))
-    d = (places - centers[:, None] * (side / smaller)).abs() / (side / smaller)
-    if mode == "bilinear":
-        weights = (1 - d).clamp(min=0)
-    else:  # Keys' cubic, a = -1/2
-        far = (((2.5 - 0.5 * d) * d - 4) * d + 2).where(d < 2, 0 * d)
-        weights = ((1.5 * d - 2.5) * d * d + 1).where(d < 1, far)
-    return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
+    """`resize` as two matrix products, for shrinking by factors whose filters do not fit into a GPU's kernel."""
+    filters = []
+    for side, smaller in zip(images.shape[-2:], size, strict=True):
+        places, centers = (torch.arange(n, dtype=torch.float32, device=images.device) + 0.5 for n in (side, smaller))
+        d = (places - centers[:, None] * (side / smaller)).abs() / (side / smaller)
+        if mode == "bilinear":
+            weights = (1 - d).clamp(min=0)
+        else:  # Keys' cubic, a = -1/2
+            far = (((2.5 - 0.5 * d) * d - 4) * d + 2).where(d < 2, 0 * d)
+            weights = ((1.5 * d - 2.5) * d * d + 1).where(d < 1, far)
+        filters.append((weights / weights.sum(1, keepdim=True)).to(images.dtype))  # [smaller, side]
+    return filters[0] @ images @ filters[1].T
 
 
 def fit(height: int, width: int, side: int) -> tuple[int, int]:
@@ -77,15 +68,7 @@ def shrink(images: Tensor, factor: float) -> Tensor:
 
 
 def downsample(images: Tensor, factor: float) -> Tensor:
-    """Shrinks by `factor` with a bicubic filter and rounds to 8 bits.
-
-    Args:
-        images: `[N, C, H, W]` in [0, 1].
-        factor: How many times smaller; sides are rounded, and never fall under one pixel.
-
-    Returns:
-        `[N, C, H / factor, W / factor]` in [0, 1], multiples of 1/255.
-    """
+    """Shrinks `[N, C, H, W]` in [0, 1] by `factor` with a bicubic filter and rounds to multiples of 1/255."""
     return round_to_8_bits(shrink(images, factor))
 
 
@@ -105,13 +88,7 @@ def upsample_bytes(images: Tensor, size: tuple[int, int]) -> Tensor:
 def keep_low_resolution(restored: Tensor, degraded: Tensor, factor: float) -> Tensor:
     """Gives a restored image the low frequencies of the degraded one: shrunk again, it is the small image.
 
-    Args:
-        restored: `[N, C, H, W]` in about [0, 1].
-        degraded: `[N, C, H, W]` in [0, 1], the small image enlarged again.
-        factor: How many times smaller the small image is.
-
-    Returns:
-        `[N, C, H, W]`, not clamped.
+    Both are `[N, C, H, W]` in about [0, 1]; the result is not clamped.
     """
     for _ in range(2):  # a step leaves a quarter of the error, at frequencies that the filter half keeps
         restored = restored + resize(shrink(degraded - restored, factor), restored.shape[-2:])

@@ -12,15 +12,10 @@ _DROP = 6.0  # dB lost from the true factor to 1.5 times it; elsewhere 3 to 4
 
 
 class ScaleEstimate(NamedTuple):
-    """Estimate of how many times larger an image is than the detail in it.
+    """Estimate of how many times larger an image is than the detail in it."""
 
-    Args:
-        factor: 1 for an image of full detail, else the nearest of 2, 4, ... 64.
-        confidence: 0 to 1; below 0.5 the image is too plain, or too noisy, to tell.
-    """
-
-    factor: int
-    confidence: float
+    factor: int  # 1 for an image of full detail, else the nearest of 2, 4, ... 64
+    confidence: float  # 0 to 1; below 0.5 the image is too plain, or too noisy, to tell
 
 
 def estimate_scale(image: ImageInput) -> ScaleEstimate:

@@ -39,22 +39,13 @@ class Tiles:
 
     Neighbors share at least a quarter of a tile. Of what they share, each tile's outermost quarter is ignored, since
     there the network lacked context; between the quarters the tiles are blended. A row of tiles is held as float; what
-    is finished may be held as uint8.
-
-    Args:
-        size: Height and width of the area, pixels.
-        tile: Longest side of a tile, pixels.
-        as_bytes: Turn finished values in [0, 1] into uint8.
-
-    Attributes:
-        boxes: Of the tiles, in their order.
-        area: `[C, H, W]`, complete once every tile was added.
+    is finished may be held `as_bytes`. `area` is `[C, H, W]`, complete once every tile was added.
     """
 
     def __init__(self, size: tuple[int, int], tile: int, as_bytes: bool = False) -> None:
-        rows, columns = (tile_spans(length, tile, tile // 4) for length in size)
+        rows, columns = tile_spans(size[0], tile, tile // 4), tile_spans(size[1], tile, tile // 4)
         self.boxes: list[Box] = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
-        self.size, self.area = size, torch.empty(0)
+        self.size, self.area, self.complete = size, torch.empty(0), False
         self._rows, self._columns, self._as_bytes, self._added = rows, columns, as_bytes, 0
         self._row = self._carried = torch.empty(0)  # weighted sums of this row, and of what it shares with the next
 
@@ -66,16 +57,10 @@ class Tiles:
             self._row = sample.new_zeros(len(sample), bottom - top, self.size[1])
         self._row[..., left:right] += torch.from_numpy(tile_weights(self._columns, column)).to(sample) * sample
         self._added += 1
-        if column == len(self._columns) - 1:
-            self._finish_row(row)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tile was added."""
-        return self._added == len(self.boxes)
-
-    def _finish_row(self, row: int) -> None:
-        (top, bottom), band = self._rows[row], self._row
+        self.complete = self._added == len(self.boxes)
+        if column < len(self._columns) - 1:
+            return
+        band = self._row
         band *= torch.from_numpy(tile_weights(self._rows, row)).to(band)[:, None]
         if row == 0:
             dtype = torch.uint8 if self._as_bytes else band.dtype

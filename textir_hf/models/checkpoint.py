@@ -22,28 +22,16 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # those of the packa
 _CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")  # can name code to run
 _ENCODERS = ("textir_mini_clip", "clip")
 _TOWERS = ("text_config", "vision_config", "text_config_dict", "vision_config_dict")  # the latter in older files
-_COUNTS = {  # of networks and encoders: no config may ask for more memory or time than a machine has
-    "sample_size": (1, 4096),
-    "in_channels": (1, 64),
-    "out_channels": (1, 64),
-    "embedding_dim": (1, 16_384),
-    "style_dim": (1, 16_384),
-    "skip_strength_hidden": (0, 16_384),
-    "patch_size": (1, 4096),
-    "blocks": (0, 16),
-    "projection_dim": (1, 16_384),
-    "image_size": (1, 4096),
-    "hidden_size": (1, 16_384),
-    "num_queries": (1, 1024),
-    "num_heads": (1, 256),
-    "vocab_size": (1, 1_000_000),
-    "intermediate_size": (1, 65_536),
-    "num_hidden_layers": (1, 100),
-    "num_attention_heads": (1, 256),
-    "max_position_embeddings": (1, 65_536),
-    "num_channels": (1, 64),
+_MOST = {  # of networks and encoders: no config may ask for more memory or time than a machine has
+    64: ("in_channels", "out_channels", "num_channels"),
+    256: ("num_heads", "num_attention_heads", "num_hidden_layers"),
+    4096: ("sample_size", "image_size", "patch_size", "num_queries"),
+    65_536: ("embedding_dim", "style_dim", "projection_dim", "hidden_size", "intermediate_size"),
+    1_000_000: ("vocab_size", "max_position_embeddings"),
 }
-BOUNDS = {name: Number(low, high, whole=True) for name, (low, high) in _COUNTS.items()} | {
+BOUNDS = {name: Number(1, most, whole=True) for most, names in _MOST.items() for name in names} | {
+    "skip_strength_hidden": Number(0, 65_536, whole=True),
+    "blocks": Number(0, 16, whole=True),
     "input_scale": Number(1e-6, 1e6),
     "output_scale": Number(1e-6, 1e6),
     "scale": Number(0, 1e3),
@@ -64,12 +52,7 @@ class CheckedWeights(_Model):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, output_loading_info: bool = False, **kwargs):
-        """As in diffusers, but `use_safetensors` is always on.
-
-        Raises:
-            ValueError: A key of the config is unknown; a weight is missing, left over, of another shape, or not finite.
-            OSError: There are no safetensors.
-        """
+        """As in diffusers, but `use_safetensors` is always on, and config and weights have to fit."""
         kwargs["use_safetensors"] = True
         model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **kwargs)
         check_loading(model, info)

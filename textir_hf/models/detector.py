@@ -14,17 +14,11 @@ STRIDES = (8, 16, 32)
 
 
 class Detections(NamedTuple):
-    """Faces in an image, the surest first, in pixels.
+    """Faces in an image, the surest first, in pixels."""
 
-    Args:
-        boxes: `[N, 4]`, left, top, right, bottom.
-        landmarks: `[N, 5, 2]`, x and y of the eyes (the image's left one first), the nose, the mouth's corners.
-        scores: `[N]` in 0..1.
-    """
-
-    boxes: Tensor
-    landmarks: Tensor
-    scores: Tensor
+    boxes: Tensor  # [N, 4], left, top, right, bottom
+    landmarks: Tensor  # [N, 5, 2], x and y of the eyes (the image's left one first), the nose, the mouth's corners
+    scores: Tensor  # [N] in 0..1
 
 
 class SeparableConv2d(nn.Module):
@@ -91,12 +85,7 @@ class FaceDetector(nn.Module):
 
     @torch.inference_mode()
     def forward(self, image: Tensor, threshold: float = 0.7) -> Detections:
-        """Finds faces.
-
-        Args:
-            image: `[3, H, W]` RGB in [0, 255].
-            threshold: Least score of a face.
-        """
+        """Finds faces of a score of at least `threshold` in `[3, H, W]` RGB in [0, 255]."""
         height, width = image.shape[-2:]
         bgr = F.pad(image.flip(0)[None].float(), (0, -width % 32, 0, -height % 32))
         found = [head(x, s) for head, x, s in zip(self.heads, self.features(bgr), STRIDES, strict=True)]
@@ -106,27 +95,16 @@ class FaceDetector(nn.Module):
 
 
 def keep_surest(boxes: Tensor, landmarks: Tensor, scores: Tensor, overlap: float = 0.3) -> Detections:
-    """Of boxes that overlap, the surest one; arguments as in `Detections`, in any order.
-
-    Args:
-        boxes: `[N, 4]`.
-        landmarks: `[N, 5, 2]`.
-        scores: `[N]`.
-        overlap: Intersection over union above which two boxes are one face.
-    """
+    """Of boxes whose intersection over union is above `overlap`, the surest one; arguments as in `Detections`."""
     remaining, kept = scores.argsort(descending=True), []
     while len(remaining):
         kept.append(int(remaining[0]))
-        remaining = remaining[_overlap(boxes[remaining[0]], boxes[remaining]) <= overlap]
+        box, others = boxes[remaining[0]], boxes[remaining]
+        sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
+        shared = sides.prod(1)
+        areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+        remaining = remaining[shared / (areas - shared) <= overlap]
     return Detections(boxes[kept], landmarks[kept], scores[kept])
-
-
-def _overlap(box: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of a box with others: `[4]`, `[N, 4]` -> `[N]`."""
-    sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
-    shared = sides.prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return shared / (areas - shared)
 
 
 @cache

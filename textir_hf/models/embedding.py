@@ -28,21 +28,20 @@ ENCODER = "textir-mini-clip"
 
 
 def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options):
-    """A dual encoder, its tokenizer and its image processor.
+    """A dual encoder, its tokenizer and its image processor; options as in transformers.
 
-    Args:
-        name: "textir-mini-clip", which is embedded; a folder with a `MiniCLIPModel` or a CLIP model; or a CLIP model on
-            the Hub.
-        dtype: Of the weights.
-        **options: For the Hub: `cache_dir`, `force_download`, `local_files_only`, `revision` and `token`, as in
-            transformers.
-
-    Raises:
-        ValueError: It cannot be loaded, is another kind of model, has no safetensors or no tokenizer, or its files do
-            not fit each other.
+    `name`: "textir-mini-clip", which is embedded; a folder with a `MiniCLIPModel` or a CLIP model; or a CLIP model on
+    the Hub.
     """
     try:
-        where = _locate(name, options)
+        where: str | Path = CHECKPOINTS / ENCODER if str(name) == ENCODER else Path(name)
+        if not Path(where).is_dir():
+            where = Path(download(str(name), **options))
+            if not any(where.glob("*.safetensors")):  # transformers looks for a conversion in another revision
+                warnings.warn(
+                    f"The weights of {name} come from a conversion that is compared with no hash.", stacklevel=3
+                )
+                where = str(name)
         options = {} if isinstance(where, Path) else options
         config, _ = PretrainedConfig.get_config_dict(where, **options)
         check_encoder_config(config)
@@ -62,17 +61,6 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
             f"The dual encoder {name} cannot be loaded ({reason}). Give textir-mini-clip, a folder, or the name of a "
             "CLIP model on the Hub."
         ) from error
-
-
-def _locate(name: str | Path, options: dict) -> Path | str:
-    """A folder; or a repository's name, where transformers has to look for safetensors in another revision."""
-    if str(name) == ENCODER:
-        return CHECKPOINTS / ENCODER
-    folder = Path(name) if Path(name).is_dir() else Path(download(str(name), **options))
-    if folder == Path(name) or any(folder.glob("*.safetensors")):
-        return folder
-    warnings.warn(f"The weights of {name} come from a conversion that is compared with no hash.", stacklevel=4)
-    return str(name)
 
 
 class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
@@ -102,36 +90,23 @@ class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
 def clip_pixel_values(images: Tensor, image_processor) -> Tensor:
     """What an HF CLIP image processor does, on tensors and with gradients: antialiased resize, crop, normalize.
 
-    Args:
-        images: `[N, 3, H, W]` in [0, 1].
-        image_processor: One that `check_processor` accepts.
-
-    Returns:
-        `[N, 3, S, S]`, normalized.
+    `[N, 3, H, W]` in [0, 1] to `[N, 3, S, S]`, for a processor that `check_processor` accepts.
     """
     shortest, crop = image_processor.size["shortest_edge"], image_processor.crop_size["height"]
-    images = _middle(images)
+    longest = 8 * min(images.shape[-2:])  # of a longer image only the middle is embedded, so only that is resized
+    top, left = (max(side - longest, 0) // 2 for side in images.shape[-2:])
+    images = images[..., top : top + longest, left : left + longest]
     height, width = images.shape[-2:]
     shorter = min(height, width)
     size = (int(shortest * height / shorter), int(shortest * width / shorter))  # cut, as transformers does
     images = resize(images if size == (height, width) else images.float(), size)
     top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
     images = images[..., top : top + crop, left : left + crop].clamp(0, 1)
-    mean, std = (_by_channel(images, v) for v in (image_processor.image_mean, image_processor.image_std))
+    mean, std = (  # [3, 1, 1], filled on the images' device: a copy from the CPU would make the CPU wait for it
+        torch.stack([images.new_full((1, 1), value) for value in values])
+        for values in (image_processor.image_mean, image_processor.image_std)
+    )
     return (images - mean) / std
-
-
-def _by_channel(images: Tensor, values: list[float]) -> Tensor:
-    """`[C, 1, 1]`, filled on the images' device: a copy from the CPU would make the CPU wait for it."""
-    return torch.stack([images.new_full((1, 1), value) for value in values])
-
-
-def _middle(images: Tensor) -> Tensor:
-    """At most 8 times as long as wide: of a longer image only the middle is embedded, so only that is resized."""
-    height, width = images.shape[-2:]
-    longest = 8 * min(height, width)
-    top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
-    return images[..., top : top + longest, left : left + longest]
 
 
 def embed_images(clip: PreTrainedModel, image_processor, images: Tensor) -> Tensor:
@@ -146,25 +121,18 @@ def embed_images(clip: PreTrainedModel, image_processor, images: Tensor) -> Tens
 
 
 def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torch.device | str | None = None) -> Tensor:
-    """E_T of TextIR, Eq. 1: sentences to `[N, D]` at unit length.
+    """E_T of TextIR, Eq. 1: sentences to `[N, D]` at unit length; too long ones are cut, with a warning.
 
-    Text beyond the tokenizer's limit is cut, with a warning.
-
-    Args:
-        clip: A dual encoder.
-        tokenizer: Its tokenizer.
-        texts: The sentences.
-        device: Where the encoder runs, if its weights lie elsewhere between calls.
+    `device` is where the encoder runs, if its weights are elsewhere between calls.
     """
     limit = tokenizer.model_max_length
     for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
     found = tokenizer(texts, padding=True, truncation=True, return_tensors="np")  # "pt" is on PyTorch's default device
-    tokens = {
-        "input_ids": torch.from_numpy(found["input_ids"]).to(device or clip.device),
-        "attention_mask": torch.from_numpy(found["attention_mask"]).to(device or clip.device),
-    }
+    tokens = {}
+    for key in ("input_ids", "attention_mask"):
+        tokens[key] = torch.from_numpy(found[key]).to(device or clip.device)
     if _is_hooked(clip):
         side = getattr(clip.config, "vision_config", clip.config).image_size
         pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)

@@ -105,11 +105,6 @@ class QueryAttention(nn.Module):
 
     `nn.MultiheadAttention` reads the weight of its `out_proj` without calling it, so hooks that move weights between
     devices cannot follow. This module calls it; parameters have the same names and shapes.
-
-    Args:
-        hidden_size: Width of queries, places and output.
-        num_heads: Number of heads, a divisor of `hidden_size`.
-        dropout: Share of attention weights that training drops.
     """
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
@@ -220,11 +215,7 @@ class MiniCLIPConfig(PreTrainedConfig):
     logit_scale_init_value: float = 3.0
 
     def validate_architecture(self) -> None:
-        """Called by `strict`.
-
-        Raises:
-            ValueError: Two sizes do not fit each other, or the text tower is none of BERT's.
-        """
+        """Called by `strict`: sizes have to fit each other, and the text tower has to be BERT's."""
         if self.text_config.model_type != "bert":  # type: ignore[union-attr]
             raise ValueError(f"text_config must be a BertConfig, got {type(self.text_config).__name__}.")
         if self.image_size % 32:

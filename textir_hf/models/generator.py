@@ -28,13 +28,9 @@ from textir_hf.models.layers import (
 
 @dataclass
 class TextIRGeneratorOutput(BaseOutput):
-    """Output of `TextIRGenerator`.
+    """Output of `TextIRGenerator`."""
 
-    Args:
-        sample: `[N, out_channels, H, W]`, not clamped; or latents, if they were asked for.
-    """
-
-    sample: Tensor
+    sample: Tensor  # [N, out_channels, H, W], not clamped; or latents, if they were asked for
 
 
 class ResidualBlock(nn.Module):
@@ -69,13 +65,8 @@ class Encoder(nn.Module):
 class FusionWeights(nn.Module):
     """From a skip strength to the two channel weights of every level (Eq. 4 and 5).
 
-    `alpha = Reshape(MLP(s))`, then `|alpha_1/2| / sqrt(alpha_1^2 + alpha_2^2 + 1e-8)`.
-
-    Args:
-        in_features: 1 for a skip strength, the embedding's length where the condition takes its place.
-        hidden: Width of the MLP's hidden layer; 0 makes it one linear layer.
-        channels: Channels of each level, full size first.
-        signed: Leave out Eq. 5's absolute value, as the authors' release does.
+    `alpha = Reshape(MLP(s))`, then `|alpha_1/2| / sqrt(alpha_1^2 + alpha_2^2 + 1e-8)`; without the absolute value where
+    `signed`. Arguments as in `TextIRGenerator`; `in_features` is 1 for a skip strength.
     """
 
     def __init__(self, in_features: int, hidden: int, channels: tuple[int, ...], signed: bool) -> None:
@@ -247,14 +238,16 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         noise: list[Tensor] | None,
         output_type: Literal["image", "latent"] = "image",
     ) -> Tensor:
-        """`forward` with the noise maps themselves: `[N, 1, h, w]` for each of `noise_sizes`."""
+        """`forward` without its checks, with the noise maps themselves: `[N, 1, h, w]` for each of `noise_sizes`."""
         degraded = degraded.to(self.dtype) * self.config.input_scale
         features, x = self.encoder(F.pixel_unshuffle(degraded, self.config.patch_size))
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
         condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
-        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, skip_strength))
-        fuse = [(skip(f), *w) for skip, f, w in zip(self.skips, features, weights, strict=True)]
+        fuse = []
+        weights = self._fusion_weights(features[-1], clip_embedding, skip_strength)
+        for skip, feature, pair in zip(self.skips, features, weights, strict=True):
+            fuse.append((skip(feature), *pair))
         maps: Sequence[Tensor | None] = [None] * (2 * len(self.levels) + 1) if noise is None else noise
 
         x = self.first(x, codes[:, 0], maps[0], fuse[-1])
@@ -276,27 +269,23 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         return image * self.config.output_scale
 
     def enable_layerwise_casting(self, *args, **kwargs) -> None:
-        """Refused, since diffusers would cast the bias and the noise strength of a layer too.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Refused, since diffusers would cast the bias and the noise strength of a layer too."""
         raise ValueError("enable_layerwise_casting is not supported: load the network with dtype=torch.bfloat16.")
 
-    def _fusion_weights(self, skip_strength: Tensor) -> list[tuple[Tensor, Tensor]]:
-        if self.config.skip_strength_source == "embedding" or skip_strength.shape[1] == 1:
-            return self.fusion(skip_strength)
-        return [self.fusion(s[:, None])[level] for level, s in enumerate(skip_strength.unbind(1))]
-
-    def _strength(self, feature: Tensor, clip_embedding: Tensor, skip_strength: Tensor | float | None) -> Tensor:
+    def _fusion_weights(
+        self, feature: Tensor, clip_embedding: Tensor, skip_strength: Tensor | float | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Eq. 4 and 5: s from its source, and the weights of every level."""
         if self.config.skip_strength_source == "embedding":
-            return clip_embedding
-        if skip_strength is not None:
-            skip_strength = torch.as_tensor(skip_strength, dtype=torch.float32, device=feature.device)
-            skip_strength = skip_strength if skip_strength.ndim == 2 else skip_strength.reshape(-1, 1)
-            return skip_strength.expand(feature.shape[0], -1)
-        pooled = feature.mean((2, 3), dtype=torch.float32)
-        return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled))))
+            return self.fusion(clip_embedding)
+        if skip_strength is None:
+            pooled = feature.mean((2, 3), dtype=torch.float32)
+            return self.fusion(torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled)))))
+        s = torch.as_tensor(skip_strength, dtype=torch.float32, device=feature.device)
+        s = (s if s.ndim == 2 else s.reshape(-1, 1)).expand(feature.shape[0], -1)
+        if s.shape[1] == 1:
+            return self.fusion(s)
+        return [self.fusion(own[:, None])[level] for level, own in enumerate(s.unbind(1))]
 
     def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the noise of the paper's style convolutions, smallest first, for an image's size."""

@@ -60,11 +60,6 @@ def scaled_leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _SLOPE) * _SQRT2
 
 
-def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """`x * scale + shift`, in place where no gradient is kept: a fresh large buffer costs more than the sum."""
-    return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else x.mul_(scale).add_(shift)
-
-
 class FIR(nn.Module):
     """The filter [1, 3, 3, 1] in both directions, sum `gain`, as one depthwise convolution."""
 
@@ -81,20 +76,16 @@ class FIR(nn.Module):
         return F.conv2d(x, self.kernel.to(x.dtype).expand(channels, 1, 4, 4), padding=self.padding, groups=channels)
 
 
-class UpsampleFIR(nn.Module):
+class UpsampleFIR(FIR):
     """Twice the size: zero insertion and the filter [1, 3, 3, 1] with gain 4, as one transposed convolution."""
 
-    kernel: Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-        self.register_buffer("kernel", taps[:, None] * taps, persistent=False)
+        super().__init__(padding=1, gain=4.0)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
         channels = x.shape[1]
         kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=self.padding, groups=channels)
 
 
 class DownConv2d(nn.Module):
@@ -148,7 +139,8 @@ class StyleConv2d(nn.Module):
         if fuse is not None:
             feature, encoder_weight, generator_weight = fuse
             gain, noise_gain = gain * generator_weight, generator_weight
-        x = _scale_and_shift(x, gain[..., None, None].to(x.dtype), (self.bias * _SQRT2)[:, None, None].to(x.dtype))
+        gain, shift = gain[..., None, None].to(x.dtype), (self.bias * _SQRT2)[:, None, None].to(x.dtype)
+        x = torch.addcmul(shift, x, gain) if torch.is_grad_enabled() else x.mul_(gain).add_(shift)
         if noise is not None:
             noise_gain = _SQRT2 * self.noise_strength * noise_gain
             x = x.addcmul_(noise.to(x.dtype), noise_gain[..., None, None].to(x.dtype))

@@ -59,44 +59,37 @@ class Call:
     edit: bool = False
 
     def check(self, task: Task, config, max_pixels: int) -> list[Request]:
-        """Checks everything before any work is done.
-
-        Args:
-            task: The checkpoint's.
-            config: Of its network.
-            max_pixels: Larger results are refused.
-
-        Returns:
-            A request for each image.
-
-        Raises:
-            ValueError: Something is missing, out of range, not for this task, or does not fit the image.
-        """
+        """Checks everything before any work is done; a request for each image."""
         self.check_values(task)
-        self._check_skip_strength(config)
-        if self.prompt_embeds is not None:
-            _check_embeds(self.prompt_embeds, config.embedding_dim)
+        levels, given = len(config.channels), self.skip_strength
+        if given is not None and config.skip_strength_source == "embedding":
+            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
+        if isinstance(given, tuple) and len(given) != levels:
+            raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {len(given)}.")
+        embeds, background = self.prompt_embeds, self.background
+        if embeds is not None:
+            _check_embeds(embeds, config.embedding_dim)
         images = _images_apart("image", self.image)
-        rows = broadcast(
-            image=images,
-            mask_image=_masks_apart(self.mask_image, len(images)),
-            reference_image=_images_apart("reference_image", self.reference_image),
-            background=[None] if isinstance(self.background, str) else _images_apart("background", self.background),
-            prompt=self._prompts(),
-            prompt_embeds=[None] if self.prompt_embeds is None else list(self.prompt_embeds),
-        )
-        max_pixels = number("max_pixels", max_pixels)
-        return [self._request(task, config.face_template, max_pixels, **row) for row in rows]
+        lists = {
+            "image": images,
+            "mask_image": _images_apart("mask_image", self.mask_image, len(images)),
+            "reference_image": _images_apart("reference_image", self.reference_image),
+            "background": [None] if isinstance(background, str) else _images_apart("background", background),
+            "prompt": self._prompts() if embeds is None else [None] * len(embeds),
+            "prompt_embeds": [None] if embeds is None else list(embeds),
+        }
+        count, max_pixels = max(map(len, lists.values())), number("max_pixels", max_pixels)
+        for name, values in lists.items():
+            if len(values) not in (1, count):
+                raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
+            lists[name] = values * (count // len(values))  # one goes with all
+        requests = []
+        for row in zip(*lists.values(), strict=True):
+            requests.append(self._request(task, config.face_template, max_pixels, **dict(zip(lists, row, strict=True))))
+        return requests
 
     def check_values(self, task: Task) -> None:
-        """Checks what needs neither a network nor the pixels of an image, so that the shell loads neither for nothing.
-
-        Args:
-            task: The checkpoint's.
-
-        Raises:
-            ValueError: Something is missing, out of range, or not for this task.
-        """
+        """Checks what needs neither a network nor an image's pixels, so that the shell loads neither for nothing."""
         if self.image is None:
             raise ValueError("image must be given: the image to restore.")
         for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
@@ -108,25 +101,7 @@ class Call:
         self.faces = None if self.faces is None else check_choice(self.faces)
         if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
             raise ValueError(f'output_type must be "pil", "np" or "pt", got {self.output_type!r}.')
-        names = ("mask_image", "box", "faces", "feather")  # what only some tasks take
-        names += ("factor", "colors") if self.edit else ("scale", "tile", "background")
-        check_task_arguments(task, {name: getattr(self, name) for name in names}, self.edit)
-        self._check_together()
-        if self.prompt_embeds is None:
-            self._prompts()
-
-    def _check_skip_strength(self, config) -> None:
-        if self.skip_strength is None:
-            return
-        if config.skip_strength_source == "embedding":
-            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
-        levels = len(config.channels)
-        if isinstance(self.skip_strength, tuple) and len(self.skip_strength) != levels:
-            got = len(self.skip_strength)
-            raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {got}.")
-
-    def _check_together(self) -> None:
-        """Arguments that exclude or need each other."""
+        self._check_task(task)
         if self.prompt is not None and self.prompt_embeds is not None:
             raise ValueError("prompt and prompt_embeds cannot both be given.")
         if isinstance(self.background, str) and self.background != "restored":
@@ -136,19 +111,35 @@ class Call:
         if self.box is not None and self.faces is not None:
             raise ValueError("box and faces cannot both be given.")
         if self.regions is not None:
-            self.regions = [_plain_region(region) for region in _region_list(self.regions)]
+            self.regions = _plain_regions(self.regions)
         if self.face_prompts is not None:
             if self.faces is None:
                 raise ValueError('face_prompts needs faces: "all", or the numbers of the faces.')
             self.face_prompts = tuple(check_sentences(sentences) for sentences in prompt_list(self.face_prompts))
+        if self.prompt_embeds is None:
+            self._prompts()
+
+    def _check_task(self, task: Task) -> None:
+        """Checks the arguments of a call or an edit that only some tasks take."""
+        names, requires, accepts = ("scale", "tile", "background"), task.requires, task.accepts
+        if self.edit:
+            names, requires, accepts = ("factor", "colors"), (task.degradation,), task.edit_accepts
+        for name in ("mask_image", "box", "faces", "feather", *names):
+            value = getattr(self, name)
+            given = value is not None and value is not False and (name, value) != ("feather", 0)
+            if given and name not in (*requires, *accepts):
+                raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {task.name}.")
+            if name in requires and not given:
+                raise ValueError(f"{name} must be given with this checkpoint, whose task is {task.name}.")
 
     def _prompts(self) -> list[Prompt | None]:
-        """The prompts as tuples of sentences; None for each of `prompt_embeds`."""
-        if self.prompt_embeds is not None:
-            return [None] * len(self.prompt_embeds)
+        """The prompts as tuples of sentences."""
         if self.prompt is None and self.face_prompts:
             return [sum(self.face_prompts, ())]
-        return [sentences if self.beta == 0 else check_sentences(sentences) for sentences in prompt_list(self.prompt)]
+        prompts = prompt_list(self.prompt)
+        for sentences in prompts if self.beta != 0 else ():
+            check_sentences(sentences)
+        return prompts
 
     def _request(
         self, task: Task, template, max_pixels, image, mask_image, reference_image, background, prompt, prompt_embeds
@@ -215,12 +206,13 @@ class Call:
             "beta": self.beta,
             "skip_strength": self.skip_strength,
             "box": request.box,
-            **{name: getattr(self, name) for name in _OWN},
             "templates": self.templates,
             "edit": task.degradation if self.edit else None,
             "faces": self.faces,
             "background": self.background if isinstance(self.background, str) else None,
         }
+        for name in _OWN:
+            settings[name] = getattr(self, name)
         if self.faces is not None:
             settings["faces_found"] = len(request.frames)
         if request.face_prompts is not None:
@@ -235,37 +227,21 @@ class Call:
         return settings
 
 
-def _region_list(regions) -> list:
+def _plain_regions(regions) -> list[tuple]:
+    """Of each region its mask as given, its prompt's sentences, and its beta if it has one."""
     if not isinstance(regions, (list, tuple)) or not 1 <= len(regions) <= MAX_REGIONS:
         raise ValueError(f"regions must be a list of 1 to {MAX_REGIONS} (mask, prompt), got {shown(regions)}.")
-    return list(regions)
-
-
-def _plain_region(region) -> tuple:
-    """A region's mask as given, its prompt's sentences, and its beta if it has one."""
-    if not isinstance(region, (list, tuple)) or len(region) not in (2, 3):
-        raise ValueError(f"regions must be (mask, prompt) or (mask, prompt, beta) each, got {shown(region)}.")
-    mask, prompt, *beta = region
-    return mask, check_sentences(prompt_list([prompt])[0]), *(number("beta", value) for value in beta)
-
-
-def check_task_arguments(task: Task, arguments: dict, edit: bool = False) -> None:
-    """Checks the arguments of a call or an edit that only some tasks take."""
-    requires, accepts = ((task.degradation,), task.edit_accepts) if edit else (task.requires, task.accepts)
-    for name, value in arguments.items():
-        given = value is not None and value is not False and (name, value) != ("feather", 0)
-        if given and name not in (*requires, *accepts):
-            raise ValueError(f"{name} cannot be used with this checkpoint, whose task is {task.name}.")
-        if name in requires and not given:
-            raise ValueError(f"{name} must be given with this checkpoint, whose task is {task.name}.")
+    plain = []
+    for region in regions:
+        if not isinstance(region, (list, tuple)) or len(region) not in (2, 3):
+            raise ValueError(f"regions must be (mask, prompt) or (mask, prompt, beta) each, got {shown(region)}.")
+        mask, prompt, *beta = region
+        plain.append((mask, check_sentences(prompt_list([prompt])[0]), *(number("beta", value) for value in beta)))
+    return plain
 
 
 def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> tuple[int, int]:
-    """Height and width of the result for an image of `size` (height, width).
-
-    Raises:
-        ValueError: It would have more than `max_pixels`.
-    """
+    """Height and width of the result for an image of `size` (height, width), `max_pixels` at most."""
     height, width = round(size[0] * (scale or 1)), round(size[1] * (scale or 1))
     if height * width > max_pixels:
         raise ValueError(
@@ -275,8 +251,16 @@ def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> 
     return height, width
 
 
-def _images_apart(name: str, images) -> list:
-    """A list of images; tensors and arrays with a leading batch dimension are taken apart, also in a list."""
+def _images_apart(name: str, images, masks_of: int | None = None) -> list:
+    """A list of images; tensors and arrays with a leading batch dimension are taken apart, also in a list.
+
+    A tensor or array `[B, H, W]` in place of masks holds B of them, as in diffusers. 1, 3 or 4 could be the channels of
+    one mask: they are masks if there are as many images, `masks_of`.
+    """
+    if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 3 and not getattr(images, "is_nested", False):
+        channels = images.shape[0] if isinstance(images, Tensor) else images.shape[-1]
+        if masks_of is not None and (channels not in (1, 3, 4) or len(images) == masks_of > 1):
+            return list(images)
     several = isinstance(images, (list, tuple))
     apart = []
     for part in images if several else [images]:
@@ -284,28 +268,6 @@ def _images_apart(name: str, images) -> list:
             raise ValueError(f"{name} must be one image for each of the images, got None among them.")
         apart.extend(part if getattr(part, "ndim", 0) == 4 else [part])  # += would add arrays
     return apart
-
-
-def _masks_apart(masks, images: int) -> list:
-    """As `_images_apart`; and a tensor or array `[B, H, W]` holds B masks, as in diffusers.
-
-    1, 3 or 4 of them could be the channels of one mask: they are masks if there are as many images.
-    """
-    if isinstance(masks, (Tensor, np.ndarray)) and masks.ndim == 3 and not getattr(masks, "is_nested", False):
-        channels = masks.shape[0] if isinstance(masks, Tensor) else masks.shape[-1]
-        if channels not in (1, 3, 4) or len(masks) == images > 1:
-            return list(masks)
-    return _images_apart("mask_image", masks)
-
-
-def broadcast(**lists: list) -> list[dict]:
-    """Lists of one element are repeated to the length of the longest; one dict for each position."""
-    count = max(map(len, lists.values()))
-    for name, values in lists.items():
-        if len(values) not in (1, count):
-            raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
-        lists[name] = values * (count // len(values))
-    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
 def _check_embeds(embeds, width: int) -> None:
@@ -345,25 +307,19 @@ def check_sentences(sentences: Prompt | None) -> Prompt:
 
 
 def check_templates(templates, name: str = "templates") -> list[str] | None:
-    """Sentences with "{}" for the prompt, one or a list of them, as a list; or None.
-
-    Raises:
-        ValueError: It is something else, or there are more than `MAX_TEMPLATES`, or one is longer than `MAX_TEMPLATE`.
-    """
+    """Sentences with "{}" for the prompt, one or a list of them, as a list; or None."""
     if templates is None:
         return None
     templates = [templates] if isinstance(templates, str) else templates
-    several = isinstance(templates, (list, tuple)) and 0 < len(templates) <= MAX_TEMPLATES
-    if not several or not all(_is_template(template) for template in templates):
+    fit = isinstance(templates, (list, tuple)) and 0 < len(templates) <= MAX_TEMPLATES
+    for text in templates if fit else ():
+        fit = fit and isinstance(text, str) and "{}" in text and len(text) <= MAX_TEMPLATE and is_unicode(text)
+    if not fit:
         raise ValueError(
             f'{name} must be a list of 1 to {MAX_TEMPLATES} sentences with "{{}}" for the prompt, each of at most '
             f"{MAX_TEMPLATE} characters, got {shown(templates)}."
         )
     return list(templates)
-
-
-def _is_template(value) -> bool:
-    return isinstance(value, str) and "{}" in value and len(value) <= MAX_TEMPLATE and is_unicode(value)
 
 
 def is_unicode(text: str) -> bool:
@@ -375,16 +331,8 @@ def result_seeds(generator, count: int, variants: int) -> list[int]:
     """A seed for the noise of each result, all variants of an image before the next image's.
 
     A call with `torch.Generator().manual_seed(seed)` makes that result again. All images get the same seeds, so a
-    result does not depend on what else is restored beside it.
-
-    Args:
-        generator: One for all, a list with one a result, or None for seed 0: a network that learned with noise restores
-            worse without.
-        count: Images.
-        variants: Results for each image.
-
-    Raises:
-        ValueError: It is no generator, or a list has another length.
+    result does not depend on what else is restored beside it. None is seed 0: a network that learned with noise
+    restores worse without.
     """
     if generator is None:
         generator = torch.Generator().manual_seed(DEFAULT_SEED)

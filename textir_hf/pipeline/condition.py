@@ -12,64 +12,50 @@ from textir_hf.tasks.base import Request
 
 
 def encode_prompt(pipe, prompt: Prompt | None, templates: list[str] | None) -> Tensor:
-    """The mean embedding of a prompt's sentences over the templates, recentered: `[1, D]` at unit length.
-
-    Raises:
-        ValueError: A sentence is empty, or the pipeline has no encoder.
-    """
+    """The mean embedding of a prompt's sentences over the templates, recentered: `[1, D]` at unit length."""
     if pipe.clip is None or pipe.tokenizer is None:
         raise ValueError("This pipeline has no dual encoder: give clip= and tokenizer=.")
-    sentences = check_sentences(prompt)
-    templates = templates or pipe.config.prompt_templates or ["{}"]
-    texts = [template.replace("{}", sentence) for sentence in sentences for template in templates]
+    texts: list[str] = []
+    for sentence in check_sentences(prompt):
+        for template in templates or pipe.config.prompt_templates or ["{}"]:
+            texts.append(template.replace("{}", sentence))
     embeddings = embed_texts(pipe.clip, pipe.tokenizer, texts, pipe._execution_device)
     embedding = F.normalize(embeddings.mean(0, keepdim=True), dim=1)
     return embedding if pipe.recentering is None else pipe.recentering(embedding).float()
 
 
-class Conditions:
-    """`c = beta E_T(text) + (1 - beta) E_I(reference)` at unit length; a prompt of several images is embedded once.
+def embed_request(
+    pipe, request: Request, templates: list[str] | None, texts: dict[Prompt | None, Tensor]
+) -> list[Tensor]:
+    """Conditions `[1, D]`: the image's, and where faces have their own, one for each.
 
-    Args:
-        pipe: The pipeline.
-        templates: Sentences with "{}" for the prompt.
+    A face's reference is the face itself in its frame, unless the caller gave another. `texts` keeps the embeddings of
+    prompts: one of several images is embedded once.
     """
 
-    def __init__(self, pipe, templates: list[str] | None) -> None:
-        self.pipe, self.templates = pipe, templates
-        self._texts: dict[Prompt | None, Tensor] = {}
-
-    def __call__(self, request: Request) -> list[Tensor]:
-        """Conditions `[1, D]`: the image's, and where faces have their own, one for each.
-
-        A face's reference is the face itself in its frame, unless the caller gave another.
-        """
-        pixels = to_tensor((request.reference or request.image).rgb, self.pipe._execution_device)
-        conditions = [self._mix(request.prompt, request.prompt_embeds, request.beta, pixels)]
-        own_reference = request.beta != 1 and request.reference is None
-        if request.face_prompts is None and not own_reference:
-            return conditions
-        for i, frame in enumerate(request.frames):
-            prompt, embeds = request.prompt, request.prompt_embeds
-            if request.face_prompts is not None:
-                prompt, embeds = request.face_prompts[i], None
-            face = pixels
-            if own_reference:
-                face = warp_to_frame(pixels[0], frame, self.pipe.restorer.config.sample_size)
-                face = round_to_8_bits(face)[None]
-            conditions.append(self._mix(prompt, embeds, request.beta, face))
-        return conditions
-
-    def _mix(self, prompt: Prompt | None, embeds: Tensor | None, beta: float, reference: Tensor) -> Tensor:
-        parts = []
+    def mix(prompt: Prompt | None, embeds: Tensor | None, reference: Tensor) -> Tensor:
+        """`c = beta E_T(text) + (1 - beta) E_I(reference)` at unit length."""
+        beta, parts = request.beta, []
         if beta != 0 and embeds is not None:
-            parts.append(beta * embeds[None].to(self.pipe._execution_device).float())
+            parts.append(beta * embeds[None].to(pipe._execution_device).float())
         elif beta != 0:
-            if prompt not in self._texts:
-                self._texts[prompt] = encode_prompt(self.pipe, prompt, self.templates)
-            parts.append(beta * self._texts[prompt])
+            if prompt not in texts:
+                texts[prompt] = encode_prompt(pipe, prompt, templates)
+            parts.append(beta * texts[prompt])
         if beta != 1:
-            if self.pipe.clip is None or self.pipe.image_processor is None:
+            if pipe.clip is None or pipe.image_processor is None:
                 raise ValueError("This pipeline has no dual encoder: give clip= and image_processor=.")
-            parts.append((1 - beta) * embed_images(self.pipe.clip, self.pipe.image_processor, reference))
+            parts.append((1 - beta) * embed_images(pipe.clip, pipe.image_processor, reference))
         return F.normalize(torch.stack(parts).sum(0), dim=1)
+
+    pixels = to_tensor((request.reference or request.image).rgb, pipe._execution_device)
+    conditions = [mix(request.prompt, request.prompt_embeds, pixels)]
+    own_reference = request.beta != 1 and request.reference is None
+    for i, frame in enumerate(request.frames if request.face_prompts is not None or own_reference else ()):
+        face, prompt, embeds = pixels, request.prompt, request.prompt_embeds
+        if request.face_prompts is not None:
+            prompt, embeds = request.face_prompts[i], None
+        if own_reference:
+            face = round_to_8_bits(warp_to_frame(pixels[0], frame, pipe.restorer.config.sample_size))[None]
+        conditions.append(mix(prompt, embeds, face))
+    return conditions

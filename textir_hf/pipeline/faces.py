@@ -19,16 +19,10 @@ VIEWS = [(size, turn, mirror) for size in (0.92, 1.08) for turn in (-0.1, 0.1) f
 
 
 def find_faces(rgb: np.ndarray) -> list[Face]:
-    """Finds faces.
+    """Finds the faces of an image `[H, W, 3]` uint8, in reading order.
 
     A face is found in the image first, and its landmarks then once more in its own upright frame, where the detector
     is most exact.
-
-    Args:
-        rgb: `[H, W, 3]` uint8.
-
-    Returns:
-        The faces in reading order: line by line from the top, each line from the left.
     """
     image, longest = torch.tensor(rgb, device="cpu").movedim(-1, 0), max(rgb.shape[:2])
     found = [_detect(image, SIDES[0])]

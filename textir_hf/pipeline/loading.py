@@ -50,26 +50,13 @@ def explained(name: str) -> Iterator[None]:
         raise CheckpointError(f"The checkpoint {name} cannot be loaded: {_reason(error)}") from error
 
 
-def check_options(options: dict) -> None:
-    """Checks that no option of `TextIRPipeline.from_pretrained` asks for code or for pickles."""
+def locate(name: str, options: dict) -> Path:
+    """The folder of an embedded, local or Hub checkpoint, which is fetched; no option may ask for code or pickles."""
     unsafe = [name for name in _UNSAFE if options.get(name)]
     if unsafe:
         raise ValueError(f"{unsafe[0]} is not supported: a checkpoint is weights and configs alone. Leave it out.")
     if not options.get("use_safetensors", True):
         raise ValueError("use_safetensors cannot be off: pickles are not loaded. Save the weights as safetensors.")
-
-
-def locate(name: str, options: dict) -> Path:
-    """The folder of an embedded, local or Hub checkpoint; a Hub's is fetched.
-
-    Args:
-        name: As for `TextIRPipeline.from_pretrained`.
-        options: Of that call.
-
-    Raises:
-        ValueError: It is none of these.
-        OSError: It cannot be fetched.
-    """
     folder = checkpoint_folder(name)
     if folder is not None:
         return folder

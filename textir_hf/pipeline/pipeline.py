@@ -1,9 +1,8 @@
 """TextIRPipeline: images and sentences in, restored images out."""
 
 import os
-from collections import deque
 from collections.abc import Iterator
-from itertools import groupby, islice
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,7 +35,7 @@ from textir_hf.pipeline.arguments import (
     prompt_list,
     result_seeds,
 )
-from textir_hf.pipeline.condition import Conditions, encode_prompt
+from textir_hf.pipeline.condition import embed_request, encode_prompt
 from textir_hf.pipeline.regions import restore_regions
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import Canvas, Request, Window
@@ -111,9 +110,8 @@ class TextIRPipeline(DiffusionPipeline):
         name = str(pretrained_model_name_or_path)
         kwargs["dtype"] = kwargs.pop("torch_dtype", kwargs.get("dtype", torch.float32))  # diffusers' older name
         with loading.explained(name), torch.device("cpu"):  # transformers would load to PyTorch's default device
-            loading.check_options(kwargs)
-            kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             folder = loading.locate(name, kwargs)
+            kwargs |= {"use_safetensors": True, "trust_remote_code": False}
             index = cls.load_config(folder)
             loading.check_folder(folder, index, cls.__name__, kwargs)
             kwargs |= loading.shared_encoder(index, kwargs, kwargs["dtype"])
@@ -214,31 +212,9 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: An argument is missing, empty, out of range, of another size, or not for this task.
         """
-        return self._restore(
-            Call(
-                prompt=prompt,
-                image=image,
-                mask_image=mask_image,
-                reference_image=reference_image,
-                beta=beta,
-                skip_strength=skip_strength,
-                scale=scale,
-                box=box,
-                faces=faces,
-                face_prompts=face_prompts,
-                background=background,
-                feather=feather,
-                tile=tile,
-                regions=regions,
-                templates=templates,
-                prompt_embeds=prompt_embeds,
-                num_images_per_prompt=num_images_per_prompt,
-                generator=generator,
-                batch_size=batch_size,
-                output_type=output_type,
-                return_dict=return_dict,
-            )
-        )
+        call = dict(locals())
+        del call["self"]
+        return self._restore(Call(**call))
 
     @torch.no_grad()
     def edit(
@@ -277,29 +253,9 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: The degradation is not this checkpoint's, or as in the call.
         """
-        return self._restore(
-            Call(
-                edit=True,
-                prompt=prompt,
-                image=image,
-                mask_image=mask_image,
-                factor=factor,
-                colors=colors,
-                beta=beta,
-                skip_strength=skip_strength,
-                box=box,
-                faces=faces,
-                face_prompts=face_prompts,
-                feather=feather,
-                regions=regions,
-                templates=templates,
-                num_images_per_prompt=num_images_per_prompt,
-                generator=generator,
-                batch_size=batch_size,
-                output_type=output_type,
-                return_dict=return_dict,
-            )
-        )
+        call = dict(locals())
+        del call["self"]
+        return self._restore(Call(edit=True, **call))
 
     @torch.no_grad()
     def encode_prompt(self, prompt: Prompts, templates: list[str] | None = None) -> Tensor:
@@ -321,42 +277,48 @@ class TextIRPipeline(DiffusionPipeline):
     def _restore(self, call: Call) -> ImagePipelineOutput | tuple:
         """Checks the arguments, restores what is asked, and adds the settings that make each result again."""
         requests = call.check(self.task, self.restorer.config, self.max_pixels)
-        seeds = result_seeds(call.generator, len(requests), call.num_images_per_prompt)
-        requests = [request for request in requests for _ in range(call.num_images_per_prompt)]
-        if call.regions is None:
-            rasters = self._restore_requests(requests, seeds, call)
-        else:
-            rasters = restore_regions(self, requests, seeds, call)
+        seeds, variants = result_seeds(call.generator, len(requests), call.num_images_per_prompt), []
+        for request in requests:
+            variants += [request] * call.num_images_per_prompt
+        restore = self._restore_requests if call.regions is None else partial(restore_regions, self)
+        rasters = restore(variants, seeds, call)
         self.maybe_free_model_hooks()
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
-        settings = [own | request.settings | {"seed": seed} for request, seed in zip(requests, seeds, strict=True)]
+        settings = []
+        for request, seed in zip(variants, seeds, strict=True):
+            said = {}
+            for name, value in (own | request.settings | {"seed": seed}).items():
+                if not (value is None or value is False or value == ""):
+                    said[name] = value
+            settings.append(said)
         output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if call.return_dict else (output,)
 
     def _restore_requests(self, requests: list[Request], seeds: list[int], call: Call) -> list[Raster]:
         """One result for each request: windows of the image, the network on batches of windows, and their pasting."""
-        device, embed = self._execution_device, Conditions(self, call.templates)
+        device, results, runs, texts = self._execution_device, [], 0, {}
         batch_size = call.batch_size or (1 if device.type == "cpu" else 8)
-        conditions = {request: embed(request) for request in dict.fromkeys(requests)}
-        results = deque(
-            _Result(
-                request,
-                self.task.canvas(request, self.restorer.config.sample_size, device),
-                conditions[request],
-                torch.Generator().manual_seed(seed),
-            )
-            for request, seed in zip(requests, seeds, strict=True)
-        )
+        conditions = {}
+        for request, seed in zip(requests, seeds, strict=True):
+            if request not in conditions:
+                conditions[request] = embed_request(self, request, call.templates, texts)
+            canvas = self.task.canvas(request, self.restorer.config.sample_size, device)
+            results.append(_Result(request, canvas, conditions[request], torch.Generator().manual_seed(seed)))
+            runs += canvas.count
+        results.reverse()
         rasters: list[Raster] = []
-        with self.progress_bar(total=sum(result.canvas.count for result in results)) as bar:
+        with self.progress_bar(total=runs) as bar:
             while results:  # as many side by side as a batch has places; then their pixels are freed
-                group = [results.popleft() for _ in range(min(batch_size, len(results)))]
+                group = []
+                while results and len(group) < batch_size:
+                    group.append(results.pop())
                 for batch in _batches(group, batch_size):
                     samples = self._run_network(batch, device)
                     for (_, window), sample in zip(batch, samples, strict=True):
                         window.paste(sample)
                     bar.update(len(batch))
-                rasters += [to_result(result.canvas.result(), result.request, self.task) for result in group]
+                for result in group:
+                    rasters.append(to_result(result.canvas.result(), result.request, self.task))
         return rasters
 
     def _run_network(self, batch: "list[tuple[_Result, Window]]", device: torch.device) -> Tensor:
@@ -365,14 +327,15 @@ class TextIRPipeline(DiffusionPipeline):
         Raises:
             ValueError: A value is NaN or infinite.
         """
-        network, conditions, strengths, generators = self.restorer, [], [], []
+        network, degraded, conditions, strengths, generators = self.restorer, [], [], [], []
         for result, window in batch:
             own = window.face is not None and len(result.conditions) > 1
             conditions.append(result.conditions[1 + window.face] if own else result.conditions[0])
             given = result.request.skip_strength
             strengths.append(window.skip_strength if given is None else given)
             generators.append(result.generator)
-        degraded = torch.stack([window.degraded for _, window in batch])
+            degraded.append(window.degraded)
+        degraded = torch.stack(degraded)
         height, width = degraded.shape[-2:]
         padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
         padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
@@ -398,10 +361,14 @@ class _Result(NamedTuple):
 
 def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Result, Window]]]:
     """The windows of results, one result after the other; a batch holds neighbors of one size."""
-    windows = ((result, window) for result in results for window in result.canvas.windows())
-    for _, same in groupby(windows, key=lambda pair: pair[1].degraded.shape):
-        while batch := list(islice(same, batch_size)):
-            yield batch
+    batch: list[tuple[_Result, Window]] = []
+    for result in results:
+        for window in result.canvas.windows():
+            if batch and (len(batch) == batch_size or window.degraded.shape != batch[0][1].degraded.shape):
+                yield batch
+                batch = []
+            batch.append((result, window))
+    yield batch
 
 
 def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
@@ -425,22 +392,19 @@ def to_output(
 
     Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
     """
-    if output_type == "pil":
-        return [_to_pil(raster, own) for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True)]
-    same = len({raster.size for raster in rasters}) == 1
-    if output_type == "np":
-        arrays = [raster.rgb.astype(np.float32) / 255 for raster in rasters]
-        return np.stack(arrays) if same else arrays
-    tensors = [to_tensor(raster.rgb)[0] for raster in rasters]
-    return torch.stack(tensors) if same else tensors
-
-
-def _to_pil(raster: Raster, settings: dict | None) -> Image.Image:
-    image = Image.fromarray(raster.rgb)
-    if raster.alpha is not None:
-        image.putalpha(Image.fromarray(raster.alpha))
-    if raster.profile:
-        image.info["icc_profile"] = raster.profile
-    if settings is not None:
-        image.info[SETTINGS] = {k: v for k, v in settings.items() if not (v is None or v is False or v == "")}
-    return image
+    images: list = []
+    for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True):
+        if output_type != "pil":
+            images.append(raster.rgb.astype(np.float32) / 255 if output_type == "np" else to_tensor(raster.rgb)[0])
+            continue
+        image = Image.fromarray(raster.rgb)
+        if raster.alpha is not None:
+            image.putalpha(Image.fromarray(raster.alpha))
+        if raster.profile:
+            image.info["icc_profile"] = raster.profile
+        if own is not None:
+            image.info[SETTINGS] = own
+        images.append(image)
+    if output_type == "pil" or len({image.shape for image in images}) > 1:
+        return images
+    return np.stack(images) if output_type == "np" else torch.stack(images)

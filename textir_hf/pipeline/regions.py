@@ -89,12 +89,9 @@ def border_of(size: tuple[int, int]) -> int:
 def soft_weights(parts: list[np.ndarray], guide: Tensor) -> Tensor:
     """Weights of the result around the regions and of each region's, `[1 + R, H, W]`; they sum to 1.
 
-    Along a region's edge they follow the edges of the guide (He et al., "Guided Image Filtering", 2010), so a rough
-    stroke over an object is enough. Beyond `border_of` pixels from the edge they are exactly 0 or 1.
-
-    Args:
-        parts: `[H, W]` bool, of the regions; they do not overlap.
-        guide: Lightness `[1, 1, H, W]` in [0, 1].
+    Along an edge of the regions' parts, `[H, W]` bool, they follow the edges of the guide, lightness `[1, 1, H, W]` in
+    [0, 1] (He et al., "Guided Image Filtering", 2010), so a rough stroke over an object is enough. Beyond `border_of`
+    pixels from the edge they are exactly 0 or 1.
     """
     border = border_of(guide.shape[-2:])
     size = 2 * border + 1
@@ -111,16 +108,10 @@ def soft_weights(parts: list[np.ndarray], guide: Tensor) -> Tensor:
 
 
 def blend(results: list[np.ndarray], parts: list[np.ndarray], colors_of: np.ndarray | None = None) -> np.ndarray:
-    """Joins results under several prompts.
+    """Joins results `[H, W, 3]` uint8 under several prompts: that around the regions, and each region's.
 
-    Args:
-        results: `[H, W, 3]` uint8, around the regions and of each region.
-        parts: `[h, w]` bool, of the regions; enlarged to the results' size.
-        colors_of: For colorization, the image `[H, W, 3]` uint8 that was colorized: a and b are blended, and its
-            lightness stays.
-
-    Returns:
-        `[H, W, 3]` uint8.
+    `parts` are bool, of the small image. For colorization, `colors_of` is the image that was colorized: a and b are
+    blended, and its lightness stays.
     """
     height, width = results[0].shape[:2]
     parts = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST)) for part in parts]

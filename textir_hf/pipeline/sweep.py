@@ -51,7 +51,7 @@ def sweep(
         ValueError: A list is empty, the grid would be too large, or as in `TextIRPipeline.edit`.
     """
     axes: dict[str, list] = {
-        "prompt": _values(prompts),
+        "prompt": list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str) else [prompts],
         "factor": number_list("factor", factors),
         "skip_strength": number_list("skip_strength", skip_strengths),
         "beta": number_list("beta", betas),
@@ -83,10 +83,6 @@ def sweep(
         finally:
             pipe.set_progress_bar_config(**shown_as)
     return draw_grid(rows, cell)
-
-
-def _values(values) -> list:
-    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def _label(axes: dict[str, list], chosen: dict) -> str:

@@ -7,22 +7,11 @@ from textir_hf.tasks.colorization import Colorization
 from textir_hf.tasks.inpainting import Inpainting
 from textir_hf.tasks.super_resolution import SuperResolution
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Inpainting(),
-        SuperResolution(),
-        Colorization(),
-    )
-}
+TASKS: dict[str, Task] = {task.name: task for task in (Inpainting(), SuperResolution(), Colorization())}
 
 
 def get_task(name: str) -> Task:
-    """The task of this name.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """The task of this name."""
     if not isinstance(name, str) or name not in TASKS:
         raise ValueError(f"The task must be one of {', '.join(TASKS)}, got {name!r}.")
     return TASKS[name]
@@ -34,14 +23,7 @@ def embedded_checkpoints() -> list[str]:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """The folder of an embedded or local checkpoint; None for a repository of the Hub.
-
-    Args:
-        name: As for `TextIRPipeline.from_pretrained`.
-
-    Raises:
-        ValueError: It is none of these.
-    """
+    """The folder of an embedded or local checkpoint; None for a repository of the Hub."""
     folder = Path(__file__).parent.parent / "checkpoints" / name if name in embedded_checkpoints() else Path(name)
     if folder.is_dir():
         return folder

@@ -26,75 +26,44 @@ DEGRADATIONS = ("mask_image", "factor", "colors")  # what an edit can take away
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked of one image, checked.
+    """What is asked of one image, checked."""
 
-    Args:
-        image: The image; wholly transparent pixels have their neighbors' color.
-        mask: `[H, W]` bool, True = repaint; for tasks that repaint nothing, an edit changes nothing outside it.
-        scale: How many times larger the result is than the image.
-        factor: For an edit: how many times the image loses resolution first.
-        box: The part to look at.
-        feather: Pixels inside the mask over which the old content turns into the new one.
-        tile: Side of the tiles, pixels of the result.
-        frames: Of the faces to restore, each in its own frame.
-        background: The result around frames or a box, of the result's size; "restored" means the whole image through
-            the network, None the image enlarged by bicubic interpolation.
-        source: The image as it was given.
-        prompt: Sentences whose embeddings are averaged, or None.
-        prompt_embeds: `[D]` in place of a prompt, or None.
-        beta: Share of the text in the condition.
-        skip_strength: s of Eq. 4, one or one for each level; None leaves it to the task and the network.
-        face_prompts: A prompt for each frame, or None.
-        reference: The image that `beta` mixes with the text, if it is not the image itself.
-        regions: For each region its mask `[H, W]` bool, and the same request under the region's own prompt.
-        settings: What makes the result again, but for the checkpoint and the seed.
-    """
-
-    image: Raster
-    mask: np.ndarray | None = None
-    scale: float | None = None
-    factor: float | None = None
-    box: Box | None = None
-    feather: float = 0.0
-    tile: int | None = None
-    frames: tuple[Frame, ...] = ()
+    image: Raster  # wholly transparent pixels have their neighbors' color
+    mask: np.ndarray | None = None  # [H, W] bool, True = repaint; or an edit changes nothing outside it
+    scale: float | None = None  # how many times larger the result is than the image
+    factor: float | None = None  # for an edit: how many times the image loses resolution first
+    box: Box | None = None  # the part to look at
+    feather: float = 0.0  # pixels inside the mask over which the old content turns into the new one
+    tile: int | None = None  # side of the tiles, pixels of the result
+    frames: tuple[Frame, ...] = ()  # of the faces to restore, each in its own frame
+    # The result around frames or a box, of the result's size; "restored" means the whole image through the network,
+    # None the image enlarged by bicubic interpolation.
     background: Raster | Literal["restored"] | None = None
-    source: Raster | None = None
-    prompt: tuple[str, ...] | None = None
-    prompt_embeds: Tensor | None = None
-    beta: float = 1.0
-    skip_strength: float | tuple[float, ...] | None = None
-    face_prompts: tuple[tuple[str, ...], ...] | None = None
-    reference: Raster | None = None
-    regions: "tuple[tuple[np.ndarray, Request], ...]" = ()
-    settings: dict = field(default_factory=dict)
+    source: Raster | None = None  # the image as it was given
+    prompt: tuple[str, ...] | None = None  # sentences whose embeddings are averaged
+    prompt_embeds: Tensor | None = None  # [D] in place of a prompt
+    beta: float = 1.0  # share of the text in the condition
+    skip_strength: float | tuple[float, ...] | None = None  # s of Eq. 4; None leaves it to the task and the network
+    face_prompts: tuple[tuple[str, ...], ...] | None = None  # one for each frame
+    reference: Raster | None = None  # the image that `beta` mixes with the text, if not the image itself
+    regions: "tuple[tuple[np.ndarray, Request], ...]" = ()  # [H, W] bool, and the same request under its own prompt
+    settings: dict = field(default_factory=dict)  # what makes the result again, but for checkpoint and seed
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A part of an image as the network sees it.
+    """A part of an image as the network sees it."""
 
-    Args:
-        degraded: `[C, h, w]`, any size.
-        paste: Takes the network's output `[C', h, w]` into the result. Windows are pasted in their order.
-        skip_strength: s of Eq. 4 that the task derives, or None to leave it to the network.
-        face: Number of the request's frame that is shown, or None.
-    """
-
-    degraded: Tensor
-    paste: Callable[[Tensor], None]
-    skip_strength: float | None = None
-    face: int | None = None
+    degraded: Tensor  # [C, h, w], any size
+    paste: Callable[[Tensor], None]  # takes the output [C', h, w] into the result; windows are pasted in their order
+    skip_strength: float | None = None  # s of Eq. 4 that the task derives; None leaves it to the network
+    face: int | None = None  # number of the request's frame that is shown
 
 
 class Canvas(ABC):
-    """One result in the making. It is laid out before any image is restored; pixels are touched by `windows` first.
+    """One result in the making. It is laid out before any image is restored; pixels are touched by `windows` first."""
 
-    Attributes:
-        count: How many windows there are.
-    """
-
-    count: int
+    count: int  # of windows
 
     @abstractmethod
     def windows(self) -> Iterator[Window]:
@@ -130,39 +99,23 @@ class Task(ABC):
 
     @abstractmethod
     def canvas(self, request: Request, sample_size: int, device: torch.device) -> Canvas:
-        """Lays out the windows for one result, for a network that was trained at `sample_size` pixels.
-
-        Raises:
-            ValueError: The request does not fit the image.
-        """
+        """Lays out the windows for one result, for a network that was trained at `sample_size` pixels."""
 
     @abstractmethod
     def degrade(self, target: Tensor, rng: random.Random, draw_mask: Callable[[random.Random], Tensor]) -> dict:
-        """Makes a training input (TextIR, Sec. 3.3).
+        """Makes a training input (TextIR, Sec. 3.3) of a target `[1, 3, S, S]` in [0, 1]; masks are `[1, 1, S, S]`.
 
-        Args:
-            target: `[1, 3, S, S]` in [0, 1].
-            rng: Source of all choices.
-            draw_mask: Draws a mask `[1, 1, S, S]`, 1 = repaint.
-
-        Returns:
-            `degraded` `[C, S, S]`; where the network takes one, `skip_strength` `[]`; where there is one, `mask`
-            `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
-            lists on the CPU, where reading one does not wait for the device.
+        The result has `degraded` `[C, S, S]`; where the network takes one, `skip_strength` `[]`; where there is one,
+        `mask` `[1, S, S]`; and what the errors below need. Tensors are stacked and moved to the device; numbers stay
+        lists on the CPU, where reading one does not wait for the device.
         """
 
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The network's output `[N, C', S, S]` as an image `[N, 3, S, S]` in about [0, 1], for the losses.
-
-        Args:
-            sample: The output.
-            target: `[N, 3, S, S]` in [0, 1].
-            batch: The results of `degrade` for each image: tensors stacked, numbers as lists.
-        """
+        """The network's output `[N, C', S, S]` as an image `[N, 3, S, S]` in about [0, 1], for the losses."""
         return sample
 
     def reconstruction_error(self, sample: Tensor, restored: Tensor, target: Tensor, batch: dict) -> Tensor:
-        """The L1 term of Eq. 8 for each image, `[N]`; arguments as for `restored`, whose result is `restored`."""
+        """The L1 term of Eq. 8 for each image, `[N]`."""
         return (restored - target).abs().mean((1, 2, 3))
 
     def example(self, side: int) -> dict:

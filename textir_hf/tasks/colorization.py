@@ -11,36 +11,6 @@ from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 _BAND = 1 << 20  # pixels converted at a time
 
 
-class Colorization(Task):
-    """`I_d` is L, the output a and b, and `I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3)."""
-
-    name = "colorization"
-    command = "colorize"
-    summary = "colorize gray images"
-    usage = 'pipe("a red flower", image)'
-    in_channels = 1
-    out_channels = 2
-    input_scale = 0.01
-    output_scale = 50.0
-    degradation = "colors"
-    checkpoint = "textir-mini-colorization"
-
-    def canvas(self, request, sample_size, device):
-        return _Canvas(request, sample_size, device)
-
-    def degrade(self, target, rng, draw_mask):
-        light, ab = split_lab(target)
-        return {"degraded": light[0], "chroma": ab[0]}
-
-    def restored(self, sample, target, batch):
-        """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
-        return join_lab(batch["degraded"].clamp(1, 99), sample)
-
-    def reconstruction_error(self, sample, restored, target, batch):  # of a and b in units of 100
-        error = F.smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
-        return error.mean((1, 2, 3))
-
-
 class _Canvas(Canvas):
     """Colors are made at the trained size and joined with the full-size lightness."""
 
@@ -66,3 +36,31 @@ class _Canvas(Canvas):
         ab = resize(sample, self.size)
         joined = [lab_to_bytes(self.lightness[:, :, band], ab[:, :, band]) for band in self.bands]
         return torch.cat(joined, 1)
+
+
+class Colorization(Task):
+    """`I_d` is L, the output a and b, and `I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3)."""
+
+    name = "colorization"
+    command = "colorize"
+    summary = "colorize gray images"
+    usage = 'pipe("a red flower", image)'
+    in_channels = 1
+    out_channels = 2
+    input_scale = 0.01
+    output_scale = 50.0
+    degradation = "colors"
+    checkpoint = "textir-mini-colorization"
+    canvas = _Canvas
+
+    def degrade(self, target, rng, draw_mask):
+        light, ab = split_lab(target)
+        return {"degraded": light[0], "chroma": ab[0]}
+
+    def restored(self, sample, target, batch):
+        """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
+        return join_lab(batch["degraded"].clamp(1, 99), sample)
+
+    def reconstruction_error(self, sample, restored, target, batch):  # of a and b in units of 100
+        error = F.smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
+        return error.mean((1, 2, 3))

@@ -8,10 +8,83 @@ from PIL import Image
 from scipy import ndimage
 
 from textir_hf.imaging.faces import frame_places, paste_from_frame, warp_to_frame
-from textir_hf.imaging.masks import composite, extent, feather_weights, mask_crops, mask_out, match_border
+from textir_hf.imaging.masks import composite, feather_weights, mask_crops, mask_out, match_border
 from textir_hf.imaging.resample import fit, resize, to_bytes
 from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
+
+
+class _Canvas(Canvas):
+    """Each masked region is looked at with its surroundings, at the trained size, and pasted at full size.
+
+    A region that touches a face's frame is filled in that frame afterwards, as far as it is in the frame.
+    """
+
+    def __init__(self, request: Request, sample_size: int, device) -> None:
+        mask, box = request.mask, request.box
+        if box is not None:
+            crops = [(box, _inside(mask, box))]
+        else:
+            crops = mask_crops(_outside_frames(mask, request.frames) if request.frames else mask, sample_size)
+        self.crops, self.count = [], 0
+        for (left, top, right, bottom), part in crops:
+            tiles = Tiles(fit(bottom - top, right - left, sample_size), MAX_RUN * sample_size)
+            self.crops.append(((left, top, right, bottom), part, tiles))
+            self.count += len(tiles.boxes)
+        self.frames = []
+        for i, frame in enumerate(request.frames):
+            (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
+            if (mask[top:bottom, left:right] & (weights.numpy() > 0)).any():
+                self.frames.append((i, frame))
+        self.count += len(self.frames)
+        self.request, self.sample_size, self.device = request, sample_size, device
+
+    def windows(self):
+        self.image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)  # [3, H, W] uint8
+        self.mask = torch.from_numpy(self.request.mask).to(self.device)  # [H, W] bool
+        self.filled = self.image.clone()
+        for crop in self.crops:
+            (left, top, right, bottom), _, tiles = crop
+            image = self.image[None, :, top:bottom, left:right].float() / 255
+            mask = self.mask[None, None, top:bottom, left:right].float()
+            # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a region.
+            image, mask = resize(image, tiles.size, "bilinear"), resize(mask, tiles.size, "bilinear")
+            degraded = mask_out(image, (mask > 1e-4).float())[0]
+            for left, top, right, bottom in tiles.boxes:
+                yield Window(degraded[:, top:bottom, left:right], partial(self._paste_tile, crop))
+        for i, frame in self.frames:
+            image = warp_to_frame(self.image, frame, self.sample_size, "bilinear")[None]
+            mask = warp_to_frame(self.mask[None], frame, self.sample_size, "bilinear")[None]
+            degraded = mask_out(image / 255, (mask > 1e-4).float())[0]
+            yield Window(degraded, partial(self._paste_frame, frame), face=i)
+
+    def result(self):
+        if not self.request.feather:
+            return self.filled
+        weights = torch.from_numpy(feather_weights(self.request.mask, self.request.feather)).to(self.device)
+        blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
+        return blended.where(self.mask, self.image)
+
+    def _paste_tile(self, crop, sample) -> None:
+        """At full size, where the border is seen; only as much as lies around the regions."""
+        (left, top, right, bottom), part, tiles = crop
+        tiles.add(sample)
+        if not tiles.complete:
+            return
+        content = resize(tiles.area[None], (bottom - top, right - left))
+        region = ndimage.find_objects(part.astype(np.uint8))[0]
+        rows, columns = (slice(max(span.start - 1, 0), span.stop + 1) for span in region)
+        window = self.filled[:, top:bottom, left:right][:, rows, columns]
+        mask = torch.from_numpy(part[rows, columns]).to(self.device)
+        known, where = window[None].float() / 255, mask[None, None].float()
+        blended = match_border(content[..., rows, columns], known, where)
+        window.copy_(to_bytes(blended)[0].where(mask, window))
+
+    def _paste_frame(self, frame, sample) -> None:
+        paste_from_frame(self.filled, sample, frame, self.mask)
+
+    def _to_device(self, array):
+        return torch.from_numpy(array).to(self.device)
 
 
 class Inpainting(Task):
@@ -27,9 +100,7 @@ class Inpainting(Task):
     degradation = "mask_image"
     edit_accepts = ("box", "faces", "feather")
     checkpoint = "textir-mini-inpainting"
-
-    def canvas(self, request, sample_size, device):
-        return _Canvas(request, sample_size, device)
+    canvas = _Canvas
 
     def degrade(self, target, rng, draw_mask):
         mask = draw_mask(rng)
@@ -50,94 +121,14 @@ class Inpainting(Task):
         return {"mask_image": mask}
 
 
-class _Canvas(Canvas):
-    """Each masked region is looked at with its surroundings, at the trained size, and pasted at full size.
-
-    A region that touches a face's frame is filled in that frame afterwards, as far as it is in the frame.
-    """
-
-    def __init__(self, request: Request, sample_size: int, device) -> None:
-        mask, box = request.mask, request.box
-        if box is not None:
-            crops = [(box, _inside(mask, box))]
-        else:
-            crops = mask_crops(_outside_frames(mask, request.frames), sample_size)
-        self.crops = []
-        for (left, top, right, bottom), part in crops:
-            size = fit(bottom - top, right - left, sample_size)
-            self.crops.append(((left, top, right, bottom), part, Tiles(size, MAX_RUN * sample_size)))
-        self.frames = [(i, frame) for i, frame in enumerate(request.frames) if _touches(mask, frame)]
-        self.count = sum(len(tiles.boxes) for *_, tiles in self.crops) + len(self.frames)
-        self.request, self.sample_size, self.device = request, sample_size, device
-
-    def windows(self):
-        self.image = self._to_device(self.request.image.rgb).movedim(-1, 0)  # [3, H, W] uint8
-        self.mask = self._to_device(self.request.mask)  # [H, W] bool
-        self.filled = self.image.clone()
-        for crop in self.crops:
-            box, _, tiles = crop
-            degraded = self._degrade_crop(box, tiles.size)
-            for left, top, right, bottom in tiles.boxes:
-                yield Window(degraded[:, top:bottom, left:right], partial(self._paste_tile, crop))
-        for i, frame in self.frames:
-            yield Window(self._degrade_frame(frame), partial(self._paste_frame, frame), face=i)
-
-    def result(self):
-        if not self.request.feather:
-            return self.filled
-        weights = self._to_device(feather_weights(self.request.mask, self.request.feather))
-        blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
-        return blended.where(self.mask, self.image)
-
-    def _degrade_crop(self, box, size):
-        left, top, right, bottom = box
-        image = self.image[None, :, top:bottom, left:right].float() / 255
-        mask = self.mask[None, None, top:bottom, left:right].float()
-        # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a masked region.
-        small, small_mask = resize(image, size, "bilinear"), resize(mask, size, "bilinear")
-        return mask_out(small, (small_mask > 1e-4).float())[0]
-
-    def _degrade_frame(self, frame):
-        image, mask = (
-            warp_to_frame(x, frame, self.sample_size, "bilinear")[None] for x in (self.image, self.mask[None])
-        )
-        return mask_out(image / 255, (mask > 1e-4).float())[0]
-
-    def _paste_tile(self, crop, sample) -> None:
-        """At full size, where the border is seen; only as much as lies around the regions."""
-        (left, top, right, bottom), part, tiles = crop
-        tiles.add(sample)
-        if not tiles.complete:
-            return
-        content = resize(tiles.area[None], (bottom - top, right - left))
-        rows, columns = extent(part, margin=1)
-        window, mask = self.filled[:, top:bottom, left:right][:, rows, columns], self._to_device(part[rows, columns])
-        known, where = window[None].float() / 255, mask[None, None].float()
-        blended = match_border(content[..., rows, columns], known, where)
-        window.copy_(to_bytes(blended)[0].where(mask, window))
-
-    def _paste_frame(self, frame, sample) -> None:
-        paste_from_frame(self.filled, sample, frame, self.mask)
-
-    def _to_device(self, array):
-        return torch.from_numpy(array).to(self.device)
-
-
 def _outside_frames(mask, frames):
     """The regions of a mask that are not wholly in the middle of frames, `[H, W]` bool."""
-    if not frames:
-        return mask
     covered = np.zeros_like(mask)
     for frame in frames:
         (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
         covered[top:bottom, left:right] |= weights.numpy() == 1
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     return np.isin(labels, np.unique(labels[mask & ~covered])) & mask
-
-
-def _touches(mask, frame) -> bool:
-    (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
-    return bool((mask[top:bottom, left:right] & (weights.numpy() > 0)).any())
 
 
 def _inside(mask, box):

@@ -14,37 +14,6 @@ FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
 
 
-class SuperResolution(Task):
-    """I_d is the target shrunk by a factor and enlarged again; s is the factor over 64 (TextIR, Sec. 3.3)."""
-
-    name = "super-resolution"
-    command = "upscale"
-    summary = "upscale images 2 to 64 times"
-    usage = 'pipe("a smiling woman", image, scale=8)'
-    skip_strength_source = "input"
-    requires = ("scale",)
-    accepts = ("box", "faces", "background", "tile")
-    degradation = "factor"
-    edit_accepts = ("mask_image", "box", "faces")
-    checkpoint = "textir-mini-super-resolution"
-
-    def canvas(self, request, sample_size, device):
-        return _Canvas(request, sample_size, device)
-
-    def degrade(self, target, rng, draw_mask):
-        factor = rng.choice(FACTORS)
-        degraded = resample.lose_resolution(target, factor)[0]
-        return {"degraded": degraded, "skip_strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
-
-    def restored(self, sample, target, batch):
-        """The image that users get: shrunk again, it is the small image that was given."""
-        pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
-        return torch.cat([resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
-
-    def example(self, side):
-        return {"scale": 2}
-
-
 class _Canvas(Canvas):
     """The whole image in tiles; or a box or faces at the trained size, before a background.
 
@@ -86,8 +55,10 @@ class _Canvas(Canvas):
 
     def windows(self):
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]  # [1, 3, H, W] uint8
-        if self.tiles is None:
-            self.background = self._enlarge(image)
+        if self.tiles is None and self.request.background is not None:
+            self.background = torch.tensor(self.request.background.rgb, device=self.device).movedim(-1, 0)
+        elif self.tiles is None:  # what is around a box or faces is not restored: [3, H, W] uint8
+            self.background = image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
         else:
             large = resample.upsample_bytes(self._shrink(image), self.size)[0]
             factor = self.request.scale or self.request.factor or 1
@@ -104,7 +75,8 @@ class _Canvas(Canvas):
         for i, frame in self.frames:
             seen = resample.round_to_8_bits(warp_to_frame(small, frame, self.sample_size) / 255)
             large_frame = self.request.frames[i].enlarged(self.request.scale or 1)
-            yield self._window(seen, self.sample_size / frame.side, self._paste_frame, large_frame, face=i)
+            paste = partial(self._paste_frame, large_frame)
+            yield self._window(seen, self.sample_size / frame.side, paste, face=i)
 
     def result(self):
         return self.background if self.tiles is None else self.tiles.area
@@ -113,21 +85,19 @@ class _Canvas(Canvas):
         factor = self.request.factor
         return image if not factor else resample.to_bytes(resample.shrink(image.float() / 255, factor))
 
-    def _enlarge(self, image):
-        """What is around a box or faces and not restored: `[3, H, W]` uint8."""
-        if self.request.background is not None:
-            return torch.tensor(self.request.background.rgb, device=self.device).movedim(-1, 0)
-        return image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
-
-    def _window(self, degraded, factor: float, paste, *place, face: int | None = None) -> Window:
+    def _window(self, degraded, factor: float, paste, face: int | None = None) -> Window:
         factor = min(factor, MAX_FACTOR)
-        return Window(degraded, partial(paste, degraded, factor, *place), factor / MAX_FACTOR, face)
 
-    def _paste_tile(self, degraded, factor, sample) -> None:
-        self.tiles.add(_keep_low_resolution(sample, degraded, factor).clamp(0, 1))
+        def keep_and_paste(sample) -> None:
+            paste(resample.keep_low_resolution(sample[None], degraded[None], factor)[0])
 
-    def _paste_box(self, degraded, factor, sample) -> None:
-        self.box_tiles.add(_keep_low_resolution(sample, degraded, factor))
+        return Window(degraded, keep_and_paste, factor / MAX_FACTOR, face)
+
+    def _paste_tile(self, sample) -> None:
+        self.tiles.add(sample.clamp(0, 1))
+
+    def _paste_box(self, sample) -> None:
+        self.box_tiles.add(sample)
         if not self.box_tiles.complete:
             return
         left, top, right, bottom = self.large_box
@@ -138,20 +108,41 @@ class _Canvas(Canvas):
         window = self.result()[:, top:bottom, left:right]
         window.copy_((weights * restored + (1 - weights) * window).round().byte())
 
-    def _paste_frame(self, degraded, factor, frame, sample) -> None:
-        paste_from_frame(self.result(), _keep_low_resolution(sample, degraded, factor), frame)
+    def _paste_frame(self, frame, sample) -> None:
+        paste_from_frame(self.result(), sample, frame)
 
 
-def _keep_low_resolution(sample, degraded, factor: float):  # [3, h, w] each
-    return resample.keep_low_resolution(sample[None], degraded[None], factor)[0]
+class SuperResolution(Task):
+    """I_d is the target shrunk by a factor and enlarged again; s is the factor over 64 (TextIR, Sec. 3.3)."""
+
+    name = "super-resolution"
+    command = "upscale"
+    summary = "upscale images 2 to 64 times"
+    usage = 'pipe("a smiling woman", image, scale=8)'
+    skip_strength_source = "input"
+    requires = ("scale",)
+    accepts = ("box", "faces", "background", "tile")
+    degradation = "factor"
+    edit_accepts = ("mask_image", "box", "faces")
+    checkpoint = "textir-mini-super-resolution"
+    canvas = _Canvas
+
+    def degrade(self, target, rng, draw_mask):
+        factor = rng.choice(FACTORS)
+        degraded = resample.lose_resolution(target, factor)[0]
+        return {"degraded": degraded, "skip_strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
+
+    def restored(self, sample, target, batch):
+        """The image that users get: shrunk again, it is the small image that was given."""
+        pairs = zip(sample, batch["degraded"], batch["factor"], strict=True)
+        return torch.cat([resample.keep_low_resolution(x[None], d[None], f) for x, d, f in pairs])
+
+    def example(self, side):
+        return {"scale": 2}
 
 
 def _edge_weights(height: int, width: int):
     """1 in the middle of a box, falling to 0 over 8 % of its shorter side at its border: `[H, W]`."""
-
-    def to_edge(length: int):
-        places = torch.arange(length, dtype=torch.float32, device="cpu") + 0.5
-        return torch.minimum(places, length - places)
-
-    edge = torch.minimum(to_edge(height)[:, None], to_edge(width)[None])
+    rows, columns = (torch.arange(side, dtype=torch.float32, device="cpu") + 0.5 for side in (height, width))
+    edge = torch.minimum(torch.minimum(rows, height - rows)[:, None], torch.minimum(columns, width - columns))
     return (edge / (0.08 * min(height, width))).clamp(0, 1)
