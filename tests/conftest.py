@@ -3,6 +3,7 @@
 import io
 import os
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def openai_encoder():
     return CLIPModel(config).eval(), tokenizer, processor(32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pipeline(encoder):
     """Makes a tiny pipeline for a task."""
 
@@ -100,6 +101,12 @@ def pipeline(encoder):
         return pipe
 
     return make
+
+
+@pytest.fixture(scope="session")
+def noisy_pipe(pipeline):
+    """The tiny pipeline for a task, with noise that can be seen; the same for all tests, which leave it as it is."""
+    return cache(lambda task: noisy(pipeline(task)))
 
 
 def make_image(width: int = 40, height: int = 36, seed: int = 0) -> Image.Image:

@@ -1,7 +1,6 @@
 """What lies around restored faces and boxes: the whole image's result or another's, which comes back bit for bit."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ def small_group() -> Image.Image:
     return group()[0].resize((100, 52), Image.Resampling.BICUBIC)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(st.sampled_from(["all", "largest", 2]), st.sampled_from([4, 7.5, 8]), st.sampled_from(["pil", "np", "pt"]))
 def test_outside_the_faces_the_background_comes_back_bit_for_bit(faces, choice, scale, output_type):
     pipe, other = faces
@@ -83,7 +82,7 @@ def test_backgrounds_that_do_not_fit_are_refused(faces, options, message):
         faces[0]("a face", make_image(), scale=4, **options)
 
 
-def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path, capsys):
+def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path):
     pipe, other = faces
     small = small_group()
     for name, network in (("faces", pipe), ("photos", other)):
@@ -102,20 +101,3 @@ def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_
         result = open_image(tmp_path / "out" / f"{name}.png")
         assert result.tobytes() == expected.tobytes()
         assert json.loads(result.info["textir"])["background"] == "photos"
-    photo = str(tmp_path / "images" / "plain.png")
-    assert main(["upscale", photo, *words, "-o", str(tmp_path / "own.png")]) == 0  # without a prompt, beta is 0
-    expected = other(image=make_image(), scale=8, beta=0).images[0]
-    assert open_image(tmp_path / "own.png").tobytes() == expected.tobytes()
-    capsys.readouterr()
-    shutil.copytree(tmp_path / "photos", tmp_path / "gray")
-    config = json.loads((tmp_path / "gray" / "restorer" / "config.json").read_text())
-    (tmp_path / "gray" / "restorer" / "config.json").write_text(json.dumps(config | {"task": "colorization"}))
-    for name, message in (
-        ("none", "none cannot be loaded"),
-        ("images", "images cannot be loaded"),
-        ("gray", "colorization"),
-    ):
-        change = ["--background", str(tmp_path / name)]
-        assert main(["upscale", photo, *words, *change, "--prompt", "a face", "-o", str(tmp_path / "bad.png")]) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1 and not (tmp_path / "bad.png").exists()

@@ -61,7 +61,7 @@ def test_no_module_that_a_file_names_is_imported(folder, tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text(EVIL)
     sound = (folder / "model_index.json").read_text()
     for name in COMPONENTS:
-        for entry in (["evil", "TextIRGenerator"], ["folder.evil", "X"], ["os", "system"], ["evil"], "evil", [1, None]):
+        for entry in (["evil", "TextIRGenerator"], ["folder.evil", "X"], "evil"):
             edit(folder / "model_index.json", **{name: entry})
             refused(folder, f"{name}.*pip install -U")
         (folder / "model_index.json").write_text(sound)
@@ -91,20 +91,15 @@ def test_configs_that_name_code_are_refused(either, key):
 
 
 VALUES = [
-    *[("model_index.json", "_class_name", value) for value in (["evil", "TextIRPipeline"], "StableDiffusionPipeline")],
-    *[("model_index.json", "prompt_templates", value) for value in ([1], ["{}"] * 10**5)],
+    ("model_index.json", "_class_name", ["evil", "TextIRPipeline"]),
+    ("model_index.json", "prompt_templates", ["{}"] * 10**5),
     ("model_index.json", "encoder", ["a", "b"]),
-    ("restorer/config.json", "extra", 1),
-    ("restorer/config.json", "task", "evil"),
-    ("clip/config.json", "model_type", "bert"),
-    ("recentering/config.json", "scale", -1),
-    *[("clip/config.json", "text_config.hidden_size", value) for value in (10**9, 10**18, 0, -1, 1.5, "64")],
-    *[("clip/config.json", f"text_config.{n}", 10**9) for n in ("num_hidden_layers", "max_position_embeddings")],
-    *[("clip/config.json", name, 10**9) for name in ("image_size", "projection_dim")],
-    *[(PROCESSOR, name, None) for name in ("image_mean", "crop_size")],
-    *[(PROCESSOR, "image_std", value) for value in ([1, 1, 0], [1, 1, float("nan")], [1])],
-    (PROCESSOR, "size", {"shortest_edge": 10**9}),
-    *[("tokenizer/tokenizer_config.json", "model_max_length", value) for value in (1.5, 10**6)],
+    *[("restorer/config.json", "extra", 1), ("restorer/config.json", "task", "evil")],
+    *[("clip/config.json", "model_type", "bert"), ("recentering/config.json", "scale", -1)],
+    *[("clip/config.json", "text_config.hidden_size", value) for value in (10**18, 0, "64")],
+    *[("clip/config.json", name, 10**9) for name in ("image_size", "text_config.num_hidden_layers")],
+    *[(PROCESSOR, "image_mean", None), (PROCESSOR, "image_std", [1, 1, 0]), (PROCESSOR, "size", {"height": 8})],
+    ("tokenizer/tokenizer_config.json", "model_max_length", 10**6),
 ]
 
 
@@ -116,13 +111,10 @@ def test_values_that_do_not_fit_are_refused_by_name(either, file, key, value):
 
 
 NETWORK = [
-    *[(n, v) for n in ("sample_size", "in_channels", "embedding_dim", "style_dim") for v in (0, 10**9, 1.5)],
-    *[("channels", value) for value in ([], [8] * 40, [8, 10**7], "8", 8, [8, None], [8.5], [-1])],
-    *[("skip_strength_hidden", value) for value in (10**6, -1, "64", None)],
-    *[("input_scale", value) for value in (0, float("nan"), float("inf"), "1")],
-    ("skip_strength_source", "evil"),
-    ("signed_fusion", "no"),
-    *[("face_template", value) for value in (3, [1, 2], [[0, 0]] * 3, [[0, 0, 0]] * 4, [[0, 1e9]] * 4, [["a", 0]] * 4)],
+    *[("sample_size", 0), ("in_channels", 10**9), ("style_dim", 1.5), ("skip_strength_hidden", None)],
+    *[("channels", value) for value in ([], [8] * 40, [8, 10**7], "8", [8, None], [8.5])],
+    *[("input_scale", 0), ("input_scale", float("nan")), ("skip_strength_source", "evil"), ("signed_fusion", "no")],
+    *[("face_template", value) for value in (3, [[0, 0]] * 3, [[0, 1e9]] * 4, [["a", 0]] * 4)],
 ]
 
 
@@ -195,7 +187,7 @@ def test_weights_that_lead_to_no_number_give_no_image(folder):
         check_folder(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "[" * 100_000, "\xff"], ids=range(7))
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, "\xff"], ids=range(4))
 @pytest.mark.parametrize("file", ["model_index.json", "restorer/config.json", "clip/config.json"])
 def test_configs_that_are_none_are_refused(folder, file, content):
     (folder / file).write_text(content, encoding="latin-1")
@@ -226,7 +218,7 @@ def test_no_value_in_a_config_raises_anything_but_one_sentence(either, tmp_path)
     rng = random.Random(20)
     values = [0, -1, 10**6, 10**9, 10**30, 1.5, float("nan"), float("inf"), None, True, "x", [], {}, [[[]]]]
     names = ("model_index.json", "restorer/config.json", CLIP, PROCESSOR)
-    for number in range(40):
+    for number in range(16):
         copy = Path(shutil.copytree(either, tmp_path / str(number)))
         path = copy / names[number % len(names)]
         content = json.loads(path.read_text())

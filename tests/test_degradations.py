@@ -5,7 +5,6 @@ from skimage.color import rgb2lab
 from torch.nn import functional as F
 
 from textir_hf.imaging import color, masks, resample
-from textir_hf.tasks.super_resolution import FACTORS
 
 
 def test_mask_out_zeroes_the_masked_region_and_appends_the_mask():
@@ -16,14 +15,6 @@ def test_mask_out_zeroes_the_masked_region_and_appends_the_mask():
     assert torch.equal(degraded[:, 3:], mask)
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-def test_downsampling_shrinks_and_rounds_to_8_bits(factor):
-    small = resample.downsample(torch.rand(1, 3, 128, 64), factor)
-    assert small.shape == (1, 3, 128 // factor, 64 // factor)
-    torch.testing.assert_close((small * 255).round() / 255, small, rtol=0, atol=0)
-    assert small.min() >= 0 and small.max() <= 1
-
-
 def test_lab_is_scikit_images():
     images = torch.rand(1, 3, 6, 5)
     expected = torch.from_numpy(rgb2lab(images[0].movedim(0, -1).numpy())).movedim(-1, 0).float()
@@ -31,14 +22,6 @@ def test_lab_is_scikit_images():
     assert (lab - expected).abs().max() < 0.05
     white = color.lightness(torch.ones(1, 3, 1, 1)).item()
     assert white == pytest.approx(100, abs=0.01)
-
-
-def test_join_lab_undoes_the_split_and_keeps_the_lightness():
-    images = torch.rand(1, 3, 8, 8) * 0.4 + 0.3
-    lightness, chroma = color.lightness(images), color.chroma(images)
-    torch.testing.assert_close(color.join_lab(lightness, chroma), images, atol=1e-4, rtol=0)
-    recolored = color.join_lab(lightness, chroma * 0.5)
-    torch.testing.assert_close(color.lightness(recolored), lightness, atol=0.05, rtol=0)
 
 
 def test_lab_to_8_bits_keeps_every_lightness():

@@ -31,7 +31,7 @@ from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Request
 
 PORTRAIT = FACE_TEMPLATES["portrait"]
-quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 angles, sides = st.floats(-45, 45), st.integers(90, 400)
 places = st.floats(0.3, 0.7)
 
@@ -243,13 +243,3 @@ def test_the_command_numbers_the_faces_of_a_photo(tmp_path, capsys):
     drawn = np.asarray(open_image(tmp_path / "boxes.png"))
     left, top, _, bottom = faces[1].box
     assert (drawn[(top + bottom) // 2, left] == (255, 255, 0)).all() and drawn.shape == np.asarray(image).shape
-    Image.fromarray(data.coffee()).save(tmp_path / "cup.png")
-    for source, output, message in (
-        ("cup.png", "out.png", "No face was found"),
-        ("photo.png", "photo.png", "would overwrite the input"),
-        ("photo.png", "out.xyz", "must end in one of"),
-        ("none.png", "out.png", "is not a file"),
-    ):
-        assert main(["faces", str(tmp_path / source), "-o", str(tmp_path / output)]) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1 and not (tmp_path / "out.png").exists()

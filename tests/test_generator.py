@@ -86,17 +86,6 @@ def test_bad_arguments_are_refused(change, message):
         tiny_generator()(**arguments | change)
 
 
-def test_strength_is_needed_or_refused_by_its_source():
-    model = tiny_generator("super-resolution")
-    with pytest.raises(ValueError, match="skip_strength must be given"):
-        model(*inputs(model))
-    model = tiny_generator(skip_strength_source="embedding")
-    with pytest.raises(ValueError, match="skip_strength cannot be given"):
-        model(*inputs(model), skip_strength=0.5)
-    with pytest.raises(ValueError, match="skip_strength_source must be"):
-        tiny_generator(skip_strength_source="moon")
-
-
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
 @pytest.mark.parametrize("task", ["inpainting", "super_resolution", "colorization"])
 @torch.no_grad()

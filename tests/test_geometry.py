@@ -3,7 +3,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from textir_hf.checks import check_box, four_sides
 from textir_hf.imaging.masks import feather_weights, mask_crops
 from textir_hf.imaging.tiles import tile_spans, tile_weights
 
@@ -60,18 +59,3 @@ def test_feathered_content_is_new_at_each_regions_own_depth(feather):
     assert feather == 1 or weights[10, 20] < 0.5
     assert (np.diff(weights[10:25, 20]) >= 0).all()
     assert (feather_weights(np.ones((9, 7), bool), feather) == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        ("head", "must be \\(left, top"),
-        ((1, 2, 3), "must be \\(left, top"),
-        ((1, 2, 3, float("inf")), "must be \\(left, top"),
-        ((0, 0, 41, 10), "40x36 pixels, got"),
-        ((5, 5, 5, 9), "must lie"),
-    ],
-)
-def test_boxes_out_of_the_image_are_refused(box, message):
-    with pytest.raises(ValueError, match=message):
-        check_box(four_sides(box), (36, 40))

@@ -3,10 +3,9 @@ import io
 import numpy as np
 import pytest
 from conftest import make_image
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageFilter
 
-from textir_hf.imaging.files import open_image, save_image
-from textir_hf.imaging.profiles import srgb_profile
+from textir_hf.imaging.files import open_image
 from textir_hf.imaging.raster import Raster, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.pipeline import to_output
 
@@ -37,21 +36,6 @@ def test_transparency_is_told_apart_and_opaque_alpha_dropped():
     assert to_raster(palette).alpha.max() == 0
     (image,) = to_output([raster], "pil")
     assert image.mode == "RGBA" and np.array_equal(np.asarray(image), rgba)
-
-
-def test_color_profiles_are_converted_to_srgb_and_kept(tmp_path):
-    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    lab = Image.new("LAB", (8, 8), (128, 128, 128))
-    lab.save(tmp_path / "lab.tif", icc_profile=linear.tobytes())
-    gray = np.asarray(open_image(tmp_path / "lab.tif"))
-    assert gray.shape == (8, 8, 3) and np.ptp(gray) <= 3 and 110 < gray.mean() < 128  # L 50 is 119 in sRGB
-    make_image().save(tmp_path / "srgb.png", icc_profile=srgb_profile())
-    raster = to_raster(open_image(tmp_path / "srgb.png"))
-    assert np.array_equal(raster.rgb, np.asarray(make_image())) and raster.profile == srgb_profile()
-    (image,) = to_output([raster], "pil")
-    for name in ("out.png", "out.jpg", "out.webp"):
-        save_image(image, tmp_path / name)
-        assert open_image(tmp_path / name).info["icc_profile"] == srgb_profile()
 
 
 def test_mask_is_true_from_half_white_on():
@@ -109,10 +93,3 @@ def test_a_mask_marks_something():
     assert to_mask(painted, (36, 40)).sum() == 28
     with pytest.raises(ValueError, match="marks nothing"):
         to_mask(Image.new("L", (40, 36)), (36, 40))
-
-
-def test_an_image_that_is_read_late_and_broken_is_named(tmp_path):
-    make_image(400, 400).save(tmp_path / "whole.png")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
-    with Image.open(tmp_path / "cut.png") as image, pytest.raises(ValueError, match="reference_image"):
-        to_raster(image, "reference_image")

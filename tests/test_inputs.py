@@ -16,32 +16,16 @@ from textir_hf import estimate_scale, save_image, sweep
 
 EMPTY = Image.new("RGB", (9, 9)).crop((5, 5, 5, 5))
 NO_IMAGES = [
-    *[EMPTY, EMPTY.convert("L"), EMPTY.convert("RGBA"), Image.new("P", (0, 4)), Image.new("I;16", (4, 0))],
-    *[np.zeros((0, 4, 3), np.uint8), np.zeros((4, 0)), torch.zeros(3, 0, 4), np.zeros((1, 0, 4, 3)), np.zeros(())],
-    *["a.png", Path("a.png"), b"\x89PNG", io.BytesIO(b"x"), io.StringIO("x"), memoryview(b"abcd"), 5, 1.5, True],
-    *[
-        object(),
-        {},
-        {"image": 1},
-        {1},
-        (),
-        [],
-        [[]],
-        [None],
-        [[make_image()]],
-        iter(()),
-        Image,
-        [make_image(), "a.png"],
-    ],
-    *[np.full((36, 40, 3), None), np.full((36, 40), "a"), np.zeros((36, 40, 3), complex), np.zeros((36, 40), "M8[s]")],
-    *[np.zeros((36, 40), [("r", np.uint8)]), np.full((36, 40), np.nan), np.zeros((2, 2, 36, 40, 3)), np.zeros(7)],
-    *[torch.empty(3, 36, 40, device="meta"), torch.empty(2, 3, 36, 40, device="meta")],
-    *[torch.ones(3, 36, 40).to_sparse(), torch.ones(2, 3, 36, 40).to_sparse()],
-    *[torch.zeros(3, 36, 40, dtype=torch.complex64), torch.full((3, 36, 40), torch.nan)],
+    *[EMPTY, EMPTY.convert("RGBA"), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 0, 4), np.zeros((1, 0, 4, 3))],
+    *["a.png", Path("a.png"), io.BytesIO(b"x"), 5, True, {"image": 1}, (), [[]], [None], [make_image(), "a.png"]],
+    *[np.full((36, 40, 3), None), np.zeros((36, 40, 3), complex), np.zeros((36, 40), "M8[s]"), np.zeros(7)],
+    *[np.full((36, 40), np.nan), np.zeros((36, 40), [("r", np.uint8)]), np.zeros((2, 2, 36, 40, 3))],
+    *[torch.empty(2, 3, 36, 40, device="meta"), torch.ones(3, 36, 40).to_sparse()],
+    torch.zeros(3, 36, 40, dtype=torch.complex64),
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pipe(pipeline):
     return cache(lambda task: pipeline(task, face_template=PORTRAIT))
 
@@ -78,7 +62,7 @@ def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
         assert np.array_equal(pipe("inpainting")("a face", make_image(), kind, output_type="np").images, expected)
 
 
-@pytest.mark.parametrize("value", ["no", "", 1, 0, None, [], np.array([True, False]), 1.0, torch.zeros(2)])
+@pytest.mark.parametrize("value", ["no", 1, None, np.array([True, False])])
 def test_a_switch_is_true_or_false(pipe, tmp_path, value):
     colorize = pipe("colorization")
     refuse("colors", colorize.edit, prompt="a face", image=make_image(), colors=value)
@@ -88,7 +72,7 @@ def test_a_switch_is_true_or_false(pipe, tmp_path, value):
 
 
 SURROGATE = "a \ud800 face"
-NO_SENTENCES = [SURROGATE, 5, b"a face", {"a": 1}, [5], [None, "a"], [["a", None]], [[5]], [[]], [], ["a", SURROGATE]]
+NO_SENTENCES = [SURROGATE, 5, b"a face", {"a": 1}, [None, "a"], [["a", None]], [[]], ["a", SURROGATE]]
 
 
 @pytest.mark.parametrize("value", NO_SENTENCES, ids=ascii)
@@ -104,7 +88,7 @@ def test_what_is_no_sentence_is_refused(pipe, value):
 
 @pytest.mark.parametrize(
     "value",
-    ["a photo", 5, [5], ["a photo"], [None], ["{}", SURROGATE + "{}"], ["{}"] * 1001, ["x" * 10**6 + "{}"], {"{}": 1}],
+    [5, ["a photo"], [None], ["{}", SURROGATE + "{}"], ["{}"] * 1001, ["x" * 10**6 + "{}"], {"{}": 1}],
 )
 def test_what_is_no_list_of_templates_is_refused(pipe, value):
     fill = pipe("inpainting")

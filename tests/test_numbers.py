@@ -16,28 +16,20 @@ from test_faces import PORTRAIT, portrait
 from textir_hf import open_image, save_image, sweep
 from textir_hf.imaging.files import read_settings
 
-quick = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-NUMPY = [np.dtype(code).type for code in "bBhHiIlLqQefdg"]
-TORCH = [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+NUMPY = [np.dtype(code).type for code in "bHiQefg"]
+TORCH = [torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64]
 KINDS = [
-    Fraction,
-    Decimal,
-    *NUMPY,
-    *[lambda v, t=t: np.array(v, t) for t in (*NUMPY, object)],
+    *[Fraction, Decimal, *NUMPY, lambda v: torch.tensor(float(v), requires_grad=True)],
+    *[lambda v, t=t: np.array(v, t) for t in (np.int8, np.float32, object)],
     *[lambda v, t=t: torch.tensor(v, dtype=t) for t in TORCH],
-    lambda v: torch.tensor(float(v), requires_grad=True),
 ]
 HUGE = 10**400
 NONE = [  # no numbers, whatever the argument
-    *[True, np.True_, np.array(False), torch.tensor(True)],
-    *[math.nan, math.inf, -math.inf, np.float32("nan"), np.longdouble("inf"), torch.tensor(math.nan)],
-    *[Decimal("nan"), Decimal("snan"), Decimal("-inf"), HUGE, -HUGE, 10**5000, Fraction(HUGE), Decimal("1e400")],
-    *["4", b"4", np.str_("4"), np.array("4"), [], {}, [[4]], set(), object(), 4 + 0j, np.complex64(4), range(2)],
-    *[np.timedelta64(4), np.datetime64(4, "ns"), np.zeros((2, 2)), np.array([]), np.array([None])],
-    *[torch.empty((), device="meta"), torch.empty(3, device="meta"), torch.ones(3).to_sparse(), torch.ones(())[None]],
+    *[True, np.True_, torch.tensor(True), math.nan, -math.inf, torch.tensor(math.nan), Decimal("snan"), HUGE, 10**5000],
+    *["4", b"4", [], {}, object(), np.complex64(4), range(2), np.timedelta64(4), np.zeros((2, 2)), np.array([None])],
+    *[torch.empty((), device="meta"), torch.ones(3).to_sparse(), torch.ones(())[None]],
 ]
-COUNTS = {"num_images_per_prompt", "batch_size", "tile", "cell", "seed", "faces", "box"}
-OPTIONAL = {"skip_strength", "scale", "factor", "tile", "box", "faces", "batch_size"}
 CALLS = {  # task, call, arguments that it needs, numbers that it takes with values of each
     "inpaint": (
         *("inpainting", "__call__", {"mask_image": make_mask()}),
@@ -56,7 +48,7 @@ CALLS = {  # task, call, arguments that it needs, numbers that it takes with val
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def call(pipeline):
     pipes = {}
 
@@ -101,16 +93,16 @@ def test_so_do_lists_boxes_and_faces(call, tmp_path):
     cases = (("inpaint", make_image(), "skip_strength", [0, 1, 1]), ("inpaint", make_image(), "box", [2, 3, 38, 33]))
     for name, image, argument, values in (*cases, ("edit", small, "faces", [1])):
         expected = call(name, image, **{argument: values})
-        made = [[kind(v) for v in values] for kind in KINDS[::6]]
+        made = [[kind(v) for v in values] for kind in KINDS[::4]]
         for kind in (*made, tuple(made[0]), np.array(values), torch.tensor(values)):
             same(call(name, image, **{argument: kind}), expected, tmp_path)
-    for kind in KINDS[::12]:
+    for kind in KINDS[::8]:
         same(call("edit", small, faces=kind(1)), call("edit", small, faces=1), tmp_path)
 
 
-@pytest.mark.parametrize("value", range(len(NONE)))
-def test_what_is_no_number_is_refused_by_the_arguments_name(call, value):
-    value = NONE[value]
+@pytest.mark.parametrize("number", range(len(NONE)))
+def test_what_is_no_number_is_refused_by_the_arguments_name(call, number):
+    value = NONE[number]
     for name, (*_, numbers) in CALLS.items():
         for argument in numbers:
             refuse(argument, call, name=name, **{argument: value})
@@ -119,46 +111,52 @@ def test_what_is_no_number_is_refused_by_the_arguments_name(call, value):
         refuse(argument, call, name="inpaint", **{argument: [value] * length})
 
 
-def test_numbers_out_of_range_and_none_are_refused(call):
-    for name, (*_, numbers) in CALLS.items():
-        for argument in numbers:
-            for value in (-101, 10**9, -(10**9)):
-                refuse(argument, call, name=name, **{argument: value})
-            if argument in COUNTS:
-                refuse(argument, call, name=name, **{argument: 1.5})
-                refuse(argument, call, name=name, **{argument: torch.tensor(1.5)})
-            if argument not in OPTIONAL:
-                refuse(argument, call, name=name, **{argument: None})
-    for box in ((2, 3, 38.5, 33), (2, 3, 38), "2,3,38,33", 4, (-1, 3, 38, 33), (2, 3, 10**12, 33)):
-        refuse("box", call, name="inpaint", box=box)
+@pytest.mark.parametrize(
+    ("name", "argument", "values"),
+    [
+        ("inpaint", "beta", [-101, 10**9, None]),
+        ("inpaint", "skip_strength", [-1, 1.01]),
+        ("inpaint", "feather", [-1, 10**9, None]),
+        ("inpaint", "num_images_per_prompt", [0, 1.5, torch.tensor(1.5), None]),
+        ("inpaint", "batch_size", [0, 1.5]),
+        (
+            "inpaint",
+            "box",
+            [(2, 3, 38.5, 33), (2, 3, 38), 4, (-1, 3, 38, 33), (2, 3, 41, 33), (5, 5, 5, 9)],
+        ),
+        ("upscale", "scale", [1, 65, None]),
+        ("upscale", "tile", [0, 32.5]),
+        ("edit", "factor", [1.9, 65]),
+    ],
+)
+def test_numbers_out_of_range_and_none_are_refused(call, name, argument, values):
+    for value in values:
+        refuse(argument, call, name=name, **{argument: value})
 
 
-LISTS = {"betas": (0, 0.5), "skip_strengths": (0.25, None), "factors": (2, 4.5)}
-
-
-@pytest.mark.parametrize("argument", [*LISTS, "seed", "cell"])
-def test_a_sweep_takes_the_same_numbers(pipeline, argument):
+@pytest.mark.parametrize(
+    ("argument", "good", "bad"),
+    [
+        ("betas", [np.float32(0.5)], [[math.nan], [True], ["1"], [1000], []]),
+        ("skip_strengths", [Fraction(1, 4), None], [[2], [torch.ones(3)[None]], []]),
+        ("factors", [torch.tensor(4.5)], [[1], [HUGE], []]),
+        ("seed", np.int8(20), [-1, 1.5, 10**20, None]),
+        ("cell", torch.tensor(20), [0, "20", 10**20]),
+    ],
+)
+def test_a_sweep_takes_the_same_numbers(pipeline, argument, good, bad):
     pipe = pipeline("super-resolution", face_template=PORTRAIT)
 
-    def grid(**changes):
-        fixed = {"factors": (4,), "cell": 24}
-        return sweep(pipe, make_image(), ["a face"], **fixed | changes)
+    def grid(value):
+        return sweep(pipe, make_image(), ["a face"], **{"factors": (4,), "cell": 24} | {argument: value})
 
-    for kind in KINDS[::4]:
-        if argument in LISTS:
-            values = [v for v in LISTS[argument] if v is None or v == int(v) or kind(0.5) == 0.5]
-            made, plain = [v if v is None else kind(v) for v in values], values
-        else:
-            made, plain = kind(20), 20
-        assert grid(**{argument: made}).tobytes() == grid(**{argument: plain}).tobytes()
-    for value in [*NONE, -1000, 10**20]:
-        refuse(argument.removesuffix("s"), grid, **{argument: [value] if argument in LISTS else value})
-    if argument in LISTS:
-        refuse(argument.removesuffix("s"), grid, **{argument: []})
+    plain = [None if v is None else float(v) for v in good] if isinstance(good, list) else int(good)
+    assert grid(good).tobytes() == grid(plain).tobytes()
+    for value in bad:
+        refuse(argument.removesuffix("s"), grid, value=value)
 
 
 def test_a_grid_that_no_memory_holds_is_refused_before_any_work(pipeline):
-    pipe = pipeline("colorization")
     for image in (make_image(1, 20_000), make_image(40, 36)):
         with pytest.raises(ValueError, match="cell"):
-            sweep(pipe, image, ["a face"] * 200, betas=[0.5] * 20, cell=400, templates=["{}"])
+            sweep(pipeline("colorization"), image, ["a face"] * 200, betas=[0.5] * 20, cell=400, templates=["{}"])

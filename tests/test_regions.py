@@ -7,7 +7,6 @@ from conftest import make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_guarantees import noisy
 
 from textir_hf.imaging.color import lightness
 from textir_hf.imaging.resample import to_tensor
@@ -39,8 +38,8 @@ def near(box, scale: int, border: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_one_region_over_everything_is_the_call_with_its_prompt(pipeline, task):
-    pipe = noisy(pipeline(task))
+def test_one_region_over_everything_is_the_call_with_its_prompt(noisy_pipe, task):
+    pipe = noisy_pipe(task)
     (whole,) = call(pipe, task, "a face", regions=[(box_mask((0, 0, WIDTH, HEIGHT)), "a red flower")])
     assert np.array_equal(whole, call(pipe, task, "a red flower")[0])
 
@@ -48,8 +47,8 @@ def test_one_region_over_everything_is_the_call_with_its_prompt(pipeline, task):
 @pytest.mark.parametrize("task", ["super-resolution", "colorization"])
 @quick
 @given(boxes)
-def test_a_region_changes_nothing_beyond_its_border_and_is_its_own_result_inside(pipeline, task, box):
-    pipe, scale = noisy(pipeline(task)), TASKS[task].get("scale", 1)
+def test_a_region_changes_nothing_beyond_its_border_and_is_its_own_result_inside(noisy_pipe, task, box):
+    pipe, scale = noisy_pipe(task), TASKS[task].get("scale", 1)
     border = border_of((HEIGHT * scale, WIDTH * scale))
     (around,), (own,) = call(pipe, task, "a face"), call(pipe, task, "a red flower")
     (joined,) = call(pipe, task, "a face", regions=[(box_mask(box), "a red flower")])
@@ -61,8 +60,8 @@ def test_a_region_changes_nothing_beyond_its_border_and_is_its_own_result_inside
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_neither_order_nor_batches_matter_and_settings_make_it_again(pipeline, task):
-    pipe = noisy(pipeline(task))
+def test_neither_order_nor_batches_matter_and_settings_make_it_again(noisy_pipe, task):
+    pipe = noisy_pipe(task)
     regions = [(box_mask((10, 12, 20, 24)), "a red flower"), (box_mask((48, 20, 30, 30)), "a blue flower", 0.7)]
     first, second = (call(pipe, task, "a face", regions=order)[0] for order in (regions, regions[::-1]))
     assert np.array_equal(first, second)
@@ -75,8 +74,8 @@ def test_neither_order_nor_batches_matter_and_settings_make_it_again(pipeline, t
 
 @quick
 @given(boxes, boxes)
-def test_inpainting_keeps_known_pixels_and_later_parts_see_earlier_ones(pipeline, first, second):
-    pipe, image, mask = noisy(pipeline("inpainting")), make_image(WIDTH, HEIGHT), box_mask((8, 8, 80, 64))
+def test_inpainting_keeps_known_pixels_and_later_parts_see_earlier_ones(noisy_pipe, first, second):
+    pipe, image, mask = noisy_pipe("inpainting"), make_image(WIDTH, HEIGHT), box_mask((8, 8, 80, 64))
     regions = [(box_mask(box), prompt) for box, prompt in ((first, "a red flower"), (second, "a blue flower"))]
     inside = np.asarray(mask) > 0
     for feather in (0, 4):

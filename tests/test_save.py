@@ -104,17 +104,6 @@ def test_links_are_written_through(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["missing.png"] * 2 + ["real"] + ["there.png"] * 2
 
 
-def test_folders_appear_whole(tmp_path):
-    for text in ("first", "second"):
-        with replacing(tmp_path / "folder") as temporary:
-            temporary.mkdir()
-            (temporary / "file").write_text(text)
-    with pytest.raises(KeyError), replacing(tmp_path / "folder") as temporary:
-        temporary.mkdir()
-        raise KeyError
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"] and (tmp_path / "folder" / "file").read_text() == "second"
-
-
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("older", [False, True])
 def test_ctrl_c_anywhere_leaves_the_old_or_the_new_alone(tmp_path, kind, older):

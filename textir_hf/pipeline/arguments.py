@@ -26,7 +26,6 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
 MAX_REGIONS, MAX_REGION_TEXT = 100, 64_000  # regions, and characters of their masks in a result's settings
 _MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
-_OWN = ("scale", "factor", "feather", "tile")  # numbers that only some tasks take
 
 
 @dataclass(eq=False)
@@ -92,7 +91,7 @@ class Call:
         """Checks what needs neither a network nor an image's pixels, so that the shell loads neither for nothing."""
         if self.image is None:
             raise ValueError("image must be given: the image to restore.")
-        for name in ("beta", *_OWN, "num_images_per_prompt", "batch_size"):
+        for name in ("beta", "scale", "factor", "feather", "tile", "num_images_per_prompt", "batch_size"):
             setattr(self, name, number(name, getattr(self, name)))
         self.skip_strength = None if self.skip_strength is None else numbers("skip_strength", self.skip_strength)
         self.colors, self.return_dict = boolean("colors", self.colors), boolean("return_dict", self.return_dict)
@@ -206,13 +205,15 @@ class Call:
             "beta": self.beta,
             "skip_strength": self.skip_strength,
             "box": request.box,
+            "scale": self.scale,
+            "factor": self.factor,
+            "feather": self.feather,
+            "tile": self.tile,
             "templates": self.templates,
             "edit": task.degradation if self.edit else None,
             "faces": self.faces,
             "background": self.background if isinstance(self.background, str) else None,
         }
-        for name in _OWN:
-            settings[name] = getattr(self, name)
         if self.faces is not None:
             settings["faces_found"] = len(request.frames)
         if request.face_prompts is not None:

@@ -322,11 +322,7 @@ class TextIRPipeline(DiffusionPipeline):
         return rasters
 
     def _run_network(self, batch: "list[tuple[_Result, Window]]", device: torch.device) -> Tensor:
-        """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride.
-
-        Raises:
-            ValueError: A value is NaN or infinite.
-        """
+        """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride."""
         network, degraded, conditions, strengths, generators = self.restorer, [], [], [], []
         for result, window in batch:
             own = window.face is not None and len(result.conditions) > 1
