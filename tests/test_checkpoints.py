@@ -214,12 +214,12 @@ def test_an_encoder_of_another_length_and_a_network_of_another_task_are_refused(
     refused(folder, "in_channels must be 1 for colorization, got 4")
 
 
-def test_no_value_in_a_config_raises_anything_but_one_sentence(either, tmp_path):
+def test_no_value_in_a_config_raises_anything_but_one_sentence(folder, tmp_path):
     rng = random.Random(20)
     values = [0, -1, 10**6, 10**9, 10**30, 1.5, float("nan"), float("inf"), None, True, "x", [], {}, [[[]]]]
     names = ("model_index.json", "restorer/config.json", CLIP, PROCESSOR)
     for number in range(16):
-        copy = Path(shutil.copytree(either, tmp_path / str(number)))
+        copy = Path(shutil.copytree(folder, tmp_path / str(number)))
         path = copy / names[number % len(names)]
         content = json.loads(path.read_text())
         inner = rng.choice([content, *(v for v in content.values() if isinstance(v, dict) and v)])

@@ -219,29 +219,15 @@ def test_a_tiff_of_jpegs_needs_all_of_each(capfd):
             open_image(change(bytes(damaged), 279, size, index=strip))
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("mode", [0, 2, 3, 4, 6])
-@pytest.mark.parametrize("interlaced", [False, True])
-def test_a_png_of_any_kind_needs_all_of_its_rows(mode, depth, interlaced):
-    if depth not in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(mode, (8, 16)):
-        return
+@pytest.mark.parametrize(("mode", "depth"), [(0, 1), (0, 16), (2, 8), (3, 2), (4, 8), (6, 16)])
+def test_a_png_of_any_kind_needs_all_of_its_rows(mode, depth):
     width, height, bits = 11, 13, depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[mode]
-    steps = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
-    passes = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in steps]
-    passes = passes if interlaced else [(width, height)]
-    size = sum((1 + (w * bits + 7) // 8) * h for w, h in passes)
     palette = [chunk(b"PLTE", bytes(3 * 256))] if mode == 3 else []
-
-    def read(length: int):
-        content = bytearray(png(mode, depth, (width, height), bytes(length), *palette))
-        content[28] = interlaced
-        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-        return open_image(bytes(content))
-
-    assert read(size).size == (width, height)
+    size = (1 + (width * bits + 7) // 8) * height
+    assert open_image(png(mode, depth, (width, height), bytes(size), *palette)).size == (width, height)
     for length in (size - 1, size // 2, 0):
         with pytest.raises(ValueError, match=r"lacks|cannot be decoded"):
-            read(length)
+            open_image(png(mode, depth, (width, height), bytes(length), *palette))
 
 
 def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):

@@ -28,17 +28,6 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
             assert np.array_equal(got, np.asarray(pipe.edit(prompt, image, factor=4, beta=beta).images[0]))
 
 
-def test_one_value_of_an_axis_is_a_list_of_one(pipeline):
-    pipe, image = pipeline("super-resolution"), make_image()
-    lists = {"betas": [0.5], "skip_strengths": [0.25], "factors": [4]}
-    expected = sweep(pipe, image, ["man"], **lists).tobytes()
-    assert sweep(pipe, image, "man", **{name: value for name, (value,) in lists.items()}).tobytes() == expected
-    assert sweep(pipe, image, ("man" for _ in range(1)), **lists).tobytes() == expected
-    both = ["a red flower", "a face"]  # of one prompt
-    ((_, got),) = rows_of(sweep(pipe, image, [both], factors=4, cell=40), np.asarray(image))
-    assert np.array_equal(got, np.asarray(pipe.edit([both], image, factor=4).images[0]))
-
-
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])
 def test_the_factor_of_an_enlarged_photo_is_found(factor):
     from skimage import data

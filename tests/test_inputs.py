@@ -19,7 +19,7 @@ NO_IMAGES = [
     *[EMPTY, EMPTY.convert("RGBA"), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 0, 4), np.zeros((1, 0, 4, 3))],
     *["a.png", Path("a.png"), io.BytesIO(b"x"), 5, True, {"image": 1}, (), [[]], [None], [make_image(), "a.png"]],
     *[np.full((36, 40, 3), None), np.zeros((36, 40, 3), complex), np.zeros((36, 40), "M8[s]"), np.zeros(7)],
-    *[np.full((36, 40), np.nan), np.zeros((36, 40), [("r", np.uint8)]), np.zeros((2, 2, 36, 40, 3))],
+    *[np.full((36, 40), np.nan), np.full((4, 4, 3), 2.0), np.zeros((2, 2, 36, 40, 3))],
     *[torch.empty(2, 3, 36, 40, device="meta"), torch.ones(3, 36, 40).to_sparse()],
     torch.zeros(3, 36, 40, dtype=torch.complex64),
 ]

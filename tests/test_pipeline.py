@@ -103,23 +103,6 @@ def test_bad_arguments_are_refused(pipeline, task, method, change, message):
         getattr(pipeline(task), method)(**arguments)
 
 
-def test_alpha_and_settings_go_with_the_result(pipeline):
-    image = make_image().convert("RGBA")
-    image.putalpha(Image.fromarray(np.arange(36 * 40, dtype=np.uint8).reshape(36, 40)))
-    for task in TASKS:
-        source = torch.Generator().manual_seed(7)
-        result = pipeline(task)("a face", image, beta=0.5, generator=source, **TASKS[task]).images[0]
-        assert result.mode == "RGBA"
-        alpha = np.array(image)[..., 3]
-        if task == "inpainting":
-            alpha[np.asarray(make_mask()) > 0] = 255
-        assert task == "super-resolution" or np.array_equal(np.asarray(result)[..., 3], alpha)
-        settings = result.info["textir"]
-        assert pipeline(task)("a face", image, **TASKS[task]).images[0].info["textir"]["seed"] == 0
-        assert settings["prompt"] == "a face" and settings["seed"] == 7 and settings["task"] == task
-        assert settings["beta"] == 0.5 and settings.get("scale") == TASKS[task].get("scale")
-
-
 def test_the_color_that_transparent_pixels_hide_changes_nothing(pipeline):
     alpha = Image.new("L", (40, 36), 255)
     alpha.paste(0, (12, 10, 30, 22))

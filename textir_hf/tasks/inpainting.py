@@ -83,9 +83,6 @@ class _Canvas(Canvas):
     def _paste_frame(self, frame, sample) -> None:
         paste_from_frame(self.filled, sample, frame, self.mask)
 
-    def _to_device(self, array):
-        return torch.from_numpy(array).to(self.device)
-
 
 class Inpainting(Task):
     """`I_d = [I_gt * (1 - M), M]` (TextIR, Sec. 3.3), with M = 1 where the image is repainted."""
