@@ -31,6 +31,7 @@ def test_small_regions_are_seen_at_the_trained_size_and_share_a_crop():
         covered[top:bottom, left:right] += part
     assert np.array_equal(covered, mask)
     assert len(mask_crops(np.eye(64, dtype=bool), 16)) == 1  # diagonal pixels are one region
+    assert mask_crops(np.zeros((9, 9), bool), 16) == []  # all of it is filled in the frames of faces
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def mask_crops(mask: np.ndarray, size: int) -> list[tuple[Box, np.ndarray]]:
     shows whole share it. The masks are bool, True = repaint.
     """
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
-    spans = np.array([(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(labels)])  # [R, 4]
+    found = ndimage.find_objects(labels)
+    spans = np.array([(r.start, c.start, r.stop, c.stop) for r, c in found], int).reshape(-1, 4)  # [R, 4]
     low, high, limit = spans[:, :2], spans[:, 2:], np.array(mask.shape)
     crops, left_over = [], np.ones(len(spans), bool)
     for i in np.argsort(-(high - low).prod(1), kind="stable"):

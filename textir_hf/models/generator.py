@@ -245,7 +245,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         condition = clip_embedding.float() * math.sqrt(clip_embedding.shape[1])
         codes = scaled_leaky_relu(self.style(condition)).unflatten(1, (-1, self.config.style_dim))
         fuse = []
-        weights = self._fusion_weights(features[-1], clip_embedding, skip_strength)
+        weights = self._fusion_weights(self._strength(features[-1], clip_embedding, skip_strength))
         for skip, feature, pair in zip(self.skips, features, weights, strict=True):
             fuse.append((skip(feature), *pair))
         maps: Sequence[Tensor | None] = [None] * (2 * len(self.levels) + 1) if noise is None else noise
@@ -272,20 +272,20 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         """Refused, since diffusers would cast the bias and the noise strength of a layer too."""
         raise ValueError("enable_layerwise_casting is not supported: load the network with dtype=torch.bfloat16.")
 
-    def _fusion_weights(
-        self, feature: Tensor, clip_embedding: Tensor, skip_strength: Tensor | float | None
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Eq. 4 and 5: s from its source, and the weights of every level."""
+    def _fusion_weights(self, skip_strength: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if self.config.skip_strength_source == "embedding" or skip_strength.shape[1] == 1:
+            return self.fusion(skip_strength)
+        return [self.fusion(s[:, None])[level] for level, s in enumerate(skip_strength.unbind(1))]
+
+    def _strength(self, feature: Tensor, clip_embedding: Tensor, skip_strength: Tensor | float | None) -> Tensor:
         if self.config.skip_strength_source == "embedding":
-            return self.fusion(clip_embedding)
-        if skip_strength is None:
-            pooled = feature.mean((2, 3), dtype=torch.float32)
-            return self.fusion(torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled)))))
-        s = torch.as_tensor(skip_strength, dtype=torch.float32, device=feature.device)
-        s = (s if s.ndim == 2 else s.reshape(-1, 1)).expand(feature.shape[0], -1)
-        if s.shape[1] == 1:
-            return self.fusion(s)
-        return [self.fusion(own[:, None])[level] for level, own in enumerate(s.unbind(1))]
+            return clip_embedding
+        if skip_strength is not None:
+            skip_strength = torch.as_tensor(skip_strength, dtype=torch.float32, device=feature.device)
+            skip_strength = skip_strength if skip_strength.ndim == 2 else skip_strength.reshape(-1, 1)
+            return skip_strength.expand(feature.shape[0], -1)
+        pooled = feature.mean((2, 3), dtype=torch.float32)
+        return torch.sigmoid(self.strength[1](scaled_leaky_relu(self.strength[0](pooled))))
 
     def noise_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the noise of the paper's style convolutions, smallest first, for an image's size."""
