@@ -364,7 +364,8 @@ def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Re
                 yield batch
                 batch = []
             batch.append((result, window))
-    yield batch
+    if batch:  # a canvas may have no window
+        yield batch
 
 
 def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
