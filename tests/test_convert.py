@@ -66,7 +66,7 @@ def test_a_network_that_was_trained_on_aligned_faces_is_told_so(tmp_path, capsys
     config = json.loads((tmp_path / "faces" / "restorer" / "config.json").read_text())
     eyes_and_mouth = [[192.98, 239.95], [318.90, 240.19], [201.26, 371.41], [313.09, 371.15]]  # of FFHQ, at 512
     np.testing.assert_allclose(np.multiply(config["face_template"], 512), eyes_and_mouth, atol=0.01)
-    assert main(["convert", str(fixture("colorization")), *command[2:]]) == 2
+    assert main(["convert", str(fixture("colorization")), *command[2:-1], str(tmp_path / "gray")]) == 2
     assert "face_template" in capsys.readouterr().err
 
 
