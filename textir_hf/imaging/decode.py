@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
     `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
     follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
-    are broken EXIF, color profiles that do not fit, and a PNG's text of many megabytes.
+    are broken EXIF, color profiles that do not fit, other color codes, and a PNG's text of many megabytes.
 
     Args:
         source: The file's path, or its content.
@@ -119,6 +120,7 @@ def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
         image.load()
         check_complete(image, content)
         _mend_transparency(image, content)
+        image.info["cicp"] = _color_code(content)
         return to_srgb(image, name)
 
 
@@ -148,6 +150,14 @@ def _without_text(content: bytes) -> bytes:
             kept.append(content[position : start - 8])
             position = start + size + 4
     return b"".join([*kept, content[position:]])
+
+
+def _color_code(content: bytes) -> tuple[int, int] | None:
+    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
+    if content[4:8] == b"ftyp" and (box := content.find(b"colrnclx", 0, 1 << 20)) >= 0:
+        return struct.unpack_from(">HH", content, box + 8)
+    codes = [struct.unpack_from(">BB", content, start) for kind, start, _ in png_chunks(content) if kind == b"cICP"]
+    return codes[0] if codes else None
 
 
 def _mend_transparency(image: Image.Image, content: bytes) -> None:

@@ -15,6 +15,7 @@ _KEPT = ("dpi", "icc_profile", "textir")  # of `Image.info`: what a result can c
 _SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
 _CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
+_SRGB_CODES = ((1, 13), (2, 2))  # primaries and transfer of ITU-T H.273: sRGB, and not stated
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,6 +71,8 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         except ValueError as error:
             warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=2)
             info["icc_profile"] = None
+    elif unread := _unread_color(image.info):
+        warnings.warn(f"{name} has {unread}, which was ignored: its colors are taken for sRGB.", stacklevel=2)
     if color.mode == "LAB":
         color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB") or color
     if color.mode == "I;16":
@@ -79,6 +82,16 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         color.putalpha(alpha)
     color.info = {key: value for key, value in info.items() if value}
     return color
+
+
+def _unread_color(info: dict) -> str | None:
+    """Signs other than a profile that the colors are not sRGB, in the order of precedence of the PNG standard."""
+    code, gamma = info.get("cicp"), info.get("gamma")
+    if code is not None:
+        return None if code in _SRGB_CODES else f"the color code {'/'.join(map(str, code))}"
+    if "srgb" not in info and gamma is not None and abs(gamma - 1 / 2.2) > 0.02:
+        return f"a gamma of {gamma:g}"
+    return None
 
 
 def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
