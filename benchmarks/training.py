@@ -26,7 +26,7 @@ from benchmarks.straightforward import StraightforwardDiscriminator, Straightfor
 from benchmarks.waits import WaitCounter
 from training import perceptual
 from training.config import TrainingConfig
-from training.log import Log
+from training.output import Log
 from training.presets import PRESETS
 from training.train import Run, set_up, train_step
 

@@ -20,7 +20,7 @@ from textir_hf.evaluation.data import open_test_set
 from textir_hf.evaluation.measures import Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
-from training.publish import as_stored, write_pipeline
+from training.output import as_stored, write_pipeline
 from training.state import LAZY, adopt
 from training.train import Run, learning_rate, main, set_up, train, train_step
 

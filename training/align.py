@@ -59,11 +59,7 @@ class Rules:
     min_sharpness: float = option(40.0, "least variance of the Laplacian of luma from eyes to mouth, at --size")
 
     def check(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            ValueError: A value is out of range.
-        """
+        """Checks the ranges."""
         check_range("--size", self.size, CELL)
         if self.size % CELL:
             raise ValueError(f"--size must be a multiple of {CELL}, got {self.size}.")
@@ -142,12 +138,6 @@ def align_faces(
 
     Other columns come along; one with a name of `COLUMNS` is called `source_NAME`. `sources`, `split` and `column` are
     as for `open_rows`.
-
-    Returns:
-        How many photos were aligned, and how many were left out for which of `REASONS`, in a sentence.
-
-    Raises:
-        ValueError: There is no such data set, the output is part of it or in no folder, or no face is left.
     """
     if not output.absolute().parent.is_dir():
         raise ValueError(f"The output folder {output.parent} does not exist. Create it first.")

@@ -12,18 +12,7 @@ def batch_size(given: int | None, pipe: TextIRPipeline) -> int:
 
 
 def restore_each(items: Iterable, size: int, read: Callable, restore: Callable, write: Callable) -> Iterator[tuple]:
-    """Reads, restores and writes items.
-
-    Args:
-        items: Of any kind.
-        size: How many are restored together.
-        read: Gives the content of an item.
-        restore: Gives a list of results for a list of contents.
-        write: Takes an item, its content and its result.
-
-    Yields:
-        Each item with None, or with what went wrong.
-    """
+    """Reads, restores and writes items."""
     items = iter(items)
     while batch := list(islice(items, size)):
         contents = []

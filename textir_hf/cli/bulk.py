@@ -58,12 +58,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def bulk(args: argparse.Namespace) -> int:
-    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before.
-
-    Raises:
-        ValueError: Options, data set or checkpoint do not fit, or the output folder holds another run.
-        Stopped: The user stopped it; what was done is written.
-    """
+    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before."""
     _check_options(args)
     try:
         rows, allow_paths = _open(args)
@@ -109,11 +104,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
-    """A stream of rows with images as their files, and whether to follow paths in them.
-
-    Raises:
-        ValueError: There is no such data set, split or column, or no row.
-    """
+    """A stream of rows with images as their files, and whether to follow paths in them."""
     images = [column for column in (args.image_column, args.mask_column) if column]
     rows = open_rows(args.dataset, args.split, image_columns=images, streaming=True)
     columns = rows.column_names or []
@@ -127,11 +118,7 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
 
 
 def _check_same_run(args: argparse.Namespace, write: bool) -> None:
-    """Keeps what decides the results in `bulk.json`.
-
-    Raises:
-        ValueError: The folder holds the results of another run.
-    """
+    """Keeps what decides the results in `bulk.json`."""
     path = args.output / "bulk.json"
     if not path.is_file() and _restored(args.output):
         raise ValueError(f"{args.output} holds results of an unknown run. Give another --output.")

@@ -48,17 +48,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def demo(output: Path) -> Path:
-    """Restores sample images with the embedded checkpoints.
-
-    Args:
-        output: Folder for the grid; made if it is missing.
-
-    Returns:
-        Path of the grid, a PNG.
-
-    Raises:
-        ValueError: `output` is a file.
-    """
+    """Restores sample images with the embedded checkpoints."""
     check_folder(output)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "demo.png"
@@ -68,11 +58,7 @@ def demo(output: Path) -> Path:
 
 
 def restored_rows(checkpoint: str) -> list[list[Cell]]:
-    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results.
-
-    Args:
-        checkpoint: One of `DAMAGED`.
-    """
+    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results."""
     task, rows = DAMAGED[checkpoint]
     pipe = load_pipeline(checkpoint, task)
     pipe.set_progress_bar_config(disable=True)

@@ -18,17 +18,7 @@ class Job(NamedTuple):
 
 
 def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = False) -> list[Job]:
-    """The images to restore and where their results go; a folder's become PNGs of the same names.
-
-    Args:
-        image: An image, or a folder of images.
-        mask: A mask for all, or a folder of masks with the images' names.
-        output: A file for an image, a folder for a folder.
-        recursive: Take the folder's subfolders too.
-
-    Raises:
-        ValueError: A folder has no image, file and folder are confused, or the output is the folder of the inputs.
-    """
+    """The images to restore and where their results go; a folder's become PNGs of the same names."""
     if not image.is_dir():
         if mask is not None and mask.is_dir():
             raise ValueError(f"mask_image must be one image as {image} is, got the folder {mask}.")
@@ -59,15 +49,7 @@ def _masks_of(folder: Path, images: list[Path], recursive: bool) -> dict[Path, P
 
 
 def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
-    """Checks that no result is written over an image, a mask or another input, or over another result.
-
-    Args:
-        jobs: All jobs.
-        *others: Further inputs.
-
-    Raises:
-        ValueError: One would be.
-    """
+    """Checks that no result is written over an image, a mask or another input, or over another result."""
     inputs = {_identity(path): path for job in jobs for path in (job.image, job.mask, *others) if path is not None}
     results: dict = {}
     for job in jobs:
@@ -80,11 +62,7 @@ def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Checks that results can be written to a folder, or that it can be made.
-
-    Raises:
-        ValueError: It cannot.
-    """
+    """Checks that results can be written to a folder, or that it can be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f"The output must be a folder, but {there} is a file. Choose another.")

@@ -86,11 +86,7 @@ def restore(args: argparse.Namespace) -> int:
 
 
 def _edit_task(args: argparse.Namespace) -> Task:
-    """The task that gives back what `edit` or `sweep` takes away.
-
-    Raises:
-        ValueError: Nothing is taken away, or things that no task gives back together.
-    """
+    """The task that gives back what `edit` or `sweep` takes away."""
     given = [name for name in DEGRADATIONS if getattr(args, name) not in (None, False, [None])]
     for task in TASKS.values():
         if task.degradation in given and {*given} <= {task.degradation, *task.edit_accepts}:
@@ -101,12 +97,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
 
 
 def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> int:
-    """Restores images; whatever happens to one is counted and named, and the others are done.
-
-    Raises:
-        ValueError: The output folder cannot be made, or the checkpoint not be loaded.
-        Stopped: The user stopped it.
-    """
+    """Restores images; whatever happens to one is counted and named, and the others are done."""
     args, failed, before = work.args, 0, len(jobs) - len(left)
     done = before
     check_folder(args.output)
@@ -140,15 +131,7 @@ class _Item(NamedTuple):
 
 
 class _Restoration:
-    """From files to a file: an image is read and checked, restored by the pipeline, and written.
-
-    Args:
-        args: The command line.
-        task: What the checkpoint does.
-
-    Raises:
-        ValueError: A value of the command line does not fit.
-    """
+    """From files to a file: an image is read and checked, restored by the pipeline, and written."""
 
     def __init__(self, args: argparse.Namespace, task: Task) -> None:
         self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
@@ -181,12 +164,7 @@ class _Restoration:
             self.mask = open_image(args.mask_image, self.max_pixels)
 
     def read(self, job: Job) -> _Item:
-        """Decodes an image with its mask, and checks that the result can be written.
-
-        Raises:
-            ValueError: Something does not fit.
-            OSError: A file cannot be read.
-        """
+        """Decodes an image with its mask, and checks that the result can be written."""
         if self.args.image.is_dir():
             job.output.parent.mkdir(parents=True, exist_ok=True)
         image, mask = open_image(job.image, self.max_pixels), self.mask
@@ -204,11 +182,7 @@ class _Restoration:
         return _Item(image, mask)
 
     def load(self, **bar) -> None:
-        """Loads the checkpoint and that of the background.
-
-        Args:
-            **bar: As for `DiffusionPipeline.set_progress_bar_config`.
-        """
+        """Loads the checkpoint and that of the background."""
         self.upscaler = self._load(self.background, bar) if self.background else None
         self.pipe = self._load(self.args.checkpoint, bar)
         self.batch_size = batch_size(self.args.batch_size, self.pipe)

@@ -28,19 +28,7 @@ def file_of(folder: Path, table: str, name: str) -> Path:
 
 
 class Measures:
-    """A checkpoint on a test set.
-
-    Args:
-        pipe: The checkpoint.
-        protocol: The protocol; its task must be the checkpoint's.
-        test_set: The images.
-        damage: How they are damaged.
-        lpips: LPIPS on AlexNet.
-        peers: Folders with the results of other programs, by the programs' names.
-
-    Raises:
-        ValueError: The checkpoint has another task, or results of a peer are missing or of another size.
-    """
+    """A checkpoint on a test set."""
 
     def __init__(
         self,

@@ -20,10 +20,11 @@ from textir_hf import TextIRPipeline
 from textir_hf.atomic import keep_facts, replacing
 from textir_hf.evaluation import effects, report
 from textir_hf.evaluation.damages import damage_of
-from textir_hf.evaluation.data import load_masks, open_test_set
+from textir_hf.evaluation.data import open_test_set
 from textir_hf.evaluation.measures import Measures, file_of
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
+from textir_hf.hub.data import load_masks
 from textir_hf.imaging.files import save_image
 from textir_hf.metrics.perceptual import LPIPS, fetch
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER
@@ -34,10 +35,6 @@ def evaluate(args: argparse.Namespace) -> str:
     """Runs a protocol and writes `report.json`, `tables.md` and grids; or only the damaged inputs.
 
     Takes the options of `textir evaluate`, checked and complete. Returns the tables as Markdown in the main process.
-
-    Raises:
-        ValueError: The data, the checkpoint or the results of others do not fit.
-        OSError: LPIPS cannot be fetched.
     """
     disable_progress_bars()  # of reading files from the disk
     state = PartialState(cpu=not torch.accelerator.is_available())
