@@ -1,8 +1,9 @@
-"""Which image goes to which file: one, or all of a folder."""
+"""Which image goes to which file, and batches of them in which one bad image costs no other."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,3 +78,35 @@ def _identity(path: Path) -> tuple:
     except OSError:
         return (os.path.realpath(path),)
     return found.st_dev, found.st_ino
+
+
+def restore_each(items: Iterable, size: int, read: Callable, restore: Callable, write: Callable) -> Iterator[tuple]:
+    """Reads items, restores `size` of them together, and writes them; yields each with None or with what went wrong."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        contents = []
+        for item in batch:
+            try:
+                contents.append((item, read(item)))
+            except Exception as error:
+                yield item, error
+        results = _restore(restore, [content for _, content in contents])
+        for (item, content), result in zip(contents, results, strict=True):
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                write(item, content, result)
+            except Exception as error:
+                yield item, error
+            else:
+                yield item, None
+
+
+def _restore(restore: Callable, contents: list) -> list:
+    """Results, or what went wrong: together, and one by one where that fails."""
+    try:
+        return restore(contents) if contents else []
+    except Exception as error:
+        if len(contents) == 1:
+            return [error]
+    return [result for content in contents for result in _restore(restore, [content])]
