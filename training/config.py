@@ -31,7 +31,7 @@ def option(default, text: str):
     """A field with a help text; a list is copied for each config."""
     metadata = {"help": text}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 

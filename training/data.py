@@ -43,7 +43,7 @@ def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and the held-out ones, with which a stream still begins: `share_of_stream` skips them."""
+    """The rows to train on, and the held-out ones, with which a stream still begins: `StreamedRows` skips them."""
     rows, held_out = open_split(config, "train"), config.held_out_rows
     if not config.streaming:
         if not len(rows):
@@ -159,31 +159,15 @@ class Images(data.Dataset):
             if "target" in sample:
                 if self.latents:
                     sample["latent"], sample["embedding"] = self.latents[row, flip]
-                    sample["valid"] = valid_cells(values, sample["latent"].shape[-1], flip)
+                    cells = sample["latent"].shape[-1]
+                    sample["valid"] = torch.ones(1, cells, cells)  # 1 = shows a part of the photo
+                    if values.get(VALID):
+                        valid = torch.from_numpy(
+                            read_square(values[VALID], cells, "The valid mask")[None, ..., 0] == 255
+                        )
+                        sample["valid"] = (valid.flip(-1) if flip else valid).float()
                 return sample | {"damaged": damaged}
         raise ValueError(f"None of the {images} images can be decoded. Look at {damaged[0]}, for example.")
-
-
-def valid_cells(row: dict, cells: int, flip: int) -> Tensor:
-    """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the row does not say."""
-    if not row.get(VALID):
-        return torch.ones(1, cells, cells)
-    valid = torch.from_numpy(read_square(row[VALID], cells, "The valid mask")[None, ..., 0] == 255).float()
-    return valid.flip(-1) if flip else valid
-
-
-def share_of_stream(rows: IterableDataset, held_out: int, process: int, processes: int) -> IterableDataset:
-    """A process's rows of a stream, without the first ones: files of its own if there are enough, or every N-th row.
-
-    `split_dataset_by_node` would divide the number of skipped rows among the files, too; here they are counted.
-    """
-    if rows.num_shards < processes:
-        return rows.skip(held_out).filter(lambda _, i: i % processes == process, with_indices=True)
-    for earlier in range(process):
-        if held_out:
-            held_out -= sum(1 for _ in rows.shard(processes, earlier).take(held_out))
-    share = rows.shard(processes, process)
-    return share.skip(held_out) if held_out else share
 
 
 class StreamedRows:
@@ -197,7 +181,17 @@ class StreamedRows:
     def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
         self.config, self.process, self.processes = config, process, processes
         self.position = position or {"epoch": 0, "state": None, "done": 0, "count": 0}
-        self.rows = share_of_stream(rows, config.held_out_rows, process, processes)
+        # `split_dataset_by_node` would divide the number of skipped rows among the files, too; here they are counted.
+        skipped = config.held_out_rows
+        if rows.num_shards < processes:  # every N-th row
+            rows = rows.skip(skipped).filter(lambda _, i: i % processes == process, with_indices=True)
+        else:  # files of its own
+            for earlier in range(process):
+                if skipped:
+                    skipped -= sum(1 for _ in rows.shard(processes, earlier).take(skipped))
+            rows = rows.shard(processes, process)
+            rows = rows.skip(skipped) if skipped else rows
+        self.rows = rows
 
     def _blocks(self) -> Iterator[tuple[int, dict, list[dict]]]:
         start = deepcopy(self.rows.state_dict())

@@ -85,31 +85,32 @@ class Latents:
             digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
         self.folder = Path(config.cache_dir).expanduser() / "latents" / digest.hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.keys, self.places, self._files = [], {}, {}
-        for value in rows.select_columns(config.image_column)[:][config.image_column]:
-            content = value["bytes"] or Path(value["path"]).read_bytes()
-            key = hashlib.sha256(content + f" {config.sample_size}".encode()).digest()
-            self.keys.append((key[:16], key[16:]))  # plain, mirrored
+        self.places, self._files = {}, {}
         for path in self.folder.glob("*.safetensors"):
             self._add(path)
-        pairs = [(row, flip) for flip in (0, 1) for row in range(len(rows))]
-        missing = [(row, flip) for row, flip in pairs if self.keys[row][flip] not in self.places]
+        self.keys, missing = {}, []  # of the pairs
+        for row, value in enumerate(rows.select_columns(config.image_column)[:][config.image_column]):
+            content = value["bytes"] or Path(value["path"]).read_bytes()
+            key = hashlib.sha256(content + f" {config.sample_size}".encode()).digest()
+            self.keys |= {(row, 0): key[:16], (row, 1): key[16:]}
+        for flip in (0, 1):
+            missing += [(row, flip) for row in range(len(rows)) if self.keys[row, flip] not in self.places]
         self._encode(rows, missing, config, encoder)
-        self.items = sorted((row, flip) for row, flip in pairs if self.keys[row][flip] in self.places)
+        self.items = [item for item, key in self.keys.items() if key in self.places]
         if len(self.items) < 4:  # each image is also judged under another one's condition
             raise ValueError(f"At least 2 images are needed, got {len(self.items) // 2}.")
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The latents `[32, h, w]` float16 and the embedding `[D]` of a row, plain (0) or mirrored (1)."""
-        row, flip = item
-        path, i = self.places[self.keys[row][flip]]
+        path, i = self.places[self.keys[item]]
         if path not in self._files:
             self._files[path] = safe_open(path, framework="pt")
         return self._files[path].get_slice("latents")[i], self._files[path].get_slice("embeddings")[i]
 
     def _add(self, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
-            self.places |= {bytes(key.tolist()): (path, i) for i, key in enumerate(file.get_tensor("keys"))}
+            for i, key in enumerate(file.get_tensor("keys")):
+                self.places[bytes(key.tolist())] = path, i
 
     @torch.inference_mode()
     def _encode(self, rows: Dataset, missing: list, config: TrainingConfig, encoder: FrozenEncoder) -> None:
@@ -120,7 +121,7 @@ class Latents:
                 image = decode(rows[row][config.image_column], config.sample_size)
                 if image is not None:  # the run names damaged ones
                     images.append(image.flip(-1) if flip else image)
-                    batch.append(torch.tensor(list(self.keys[row][flip]), dtype=torch.uint8))
+                    batch.append(torch.tensor(list(self.keys[row, flip]), dtype=torch.uint8))
             if images:
                 pixels = torch.stack(images).to(encoder.device, memory_format=torch.channels_last).float() / 255
                 with torch.autocast(pixels.device.type, torch.bfloat16):

@@ -7,6 +7,7 @@ import shutil
 import time
 from copy import deepcopy
 from dataclasses import asdict, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,8 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     names = sorted({name for row in rows for name in row} - {*_RATES})
-    figure, axes = plt.subplots(max(1, -(-len(names) // 4)), 4, figsize=(13.6, 2.6 * -(-len(names) // 4) + 0.1))
+    lines = max(1, -(-len(names) // 4))
+    figure, axes = plt.subplots(lines, 4, figsize=(13.6, 2.6 * lines))
     for axis, name in zip(axes.flat, names, strict=False):
         steps, values = np.array([(row["step"], row[name]) for row in rows if name in row]).T
         window = max(1, len(values) // 100)
@@ -164,9 +166,7 @@ class Validation:
                 for figure, value in self._measure(np.asarray(image), i).items():
                     values.setdefault(f"validation/{figure}/{name}", []).append(value)
         path.parent.mkdir(parents=True, exist_ok=True)
-        cells = [
-            [("" if i else name, image) for i, image in enumerate(images[:_SHOWN])] for name, images in columns.items()
-        ]
+        cells = [[(name, images[0]), *zip(repeat(""), images[1:_SHOWN])] for name, images in columns.items()]
         with replacing(path) as temporary:
             draw_grid(cells, cell=max(64, len(self.targets[0]))).save(temporary)
         return {name: float(np.mean(each)) for name, each in values.items()}
@@ -227,13 +227,14 @@ def as_stored(network: nn.Module) -> nn.Module:
 
 def public_config(config: TrainingConfig) -> TrainingConfig:
     """The config without what is the machine's own: local paths are shortened to their names."""
-
-    def public(name: str | None) -> str | None:
-        return Path(name).name if name and Path(name).expanduser().exists() else name
-
-    changes = {option: public(getattr(config, option)) for option in ("masks", "clip", "init_from", "lpips")}
-    dataset = [public(name) for name in config.dataset]
-    return replace(config, output_dir="", cache_dir="", resume_from_checkpoint=None, dataset=dataset, **changes)
+    public = replace(config, output_dir="", cache_dir="", resume_from_checkpoint=None, dataset=[])
+    for name in config.dataset:
+        public.dataset.append(Path(name).name if Path(name).expanduser().exists() else name)
+    for option in ("masks", "clip", "init_from", "lpips"):
+        value = getattr(config, option)
+        if value and Path(value).expanduser().exists():
+            setattr(public, option, Path(value).name)
+    return public
 
 
 def make_card(config: TrainingConfig, step: int, batch: int, results: str) -> str:
