@@ -43,7 +43,7 @@ def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and the held-out ones, with which a stream still begins: `StreamedRows` skips them."""
+    """The rows to train on, and the held-out ones, which `StreamedRows` skips."""
     rows, held_out = open_split(config, "train"), config.held_out_rows
     if not config.streaming:
         if not len(rows):
@@ -115,7 +115,7 @@ class SampleMaker:
         config = self.config
         seed = int.from_bytes(hashlib.sha256(f"{config.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
-        drawn = rng.random() < 0.5
+        drawn = rng.random() < 0.5  # in any case, so that the other draws stay the same
         flip = int(drawn if flip is None else flip)
         target = image.flip(-1) if flip else image
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
@@ -174,8 +174,8 @@ class StreamedRows:
     """Batches of a stream's encoded rows for one process, shuffled `shuffle_buffer` rows at a time.
 
     Every row has in `position` how to go on after it: the stream's state at the start of its block, and how many rows
-    of the block are done. torchdata's stateful loader saves the state of `IterableDataset.shuffle` without the rows in
-    its buffer, so a resumed run would not see them. The next block is read while this one is used.
+    of the block are done. (torchdata's stateful loader would lose the rows in the buffer of `IterableDataset.shuffle`.)
+    The next block is read while this one is used.
     """
 
     def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
