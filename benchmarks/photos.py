@@ -1,4 +1,4 @@
-"""Time and memory of the embedded networks on large photos, photos with faces, and batches.
+"""Time and memory of the embedded networks on large photos and photos with faces.
 
 python -m benchmarks.photos
 
@@ -13,13 +13,11 @@ from matplotlib import cbook
 from PIL import Image, ImageDraw
 from skimage import data
 
-from benchmarks.common import isolated, print_case, print_table, smooth_image, timed, turns
+from benchmarks.common import isolated, print_case, print_table, timed
 from textir_hf import TextIRPipeline
 from textir_hf.pipeline.faces import find_faces
-from textir_hf.tasks import embedded_checkpoints
 
 _SIDE = 320  # of a portrait
-_BATCH, _IMAGES = 4, 16
 _BOXES = ((0.17, 0.25, 0.37, 0.475), (0.67, 0.75, 0.7, 0.825), (0.98, 0.0, 1.0, 0.025))  # shares of the sides
 LARGE = {  # task and scale, by title
     "inpaint, three masked regions": ("inpainting", None),
@@ -100,20 +98,7 @@ def with_faces(task: str, kind: str) -> dict:
     return columns | {"without faces, s": plain_seconds, "without faces, CPU s": plain_cpu, "times": cpu / plain_cpu}
 
 
-def batches(checkpoint: str, count: int = _IMAGES, rounds: int = 3) -> dict:
-    """Images restored one by one and stacked."""
-    pipe = _load(checkpoint.removeprefix("textir-mini-"))
-    side = pipe.restorer.config.sample_size
-    images = [smooth_image(side, seed) for seed in range(count)]
-    common = {"prompt_embeds": pipe.encode_prompt("a face"), "output_type": "np", **pipe.task.example(side)}
-    calls = {size: lambda size=size: pipe(image=images, batch_size=size, **common).images for size in (1, _BATCH)}
-    seconds = turns(calls, rounds)
-    columns = {f"batch {size}, ms per image": 1e3 * value / count for size, value in seconds.items()}
-    difference = float(np.abs(calls[1]() - calls[_BATCH]()).max() * 255)
-    return columns | {"times faster": seconds[1] / seconds[_BATCH], "largest difference (/255)": difference}
-
-
-CASES = {"large": large, "with_faces": with_faces, "batches": batches}
+CASES = {"large": large, "with_faces": with_faces}
 
 
 def main() -> None:
@@ -125,7 +110,6 @@ def main() -> None:
     print_table("24 megapixels", {title: isolated(module, "large", title) for title in LARGE})
     pairs = [(task, kind) for task in ("super-resolution", "inpainting") for kind in PHOTOS]
     print_table("faces", {", ".join(pair): isolated(module, "with_faces", *pair) for pair in pairs})
-    print_table("batches", {name: isolated(module, "batches", name) for name in embedded_checkpoints()})
 
 
 if __name__ == "__main__":

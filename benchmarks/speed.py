@@ -1,4 +1,4 @@
-"""Time of the paper's networks at full width beside a straightforward implementation and OpenCV.
+"""Time of the paper's networks at full width beside a straightforward implementation.
 
 python -m benchmarks.speed
 
@@ -9,7 +9,6 @@ includes Python and PyTorch.
 import argparse
 import json
 
-import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
@@ -78,15 +77,7 @@ def ours(task: str, size: int, kind: str) -> dict:
     return {"s": seconds, "GFLOP/s": counter.get_total_flops() / seconds / 1e9}
 
 
-def telea(size: int) -> dict:
-    """OpenCV."""
-    import cv2
-
-    image, mask = np.asarray(smooth_image(size)), np.asarray(center(size))
-    return {"s": turns({"telea": lambda: cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA)})["telea"]}
-
-
-CASES = {"network": network, "ours": ours, "telea": telea}
+CASES = {"network": network, "ours": ours}
 
 
 @torch.inference_mode()
@@ -98,7 +89,6 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads")
     print_table("256x256, batch 1", {"network": isolated("benchmarks.speed", "network")})
     cases = [("ours", task, size, kind) for task in CHANNELS for size in (256, 512) for kind in ("fp32", "bf16")]
-    cases += [("telea", 256), ("telea", 512)]
     print_table("edit", {", ".join(map(str, case)): isolated("benchmarks.speed", *case) for case in cases})
 
 

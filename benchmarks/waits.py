@@ -8,12 +8,7 @@ _COPIES = ("lift_fresh",)  # a tensor of Python numbers, which are in the CPU's 
 
 
 class WaitCounter(TorchDispatchMode):
-    """Counts, in a run on the CPU, the operations that would wait for a GPU: reads of values, copies from the CPU.
-
-    Attributes:
-        found: Names of the operations, in order.
-        drawn: How many calls drew random numbers.
-    """
+    """Counts, in a run on the CPU, the operations that would wait for a GPU: reads of values, copies from the CPU."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,7 +8,6 @@ Anyone may use and show these photos: the portraits are NASA's and the US Navy's
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +110,7 @@ def draw_skip_strength() -> Image.Image:
 
 def draw_demo() -> Image.Image:
     """The grid of `textir demo` at half its size."""
-    with tempfile.TemporaryDirectory() as folder:
-        return open_image(demo(Path(folder))).reduce(2)
+    return demo().convert("RGB").reduce(2)
 
 
 def _load(task: str) -> TextIRPipeline:
@@ -123,15 +121,8 @@ def _load(task: str) -> TextIRPipeline:
 
 def figures() -> dict[Path, Image.Image]:
     """All figures by their files."""
-    drawn = {
-        "tasks": draw_tasks,
-        "faces": draw_faces,
-        "beta": draw_beta,
-        "regions": draw_regions,
-        "skip_strength": draw_skip_strength,
-        "demo": draw_demo,
-    }
-    found = {ROOT / "docs" / "images" / f"{name}.jpg": draw() for name, draw in drawn.items()}
+    drawn = (draw_tasks, draw_faces, draw_beta, draw_regions, draw_skip_strength, draw_demo)
+    found = {ROOT / "docs" / "images" / f"{draw.__name__[5:]}.jpg": draw() for draw in drawn}
     samples = ROOT / "model_cards" / "samples"
     return found | {samples / f"{name}.jpg": draw_grid(restored_rows(name), 144) for name in DAMAGED}
 

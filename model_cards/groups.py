@@ -67,26 +67,22 @@ class FaceJudge:
     @torch.no_grad()
     def measure(self, prompt: str, index: int) -> dict[str, float]:
         """The columns of one face."""
-        man, woman = self._sides(SEXES, index)
-        old, young = self._sides(AGES, index)
-        return self.compare(self.restore(prompt, index), index) | {
-            "man / woman as asked (%)": 50.0 * ((man > 0) + (woman < 0)),
-            "older as asked (%)": 100.0 * (old > young),
-        }
-
-    @torch.no_grad()
-    def compare(self, result: np.ndarray, index: int) -> dict[str, float]:
-        """The columns of a result, `[H, W, 3]` uint8, against the original."""
-        target = np.asarray(self.faces[index])
+        (man, woman), (old, young) = self._sides(SEXES, index), self._sides(AGES, index)
+        result, target = self.restore(prompt, index), np.asarray(self.faces[index])
         area = None if self.mask is None else torch.from_numpy(self.mask)[None, None].float()
         values = {
             "LPIPS": self.lpips(to_tensor(result), to_tensor(target), area).item(),
             "detail": detail(result, target, self.mask),
         }
         if self.mask is not None:
-            return values | {"seam": seam(result, target, self.mask)}
-        found = is_recognized(self.lpips.descriptor(to_tensor(result))[0], self.descriptors, index)
-        return values | {f"recognized among {AMONG} (%)": 100.0 * found}
+            values["seam"] = seam(result, target, self.mask)
+        else:
+            found = is_recognized(self.lpips.descriptor(to_tensor(result))[0], self.descriptors, index)
+            values[f"recognized among {AMONG} (%)"] = 100.0 * found
+        return values | {
+            "man / woman as asked (%)": 50.0 * ((man > 0) + (woman < 0)),
+            "older as asked (%)": 100.0 * (old > young),
+        }
 
     def _sides(self, pair: tuple[str, str], index: int) -> list[float]:
         """How much nearer a face restored under each of two sentences is to the first one than to the second."""

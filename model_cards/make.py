@@ -14,7 +14,7 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard
 
 from textir_hf.atomic import replacing
-from textir_hf.evaluation.conditions import OURS
+from textir_hf.evaluation.measures import OURS
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import Table, format_cell, markdown, read_tables, sha256
 from textir_hf.hub.cards import CITATION, INVENTED, usage
@@ -52,14 +52,18 @@ def tables_of(name: str) -> list[Table]:
     return read_tables(REPORTS / f"{name}.json")
 
 
+def _report(name: str) -> dict:
+    return json.loads((REPORTS / f"{name}.json").read_text())
+
+
 def peers_of(name: str) -> list[str]:
     """The other programs that were measured beside a checkpoint."""
-    return json.loads((REPORTS / f"{name}.json").read_text())["config"].get("against", [])
+    return _report(name)["config"].get("against", [])
 
 
 def make_card(name: str) -> str:
     """The text of a card."""
-    report, tables = json.loads((REPORTS / f"{name}.json").read_text()), tables_of(name)
+    report, tables = _report(name), tables_of(name)
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
     source = (
         f"Command: `{report['command']}`, with {versions}. [The report](results/{name}.json) has the values of every "
@@ -112,7 +116,7 @@ def results_page() -> str:
                 effects += [[task.name, *_row(table, contrast, columns)] for contrast in table.rows]
     by_group = {name: t for name in TASK_OF for t in tables_of(name) if t.title.startswith(GROUPS)}
     columns = ("LPIPS", "man / woman as asked (%)")
-    rows = next(iter(by_group.values())).rows
+    rows = next(iter(by_group.values())).rows if by_group else ()
     groups = [[row, *(cell for t in by_group.values() for cell in _row(t, row, columns)[1:])] for row in rows]
     heads = [f"{TASK_OF[name].name}: {column}" for name in by_group for column in columns]
     head, quality = ("task", "images", "method"), (*_QUALITY, *_MORE)
@@ -177,17 +181,6 @@ def write(files: dict[Path, str], check: bool, command: str) -> None:
             temporary.write_text(files[path], encoding="utf-8")
 
 
-def stale_reports() -> list[str]:
-    """Names of the checkpoints whose report is of other weights."""
-    stale = []
-    for name in NAMES:
-        files = [*(CHECKPOINTS / name).rglob("*.safetensors"), CHECKPOINTS / ENCODER / "model.safetensors"]
-        hashes = {f"{p.parent.name}/{p.name}": sha256(p) for p in files}
-        if json.loads((REPORTS / f"{name}.json").read_text())["weights"] != hashes:
-            stale.append(name)
-    return stale
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is stale")
@@ -197,8 +190,10 @@ def main() -> None:
     for name in NAMES:
         files |= dict.fromkeys((HERE / f"{name}.md", CHECKPOINTS / name / "README.md"), make_card(name))
     write(files, check, "make cards")
-    if check and (stale := stale_reports()):
-        sys.exit(f"error: the reports of {', '.join(stale)} are of other weights. Measure again: textir evaluate.")
+    for name in NAMES if check else ():
+        weights = [*(CHECKPOINTS / name).rglob("*.safetensors"), CHECKPOINTS / ENCODER / "model.safetensors"]
+        if _report(name)["weights"] != {f"{p.parent.name}/{p.name}": sha256(p) for p in weights}:
+            sys.exit(f"error: the report of {name} is of other weights. Measure again: textir evaluate.")
 
 
 if __name__ == "__main__":

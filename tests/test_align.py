@@ -153,15 +153,6 @@ def test_a_failed_run_leaves_what_was_there(arguments, word, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["aligned.parquet", "photos"]
 
 
-def test_outputs_that_cannot_be_are_named(tmp_path, capsys):
-    rows = tmp_path / "rows.parquet"
-    Dataset.from_list([{"image": encoded(photo())}]).to_parquet(rows)
-    for output in (rows, tmp_path / "none" / "aligned.parquet"):
-        assert main([str(rows), "-o", str(output)]) == 1
-        assert str(output if output == rows else output.parent) in capsys.readouterr().err
-    assert len(open_rows(rows)) == 1
-
-
 def test_a_run_that_is_stopped_leaves_no_file(tmp_path):
     folder, output = tmp_path / "photos", tmp_path / "aligned.parquet"
     folder.mkdir()

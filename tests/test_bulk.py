@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 from conftest import encoded, make_image, make_mask
 from datasets import Dataset, disable_progress_bars, load_dataset
@@ -105,20 +104,6 @@ def counts(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"(?<![\w/-])\d+(?![\w/-])", text)]
 
 
-def test_the_last_line_counts_what_was_restored_skipped_and_failed(folder, capsys):
-    def run(code: int, *more) -> list[int]:
-        assert main(arguments(folder, *more)) == code
-        return counts(capsys.readouterr().out)
-
-    good = (folder / "images" / "3.png").read_bytes()
-    (folder / "images" / "3.png").write_bytes(b"no image")
-    assert run(1) == [9, 0, 1]
-    (folder / "images" / "3.png").write_bytes(good)
-    assert run(1) == [0, 9, 0, 1]  # one failed before and was left out
-    next((folder / "out").glob("failed-*")).unlink()
-    assert run(0) == [1, 9, 0] and run(0) == [0, 10, 0]
-
-
 def test_paths_in_the_rows_of_a_file_are_followed_only_where_asked(folder, capsys):
     image, url = folder / "images" / "1.png", (folder / "images" / "2.png").as_uri()
     values = [encoded(make_image()), *({"bytes": None, "path": path} for path in (str(image), url, "/etc/passwd"))]
@@ -139,23 +124,6 @@ def test_a_file_that_breaks_off_costs_no_row_before_it(folder, capsys):
     assert main(one_prompt(folder, folder / "[01].parquet", "--batch-size", 2)) == 1
     captured = capsys.readouterr()
     assert "beyond row 2" in captured.err and sorted(results(folder)) == [0, 1, 2] and counts(captured.out) == [3, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([1, 2], "column image"),
-        ([[encoded(make_image())]], "column image"),
-        ([], "no rows"),
-    ],
-)
-def test_data_without_images_is_refused_before_anything_is_written(folder, capsys, values, message):
-    path = rows_file(folder / "rows.parquet", values or [encoded(make_image())])
-    if not values:
-        pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(0, 0), path)
-    assert main(one_prompt(folder, path)) == 2
-    err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1 and not (folder / "out").exists()
 
 
 def test_a_stopped_run_writes_what_it_has(folder):
@@ -234,33 +202,17 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
     assert re.findall("textir: row .", capsys.readouterr().err) == ["textir: row 1"]
     check(row("auto", "*2"), pipe("a face", make_image(), scale=2))
     assert json.loads(row("auto", "*2")["settings"])["faces_found"] == 0
-    assert main([*command, "all", "--background", "restored", "--output", str(folder / "restored")]) == 1
-    check(row("restored"), pipe(**asked, background="restored"))
-
-
-def test_a_checkpoint_that_knows_no_faces_fails_before_any_row(folder, pipeline, capsys):
-    pipeline("super-resolution").save_pretrained(folder / "none")
-    change = ["--task", "super-resolution", "--scale", 2, "--checkpoint", folder / "none", "--faces", "auto"]
-    assert main(arguments(folder, *change)) == 2
-    assert "faces cannot be used with this checkpoint: its config has no face_template" in capsys.readouterr().err
-    assert not list((folder / "out").glob("failed-*"))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--dataset", "/none.parquet"], "/none.parquet"),
-        (["--split", "other"], "no split"),
-        (["--image-column", "photo"], "has no column photo, only image, text"),
         (["--prompt-column", "words"], "prompt_column words"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
         (["--mask-column", "image"], "mask_image cannot be used"),
-        (["--faces", "all"], "faces cannot be used"),
-        (["--scale", "4"], "scale cannot be used"),
         (["--task", "inpainting"], "mask_image must be given"),
-        (["--task", "super-resolution"], "scale must be given"),
         (["--beta", "nan"], "--beta"),
-        (["--checkpoint", "nowhere"], "nowhere cannot be loaded"),
         (["--output", __file__], "is a file"),
     ],
 )

@@ -82,16 +82,6 @@ def test_flags_give_the_result_of_the_arguments_with_their_names(folder):
     assert len(set(found)) == len(found)
 
 
-def test_regions_are_restored_by_edits_and_in_folders_too(folder):
-    pipe = TextIRPipeline.from_pretrained("colorization")
-    regions = ["--region", "masks/0.png", "a red flower", "--region", "masks/1.png", "a person"]
-    assert run("edit", "--colors", *regions, image="images", output="edited") == 0
-    for i in range(3):
-        given = [(make_mask(), "a red flower"), (make_mask(), "a person")]
-        expected = pipe.edit("a face", open_image(f"images/{i}.png"), colors=True, regions=given).images[0]
-        assert np.array_equal(pixels(f"edited/{i}.png"), np.asarray(expected))
-
-
 def test_edits_and_sweeps_write_their_result(folder, capsys):
     options = {"mask_image": ["--mask-image", "masks/0.png"], "factor": ["--factor", 4], "colors": ["--colors"]}
     for task in TASKS.values():

@@ -19,71 +19,49 @@ from textir_hf.cli.main import main
 MASK = ["--mask-image", "masks/0.png"]
 EARLY = [  # found before a checkpoint is loaded: command, more words, options of `words`, what the line must say
     ("colorize", ["--beta", "nan"], {}, "--beta"),
-    ("colorize", ["--beta", "1e300"], {}, "--beta"),
     ("sweep", ["--colors", "--beta", "0", "101"], {}, "--beta"),
     ("colorize", ["--skip-strength", "0.5,2"], {}, "skip_strength"),
-    ("colorize", ["--seed", "12345678901234567890"], {}, "--seed"),
-    ("colorize", ["--batch-size", "0"], {}, "--batch-size"),
-    ("colorize", ["--max-megapixels", "inf"], {}, "--max-megapixels"),
     ("colorize", ["--max-megapixels", "0"], {}, "--max-megapixels"),
     ("colorize", ["--dtype", "float8"], {}, "--dtype"),
     ("colorize", ["--wrong"], {}, "--wrong. See textir --help"),
     ("nothing", [], {}, "nothing"),
     ("colorize", ["images/1.png", "images/2.png"], {}, "folder"),
     ("colorize", [], {"image": "https://example.com/a.png"}, "address"),
-    ("colorize", ["--reference-image", "http://example.com/a.png"], {}, "--reference-image"),
-    ("colorize", ["--region", "http://example.com/a.png", "a face"], {}, "address"),
     ("colorize", ["--region", "masks/0.png", " "], {}, "prompt"),
-    ("colorize", ["--region", "masks/0.png"], {}, "--region"),
     ("colorize", [], {"image": "images/9.png"}, "images/9.png is not a file"),
     ("colorize", [], {"image": "text.png"}, "text.png"),
     ("colorize", [], {"prompt": " "}, "prompt"),
-    ("colorize", [], {"prompt": "\udcff"}, "prompt"),
     ("colorize", [], {"output": "out.xyz"}, "must end in one of"),
     ("colorize", [], {"output": "no/out.png"}, "does not exist"),
     ("colorize", [], {"output": "images.png"}, "images.png exists"),
     ("colorize", [], {"output": f"{'n' * 300}.png"}, "too long"),
     ("colorize", [], {"image": "clear.png", "output": "out.jpg"}, "transparency"),
-    ("colorize", [], {"image": "wide.png", "output": "out.webp"}, "16383"),
     ("upscale", ["--scale", "5"], {"image": "wide.png", "output": "out.jpg"}, "65500"),
-    ("upscale", ["--scale", "64"], {"image": "large.png"}, "128000x128000"),
     ("colorize", ["--max-megapixels", "0.001"], {}, "0.001 million"),
-    ("colorize", [], {"image": "images", "output": "out.png"}, "must be a folder"),
     ("colorize", [], {"image": "images", "output": "images"}, "is the folder of the inputs"),
     ("colorize", [], {"image": "images", "output": "text.png/more"}, "text.png is a file"),
     ("colorize", [], {"image": "empty", "output": "results"}, "no image"),
     ("colorize", [], {"output": "link.png"}, "would overwrite the input images/0.png"),
     ("colorize", ["--reference-image", "images/1.png"], {"output": "images/1.png"}, "would overwrite"),
-    ("colorize", ["--region", "masks/1.png", "a face"], {"output": "masks/1.png"}, "would overwrite"),
     ("inpaint", MASK, {"output": "masks/0.png"}, "would overwrite the input masks/0.png"),
-    ("inpaint", ["--mask-image", "masks"], {"image": "images", "output": "masks"}, "is the folder of the inputs"),
     ("upscale", ["--scale", "1.5"], {}, "--scale"),
-    ("upscale", ["--scale", "4", "--tile", "0"], {}, "--tile"),
     ("upscale", ["--scale", "4", "--box", "1,2"], {}, "box"),
     ("upscale", ["--scale", "4", "--box", "1,2,9,9", "--faces", "all"], {}, "box and faces"),
-    ("upscale", ["--scale", "4", "--faces", "0"], {}, "faces"),
     ("upscale", ["--scale", "4", "--faces", "some"], {}, "faces"),
     ("upscale", ["--scale", "4", "--face-prompts", "a face"], {}, "face_prompts needs faces"),
     ("upscale", ["--scale", "4", "--background", "restored"], {}, "background needs"),
-    ("upscale", ["--scale", "4", "--background", "a/b"], {}, "background needs"),
     ("edit", [], {}, "edit needs one of mask_image, factor, colors"),
     ("edit", ["--factor", "4", "--colors"], {}, "factor and colors"),
     ("edit", ["--factor", "4", "--feather", "2"], {}, "feather"),
-    ("sweep", [], {}, "sweep needs"),
-    ("sweep", ["--factor", "8", "100"], {}, "--factor"),
     ("inpaint", [], {}, "--mask-image"),
-    ("inpaint", ["--mask-image", "missing.png"], {}, "missing.png is not a file"),
     ("inpaint", ["--mask-image", "masks"], {}, "mask_image must be one image"),
-    ("inpaint", [*MASK, "--feather", "-1"], {}, "--feather"),
 ]
 LATE = [  # found by the pipeline, or by loading it
     ("upscale", ["--scale", "4", "--box", "0,0,99,9"], {}, "box"),
     ("inpaint", ["--mask-image", "small.png"], {}, "mask_image must have the image's size"),
     ("inpaint", ["--mask-image", "black.png"], {}, "mask_image marks nothing"),
-    ("edit", ["--mask-image", "small.png"], {"task": "inpainting"}, "mask_image must have the image's size"),
     ("colorize", ["--region", "small.png", "a face"], {}, "a region's mask"),
     ("colorize", [], {"task": "textir-mini-nothing"}, "textir-mini-nothing cannot be loaded"),
-    ("colorize", [], {"task": "images"}, "images cannot be loaded"),
     ("colorize", [], {"task": "broken"}, "broken cannot be loaded"),
     ("colorize", [], {"task": "nowhere/at-all"}, "nowhere/at-all cannot be loaded"),
     ("colorize", [], {"task": "inpainting"}, "needs one for colorization"),
@@ -105,7 +83,6 @@ def awkward(folder):
     Image.new("L", (40, 36)).save("black.png")
     Image.new("RGBA", (40, 36)).save("clear.png")
     Image.new("RGB", (16_400, 8)).save("wide.png")
-    Image.new("L", (2000, 2000)).save("large.png")
     shutil.copytree("colorization", "broken")
     Path("broken/restorer/config.json").write_text("{")
     return folder
@@ -136,12 +113,10 @@ def shell(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "textir_hf", *arguments], capture_output=True, **options)
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_nobody_has_to_read_the_output(folder, unbuffered):
+def test_nobody_has_to_read_the_output(folder):
     Path("out.png").write_bytes(b"")
     command = [sys.executable, "-m", "textir_hf", *words("colorize", "--skip-existing")]
-    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 141
 
@@ -153,14 +128,6 @@ def test_terminals_that_cannot_print_a_path_get_it_spelled_out(folder):
     assert result.returncode == 0 and result.stdout == b"\\xe9.png\n", result.stderr
     result = shell(b"\xff")
     assert result.returncode == 2 and result.stderr.count(b"\n") == 1 and b"\\udcff" in result.stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_output_that_cannot_be_printed_is_one_line():
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "textir_hf", "--help"]
-        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "no space left" in result.stderr
 
 
 def test_every_error_becomes_a_sentence():

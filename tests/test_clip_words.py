@@ -16,15 +16,6 @@ def test_plain_colors_have_their_word_and_no_other(word, color):
     assert dict(zip(words.COLORS, shares, strict=True)) == {c: float(c == word) for c in words.COLORS}
 
 
-def test_labels_follow_the_quantiles():
-    values, names = np.linspace(0, 1, 1001), words.WORDS["lfw"]
-    labels = words.quantile_labels({column: values for column, *_ in names.values()})
-    assert labels.shape == (1001, len(names))
-    smiling = labels[:, list(names).index("smiling")]
-    assert (smiling == 1).mean() == pytest.approx(0.45, abs=0.01)
-    assert (smiling == -1).mean() == pytest.approx(0.40, abs=0.01)
-
-
 def test_the_middle_of_an_image_gives_its_color():
     image = np.zeros((100, 100, 3), np.uint8)
     image[20:80, 20:80] = (200, 20, 20)
@@ -53,11 +44,3 @@ def test_a_sentence_states_all_of_its_facts():
         assert any(w in text for w in ("smil", "happy", "cheerful", "laughing", "grinning"))
         text = words.object_sentence({"blue": 1, "dress": 1}, rng)
         assert "blue" in text and ("dress" in text or "gown" in text)
-
-
-def test_labels_of_objects_name_color_family_and_kind():
-    image = np.zeros((20, 20, 3), np.uint8)
-    image[..., 2] = 200
-    labels = dict(zip(words.OBJECT_NAMES, words.object_labels(image, "dress"), strict=True))
-    assert labels["blue"] == labels["dress"] == labels["clothing"] == 1 and labels["red"] == labels["roses"] == -1
-    assert words.object_labels(image, "shirt")[words.OBJECT_NAMES.index("t-shirt")] == 0  # one may be called the other

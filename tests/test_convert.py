@@ -11,8 +11,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
-from textir_hf.hub.convert import convert
-from textir_hf.hub.templates import IMAGENET_TEMPLATES
+from textir_hf.hub.convert import IMAGENET_TEMPLATES, convert
 from textir_hf.tasks import get_task
 
 needs_fixtures = pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")

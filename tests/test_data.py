@@ -40,18 +40,6 @@ def write_parquet(path, splits) -> str:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_folder_gives_its_images_and_its_splits(tmp_path, streaming):
-    for split, count in (("train", 3), ("validation", 2)):
-        (tmp_path / split).mkdir()
-        for i in range(count):
-            make_image(seed=i).save(tmp_path / split / f"{i}.png")
-    counts = [len(list(open_rows(tmp_path, split, streaming=streaming))) for split in ("train", "validation")]
-    assert counts == [3, 2]
-    row = next(iter(open_rows(tmp_path, streaming=streaming)))
-    assert read_image(row["image"]).size == (40, 36)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
 def test_shards_give_the_rows_of_all_files(tmp_path, streaming):
     shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
     for source in (shards, str(tmp_path / "*.tar")):
@@ -125,17 +113,7 @@ def test_the_middle_square_is_read_upright(tmp_path):
         assert square.shape == (16, 16, 3) and (square[4:-4] == (0, 0, 255)).all()
 
 
-NAMES = [
-    "a.png",
-    "b.png",
-    "train_station.png",
-    "my test.png",
-    "val-1.png",
-    "dev/c.png",
-    "dev/test/d.PNG",
-    "x[1]*.png",
-    "ü.png",
-]
+NAMES = ["train_station.png", "my test.png", "val-1.png", "dev/test/d.PNG", "x[1]*.png", "ü.png"]
 
 
 def fill(folder, names):
@@ -183,12 +161,9 @@ def test_metadata_describes_the_images_of_its_folder(tmp_path, kind, streaming):
     rows[1] |= {"mask_file_name": "masks/m.png"}
     table = pandas.DataFrame(rows)
     table["mask_file_name"] = table["mask_file_name"].where(table["mask_file_name"].notna(), None)
-    path = tmp_path / f"metadata.{kind}"
-    table.to_parquet(path) if kind == "parquet" else (
-        table.to_csv(path, index=False)
-        if kind == "csv"
-        else table.to_json(path, orient="records", lines=True, force_ascii=False)
-    )
+    options = {"csv": {"index": False}, "jsonl": {"orient": "records", "lines": True, "force_ascii": False}}
+    write = {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind]
+    write(tmp_path / f"metadata.{kind}", **options.get(kind, {}))
     opened = list(open_rows(tmp_path, image_columns=("image", "mask"), streaming=streaming))
     assert [row["text"] for row in opened] == ["NA", "2024", "a\u2028b"]
     assert [row["image"]["path"] for row in opened] == [str(tmp_path / n) for n in ("b.png", "a.png", "deep/c.png")]
@@ -245,12 +220,6 @@ def test_a_column_of_anything_but_images_is_refused_by_name(tmp_path, value, str
     Dataset.from_list([{"photo": value}] * 2).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="column photo"):
         open_rows(tmp_path / "a.parquet", image_columns=("photo",), streaming=streaming)
-
-
-@pytest.mark.parametrize("value", [b"x", "x.png", {"bytes": b"x", "path": None}, {"path": "x", "bytes": None}, None])
-def test_a_column_of_files_or_paths_is_one_of_images(tmp_path, value):
-    Dataset.from_list([{"photo": value}] * 2).to_parquet(tmp_path / "a.parquet")
-    assert len(list(open_rows(tmp_path / "a.parquet", image_columns=("photo",), streaming=True))) == 2
 
 
 def test_empty_files_are_no_rows_wherever_they_stand(tmp_path):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from conftest import make_image, make_mask, tiny_generator
 from skimage import data
-from torch.export import Dim, export
 from torch.nn import functional as F
 
 import textir_hf
@@ -41,25 +40,6 @@ def inputs(model, count=2, height=32, width=48):
 def test_auto_classes_know_the_encoder_once_our_models_are_imported(clip_folder):
     environment = os.environ | {"PYTHONPATH": str(Path(textir_hf.__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", _PACKAGE_FIRST, clip_folder], check=True, env=environment)
-
-
-def test_export_keeps_batch_height_and_width_free():
-    model = tiny_generator("super-resolution", channels=(4, 6))
-    batch, rows, columns = (Dim(name, min=1, max=64) for name in ("batch", "rows", "columns"))
-    shapes = {
-        "degraded": {0: batch, 2: 2 * rows, 3: 2 * columns},
-        "clip_embedding": {0: batch},
-        "skip_strength": {0: batch},
-    }
-
-    def example(count, height, width):
-        values = (*inputs(model, count, height, width), torch.rand(count))
-        return dict(zip(shapes, values, strict=True)) | {"return_dict": False}
-
-    program = export(model, (), example(2, 8, 12), dynamic_shapes=shapes | {"return_dict": None}).module()
-    for size in ((1, 4, 18), (5, 16, 4)):
-        arguments = example(*size)
-        torch.testing.assert_close(program(**arguments)[0], model(**arguments)[0])
 
 
 def test_layerwise_casting_is_refused():

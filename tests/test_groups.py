@@ -1,16 +1,13 @@
 import json
 
 import pytest
-import torch
 from conftest import make_image
 from PIL import Image
 
-from model_cards.groups import AGES, FaceJudge, add, measure, sentence
+from model_cards.groups import FaceJudge, add, measure
 from model_cards.make import GROUPS
 from textir_hf.evaluation.tables import Table, cell, read_tables, write_report
-from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics.perceptual import LPIPS
-from textir_hf.models.embedding import embed_images
 
 ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asian")[n % 3]} for n in range(24)]
 
@@ -19,15 +16,6 @@ ROWS = [{"age": 20 + 2 * n, "male": n % 2 == 0, "group": ("white", "black", "asi
 def judge(pipeline, lpips_file):
     faces = [make_image(32, 32, seed=n) for n in range(24)]
     return lambda task: FaceJudge(pipeline(task), LPIPS(lpips_file), faces)
-
-
-def test_the_box_covers_the_landmarks_and_the_sentence_states_the_labels(judge):
-    mask = judge("inpainting").mask
-    landmarks = ((0.305, 0.285), (0.675, 0.285), (0.33, 0.665), (0.65, 0.665))  # of UTKFace's crop
-    assert all(mask[round(32 * y), round(32 * x)] for x, y in landmarks) and 0.2 < mask.mean() < 0.6
-    assert sentence({"age": 60, "male": True}) == "an old man"
-    assert sentence({"age": 30, "male": False}) == "a young woman"
-    assert sentence({"age": 40, "male": False}) == "a woman"
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
@@ -40,16 +28,6 @@ def test_every_group_is_measured_on_its_faces_alone(task, judge):
     everyone, men = (next(c for n, c in table.rows.items() if n.startswith(g))[column].values for g in ("all", "men"))
     assert men == everyone[::2]
     assert ("seam" in table.columns) == (task == "inpainting")
-
-
-def test_a_face_looks_older_as_asked_where_the_judge_says_so(judge):
-    made = judge("super-resolution")
-    results = torch.cat([to_tensor(made.restore(prompt, 0)) for prompt in AGES])
-    with torch.no_grad():
-        old, young = embed_images(made.pipe.clip, made.pipe.image_processor, results)
-    for axis, share in ((old - young, 100), (young - old, 0)):
-        made.axes[AGES] = axis
-        assert made.measure("a man", 0)["older as asked (%)"] == share
 
 
 def test_a_table_by_group_replaces_an_earlier_one(tmp_path):

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 from transformers import CLIPConfig, CLIPModel
 
-from textir_hf import MiniCLIPModel, TextIRGenerator, TextIRPipeline
+from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.publish import publish
 from textir_hf.imaging.files import open_image
@@ -64,17 +64,6 @@ def test_push_to_hub_and_tags_give_revisions(hub, pipeline, tmp_path):
         load(tmp_path, revision="v2")
 
 
-def test_the_network_and_the_encoder_travel_alone_too(hub, pipeline, encoder, tmp_path):
-    restorer, clip = pipeline("colorization").restorer, encoder[0]
-    restorer.push_to_hub("me/restorer", token=TOKEN)
-    clip.push_to_hub("me/encoder", token=TOKEN)
-    again = TextIRGenerator.from_pretrained("me/restorer", cache_dir=tmp_path / "a")
-    other = MiniCLIPModel.from_pretrained("me/encoder", cache_dir=tmp_path / "b")
-    for first, second in ((restorer, again), (clip, other)):
-        state = second.state_dict()
-        assert all(torch.equal(v, state[k]) for k, v in first.state_dict().items())
-
-
 def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encoder, tmp_path):
     pipe = pipeline("inpainting")
     for part in encoder:
@@ -91,17 +80,6 @@ def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encode
     assert not hub.requests
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(tmp_path, "empty", local_files_only=True)
-
-
-def test_variants_and_shards_come_back(hub, pipeline, tmp_path):
-    pipe = pipeline("inpainting")
-    pipe.save_pretrained(tmp_path / "v", variant="fp32", max_shard_size="20KB")
-    assert len(list((tmp_path / "v" / "restorer").glob("*-of-*"))) > 1
-    HfApi().create_repo(NAME, token=TOKEN)
-    HfApi().upload_folder(repo_id=NAME, folder_path=tmp_path / "v", token=TOKEN)
-    assert np.array_equal(restored(load(tmp_path, variant="fp32")), restored(pipe))
-    with pytest.raises(OSError, match="variant=fp8"):
-        TextIRPipeline.from_pretrained(tmp_path / "v", variant="fp8")
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(hub, folder, tmp_path):
@@ -175,16 +153,6 @@ def test_a_hub_that_misbehaves_is_said(hub, folder, tmp_path, fault):
         hub.faults[NAME.split("/")[1]] = fault
     with pytest.raises(ValueError, match=f"The checkpoint {NAME} cannot be loaded"):
         load(tmp_path)
-
-
-def test_private_repositories_want_the_token(hub, folder, tmp_path, monkeypatch):
-    publish(folder, NAME, private=True)
-    assert load(tmp_path).restorer is not None
-    monkeypatch.setenv("HF_TOKEN", "hf_other")
-    with pytest.raises(ValueError, match="cannot be loaded"):
-        load(tmp_path, cache="other")
-    with pytest.raises(ValueError, match=r"could not be pushed to me/textir-tiny .*401.*hf auth login"):
-        publish(folder, NAME)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")

@@ -10,7 +10,7 @@ from test_hub import NAME
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
-from textir_hf.hub.cards import HERE, card_data, name_checkpoint, render_card, usage
+from textir_hf.hub.cards import HERE, name_checkpoint, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
 from textir_hf.tasks import get_task
 
@@ -78,12 +78,8 @@ def test_samples_and_results_are_pushed_from_where_they_live(hub, folder, monkey
 
 def test_cards_share_one_form():
     task = get_task("inpainting")
-    text = render_card(
-        card_data(task, license="other"),
-        "A network",
-        "What it does.",
-        {"How to use it": usage(task, "a/b", "now"), "": ""},
-    )
+    sections = {"How to use it": usage(task, "a/b", "now")}
+    text = render_card(task, "A network", "What it does.", sections, license="other")
     card = ModelCard(text)
     assert card.data.tags == ["textir", "inpainting"] and card.data.library_name == "textir-hf"
     assert card.data.license == "other" and text.count("---\n") == 2

@@ -14,14 +14,13 @@ from safetensors.torch import load_file, save_file
 from test_training_processes import command
 
 from textir_hf import TextIRGenerator, TextIRPipeline
-from textir_hf.evaluation.conditions import OURS
 from textir_hf.evaluation.damages import damage_of
 from textir_hf.evaluation.data import open_test_set
-from textir_hf.evaluation.measures import Measures
+from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
-from training.publish import as_stored, write_pipeline
-from training.state import LAZY, adopt
+from training.output import as_stored, write_pipeline
+from training.state import LAZY
 from training.train import Run, learning_rate, main, set_up, train, train_step
 
 
@@ -183,21 +182,6 @@ def test_a_run_starts_from_both_networks_of_another_or_from_the_generator(config
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     with pytest.raises(ValueError, match=r"--init-from .* pipeline/restorer"):
         set_up(config(**larger, init_from=str(folder.parent)))
-
-
-def test_a_network_starts_as_one_of_another_task():
-    shape = {"embedding_dim": 8, "style_dim": 8, "channels": (6, 8), "sample_size": 16}
-    free = ("encoder.first.", "strength.", "out.")
-    inpainting = TextIRGenerator("inpainting", in_channels=4, **shape).state_dict()
-    upscaling = TextIRGenerator("super-resolution", in_channels=3, skip_strength_source="input", **shape)
-    own = upscaling.encoder.first.weight.clone()
-    adopt(inpainting, upscaling, free)
-    assert torch.equal(upscaling.encoder.first.weight, own)
-    same = {n for n, value in upscaling.state_dict().items() if torch.equal(value, inpainting[n])}
-    assert {n for n in upscaling.state_dict() if n != "encoder.first.weight"} == same
-    for other in ({"style_dim": 4}, {"channels": (6, 8, 8)}, {"channels": (6,)}, {"embedding_dim": 4}, {"blocks": 1}):
-        with pytest.raises(ValueError, match="--init-from"):
-            adopt(inpainting, TextIRGenerator("inpainting", in_channels=4, **shape | other), free)
 
 
 @contextmanager

@@ -9,10 +9,19 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from test_data import caption, write_shard
 
-from textir_hf.evaluation.data import load_masks
+from textir_hf.hub.data import load_masks
 from training.config import TrainingConfig
-from training.data import Images, MaskSampler, SampleMaker, collate, decode, open_split, training_and_held_out
-from training.streams import StreamedImages, StreamedRows
+from training.data import (
+    Images,
+    MaskSampler,
+    SampleMaker,
+    StreamedImages,
+    StreamedRows,
+    collate,
+    decode,
+    open_split,
+    training_and_held_out,
+)
 from training.train import set_up, train_step
 
 
@@ -49,9 +58,9 @@ def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
         assert [(i["number"], i["row"]) for i in rest] == [(i["number"], i["row"]) for i in items[stop : stop + 4]]
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
-@pytest.mark.parametrize("sizes", [(12,), (8, 8), (2, 5, 9), (1, 1, 1, 9)])
-@pytest.mark.parametrize("holdout", [0, 1, 4, 9])
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("sizes", [(12,), (2, 5, 9), (1, 1, 1, 9)])
+@pytest.mark.parametrize("holdout", [0, 1, 9])
 def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path, processes, sizes, holdout):
     contents = [(n, encoded(make_image(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
     starts = np.cumsum([0, *sizes])
@@ -162,18 +171,6 @@ def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(conf
     assert module.config.scale == pytest.approx((spreads[0] / spreads[1]).item(), rel=1e-3)
 
 
-def test_recentering_looks_at_rows_from_all_over_the_data(config, monkeypatch):
-    run = set_up(config())
-    monkeypatch.setattr("training.encoder._ROWS", 4)
-    run.encoder.recentering = None
-    run.encoder.recenter(run.rows, run.config)
-    images = torch.stack([decode(run.rows[i]["image"], 32) for i in (0, 2, 4, 7)])
-    expected = run.encoder.images(images.float() / 255).mean(0)
-    torch.testing.assert_close(run.encoder.recentering.image_mean, expected, atol=1e-5, rtol=0)
-    with pytest.raises(ValueError, match="two captions or more"):
-        run.encoder.recenter(run.rows.select([0]), run.config)
-
-
 def test_the_shares_of_dropped_conditions_and_of_captions_are_those_asked_for():
     target = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     mixed = maker(condition_dropout=0.25, caption_probability=0.25, caption_column="text")
@@ -183,12 +180,6 @@ def test_the_shares_of_dropped_conditions_and_of_captions_are_those_asked_for():
     assert {s["caption"] for s in samples} == {"", "one", "two"}
     assert maker(caption_probability=1.0)(target, 0)["caption"] == ""
     assert not {"caption", "dropped"} & set(maker()(target, 0, ["one"]))
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_captions_reach_the_batch(config, streaming):
-    batch = next(set_up(config(caption_probability=1.0, streaming=streaming, train_batch_size=4)).batches())
-    assert len(batch["caption"]) == 4 and set(batch["caption"]) <= {"a red flower", "a face"}
 
 
 @pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
@@ -229,13 +220,3 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
         load_masks(tmp_path / "empty", "train", 16)
-
-
-def test_preloaded_images_make_the_same_batches(config):
-    batches = []
-    for preload in (False, True):
-        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
-        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
-    for plain, preloaded in zip(*batches, strict=True):
-        assert plain.keys() == preloaded.keys()
-        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

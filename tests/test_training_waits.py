@@ -3,7 +3,7 @@ import torch
 
 from benchmarks.waits import WaitCounter
 from textir_hf.tasks import TASKS
-from training.log import Log
+from training.output import Log
 from training.train import set_up, train_step
 
 

@@ -58,18 +58,6 @@ class Rules:
     )
     min_sharpness: float = option(40.0, "least variance of the Laplacian of luma from eyes to mouth, at --size")
 
-    def check(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            ValueError: A value is out of range.
-        """
-        check_range("--size", self.size, CELL)
-        if self.size % CELL:
-            raise ValueError(f"--size must be a multiple of {CELL}, got {self.size}.")
-        for name, most in (("min_side", np.inf), ("min_frontal", 1), ("max_invisible", 1), ("min_sharpness", np.inf)):
-            check_range(flag(name), getattr(self, name), 0, most)
-
 
 def align_face(value: dict, rules: Rules) -> dict | str:
     """Aligns the largest face of a photo that `read_image` reads; gives the values of `COLUMNS` or one of `REASONS`."""
@@ -135,19 +123,11 @@ def _encode(pixels: np.ndarray, suffix: str) -> dict:
     return {"bytes": content.getvalue(), "path": None}
 
 
-def align_faces(
-    sources: list[str], output: Path, rules: Rules, split: str = "train", column: str = "image", workers: int = 1
-) -> str:
+def align_faces(sources: list[str], output: Path, rules: Rules, split: str, column: str, workers: int) -> str:
     """Aligns the faces of a data set and writes them to one parquet file, whole or not at all.
 
     Other columns come along; one with a name of `COLUMNS` is called `source_NAME`. `sources`, `split` and `column` are
     as for `open_rows`.
-
-    Returns:
-        How many photos were aligned, and how many were left out for which of `REASONS`, in a sentence.
-
-    Raises:
-        ValueError: There is no such data set, the output is part of it or in no folder, or no face is left.
     """
     if not output.absolute().parent.is_dir():
         raise ValueError(f"The output folder {output.parent} does not exist. Create it first.")
@@ -199,7 +179,11 @@ def main(argv: list[str] | None = None) -> int:
     rules, args = parser.parse_args_into_dataclasses(argv)
 
     def work() -> str:
-        rules.check()
+        check_range("--size", rules.size, CELL)
+        if rules.size % CELL:
+            raise ValueError(f"--size must be a multiple of {CELL}, got {rules.size}.")
+        for name, most in (("min_side", np.inf), ("min_frontal", 1), ("max_invisible", 1), ("min_sharpness", np.inf)):
+            check_range(flag(name), getattr(rules, name), 0, most)
         check_range("--workers", args.workers, 1)
         return align_faces(args.source, args.output, rules, args.split, args.image_column, args.workers)
 

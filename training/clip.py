@@ -55,11 +55,7 @@ class EncoderConfig:
 
 
 def open_sources(config: EncoderConfig) -> dict[str, CaptionSource | LabeledSource]:
-    """Opens the images and writes the sentences about them.
-
-    Raises:
-        ValueError: No data are given, or a data set cannot be opened.
-    """
+    """Opens the images and writes the sentences about them."""
     sources: dict[str, CaptionSource | LabeledSource] = {}
     if config.captions:
         images = ImageSet(config.captions, config.held_out)
@@ -242,12 +238,7 @@ def save_encoder(model: MiniCLIPModel, tokenizer, image_processor, folder: Path)
 
 
 def train(config: EncoderConfig) -> Path:
-    """Trains, or goes on, and writes the encoder; returns its folder.
-
-    Raises:
-        ValueError: The config, the data or the encoder to start from does not fit.
-        OSError: Something cannot be written.
-    """
+    """Trains, or goes on, and writes the encoder; returns its folder."""
     if not config.output_dir:
         raise ValueError("--output-dir must be given: the folder of the run.")
     for name, least in (("steps", 1), ("max_minutes", 0), ("workers", 0)):

@@ -21,9 +21,7 @@ R1_EVERY = 16  # steps between two R1 penalties, each counting for all of them (
 _AT_LEAST = {  # the least value of each number that has one
     **dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"), 1),
     **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer"), 1),
-    **dict.fromkeys(
-        ("holdout", "latent_limit", "max_minutes", "max_grad_norm", "dataloader_num_workers", "embedding_noise"), 0
-    ),
+    **dict.fromkeys(("holdout", "max_minutes", "max_grad_norm", "dataloader_num_workers", "embedding_noise"), 0),
     "learning_rate": 1e-12,
     "discriminator_rate": 1e-6,
 }
@@ -33,7 +31,7 @@ def option(default, text: str):
     """A field with a help text; a list is copied for each config."""
     metadata = {"help": text}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -57,12 +55,10 @@ class TrainingConfig:
     holdout: int = option(0, "number of images to hold out for validation")
     streaming: bool = option(False, "read the data as a stream, for sets larger than the disk")
     shuffle_buffer: int = option(10_000, "images that a stream shuffles at a time")
-    preload: bool = option(False, "decode all images once, and keep them in memory as uint8")
     dataloader_num_workers: int = option(2, "processes that decode and degrade, for each training process")
     masks: str | None = option(None, "parquet file or folder of irregular masks, white = repaint")
     mask_mix: list[float] = option([1.0, 0.0, 0.0], "shares of irregular masks, brush strokes and boxes")
     cache_dir: str = option("~/.cache/textir_hf", "folder of the latents that --decoder needs")
-    latent_limit: int = option(0, "encode only so many images before the run starts; 0 = all, plain and mirrored")
 
     clip: str = option("textir-mini-clip", "the dual encoder: textir-mini-clip, a folder, or a Hub id")
     init_from: str | None = option(None, "folder of a run, to start from both networks, or of a restorer")
@@ -120,11 +116,7 @@ class TrainingConfig:
         return 0 if self.validation_split else self.holdout
 
     def check(self) -> None:
-        """Checks everything that can be checked before the data are opened.
-
-        Raises:
-            ValueError: An option is missing or out of range, or two options do not go together.
-        """
+        """Checks everything that can be checked before the data are opened."""
         task, stride, size = get_task(self.task), self.patch_size * 2 ** (len(self.channels) - 1), self.sample_size
         for name, least in _AT_LEAST.items():
             check_range(flag(name), getattr(self, name), least)
@@ -157,10 +149,7 @@ class TrainingConfig:
                 f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "
                 "the images of a pair under each other's condition.",
             ),
-            (
-                self.streaming and (latent or self.preload),
-                "--streaming reads rows as they are needed: it takes neither --decoder nor --preload.",
-            ),
+            (self.streaming and latent, "--streaming reads rows as they are needed: it cannot be used with --decoder."),
             (
                 self.caption_probability and not self.caption_column,
                 "--caption-probability needs --caption-column, the captions to restore under.",
@@ -202,15 +191,10 @@ def parse(argv: list[str] | None = None) -> TrainingConfig:
 
 
 def run_command(work: Callable[[], str], interrupted: str) -> int:
-    """Does the work and prints the line that it returns.
+    """Does the work, prints the line that it returns, and returns 0, 1 (an error) or 128 + a signal's number.
 
-    Args:
-        work: Raises ValueError, OSError or FloatingPointError with a message for the user; or KeyboardInterrupt, if it
-            ended in order with the signal's number and a message.
-        interrupted: The message where Ctrl-C ended it anywhere else.
-
-    Returns:
-        0, 1 (an error) or 128 + a signal's number.
+    `work` raises KeyboardInterrupt with the signal's number and a message if it ended in order; `interrupted` is the
+    message where Ctrl-C ended it anywhere else.
     """
     try:
         print(work())

@@ -10,7 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import count
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -21,8 +23,7 @@ from torch import Tensor
 from torch.utils import data
 from tqdm import tqdm
 
-from textir_hf.evaluation.data import load_masks
-from textir_hf.hub.data import open_rows, read_square
+from textir_hf.hub.data import load_masks, open_rows, read_square
 from textir_hf.imaging.masks import box_mask, free_form_mask
 from textir_hf.tasks import get_task
 from training.config import TrainingConfig
@@ -34,20 +35,15 @@ _VALIDATED = 16  # images of a validation split
 
 def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
     """Rows of one split, the images still encoded."""
-    rows = open_rows(
-        config.dataset,
-        split,
-        split_column=config.split_column or None,
-        image_columns=[config.image_column],
-        streaming=config.streaming,
-    )
+    columns = {"split_column": config.split_column or None, "image_columns": [config.image_column]}
+    rows = open_rows(config.dataset, split, **columns, streaming=config.streaming)
     if rows.features is not None and isinstance(rows.features.get(VALID), ImageFeature):
         rows = rows.cast_column(VALID, ImageFeature(decode=False))
     return rows
 
 
 def training_and_held_out(config: TrainingConfig) -> tuple[Dataset | IterableDataset, list[dict]]:
-    """The rows to train on, and the held-out ones, with which a stream still begins: `share_of_stream` skips them."""
+    """The rows to train on, and the held-out ones, which `StreamedRows` skips."""
     rows, held_out = open_split(config, "train"), config.held_out_rows
     if not config.streaming:
         if not len(rows):
@@ -112,15 +108,14 @@ class SampleMaker:
     def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
         """Sample `number`, of an image `[3, S, S]` uint8, which is mirrored at random if `flip` is None.
 
-        Returns:
-            The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
-            `[D]`; with condition dropout, `dropped` (bool tensor); with captions, `caption`, the one to restore under,
-            or "" to restore under the image's embedding.
+        The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
+        `[D]`; with condition dropout, `dropped` (bool tensor); with captions, `caption`, the one to restore under, or
+        "" to restore under the image's embedding.
         """
         config = self.config
         seed = int.from_bytes(hashlib.sha256(f"{config.seed} {number}".encode()).digest()[:6], "big")
         rng = random.Random(seed)
-        drawn = rng.random() < 0.5
+        drawn = rng.random() < 0.5  # in any case, so that the other draws stay the same
         flip = int(drawn if flip is None else flip)
         target = image.flip(-1) if flip else image
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
@@ -133,10 +128,12 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def of_row(self, row: dict, image: Tensor | None, number: int, default: str, flip: int | None = None) -> dict:
-        """Sample `number`, of a row; if its image is damaged, only the name of the file (or `default`), `damaged`."""
+    def of_row(self, row: dict, number: int, name: str, flip: int | None = None) -> dict:
+        """Sample `number`, of a row; if its image is damaged, only the name of the file (or `name`), `damaged`."""
+        value = row[self.config.image_column]
+        image = decode(value, self.config.sample_size)
         if image is None:
-            return {"damaged": [(row[self.config.image_column] or {}).get("path") or default]}
+            return {"damaged": [(value or {}).get("path") or name]}
         return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
 
 
@@ -146,48 +143,99 @@ class Images(data.Dataset):
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order, self._images = -1, np.arange(0), None
-        if maker.config.preload:
-            self._images = [self._decode(row) for row in tqdm(range(len(rows)), desc="images")]
-
-    def _decode(self, row: int) -> Tensor | None:
-        return decode(self.rows[row][self.maker.config.image_column], self.maker.config.sample_size)
-
-    def __len__(self) -> int:
-        return len(self._items)
+        self._epoch, self._order = -1, np.arange(0)
 
     def __getitem__(self, number: int) -> dict:
-        epoch, place = divmod(number, len(self))
+        images, damaged = len(self._items), []
+        epoch, place = divmod(number, images)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self))
-        damaged = []
-        for attempt in range(len(self)):
-            row, flip = self._items[self._order[(place + attempt) % len(self)]]
+            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(images)
+        for attempt in range(images):
+            row, flip = self._items[self._order[(place + attempt) % images]]
             values = self.rows[int(row)]
-            image = self._decode(int(row)) if self._images is None else self._images[row]
-            sample = self.maker.of_row(values, image, number, f"row {row}", flip)
+            sample = self.maker.of_row(values, number, f"row {row}", flip)
             damaged += sample["damaged"]
             if "target" in sample:
                 if self.latents:
                     sample["latent"], sample["embedding"] = self.latents[row, flip]
-                    sample["valid"] = valid_cells(values, sample["latent"].shape[-1], flip)
+                    cells = sample["latent"].shape[-1]
+                    sample["valid"] = torch.ones(1, cells, cells)  # 1 = shows a part of the photo
+                    if values.get(VALID):
+                        valid = torch.from_numpy(
+                            read_square(values[VALID], cells, "The valid mask")[None, ..., 0] == 255
+                        )
+                        sample["valid"] = (valid.flip(-1) if flip else valid).float()
                 return sample | {"damaged": damaged}
-        raise ValueError(f"None of the {len(self)} images can be decoded. Look at {damaged[0]}, for example.")
+        raise ValueError(f"None of the {images} images can be decoded. Look at {damaged[0]}, for example.")
 
 
-def valid_cells(row: dict, cells: int, flip: int) -> Tensor:
-    """Which latent cells show a part of the photo, `[1, cells, cells]` in {0, 1}; all if the row does not say."""
-    if not row.get(VALID):
-        return torch.ones(1, cells, cells)
-    valid = torch.from_numpy(read_square(row[VALID], cells, "The valid mask")[None, ..., 0] == 255).float()
-    return valid.flip(-1) if flip else valid
+class StreamedRows:
+    """Batches of a stream's encoded rows for one process, shuffled `shuffle_buffer` rows at a time.
+
+    Every row has in `position` how to go on after it: the stream's state at the start of its block, and how many rows
+    of the block are done. (torchdata's stateful loader would lose the rows in the buffer of `IterableDataset.shuffle`.)
+    The next block is read while this one is used.
+    """
+
+    def __init__(self, rows: IterableDataset, config: TrainingConfig, process: int, processes: int, position=None):
+        self.config, self.process, self.processes = config, process, processes
+        self.position = position or {"epoch": 0, "state": None, "done": 0, "count": 0}
+        # `split_dataset_by_node` would divide the number of skipped rows among the files, too; here they are counted.
+        skipped = config.held_out_rows
+        if rows.num_shards < processes:  # every N-th row
+            rows = rows.skip(skipped).filter(lambda _, i: i % processes == process, with_indices=True)
+        else:  # files of its own
+            for earlier in range(process):
+                if skipped:
+                    skipped -= sum(1 for _ in rows.shard(processes, earlier).take(skipped))
+            rows = rows.shard(processes, process)
+            rows = rows.skip(skipped) if skipped else rows
+        self.rows = rows
+
+    def _blocks(self) -> Iterator[tuple[int, dict, list[dict]]]:
+        start = deepcopy(self.rows.state_dict())
+        state = self.position["state"] or start
+        for epoch in count(self.position["epoch"]):
+            self.rows.load_state_dict(state)
+            iterator, seen = iter(self.rows), False
+            while block := list(islice(iterator, self.config.shuffle_buffer)):
+                seen = True
+                yield epoch, state, block
+                state = deepcopy(self.rows.state_dict())
+            if not seen:
+                raise ValueError(f"The stream holds no image for process {self.process + 1} of {self.processes}.")
+            state = start
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        done, number, batch = self.position["done"], self.position["count"], []
+        with ThreadPoolExecutor(1) as reader:
+            blocks = self._blocks()
+            following = reader.submit(next, blocks)
+            while True:
+                epoch, state, block = following.result()
+                following = reader.submit(next, blocks)
+                seed = [self.config.seed, self.process, epoch, number - done]
+                for i in np.random.default_rng(seed).permutation(len(block))[done:]:
+                    done, number = done + 1, number + 1
+                    position = {"epoch": epoch, "state": state, "done": done, "count": number}
+                    sample = self.process + self.processes * number
+                    batch.append({"row": block[i], "number": sample, "position": position})
+                    if len(batch) == self.config.train_batch_size:
+                        yield batch
+                        batch = []
+                done = 0
 
 
-def sample_numbers(start: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
-    """Batches of sample numbers for one process of several, from sample `start` on, without end."""
-    for first in count(start + process * batch, batch * processes):
-        yield list(range(first, first + batch))
+class StreamedImages(data.Dataset):
+    """Items of `StreamedRows` to samples."""
+
+    def __init__(self, maker: SampleMaker) -> None:
+        self.maker = maker
+
+    def __getitem__(self, item: dict) -> dict:
+        sample = self.maker.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
+        return sample | {"position": item["position"]}
 
 
 def collate(samples: list[dict]) -> dict:
@@ -211,15 +259,14 @@ class Batches:
 
     def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
         self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
-        process, processes = accelerator.process_index, accelerator.num_processes
+        process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
-            from training.streams import StreamedImages, StreamedRows
-
             images = StreamedImages(maker)
             items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
         else:
             images = Images(rows, maker, latents)
-            items = sample_numbers(progress.samples, self.config.train_batch_size, process, processes)
+            starts = count(progress.samples + process * size, size * processes)
+            items = map(range, starts, count(progress.samples + (process + 1) * size, size * processes))
         loader = data.DataLoader(
             images,
             batch_sampler=items,

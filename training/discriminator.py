@@ -83,14 +83,9 @@ class LatentDiscriminator(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """For each size a map of logits `[N, 1, h, w]`, higher is more real, and its features `[N, C, h, w]`.
 
-        The condition enters by its inner product with the features (Miyato and Koyama, "cGANs with Projection
-        Discriminator", 2018, Eq. 8).
-
-        Args:
-            latents: `[N, 32, h, w]`, standardized.
-            degraded: `[N, C, 8h, 8w]`; it is seen at a quarter of its side.
-            condition: `[N, D]` at unit length, that the latents should fit.
-            mask: `[N, 1, h, w]`, 1 = predicted.
+        `latents` are `[N, 32, h, w]`, standardized; `degraded` `[N, C, 8h, 8w]` is seen at a quarter of its side;
+        `mask` is `[N, 1, h, w]`, 1 = predicted. The condition `[N, D]` at unit length enters by its inner product with
+        the features (Miyato and Koyama, "cGANs with Projection Discriminator", 2018, Eq. 8).
         """
         hint = F.pixel_unshuffle(F.avg_pool2d(degraded, CELL // 2), 2)
         x = F.leaky_relu(self.first(torch.cat([latents, hint, mask], 1)), 0.2)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,27 +59,17 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
 
 def masked_cells(mask: Tensor) -> Tensor:
     """The latent cells that a mask `[N, 1, H, W]` touches, and `MARGIN` cells around them, `[N, 1, H / 8, W / 8]`."""
-    touched = F.max_pool2d(mask, CELL)
-    return F.max_pool2d(touched, 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    return F.max_pool2d(F.max_pool2d(mask, CELL), 2 * MARGIN + 1, stride=1, padding=MARGIN)
 
 
-@dataclass
-class Comparison:
-    """The inputs of a discriminator's step, without gradients.
+class Comparison(NamedTuple):
+    """The inputs of a discriminator's step, without gradients."""
 
-    Args:
-        target: Images `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`.
-        restored: The same.
-        degraded: `[N, C, S, S]`, as the generator sees it.
-        condition: `[N, D]`, the targets' embeddings.
-        mask: Of the target's size, 1 = restored and judged.
-    """
-
-    target: Tensor
-    restored: Tensor
-    degraded: Tensor
-    condition: Tensor
-    mask: Tensor
+    target: Tensor  # images `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`
+    restored: Tensor  # the same
+    degraded: Tensor  # `[N, C, S, S]`, as the generator sees it
+    condition: Tensor  # `[N, D]`, the targets' embeddings
+    mask: Tensor  # of the target's size, 1 = restored and judged
 
 
 class Objective:
@@ -119,7 +109,7 @@ class Objective:
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms."""
-        return sum(self.weights[name] * value for name, value in terms.items())
+        return sum([self.weights[name] * value for name, value in terms.items()])
 
     def generator_terms(
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
@@ -129,26 +119,35 @@ class Objective:
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         own = batch["embedding"] if self.latent else self.encoder.images(images)
         noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
-        output_type = "latent" if self.latent else "image"
-        output = generator(
-            degraded, self._condition(batch, own), batch.get("skip_strength"), noise=noise, output_type=output_type
-        )
+        condition, strength = self._condition(batch, own), batch.get("skip_strength")
+        kind = "latent" if self.latent else "image"
+        sample = generator(degraded, condition, strength, noise=noise, output_type=kind).sample.float()
         compare = self._compare_latents if self.latent else self._compare_images
-        terms, target, restored, mask = compare(output.sample.float(), images, own, batch)
+        terms, target, restored, mask = compare(sample, images, own, batch)
         pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, own, mask)
         if not self.adversarial(step):
             return terms, pair
-        seen = (pair.degraded, pair.condition, pair.mask)
         with self.autocast():
-            logits, features = zip(*discriminator(restored, *seen), strict=True)
+            logits, features = zip(*discriminator(restored, *pair[2:]), strict=True)
         discriminator.eval()  # a spectral norm moves once an update, however many batches the update has
-        terms["adversarial"] = generator_loss([x.float() for x in logits], pair.mask, hinge=self.latent)
+        terms["adversarial"] = generator_loss([x.float() for x in logits], mask, hinge=self.latent)
         if self.config.lambda_matching:
             with torch.no_grad(), self.autocast():
-                theirs = [x for _, x in discriminator(target, *seen)]
+                _, theirs = zip(*discriminator(target, *pair[2:]), strict=True)
             errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
             terms["matching"] = sum(errors) / len(errors)
         return terms, pair
+
+    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
+        """The generator's condition: the image's embedding or its caption's, with noise, or the empty prompt's."""
+        places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
+        if places:
+            texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
+            at = torch.tensor(places).to(embedding.device, non_blocking=True)
+            embedding = embedding.index_copy(0, at, texts)
+        noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
+        condition = F.normalize(embedding + noise, dim=1)
+        return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition
 
     def _compare_images(self, sample: Tensor, target: Tensor, own: Tensor, batch: dict):
         restored = self.task.restored(sample, target, batch)
@@ -183,24 +182,13 @@ class Objective:
             judged.append(pair.target)
             conditions.append(pair.condition.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))
         count = len(judged)
-        degraded, mask = (x.repeat(count, 1, 1, 1) for x in (pair.degraded, pair.mask))
+        degraded, mask = pair.degraded.repeat(count, 1, 1, 1), pair.mask.repeat(count, 1, 1, 1)
         with self.autocast():
             found = discriminator(torch.cat(judged), degraded, torch.cat(conditions), mask)
-        real, *fakes = zip(*(logits.float().chunk(count) for logits, _ in found), strict=True)
+        real, *fakes = zip(*[logits.float().chunk(count) for logits, _ in found], strict=True)
         terms = {"discriminator": discriminator_loss(real, fakes, pair.mask, hinge=self.latent)}
         if not self.latent and step % R1_EVERY == 0:
             images = pair.target.detach().requires_grad_()
-            ((logits, _),) = discriminator(images, pair.degraded, pair.condition, pair.mask, full_precision=True)
+            ((logits, _),) = discriminator(images, *pair[2:], full_precision=True)
             terms["r1"] = r1_penalty(logits, images)
         return terms
-
-    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
-        """The generator's condition: the image's embedding or its caption's, with noise, or the empty prompt's."""
-        places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
-        if places:
-            texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
-            at = torch.tensor(places).to(embedding.device, non_blocking=True)
-            embedding = embedding.index_copy(0, at, texts)
-        noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
-        condition = F.normalize(embedding + noise, dim=1)
-        return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition

@@ -30,11 +30,11 @@ _SAME_STREAM = ("train_batch_size", "shuffle_buffer", "holdout")
 
 
 class Progress:
-    """How far a run is: updates done, samples used by all processes, and each process's position in the stream."""
+    """How far a run is."""
 
     def __init__(self) -> None:
-        self.step, self.samples = 0, 0
-        self.positions: dict[int, dict] = {}
+        self.step, self.samples = 0, 0  # updates done, samples used by all processes
+        self.positions: dict[int, dict] = {}  # of each process in the stream
 
     def state_dict(self) -> dict:
         return dict(vars(self))
@@ -87,9 +87,6 @@ class State:
 
         Accelerate's own naming and limit would write in place and delete first: a killed process or a full disk would
         leave a broken checkpoint, and one less of the others.
-
-        Raises:
-            OSError: It cannot be written. Older checkpoints are whole.
         """
         accelerator, progress = self.accelerator, self.progress
         final = self.folder / f"checkpoint-{progress.step}"

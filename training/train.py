@@ -23,19 +23,15 @@ from tqdm import tqdm
 from textir_hf.atomic import replacing
 from training.config import TrainingConfig, parse, run_command
 from training.data import Batches, SampleMaker, training_and_held_out
-from training.encoder import FrozenEncoder
-from training.log import Log
+from training.encoder import FrozenEncoder, Latents
 from training.objective import Objective
-from training.publish import write_pipeline
+from training.output import Log, Validation, write_pipeline
 from training.state import LAZY, State, full_parameters
-from training.validation import Validation
 
 
 @dataclass
 class Run:
-    """The parts of a run: `rows` to train on, their `latents` if the generator learns latents, and the `minutes` so far
-    on which all processes agree.
-    """
+    """The parts of a run."""
 
     config: TrainingConfig
     accelerator: Accelerator
@@ -44,9 +40,9 @@ class Run:
     objective: Objective
     maker: SampleMaker
     validation: Validation
-    rows: Dataset | IterableDataset
-    latents: "Latents | None"  # noqa: F821  imported only where it is needed
-    minutes: float = 0.0
+    rows: Dataset | IterableDataset  # to train on
+    latents: Latents | None  # of the rows, if the generator learns latents
+    minutes: float = 0.0  # so far, on which all processes agree
 
     def batches(self) -> Batches:
         """Batches of this process from the run's progress on."""
@@ -73,13 +69,10 @@ def set_up(config: TrainingConfig) -> Run:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True  # all batches have one shape
 
-    encoder, latents = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast), None
+    encoder = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast)
     with accelerator.main_process_first():  # the first one fills the caches on the disk
         rows, held_out = training_and_held_out(config)
-        if config.decoder:
-            from training.latents import encoded_rows
-
-            latents = encoded_rows(rows, config, encoder)
+        latents = Latents(rows, config, encoder) if config.decoder else None
     encoder.recenter(rows, config)
     maker = SampleMaker(config, encoder.dim)
     set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
@@ -98,11 +91,11 @@ def train(config: TrainingConfig) -> Path:
         OSError: Something cannot be written. The checkpoints are whole.
         KeyboardInterrupt: A signal, whose number comes along, ended the run, which is saved.
     """
-    run, started = set_up(config), time.monotonic()
+    run, started, folder = set_up(config), time.monotonic(), Path(config.output_dir)
     accelerator, state, last = run.accelerator, run.state, config.max_train_steps
     state.resume()
     if accelerator.is_main_process:
-        config.save(Path(config.output_dir) / "training_config.json")
+        config.save(folder / "training_config.json")
     log = Log(config, accelerator, state.progress.step, state.images_per_update)
     bar = tqdm(total=last, initial=state.progress.step, desc=config.task, disable=not accelerator.is_local_main_process)
     late = False
@@ -125,9 +118,20 @@ def train(config: TrainingConfig) -> Path:
                 if signals:
                     again = "give the same command with --resume-from-checkpoint latest."
                     raise KeyboardInterrupt([*received, signal.SIGINT][0], f"{checkpoint} is saved: {again}")
-                validate(run, log)
-                log.pause()
-    return finish(run)
+                if accelerator.is_main_process:
+                    log.write(step, run.validation.run(state.averaged(), folder / "validation" / f"{step:07d}.png"))
+                accelerator.wait_for_everyone()
+                log.began = time.perf_counter()  # the time to save and validate is not that of the next steps
+
+    discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
+    if accelerator.is_main_process:
+        step, images = state.progress.step, state.images_per_update
+        write_pipeline(folder / "pipeline", config, step, images, state.averaged(), run.encoder)
+        with replacing(folder / "discriminator.safetensors") as temporary:  # for --init-from
+            accelerator.save(discriminator, temporary, safe_serialization=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return folder / "pipeline"
 
 
 def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
@@ -192,42 +196,19 @@ def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> fl
     return config.learning_rate * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
-def validate(run: Run, log: Log) -> None:
-    """Measures and shows the held-out images with the averaged weights."""
-    step = run.state.progress.step
-    if run.accelerator.is_main_process:
-        grid = Path(run.config.output_dir) / "validation" / f"{step:07d}.png"
-        if figures := run.validation.run(run.state.averaged(), grid):
-            log.write(step, figures)
-    run.accelerator.wait_for_everyone()
-
-
-def finish(run: Run) -> Path:
-    """Writes the pipeline's folder and the discriminator's weights; returns the folder."""
-    accelerator, state, folder = run.accelerator, run.state, Path(run.config.output_dir) / "pipeline"
-    discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
-    if accelerator.is_main_process:
-        write_pipeline(folder, run.config, state.progress.step, state.images_per_update, state.averaged(), run.encoder)
-        with replacing(folder.parent / "discriminator.safetensors") as temporary:  # for --init-from
-            accelerator.save(discriminator, temporary, safe_serialization=True)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return folder
-
-
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
     """Gives a list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
     received: list[int] = []
-    before = {}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame) -> None:
         received.append(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, note)
     try:
+        for number in before:
+            signal.signal(number, note)
         yield received
     finally:
         for number, handler in before.items():
@@ -236,8 +217,7 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    config = parse(argv)
-    return run_command(lambda: f"Pipeline: {train(config)}", "The checkpoints saved before are whole.")
+    return run_command(lambda: f"Pipeline: {train(parse(argv))}", "The checkpoints saved before are whole.")
 
 
 if __name__ == "__main__":

@@ -71,13 +71,7 @@ FLAGS: dict[str, dict] = {  # arguments of the pipeline with argparse's options;
 
 
 def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None:
-    """Adds the flag of an argument of the pipeline.
-
-    Args:
-        command: The command that takes it.
-        argument: Of the pipeline.
-        **options: Of `argparse`, in place of the flag's own.
-    """
+    """Adds the flag of an argument of the pipeline."""
     own = {"type": number_type(argument)} if argument in NUMBERS else {}
     flag = "--region" if argument == "regions" else f"--{argument.replace('_', '-')}"
     command.add_argument(flag, dest=argument, **own | FLAGS[argument] | options)

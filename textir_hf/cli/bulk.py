@@ -19,10 +19,9 @@ from tqdm import tqdm
 from textir_hf.atomic import keep_facts, replacing
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import add_flag, number_type
-from textir_hf.cli.batches import batch_size, restore_each
 from textir_hf.cli.checkpoints import DTYPES, load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
-from textir_hf.cli.jobs import check_folder
+from textir_hf.cli.jobs import check_folder, restore_each
 from textir_hf.hub.data import has_own_paths, open_rows, read_image
 from textir_hf.imaging.files import SETTINGS
 from textir_hf.pipeline.arguments import Call
@@ -58,13 +57,13 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def bulk(args: argparse.Namespace) -> int:
-    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before.
-
-    Raises:
-        ValueError: Options, data set or checkpoint do not fit, or the output folder holds another run.
-        Stopped: The user stopped it; what was done is written.
-    """
-    _check_options(args)
+    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before."""
+    if args.beta != 0 and (args.prompt is None) == (args.prompt_column is None):
+        raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
+    passed = {name: getattr(args, name) for name in _PASSED}
+    prompt = args.prompt if args.prompt_column is None else "of the row"
+    Call(prompt, args.dataset, mask_image=args.mask_column, **passed).check_values(TASKS[args.task])
+    check_folder(args.output)
     try:
         rows, allow_paths = _open(args)
         from accelerate import PartialState
@@ -82,8 +81,7 @@ def bulk(args: argparse.Namespace) -> int:
         restored_before, failed_before = _restored(args.output), _failed(args.output)
     state.wait_for_everyone()  # all have seen the same files before any writes another
     broken: list[str] = []
-    known = restored_before | failed_before
-    share = _share(rows, known, state.process_index, state.num_processes, broken)
+    share = _share(rows, restored_before | failed_before, state.process_index, state.num_processes, broken)
     with tqdm(desc=f"process {state.process_index}", unit="image", position=state.process_index, delay=2) as bar:
         _restore_rows(pipe, args, share, allow_paths, args.output / f"failed-{state.process_index}.jsonl", bar)
     state.wait_for_everyone()
@@ -99,21 +97,8 @@ def bulk(args: argparse.Namespace) -> int:
     return 1 if failed or failed_before or broken else 0
 
 
-def _check_options(args: argparse.Namespace) -> None:
-    if args.beta != 0 and (args.prompt is None) == (args.prompt_column is None):
-        raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
-    passed = {name: getattr(args, name) for name in _PASSED}
-    prompt = args.prompt if args.prompt_column is None else "of the row"
-    Call(prompt, args.dataset, mask_image=args.mask_column, **passed).check_values(TASKS[args.task])
-    check_folder(args.output)
-
-
 def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
-    """A stream of rows with images as their files, and whether to follow paths in them.
-
-    Raises:
-        ValueError: There is no such data set, split or column, or no row.
-    """
+    """A stream of rows with images as their files, and whether to follow paths in them."""
     images = [column for column in (args.image_column, args.mask_column) if column]
     rows = open_rows(args.dataset, args.split, image_columns=images, streaming=True)
     columns = rows.column_names or []
@@ -127,30 +112,20 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
 
 
 def _check_same_run(args: argparse.Namespace, write: bool) -> None:
-    """Keeps what decides the results in `bulk.json`.
-
-    Raises:
-        ValueError: The folder holds the results of another run.
-    """
+    """Keeps what decides the results in `bulk.json`: options, and the hash of weights that are here."""
     path = args.output / "bulk.json"
     if not path.is_file() and _restored(args.output):
         raise ValueError(f"{args.output} holds results of an unknown run. Give another --output.")
-    facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": _identity(args)}
+    checkpoint = args.checkpoint or TASKS[args.task].checkpoint
+    if folder := checkpoint_folder(checkpoint):
+        weights = hashlib.sha256()
+        for file in sorted((folder / "restorer").glob("*.safetensors")):
+            weights.update(file.read_bytes())
+        checkpoint = f"{folder.name} {weights.hexdigest()}"
+    facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": checkpoint}
     if Path(args.dataset).exists():
         facts["dataset"] = str(Path(args.dataset).resolve())
     keep_facts(path, facts, write)
-
-
-def _identity(args: argparse.Namespace) -> str:
-    """What tells a checkpoint from others: its name, and the hash of its network's weights where they are here."""
-    name = args.checkpoint or TASKS[args.task].checkpoint
-    folder = checkpoint_folder(name)
-    if folder is None:
-        return name
-    weights = hashlib.sha256()
-    for path in sorted((folder / "restorer").glob("*.safetensors")):
-        weights.update(path.read_bytes())
-    return f"{folder.name} {weights.hexdigest()}"
 
 
 def _restored(folder: Path) -> set[int]:
@@ -192,14 +167,20 @@ def _restore_rows(
         return prompt, read_image(row[args.image_column], "The image", paths), mask
 
     def write(item: tuple, content: tuple, result) -> None:
-        done.append(_result_row(item[0], content[0], result))
+        buffer, prompt = io.BytesIO(), content[0]
+        result.save(buffer, "PNG")
+        row = {"row": item[0], "image": {"bytes": buffer.getvalue(), "path": None}}
+        row["prompt"] = " / ".join(prompt) if isinstance(prompt, list) else prompt
+        done.append(row | {"settings": json.dumps(result.info[SETTINGS], ensure_ascii=False)})
 
     try:
-        items = restore_each(rows, batch_size(args.batch_size, pipe), read, lambda c: _restore(pipe, args, c), write)
-        for (number, _), error in items:
+        size = args.batch_size or (1 if pipe.device.type == "cpu" else 8)
+        for (number, _), error in restore_each(rows, size, read, lambda c: _restore(pipe, args, c), write):
             if error is not None:
                 say(f"row {number}: {explain(error)}")
-                _add_failure(failures, number, explain(error))
+                torn = failures.is_file() and not failures.read_bytes().endswith(b"\n")
+                with failures.open("a", encoding="utf-8") as file:
+                    file.write(("\n" if torn else "") + json.dumps({"row": number, "error": explain(error)}) + "\n")
             count += error is None
             bar.update()
             if len(done) == args.shard_size:
@@ -221,20 +202,6 @@ def _restore(pipe: TextIRPipeline, args: argparse.Namespace, contents: list[tupl
     if len(contents) > 1:  # a call takes one list for the faces of all its images
         return [result for content in contents for result in _restore(pipe, args, [content])]
     return pipe(image=images, face_prompts=prompts[0], **options)[0]
-
-
-def _result_row(number: int, prompt: str | list[str] | None, result) -> dict:
-    content = io.BytesIO()
-    result.save(content, "PNG")
-    text = " / ".join(prompt) if isinstance(prompt, list) else prompt
-    settings = json.dumps(result.info[SETTINGS], ensure_ascii=False)
-    return {"row": number, "image": {"bytes": content.getvalue(), "path": None}, "prompt": text, "settings": settings}
-
-
-def _add_failure(path: Path, number: int, error: str) -> None:
-    torn = path.is_file() and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if torn else "") + json.dumps({"row": number, "error": error}) + "\n")
 
 
 def _write(folder: Path, rows: list[dict]) -> None:

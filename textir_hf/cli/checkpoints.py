@@ -12,17 +12,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 def load_pipeline(name: str | None, task: Task, device: str = "auto", dtype: str = "float32") -> TextIRPipeline:
-    """Loads a checkpoint, without the libraries' remarks and their bars for reading from the disk.
-
-    Args:
-        name: As for `TextIRPipeline.from_pretrained`; the task's embedded checkpoint if None.
-        task: What the checkpoint must do.
-        device: One of `DEVICES`; auto is an accelerator where there is one.
-        dtype: One of `DTYPES`.
-
-    Raises:
-        ValueError: The device is not there, the checkpoint cannot be loaded, or it does something else.
-    """
+    """Loads a checkpoint, without the libraries' remarks and their bars for reading from the disk."""
     name = name or task.checkpoint
     if name is None:
         raise ValueError(f"checkpoint must be given: none for {task.name} comes with the package.")
@@ -35,11 +25,7 @@ def load_pipeline(name: str | None, task: Task, device: str = "auto", dtype: str
 
 
 def find_device(name: str) -> str:
-    """The device of a name of `DEVICES`.
-
-    Raises:
-        ValueError: It is not there.
-    """
+    """The device of a name of `DEVICES`."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     found = accelerator.type if accelerator else "cpu"
     if name not in ("auto", "cpu", found):

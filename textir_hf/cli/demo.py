@@ -43,36 +43,21 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    print(f"Grid: {demo(args.output)}")
+    check_folder(args.output)
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / "demo.png"
+    save_image(demo(), path)
+    print(f"Grid: {path}")
     return 0
 
 
-def demo(output: Path) -> Path:
-    """Restores sample images with the embedded checkpoints.
-
-    Args:
-        output: Folder for the grid; made if it is missing.
-
-    Returns:
-        Path of the grid, a PNG.
-
-    Raises:
-        ValueError: `output` is a file.
-    """
-    check_folder(output)
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / "demo.png"
-    rows = [row for checkpoint in tqdm(DAMAGED, "demo", delay=2) for row in restored_rows(checkpoint)]
-    save_image(draw_grid(rows), path)
-    return path
+def demo() -> Image.Image:
+    """Sample images restored with the embedded checkpoints, on one grid."""
+    return draw_grid([row for checkpoint in tqdm(DAMAGED, "demo", delay=2) for row in restored_rows(checkpoint)])
 
 
 def restored_rows(checkpoint: str) -> list[list[Cell]]:
-    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results.
-
-    Args:
-        checkpoint: One of `DAMAGED`.
-    """
+    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results."""
     task, rows = DAMAGED[checkpoint]
     pipe = load_pipeline(checkpoint, task)
     pipe.set_progress_bar_config(disable=True)

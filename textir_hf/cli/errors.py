@@ -51,14 +51,7 @@ def say(text: str) -> None:
 
 
 def run_safely(command: Callable[[], int]) -> int:
-    """Runs a command and flushes what it printed; warnings and errors become lines.
-
-    Args:
-        command: Returns its exit status.
-
-    Returns:
-        The exit status.
-    """
+    """Runs a command and flushes what it printed; warnings and errors become lines."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot print a path gets its bytes spelled out
             stream.reconfigure(errors="backslashreplace")

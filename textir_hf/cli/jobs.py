@@ -1,8 +1,9 @@
-"""Which image goes to which file: one, or all of a folder."""
+"""Which image goes to which file, and batches of them in which one bad image costs no other."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +19,7 @@ class Job(NamedTuple):
 
 
 def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = False) -> list[Job]:
-    """The images to restore and where their results go; a folder's become PNGs of the same names.
-
-    Args:
-        image: An image, or a folder of images.
-        mask: A mask for all, or a folder of masks with the images' names.
-        output: A file for an image, a folder for a folder.
-        recursive: Take the folder's subfolders too.
-
-    Raises:
-        ValueError: A folder has no image, file and folder are confused, or the output is the folder of the inputs.
-    """
+    """The images to restore and where their results go; a folder's become PNGs of the same names."""
     if not image.is_dir():
         if mask is not None and mask.is_dir():
             raise ValueError(f"mask_image must be one image as {image} is, got the folder {mask}.")
@@ -59,15 +50,7 @@ def _masks_of(folder: Path, images: list[Path], recursive: bool) -> dict[Path, P
 
 
 def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
-    """Checks that no result is written over an image, a mask or another input, or over another result.
-
-    Args:
-        jobs: All jobs.
-        *others: Further inputs.
-
-    Raises:
-        ValueError: One would be.
-    """
+    """Checks that no result is written over an image, a mask or another input, or over another result."""
     inputs = {_identity(path): path for job in jobs for path in (job.image, job.mask, *others) if path is not None}
     results: dict = {}
     for job in jobs:
@@ -80,11 +63,7 @@ def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Checks that results can be written to a folder, or that it can be made.
-
-    Raises:
-        ValueError: It cannot.
-    """
+    """Checks that results can be written to a folder, or that it can be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f"The output must be a folder, but {there} is a file. Choose another.")
@@ -99,3 +78,35 @@ def _identity(path: Path) -> tuple:
     except OSError:
         return (os.path.realpath(path),)
     return found.st_dev, found.st_ino
+
+
+def restore_each(items: Iterable, size: int, read: Callable, restore: Callable, write: Callable) -> Iterator[tuple]:
+    """Reads items, restores `size` of them together, and writes them; yields each with None or with what went wrong."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        contents = []
+        for item in batch:
+            try:
+                contents.append((item, read(item)))
+            except Exception as error:
+                yield item, error
+        results = _restore(restore, [content for _, content in contents])
+        for (item, content), result in zip(contents, results, strict=True):
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                write(item, content, result)
+            except Exception as error:
+                yield item, error
+            else:
+                yield item, None
+
+
+def _restore(restore: Callable, contents: list) -> list:
+    """Results, or what went wrong: together, and one by one where that fails."""
+    try:
+        return restore(contents) if contents else []
+    except Exception as error:
+        if len(contents) == 1:
+            return [error]
+    return [result for content in contents for result in _restore(restore, [content])]

@@ -36,14 +36,7 @@ def build_parser(chosen: Iterable[str] = COMMANDS) -> Parser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a command.
-
-    Args:
-        words: The command line; that of the process if left out.
-
-    Returns:
-        0, 1 (some images failed), 2 (bad input), 70 (a bug), 130 (stopped) or 141 (nobody reads the output).
-    """
+    """Runs a command."""
     words = sys.argv[1:] if words is None else words
 
     def run() -> int:

@@ -1,9 +1,7 @@
 """The commands that restore images: one for each task, `edit` and `sweep`."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -11,10 +9,9 @@ from tqdm import tqdm
 
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import add_flag, file_path, number_type
-from textir_hf.cli.batches import batch_size, restore_each
 from textir_hf.cli.checkpoints import DEVICES, DTYPES, load_pipeline
-from textir_hf.cli.errors import Stopped, explain
-from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs
+from textir_hf.cli.errors import Stopped, explain, say
+from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs, restore_each
 from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.scale import estimate_scale
@@ -86,11 +83,7 @@ def restore(args: argparse.Namespace) -> int:
 
 
 def _edit_task(args: argparse.Namespace) -> Task:
-    """The task that gives back what `edit` or `sweep` takes away.
-
-    Raises:
-        ValueError: Nothing is taken away, or things that no task gives back together.
-    """
+    """The task that gives back what `edit` or `sweep` takes away."""
     given = [name for name in DEGRADATIONS if getattr(args, name) not in (None, False, [None])]
     for task in TASKS.values():
         if task.degradation in given and {*given} <= {task.degradation, *task.edit_accepts}:
@@ -101,12 +94,7 @@ def _edit_task(args: argparse.Namespace) -> Task:
 
 
 def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> int:
-    """Restores images; whatever happens to one is counted and named, and the others are done.
-
-    Raises:
-        ValueError: The output folder cannot be made, or the checkpoint not be loaded.
-        Stopped: The user stopped it.
-    """
+    """Restores images; whatever happens to one is counted and named, and the others are done."""
     args, failed, before = work.args, 0, len(jobs) - len(left)
     done = before
     check_folder(args.output)
@@ -117,7 +105,10 @@ def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> i
                 for job, error in restore_each(left, work.batch_size, work.read, work.restore, work.write):
                     done, failed = done + (error is None), failed + (error is not None)
                     if error is not None:
-                        _say(bar, job.image, explain(error))
+                        if bar.format_dict["elapsed"] > _DELAY:  # it is shown
+                            bar.clear()
+                        text = explain(error)
+                        say(text if str(job.image) in text else f"{job.image}: {text}")
                     bar.update()
     except KeyboardInterrupt as error:
         raise Stopped(f"stopped, {done} of {len(jobs)} done. Go on with --skip-existing.") from error
@@ -125,50 +116,28 @@ def _restore_folder(work: "_Restoration", jobs: list[Job], left: list[Job]) -> i
     return 1 if failed else 0
 
 
-def _say(bar: tqdm, path: Path, text: str) -> None:
-    """Prints a line about a file above a bar, if the bar is shown yet."""
-    if bar.format_dict["elapsed"] > _DELAY:
-        bar.clear()
-    print(f"textir: {text if str(path) in text else f'{path}: {text}'}", file=sys.stderr)
-
-
-class _Item(NamedTuple):
-    """A decoded image and its mask, if there is one."""
-
-    image: Image.Image
-    mask: Image.Image | None
+_Item = tuple[Image.Image, Image.Image | None]  # a decoded image and its mask, if there is one
 
 
 class _Restoration:
-    """From files to a file: an image is read and checked, restored by the pipeline, and written.
-
-    Args:
-        args: The command line.
-        task: What the checkpoint does.
-
-    Raises:
-        ValueError: A value of the command line does not fit.
-    """
+    """From files to a file: an image is read and checked, restored by the pipeline, and written."""
 
     def __init__(self, args: argparse.Namespace, task: Task) -> None:
         self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
         self.given = {name: getattr(args, name) for name in args.arguments}
         self.background = args.background if args.background not in (None, "restored") else None
         if "scale" in task.requires and args.task and args.scale is None:
-            raise ValueError(f"scale must be given: how many times larger, 2 to 64.{self._scale_hint()}")
+            hint = ""
+            if not args.image.is_dir():
+                guess = estimate_scale(open_image(args.image, self.max_pixels))
+                if guess.factor > 1:
+                    found = f"{guess.factor}x already (confidence {guess.confidence:.1f})"
+                    hint = f" It looks upscaled {found}: try edit --factor."
+            raise ValueError(f"scale must be given: how many times larger, 2 to 64.{hint}")
         values = self.given | ({"background": args.image} if self.background else {})  # a checkpoint makes an image
         for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
             values[name] = values[name][0]
         Call(image=args.image, edit=args.task is None, **values).check_values(task)
-
-    def _scale_hint(self) -> str:
-        """What an image itself says of its scale."""
-        if self.args.image.is_dir():
-            return ""
-        guess = estimate_scale(open_image(self.args.image, self.max_pixels))
-        if guess.factor == 1:
-            return ""
-        return f" It looks upscaled {guess.factor}x already (confidence {guess.confidence:.1f}): try edit --factor."
 
     def open_shared(self) -> None:
         """Decodes what goes with every image: the reference, the masks of regions, and a mask for all."""
@@ -181,12 +150,7 @@ class _Restoration:
             self.mask = open_image(args.mask_image, self.max_pixels)
 
     def read(self, job: Job) -> _Item:
-        """Decodes an image with its mask, and checks that the result can be written.
-
-        Raises:
-            ValueError: Something does not fit.
-            OSError: A file cannot be read.
-        """
+        """Decodes an image with its mask, and checks that the result can be written."""
         if self.args.image.is_dir():
             job.output.parent.mkdir(parents=True, exist_ok=True)
         image, mask = open_image(job.image, self.max_pixels), self.mask
@@ -197,21 +161,17 @@ class _Restoration:
             mask = open_image(job.mask, self.max_pixels)
         if self.args.command == "sweep":
             check_output(job.output)
-            return _Item(image, mask)
+            return image, mask
         size = result_size((image.height, image.width), self.args.scale, self.max_pixels)
         transparent = to_raster(image).alpha is not None and self.task.degradation != "mask_image"  # which makes opaque
         check_output(job.output, size, transparent)
-        return _Item(image, mask)
+        return image, mask
 
     def load(self, **bar) -> None:
-        """Loads the checkpoint and that of the background.
-
-        Args:
-            **bar: As for `DiffusionPipeline.set_progress_bar_config`.
-        """
+        """Loads the checkpoint and that of the background."""
         self.upscaler = self._load(self.background, bar) if self.background else None
         self.pipe = self._load(self.args.checkpoint, bar)
-        self.batch_size = batch_size(self.args.batch_size, self.pipe)
+        self.batch_size = self.args.batch_size or (1 if self.pipe.device.type == "cpu" else 8)
 
     def _load(self, checkpoint: str | None, bar: dict) -> TextIRPipeline:
         pipe = load_pipeline(checkpoint, self.task, self.args.device, self.args.dtype)
@@ -221,34 +181,27 @@ class _Restoration:
 
     def restore(self, items: list[_Item]) -> list[Image.Image]:
         """The results of images, made by one call of the pipeline, after it has been loaded."""
-        args, images = self.args, [item.image for item in items]
+        args, images = self.args, [image for image, _ in items]
         if args.command == "sweep":
-            return [self._sweep(item) for item in items]
+            axes = (args.prompt or [None], args.beta, args.skip_strength, args.factor)
+            options = {"seed": args.seed, "batch_size": args.batch_size}
+            return [sweep(self.pipe, image, *axes, mask_image=mask, **options) for image, mask in items]
         given = self.given | {"prompt": [args.prompt] if args.prompt else None, "image": images}
         if "mask_image" in given:
-            given["mask_image"] = [item.mask for item in items] if args.mask_image else None
+            given["mask_image"] = [mask for _, mask in items] if args.mask_image else None
         if self.upscaler:
-            given["background"] = self._backgrounds(images)
+            names = ("prompt", "beta", "reference_image", "scale", "tile", "batch_size")
+            around = {name: self.given[name] for name in names} | {"image": images}
+            around |= {"prompt": [args.prompt]} if args.prompt else {"beta": 0.0}  # without one, the image itself
+            given["background"] = self.upscaler(**around, generator=torch.Generator().manual_seed(args.seed))[0]
         generator = torch.Generator().manual_seed(args.seed)
         results = (self.pipe if args.task else self.pipe.edit)(**given, generator=generator)[0]
         for result in results if self.upscaler else ():
             result.info[SETTINGS]["background"] = Path(args.background).name
         return results
 
-    def _backgrounds(self, images: list[Image.Image]) -> list[Image.Image]:
-        """The images upscaled by the background's checkpoint under the prompt or, without one, the image itself."""
-        names = ("prompt", "beta", "reference_image", "scale", "tile", "batch_size")
-        given = {name: self.given[name] for name in names} | {"image": images}
-        given |= {"prompt": [self.args.prompt]} if self.args.prompt else {"beta": 0.0}
-        return self.upscaler(**given, generator=torch.Generator().manual_seed(self.args.seed))[0]
-
-    def _sweep(self, item: _Item) -> Image.Image:
-        args = self.args
-        axes = (args.prompt or [None], args.beta, args.skip_strength, args.factor)
-        return sweep(self.pipe, item.image, *axes, mask_image=item.mask, seed=args.seed, batch_size=args.batch_size)
-
     def write(self, job: Job, item: _Item, result: Image.Image) -> None:
         """Writes a result, with what is known of its source unless the user wants none of it."""
         if self.args.command != "sweep":
-            carry_over(item.image, result)
+            carry_over(item[0], result)
         save_image(result, job.output, not self.args.no_metadata)

@@ -1,17 +1,21 @@
-"""How test images are damaged before they are restored: one class for each degradation that a task can name.
+"""How test images are damaged before they are restored, and methods without learning that repair the damage.
 
-All images are `[H, W, 3]` uint8. The extent of the damage to one image is a mask `[H, W]` bool, a factor, or None where
-every image loses the same.
+All images are `[H, W, 3]` uint8. The extent of the damage to one image is a mask `[H, W]` bool, True = repaint, a
+factor, or None where every image loses the same.
 """
 
 import random
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import binary_dilation
+from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from textir_hf.evaluation import baselines, judges
+from textir_hf.evaluation import judges
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.imaging import color, resample
@@ -22,6 +26,48 @@ from textir_hf.tasks import get_task
 
 Extent = np.ndarray | float | None
 _BOX_SHARES = (0.3, 0.6)  # of the image's sides
+
+
+def _opencv(flag: int, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return cv2.inpaint(np.ascontiguousarray(image), mask.astype(np.uint8), 3, flag)
+
+
+def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """scikit-image's solution of the biharmonic equation in the mask."""
+    filled = inpaint_biharmonic(np.where(mask[..., None], 0, image), mask, channel_axis=-1, split_into_regions=True)
+    return np.where(mask[..., None], (255 * filled).round().clip(0, 255), image).astype(np.uint8)
+
+
+def border_mean(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mean of the pixels along the mask's border."""
+    border = binary_dilation(mask) & ~mask
+    mean = (image[border] if border.any() else np.full((1, 3), 128.0)).mean(0)
+    return np.where(mask[..., None], mean.round().astype(np.uint8), image)
+
+
+FILLERS = {
+    "OpenCV Telea": partial(_opencv, cv2.INPAINT_TELEA),
+    "OpenCV Navier-Stokes": partial(_opencv, cv2.INPAINT_NS),
+    "biharmonic": biharmonic,
+    "mean of the border": border_mean,
+}
+
+
+def _resized(filter_: Image.Resampling, small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(small).resize(size[::-1], filter_))
+
+
+UPSCALERS = {
+    "nearest": partial(_resized, Image.Resampling.NEAREST),
+    "bicubic": lambda small, size: to_array(resample.upsample(to_tensor(small), size)),
+    "Lanczos": partial(_resized, Image.Resampling.LANCZOS),
+}
+
+
+def with_chroma(image: np.ndarray, chroma: Tensor) -> np.ndarray:
+    """The image's lightness with one a and b `[2]` everywhere; zeros make it gray."""
+    lightness = color.lightness(to_tensor(image))
+    return to_array(color.join_lab(lightness, chroma[None, :, None, None].expand(1, 2, *lightness.shape[2:])))
 
 
 def mask_of(extent: Extent) -> np.ndarray | None:
@@ -37,18 +83,20 @@ class Damage:
     - `extent(index, table)`, the damage to an image in a table, and `contrast_extent(contrast)`, that of a contrast;
     - `damaged(image, extent)`, the damaged image, without any of the lost pixels;
     - `baselines(image, extent)`, the results of methods without learning, by their names.
-
-    Class attributes:
-        uses_masks: It needs masks `[M, 1, S, S]` in {0, 1}, 1 = repaint.
-        hides_identity: A restored person may be another one, so recognition is measured.
     """
 
     tables: list[str]
-    uses_masks = False
-    hides_identity = False
+    uses_masks = False  # masks `[M, 1, S, S]` in {0, 1}, 1 = repaint
+    hides_identity = False  # a restored person may be another one, so recognition is measured
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
         self.protocol, self.test_set = protocol, test_set
+
+    def extent(self, index: int, table: str) -> Extent:
+        return None
+
+    def contrast_extent(self, contrast) -> Extent:
+        return None
 
     def given(self, image: np.ndarray, extent: Extent) -> tuple[np.ndarray, dict]:
         """The image and the further arguments that the pipeline is called with."""
@@ -88,7 +136,7 @@ class MaskedRegion(Damage):
         return np.where(extent[..., None], np.uint8(255), image)
 
     def baselines(self, image, extent):
-        return {name: fill(self.damaged(image, extent), extent) for name, fill in baselines.FILLERS.items()}
+        return {name: fill(self.damaged(image, extent), extent) for name, fill in FILLERS.items()}
 
     def given(self, image, extent):
         return image, {"mask_image": Image.fromarray(extent)}
@@ -117,7 +165,7 @@ class LostResolution(Damage):
 
     def baselines(self, image, extent):
         small = self.damaged(image, extent)
-        return {name: upscale(small, image.shape[:2]) for name, upscale in baselines.UPSCALERS.items()}
+        return {name: upscale(small, image.shape[:2]) for name, upscale in UPSCALERS.items()}
 
     def given(self, image, extent):
         return self.damaged(image, extent), {"scale": extent}
@@ -139,19 +187,13 @@ class LostColor(Damage):
         means = [color.chroma(to_tensor(image)).mean((0, 2, 3)) for image in images]
         self.mean_chroma = torch.stack(means).mean(0) if means else None  # [2]
 
-    def extent(self, index, table):
-        return None
-
-    def contrast_extent(self, contrast):
-        return None
-
     def damaged(self, image, extent):
-        return baselines.with_chroma(image, torch.zeros(2))
+        return with_chroma(image, torch.zeros(2))
 
     def baselines(self, image, extent):
         results = {"gray": self.damaged(image, extent)}
         if self.mean_chroma is not None:
-            results["mean a and b of the training set"] = baselines.with_chroma(image, self.mean_chroma)
+            results["mean a and b of the training set"] = with_chroma(image, self.mean_chroma)
         return results
 
     def columns(self, restored, target, extent):

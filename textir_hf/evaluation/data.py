@@ -5,48 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from datasets import Dataset
-from PIL import Image
-from torch import Tensor
 
 from textir_hf.evaluation.protocols import Protocol
-from textir_hf.hub.data import has_own_paths, open_rows, read_image, read_square
-from textir_hf.imaging.files import image_names
+from textir_hf.hub.data import has_own_paths, open_rows, read_square
 
 _TRAINING_IMAGES = 200  # of each file, for their mean color
-
-
-def load_masks(path: str | Path, split: str, size: int) -> Tensor:
-    """Irregular masks: `[N, 1, size, size]`, 1 = repaint, shrunk with NEAREST to stay binary.
-
-    Args:
-        path: Parquet file with the columns `image` and `split`, or a folder of images, all of one split.
-        split: "train" or "test", for a parquet file.
-        size: Side of the result, pixels.
-
-    Raises:
-        ValueError: A mask has gray levels, or there is none.
-    """
-    path, masks = Path(path).expanduser(), []
-    if path.is_dir():
-        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
-    elif path.is_file():
-        rows = open_rows(path, split, split_column="split")
-        encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
-    else:
-        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
-    for name, value in encoded:
-        mask = np.asarray(read_image(value, name, path.is_dir()).convert("L"))
-        if gray := sorted(set(np.unique(mask).tolist()) - {0, 255}):
-            raise ValueError(
-                f"{name} must be 0 where known and 255 where to repaint, got the gray level {gray[0]}. Threshold it, "
-                "and save it as PNG, not JPEG."
-            )
-        masks.append(np.asarray(Image.fromarray(mask > 0).resize((size, size), Image.Resampling.NEAREST)))
-    if not masks:
-        raise ValueError(f"{path} holds no mask.")
-    return torch.from_numpy(np.stack(masks))[:, None].float()
 
 
 class Row(NamedTuple):
@@ -96,19 +60,7 @@ class TestSet:
 def open_test_set(
     protocol: Protocol, data: str, size: int, limit: int | None, image_column: str, caption_column: str, split: str
 ) -> TestSet:
-    """Opens the images of a protocol.
-
-    Args:
-        protocol: The protocol.
-        data: Folder of its files; or for a protocol without files, a parquet file, a folder or a Hub id.
-        size: Side of the images, pixels.
-        limit: Maximum number of images of each file, evenly spread.
-        image_column, caption_column: Names of the columns.
-        split: Of a data set that has no `split` column.
-
-    Raises:
-        ValueError: A file or column is missing, there are no images, or captions are needed and missing.
-    """
+    """Opens the images of a protocol."""
     test_set = TestSet([], [], image_column, caption_column, size)
     for name in protocol.files or (str(data),):
         path = Path(data).expanduser() / name if protocol.files else Path(data).expanduser()

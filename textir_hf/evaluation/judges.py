@@ -23,9 +23,6 @@ def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = N
 
     The energy is the mean square of the luminance's Laplacian. Inside a mask, the Laplacian of a pixel takes only
     neighbors inside the mask, so that a seam adds no detail. A flat original counts as energy 1.
-
-    Raises:
-        ValueError: As in `check_images`.
     """
     check_images(restored, target, mask)
     counted = np.ones(target.shape[:2], bool) if mask is None else mask
@@ -48,9 +45,6 @@ def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
 
     A step is the difference of two neighbors, horizontal or vertical, exactly one of which is in the mask; it is
     averaged over the channels. The original's mean step counts as at least half a level of 255.
-
-    Raises:
-        ValueError: The mask covers the whole image, or as in `check_images`.
     """
     check_images(restored, target, mask)
     if mask.all():
@@ -62,17 +56,7 @@ def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
 
 
 def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = AMONG) -> bool:
-    """Whether a result's nearest original is its own, among others that are evenly spread over the set.
-
-    Args:
-        restored: `[D]`, a descriptor at unit length, as `LPIPS.descriptor` gives it.
-        originals: `[N, D]`, the originals'.
-        index: Of the result's own original.
-        among: Number of originals it is compared with, its own included.
-
-    Raises:
-        ValueError: There are fewer originals.
-    """
+    """Whether a result's nearest original is its own, among others that are evenly spread over the set."""
     count = len(originals)
     if count < among:
         raise ValueError(f"A result is recognized among {among} originals, got {count}. Measure more images.")

@@ -1,25 +1,88 @@
-"""Everything that is measured of one image of a test set."""
+"""A checkpoint under several conditions, and everything that is measured of one image of a test set."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from textir_hf import TextIRPipeline
 from textir_hf.evaluation import judges
-from textir_hf.evaluation.conditions import OURS, Conditions
 from textir_hf.evaluation.damages import Damage, Extent, mask_of
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import Protocol
+from textir_hf.imaging import color
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics import functional
 from textir_hf.metrics.perceptual import LPIPS
-from textir_hf.models.embedding import embed_images
+from textir_hf.models.embedding import embed_images, embed_texts
 
 Value = tuple[str, str, str, float]  # table, row, column, value
+PROTOTYPES = {  # sRGB
+    "red": (200, 30, 40),
+    "orange": (240, 140, 30),
+    "yellow": (240, 220, 50),
+    "green": (50, 150, 60),
+    "blue": (50, 80, 200),
+    "purple": (130, 50, 160),
+}
+
+
+OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ours, image embedding")
+
+
+class Conditions:
+    """Embeddings of images and sentences, as the checkpoint takes them."""
+
+    @torch.no_grad()
+    def __init__(self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, images: Tensor) -> None:
+        self.pipe, self.images = pipe, images  # [N, D] at unit length, of the originals
+        self.sentences = self._right_sentences(protocol, test_set)  # of every image
+        # [N, D], their mean embeddings, not recentered
+        self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
+        self.shuffled = _shuffle(self.sentences)  # numbers of the images whose sentences are the shuffled prompts
+        self._right = pipe.encode_prompt(self.sentences).cpu()
+        empty = self._embed([""])  # encode_prompt takes no empty sentence
+        if pipe.recentering is not None:
+            empty = pipe.recentering(empty.to(pipe.recentering.device)).float().cpu()
+        self._empty = empty[0]
+        # [2, D] by name, the conditions of a contrast's sentences
+        self.contrasts = {c.name: pipe.encode_prompt(list(c.prompts)).cpu() for c in protocol.contrasts}
+        # [D] by name; embeddings nearer to the first sentence have a positive product with it
+        self.axes = {c.name: torch.sub(*self._embed(c.prompts)) for c in protocol.contrasts}
+
+    def of(self, index: int) -> Tensor:
+        """The conditions of an image in the order of `OURS`: `[4, D]`."""
+        right = self._right
+        return torch.stack([right[index], right[self.shuffled[index]], self._empty, self.images[index]])
+
+    def _right_sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
+        """Captions; or the candidate that is nearest to the image."""
+        embedded = {file: self._embed(texts) for file, texts in protocol.candidates.items()}
+        sentences = [test_set.captions(i) for i in range(len(test_set))]
+        for i, image in enumerate(self.images):
+            if (file := test_set.test[i].file) in embedded:
+                sentences[i] = [protocol.candidates[file][int((embedded[file] @ image).argmax())]]
+        return sentences
+
+    def _embed(self, sentences: Sequence[str]) -> Tensor:
+        return embed_texts(self.pipe.clip, self.pipe.tokenizer, list(sentences)).cpu()
+
+
+def _shuffle(sentences: list[list[str]]) -> list[int]:
+    """Another image for every image, with other sentences where possible."""
+    count = len(sentences)
+    order = list(range(count))
+    random.Random(0).shuffle(order)
+    shuffled = [0] * count
+    for place, i in enumerate(order):
+        following = [order[(place + k) % count] for k in range(1, count)]
+        shuffled[i] = next((j for j in following if sentences[j] != sentences[i]), following[0])
+    return shuffled
 
 
 def file_of(folder: Path, table: str, name: str) -> Path:
@@ -28,19 +91,7 @@ def file_of(folder: Path, table: str, name: str) -> Path:
 
 
 class Measures:
-    """A checkpoint on a test set.
-
-    Args:
-        pipe: The checkpoint.
-        protocol: The protocol; its task must be the checkpoint's.
-        test_set: The images.
-        damage: How they are damaged.
-        lpips: LPIPS on AlexNet.
-        peers: Folders with the results of other programs, by the programs' names.
-
-    Raises:
-        ValueError: The checkpoint has another task, or results of a peer are missing or of another size.
-    """
+    """A checkpoint on a test set."""
 
     def __init__(
         self,
@@ -71,8 +122,11 @@ class Measures:
                 f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
                 f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
             )
-        sizes = {file: _size(file) for file in files}
-        wrong = [f"{file} ({w}x{h})" for file, (w, h) in sizes.items() if (w, h) != (side, side)]
+        wrong = []
+        for file in files:
+            with Image.open(file) as image:
+                if image.size != (side, side):
+                    wrong.append(f"{file} ({image.width}x{image.height})")
         if wrong:
             raise ValueError(
                 f"--against {name} must have results of {side}x{side} pixels, but {len(wrong)} of {len(files)} "
@@ -146,6 +200,47 @@ class Measures:
         return columns
 
 
-def _size(file: Path) -> tuple[int, int]:
-    with Image.open(file) as image:
-        return image.size
+def text_effect(measures: Measures, index: int) -> list[Value]:
+    """Whether both sentences of a contrast move the image to their side."""
+    values, image = [], measures.test_set.image(index)
+    for contrast in measures.protocol.contrasts:
+        extent = measures.damage.contrast_extent(contrast)
+        mask, axis = mask_of(extent), measures.conditions.axes[contrast.name]
+        results = measures.restore(image, measures.conditions.contrasts[contrast.name], extent)
+        seen = results if mask is None else [functional.region_crop(result, mask) for result in results]
+        first, second = ((measures.embed(part) @ axis).item() for part in seen)
+        columns = {
+            "nearer to its sentence than to the contrary (%)": 50.0 * ((first > 0) + (second < 0)),
+            "nearer than the contrary's result (%)": 100.0 * (first > second),
+            "shift (100 cosine)": 100 * (first - second),
+        }
+        values += [("text effect", contrast.name, *column) for column in columns.items()]
+    return values
+
+
+def color_words(measures: Measures, index: int) -> list[Value]:
+    """The effect of color words: the hue of the middle, and the shift there and on the outer strip."""
+    file = measures.test_set.test[index].file
+    if file not in measures.protocol.color_words:
+        return []
+    template, image = measures.protocol.color_words[file], measures.test_set.image(index)
+    prompts = [template.replace("{} ", ""), *(template.format(word) for word in PROTOTYPES)]
+    extent = measures.damage.extent(index, measures.damage.tables[0])
+    results = measures.restore(image, measures.pipe.encode_prompt(prompts), extent)
+    neutral, *colored = (color.chroma(to_tensor(result))[0].numpy() for result in results)
+    side = len(image)
+    inset = np.minimum(np.arange(side), np.arange(side)[::-1])  # distance from the nearer border
+    inset = np.minimum(inset[:, None], inset)
+    middle, border = inset >= side // 4, inset < max(side // 10, 1)
+    table, values = f"color words, {file.split('_')[0]}", []
+    for word, chroma in zip(PROTOTYPES, colored, strict=True):
+        rgb = torch.tensor(PROTOTYPES[word], dtype=torch.float32)[None, :, None, None] / 255
+        named = color.chroma(rgb)[0, :, 0, 0].numpy()
+        shift = np.tensordot(named / np.linalg.norm(named), chroma - neutral, 1)
+        columns = {
+            "hue distance (°)": abs(np.angle(complex(*chroma[:, middle].mean(1)) / complex(*named), deg=True)),
+            "shift of the middle": shift[middle].mean(),
+            "shift of the border": shift[border].mean(),
+        }
+        values += [(table, word, name, float(value)) for name, value in columns.items()]
+    return values

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from textir_hf.evaluation.conditions import OURS
-from textir_hf.evaluation.measures import Measures
+from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.evaluation.tables import Cell, Table, cell
 from textir_hf.imaging.files import save_image

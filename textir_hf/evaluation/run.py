@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import keep_facts, replacing
-from textir_hf.evaluation import effects, report
+from textir_hf.evaluation import report
 from textir_hf.evaluation.damages import damage_of
-from textir_hf.evaluation.data import load_masks, open_test_set
-from textir_hf.evaluation.measures import Measures, file_of
+from textir_hf.evaluation.data import open_test_set
+from textir_hf.evaluation.measures import Measures, color_words, file_of, text_effect
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
+from textir_hf.hub.data import load_masks
 from textir_hf.imaging.files import save_image
 from textir_hf.metrics.perceptual import LPIPS, fetch
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER
@@ -34,10 +35,6 @@ def evaluate(args: argparse.Namespace) -> str:
     """Runs a protocol and writes `report.json`, `tables.md` and grids; or only the damaged inputs.
 
     Takes the options of `textir evaluate`, checked and complete. Returns the tables as Markdown in the main process.
-
-    Raises:
-        ValueError: The data, the checkpoint or the results of others do not fit.
-        OSError: LPIPS cannot be fetched.
     """
     disable_progress_bars()  # of reading files from the disk
     state = PartialState(cpu=not torch.accelerator.is_available())
@@ -72,8 +69,7 @@ def _open(args: argparse.Namespace, state: PartialState) -> Measures:
 def save_inputs(measures: Measures, folder: Path) -> str:
     """Writes the damaged images to `images/`, masks to `masks/`, and the right prompts to `prompts.json`.
 
-    Another program's results are measured with `--against NAME=FOLDER` if they have the same folders and names as the
-    files in `images/`.
+    `--against NAME=FOLDER` measures another program's results of the same folders and names as those in `images/`.
     """
     test_set, damage, prompts = measures.test_set, measures.damage, {}
     for index in range(len(test_set)):
@@ -131,7 +127,7 @@ def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
         file.write("\n" * torn)
         for index in tqdm(left, desc="images", disable=not state.is_main_process):
             values, embeddings = measures.measure(index)
-            values += effects.text_effect(measures, index) + effects.color_words(measures, index)
+            values += text_effect(measures, index) + color_words(measures, index)
             rounded = {name: [round(x, 7) for x in row.tolist()] for name, row in embeddings.items()}
             file.write(json.dumps({"index": index, "values": values, "embeddings": rounded}) + "\n")
             file.flush()

@@ -35,52 +35,25 @@ Install it with `pip install textir-hf`. It behaves like any diffusers pipeline,
 
 
 def usage(task: Task, checkpoint: str, comment: str = "") -> str:
-    """Markdown of a Python block that loads a checkpoint and restores an image.
-
-    `DiffusionPipeline.from_pretrained` looks for the pipeline's class in diffusers itself, and for those of other
-    packages only in the repository's own code. So a card names another library than diffusers.
-
-    Args:
-        task: The checkpoint's.
-        checkpoint: Its name for `TextIRPipeline.from_pretrained`, or `HERE`.
-        comment: A comment on loading it.
-    """
+    """Markdown of a Python block that loads a checkpoint, by its name or `HERE`, and restores an image."""
     names = ["image", "mask"] if "mask_image" in task.requires else ["image"]
     loading = _LOADING.format(checkpoint) + (f"  # {comment}" if comment else "")
-    images = "\n".join(f'{name} = open_image("{name}.png")' for name in names)
+    images = "\n".join([f'{name} = open_image("{name}.png")' for name in names])
     return _USAGE.format(loading=loading, images=images, call=task.usage)
 
 
 def name_checkpoint(card: str, checkpoint: str) -> str:
-    """A card whose example loads a published checkpoint instead of the card's own folder.
-
-    Args:
-        card: The card's text.
-        checkpoint: Its name on the Hub.
-    """
+    """A card whose example loads a published checkpoint, by its name on the Hub, instead of the card's own folder."""
     return card.replace(_LOADING.format(HERE), _LOADING.format(checkpoint))
 
 
-def card_data(task: Task, **metadata) -> ModelCardData:
-    """Metadata of a pipeline's card.
+def render_card(task: Task, title: str, summary: str, sections: Mapping[str, str], **metadata) -> str:
+    """The text of a pipeline's card: title, summary, sections by heading, and the paper's citation.
 
-    Args:
-        task: The checkpoint's.
-        **metadata: Further fields of `ModelCardData`, or other values for those that every card has.
+    `metadata` are further fields of `ModelCardData`. It names another library than diffusers, which would look for the
+    pipeline's class in diffusers itself or in the repository's own code.
     """
     common = {"library_name": "textir-hf", "pipeline_tag": "image-to-image", "tags": ["textir", task.name]}
-    return ModelCardData(**common | metadata)
-
-
-def render_card(data: ModelCardData, title: str, summary: str, sections: Mapping[str, str]) -> str:
-    """The text of a card: its metadata, title and summary, the sections in their order, and the paper's citation.
-
-    Args:
-        data: The metadata.
-        title: The heading.
-        summary: The text below it.
-        sections: Markdown by heading; empty sections are left out.
-    """
-    parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", summary.strip()]
-    parts += [f"## {heading}\n\n{text.strip()}" for heading, text in sections.items() if text.strip()]
+    parts = [f"---\n{ModelCardData(**common | metadata).to_yaml()}\n---", f"# {title}", summary.strip()]
+    parts += [f"## {heading}\n\n{text.strip()}" for heading, text in sections.items()]
     return "\n\n".join([*parts, CITATION]) + "\n"

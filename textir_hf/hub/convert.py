@@ -5,20 +5,20 @@ import math
 import pickle
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from textir_hf.atomic import check_new_folder, replacing
-from textir_hf.hub.cards import HERE, INVENTED, card_data, render_card, usage
-from textir_hf.hub.templates import IMAGENET_TEMPLATES
+from textir_hf.hub.cards import HERE, INVENTED, render_card, usage
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import TASKS, Task, get_task
 
 ENCODER = "openai/clip-vit-base-patch32"
+# The sentences around a class name over which CLIP's authors average for ImageNet (Radford et al., 2021)
+IMAGENET_TEMPLATES = (Path(__file__).parent / "imagenet_templates.md").read_text(encoding="utf-8").splitlines()
 _OTHER = "This is not a checkpoint of TextIR's release"
 _ORIGIN = """Converted by textir_hf from `{name}` (SHA-256 `{digest}`), released by the authors of *TextIR: A Simple
 Framework for Text-based Editable Image Restoration* (Bai et al., 2023). Trained by them at {size}x{size} pixels.
@@ -27,20 +27,13 @@ The authors published no license for their checkpoints: these weights are for th
 them. Do not redistribute them."""
 
 
-class Converted(NamedTuple):
-    """The converted network's task, and the SHA-256 of the released file."""
-
-    task: Task
-    digest: str
-
-
 def convert(
     source: str | Path,
     output: str | Path,
     task: str | None = None,
     weights: str = "params_ema",
     face_template: str | None = None,
-) -> Converted:
+) -> tuple[Task, str]:
     """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
 
     The folder holds no dual encoder: it names `openai/clip-vit-base-patch32`, which is fetched from the Hub, or its
@@ -53,6 +46,9 @@ def convert(
         weights: Key of the state dict: "params_ema", the averaged weights, or "params".
         face_template: "ffhq" for a network that was trained on FFHQ's aligned faces, so that it restores faces in
             photos. The file itself does not say what it was trained on.
+
+    Returns:
+        The network's task, and the SHA-256 of the file.
 
     Raises:
         ValueError: The file is missing, is not such a checkpoint, is for another task, or for a task without faces; or
@@ -71,16 +67,16 @@ def convert(
         if "faces" not in found.accepts:
             raise ValueError(f"face_template cannot be used: {source} is a checkpoint for {found.name}.")
         model.register_to_config(face_template=FACE_TEMPLATES[face_template])
-    pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=list(IMAGENET_TEMPLATES))
+    pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=IMAGENET_TEMPLATES)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as folder:
         pipe.save_pretrained(folder)
         origin = _ORIGIN.format(name=source.name, digest=digest, size=model.config.sample_size)
         how = usage(found, HERE, f"the dual encoder comes from {ENCODER}")
-        sections = {"How to use it": how, "Limits": INVENTED}
-        card = render_card(card_data(found), f"TextIR's released network, {found.name}", origin, sections)
+        title, sections = f"TextIR's released network, {found.name}", {"How to use it": how, "Limits": INVENTED}
+        card = render_card(found, title, origin, sections)
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return Converted(found, digest)
+    return found, digest
 
 
 def _read(source: Path, weights: str) -> dict[str, Tensor]:
@@ -108,16 +104,11 @@ def _is_weight(value) -> bool:
 
 
 def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
-    """Builds the network that holds a released network's weights.
+    """Builds the network that holds a released network's weights; its sizes are read from their shapes.
 
     The release differs from the paper in what the config expresses: signed fusion weights, one linear layer from the
-    skip_strength to them, and, but for super-resolution, the condition in the skip strength's place.
-
-    Args:
-        state: The released state dict (`params_ema`). The unusable `noises.*` are dropped.
-
-    Returns:
-        The network, whose sizes are read from the shapes.
+    skip_strength to them, and, but for super-resolution, the condition in the skip strength's place. The release's
+    unusable `noises.*` are dropped.
 
     Raises:
         ValueError: A key is missing or left over, or a shape fits no task.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from textir_hf.atomic import check_cache
-from textir_hf.hub.folder import folder_rows
-from textir_hf.imaging.files import open_image
+from textir_hf.imaging.files import READABLE, image_names, open_image
 from textir_hf.imaging.raster import to_raster
 
 if TYPE_CHECKING:
@@ -22,16 +27,20 @@ _FORMATS = {".parquet": "parquet", ".tar": "webdataset"}
 _IMAGES = ("binary", "large_binary", "string", "large_string", "null")  # types of encoded images, of paths, of neither
 _STREAMED_ROWS = 1000  # at a time; without it, an empty file ends a stream
 _LISTED = "imagefolder"  # as datasets calls what makes rows of a folder's files
-Source = str | Path | Sequence[str | Path]
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 
 
 def open_rows(
-    source: Source,
+    source: str | Path | Sequence[str | Path],
     split: str = "train",
     *,
     split_column: str | None = None,
     image_columns: Sequence[str] = ("image",),
-    configuration: str | None = None,
     streaming: bool = False,
 ) -> Dataset | IterableDataset:
     """Opens the rows of one split; the images in them stay encoded until `read_image`.
@@ -40,10 +49,9 @@ def open_rows(
         source: A folder of images; parquet files or tar shards in the WebDataset format, by path, pattern or URL; or
             the name of a data set on the Hub. The columns of a shard are the suffixes of its files, such as "jpg".
         split: Name of the split. Files are all of the split "train", unless `split_column` says more; for a folder, see
-            `folder_rows`.
+            `_folder_rows`.
         split_column: A column whose value is the split's name for each row. All of "train" is then looked through.
         image_columns: Columns of images that must be there.
-        configuration: Of a data set on the Hub that has several.
         streaming: Read rows as they are asked for, in place of building the whole set on the disk.
 
     Raises:
@@ -54,7 +62,7 @@ def open_rows(
     sources = [str(source)] if isinstance(source, (str, Path)) else [str(s) for s in source]
     sources = [str(Path(s).expanduser()) if s.startswith("~") else s for s in sources]
     shown = sources[0] if len(sources) == 1 else f"of {len(sources)} files from {sources[0]} on"
-    rows = _load(sources, shown, "train" if split_column else split, configuration, streaming)
+    rows = _load(sources, shown, "train" if split_column else split, streaming)
     columns = rows.column_names or []
     for name in (*image_columns, *([split_column] if split_column else [])):
         if name not in columns:
@@ -72,14 +80,12 @@ def open_rows(
     return rows.select([i for i, value in enumerate(rows[split_column]) if value == split])
 
 
-def _load(
-    sources: list[str], shown: str, split: str, configuration: str | None, streaming: bool
-) -> Dataset | IterableDataset:
+def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Dataset | IterableDataset:
     from datasets import config, load_dataset
     from datasets.exceptions import DatasetsError
 
     if len(sources) == 1 and Path(sources[0]).is_dir():
-        rows = folder_rows(Path(sources[0]), split)
+        rows = _folder_rows(Path(sources[0]), split)
         rows = rows.to_iterable_dataset() if streaming else rows
         rows.info.builder_name = _LISTED
         return rows
@@ -92,7 +98,7 @@ def _load(
             f"The data set {shown} must be a folder, files of one kind ({', '.join(_FORMATS)}) or a name on the Hub."
         )
     else:
-        options = {"path": sources[0], "name": configuration}
+        options = {"path": sources[0]}
     try:
         return load_dataset(**options, split=split, streaming=streaming)
     except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
@@ -102,6 +108,96 @@ def _load(
         raise ValueError(
             f'The data set {shown} cannot be opened, or has no split "{split}": {reason[0] if reason else error!r}'
         ) from error
+
+
+def _folder_rows(folder: Path, split: str) -> Dataset:
+    """The images of one split of a folder, all below it, with what its metadata files say of them.
+
+    All images are of the split "train", whatever they are called. Only where each of them is in a subfolder that has
+    the name of a split ("train", "val", "test" and the like), these are the splits. A metadata file has a column
+    `file_name`, relative to itself, and any others; `mask_file_name` becomes the image column `mask`.
+    """
+    from datasets import Dataset
+    from datasets.fingerprint import Hasher
+
+    names = sorted(image_names(folder))
+    if not names:
+        raise ValueError(f"The folder {folder} has no image ({', '.join(READABLE)}).")
+    chosen = set(_of_split(names, split, folder))
+    places = sorted({folder / parent for name in names for parent in name.parents})
+    files = [path for place in places for kind in _METADATA if (path := place / kind).is_file()]
+    rows = _described(folder, files, names) if files else [{"image": name} for name in names]
+    rows = [row for row in rows if row["image"] in chosen]
+    columns = dict.fromkeys([column for row in rows for column in row])
+    for row in rows:
+        for name in columns:
+            value = row.setdefault(name)
+            row[name] = {"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value
+    try:
+        found = Dataset.from_list([{name: row[name] for name in columns} for row in rows])
+    except (TypeError, ValueError) as error:  # pyarrow's
+        raise ValueError(f"The metadata in {folder} must have one type in each column: {error}.") from error
+    stats = [(str(path), path.stat()) for path in (*files, *sorted(folder / name for name in chosen))]
+    known_by = Hasher.hash([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+    return Dataset(found.data, found.info, fingerprint=known_by)  # so that caches see what changed in the files
+
+
+def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
+    tops = {name.parts[0] if len(name.parts) > 1 else "" for name in names}
+    wanted = _SPLITS.get(split, (split,))
+    if tops <= set(sum(_SPLITS.values(), ())) and tops & set(wanted):
+        return [name for name in names if name.parts[0] in wanted]
+    if split == "train":
+        return names
+    raise ValueError(
+        f'The folder {folder} has no split "{split}". Put all images into subfolders such as train and {split}, or '
+        'use the split "train", which is all of them.'
+    )
+
+
+def _described(folder: Path, files: list[Path], names: list[Path]) -> list[dict]:
+    """The rows of metadata files; the images that they name become paths relative to the folder."""
+    rows = [_with_images(folder, file, row) for file in files for row in _read_metadata(file)]
+    named = {value for row in rows for value in row.values() if isinstance(value, Path)}
+    if unknown := sorted(named - set(names)):
+        raise ValueError(f"The metadata in {folder} names {len(unknown)} files that are not images: {unknown[0]}, ...")
+    if left_out := sorted(set(names) - named):
+        raise ValueError(
+            f"The metadata in {folder} leaves out {len(left_out)} of {len(names)} images, such as {left_out[0]}. Add "
+            f"them to {files[0].name}, or move them elsewhere."
+        )
+    return rows
+
+
+def _with_images(folder: Path, file: Path, row: dict) -> dict:
+    found = {}
+    for name, value in row.items():
+        if name == "file_name" or name.endswith("_file_name"):
+            name = name.removesuffix("file_name").rstrip("_") or "image"
+            value = Path(os.path.relpath(file.parent / str(value), folder)) if value else None
+        found[name] = value
+    if not isinstance(found.get("image"), Path):
+        raise ValueError(f"{file} must have the column file_name, with the name of an image in every row.")
+    return found
+
+
+def _read_metadata(file: Path) -> list[dict]:
+    try:
+        if file.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return pq.read_table(file).to_pylist()
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix == ".csv":
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        else:
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
+    short = file.suffix == ".csv" and any(None in row or None in row.values() for row in rows)
+    if not rows or short or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file} must have a value for each column in every line, and at least one line.")
+    return rows
 
 
 def has_own_paths(rows: Dataset | IterableDataset) -> bool:
@@ -129,38 +225,50 @@ def read_image(value: dict, name: str = "The image", paths: bool = True) -> Imag
             "textir bulk follows paths with --allow-paths."
         )
     if content is None and "://" in path:
-        content = _fetch(path, name)
+        import fsspec
+
+        try:
+            with fsspec.open(path, "rb") as file:
+                content = file.read()
+        except (OSError, ValueError, ImportError) as error:
+            raise ValueError(f"{name} cannot be read from {path} ({error}).") from error
     return open_image(path if content is None else content, name=name)
 
 
-def _fetch(url: str, name: str) -> bytes:
-    import fsspec
-
-    try:
-        with fsspec.open(url, "rb") as file:
-            return file.read()
-    except (OSError, ValueError, ImportError) as error:
-        raise ValueError(f"{name} cannot be read from {url} ({error}).") from error
-
-
 def read_square(value: dict, size: int, name: str = "The image", paths: bool = True) -> np.ndarray:
-    """Decodes an encoded image and resizes its middle square with an antialiased filter.
-
-    Args:
-        value: As for `read_image`.
-        size: Side of the result, pixels.
-        name: As for `read_image`.
-        paths: As for `read_image`.
-
-    Returns:
-        `[size, size, 3]` uint8, sRGB.
-
-    Raises:
-        ValueError: There is none, or it cannot be decoded.
-    """
+    """As `read_image`; its middle square, resized with an antialiased filter: `[size, size, 3]` uint8."""
     rgb = to_raster(read_image(value, name, paths), name).rgb
     height, width = rgb.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
     return np.array(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS, box=box))
+
+
+def load_masks(path: str | Path, split: str, size: int) -> Tensor:
+    """Irregular masks: `[N, 1, size, size]`, 1 = repaint, shrunk with NEAREST to stay binary.
+
+    They are in a parquet file with the columns `image` and `split`, or in a folder of images, all of one split.
+
+    Raises:
+        ValueError: A mask has gray levels, or there is none.
+    """
+    path, masks = Path(path).expanduser(), []
+    if path.is_dir():
+        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
+    elif path.is_file():
+        rows = open_rows(path, split, split_column="split")
+        encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
+    else:
+        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
+    for name, value in encoded:
+        mask = np.asarray(read_image(value, name, path.is_dir()).convert("L"))
+        if gray := sorted(set(np.unique(mask).tolist()) - {0, 255}):
+            raise ValueError(
+                f"{name} must be 0 where known and 255 where to repaint, got the gray level {gray[0]}. Threshold it, "
+                "and save it as PNG, not JPEG."
+            )
+        masks.append(np.asarray(Image.fromarray(mask > 0).resize((size, size), Image.Resampling.NEAREST)))
+    if not masks:
+        raise ValueError(f"{path} holds no mask.")
+    return torch.from_numpy(np.stack(masks))[:, None].float()

@@ -62,13 +62,7 @@ def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
     """Writes a checkpoint's networks as ONNX, its tokenizer, and a guide, and compares their results with PyTorch's.
 
     The guide, README.md, says what goes into `prompt_encoder.onnx`, `image_encoder.onnx` and `restorer.onnx`.
-
-    Args:
-        checkpoint: As for `TextIRPipeline.from_pretrained`.
-        folder: Must not exist or be empty.
-
-    Returns:
-        The files.
+    The folder must not exist or be empty. Returns the files.
 
     Raises:
         ValueError: The checkpoint cannot be loaded, the folder is not empty, packages are missing, or ONNX Runtime
@@ -86,7 +80,10 @@ def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
     with replacing(folder) as temporary:
         temporary.mkdir()
         _export_prompt_encoder(pipe, temporary / "prompt_encoder.onnx")
-        _export_image_encoder(pipe, temporary / "image_encoder.onnx")
+        side = pipe.image_processor.crop_size["height"]
+        examples = [{"pixel_values": torch.randn(count, 3, side, side)} for count in (2, 1, 3)]
+        shapes = {"pixel_values": {0: "images"}}
+        _export(ImageEncoder(pipe.clip), examples, shapes, "clip_embedding", temporary / "image_encoder.onnx")
         _export_restorer(pipe.restorer, temporary / "restorer.onnx")
         pipe.tokenizer.backend_tokenizer.save(str(temporary / "tokenizer.json"))
         settings = _settings(pipe)
@@ -109,12 +106,6 @@ def _export_prompt_encoder(pipe: TextIRPipeline, path: Path) -> None:
     _export(PromptEncoder(pipe.clip, pipe.recentering), examples, shapes, "clip_embedding", path)
 
 
-def _export_image_encoder(pipe: TextIRPipeline, path: Path) -> None:
-    side = pipe.image_processor.crop_size["height"]
-    examples = [{"pixel_values": torch.randn(count, 3, side, side)} for count in (2, 1, 3)]
-    _export(ImageEncoder(pipe.clip), examples, {"pixel_values": {0: "images"}}, "clip_embedding", path)
-
-
 def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
     config, stride, module = restorer.config, restorer.stride, Restorer(restorer)
 
@@ -133,18 +124,7 @@ def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
 
 @torch.no_grad()
 def _export(module: nn.Module, examples: list[dict[str, Tensor]], shapes: dict, output: str, path: Path) -> None:
-    """Exports by the first example and compares all of them.
-
-    Args:
-        module: The network.
-        examples: Inputs of several sizes.
-        shapes: Names of the inputs' axes of any length.
-        output: Name of the output.
-        path: The file.
-
-    Raises:
-        ValueError: ONNX Runtime's results differ from PyTorch's.
-    """
+    """Exports by the first example, with `shapes` the names of the axes of any length; compares all examples."""
     import onnxruntime
 
     module.eval()
@@ -169,14 +149,9 @@ def _export(module: nn.Module, examples: list[dict[str, Tensor]], shapes: dict, 
 def _settings(pipe: TextIRPipeline) -> dict:
     """What a program needs to know of a checkpoint, as JSON."""
     config, processor = pipe.restorer.config, pipe.image_processor
-    return {
-        "task": config.task,
-        "sample_size": config.sample_size,
+    names = ("task", "sample_size", "in_channels", "out_channels", "embedding_dim", "skip_strength_source")
+    return {name: config[name] for name in names} | {
         "stride": pipe.restorer.stride,
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "embedding_dim": config.embedding_dim,
-        "skip_strength_source": config.skip_strength_source,
         "noise_maps": len(pipe.restorer.noise_sizes(pipe.restorer.stride, pipe.restorer.stride)),
         "prompt_templates": list(pipe.config.prompt_templates or ["{}"]),
         "max_tokens": pipe.tokenizer.model_max_length,

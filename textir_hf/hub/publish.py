@@ -20,52 +20,38 @@ _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 def check_folder(folder: str | Path) -> dict[str, Path]:
     """Loads a checkpoint, restores one image with it, and reads its card.
 
-    Samples and results that the card of an embedded checkpoint links to are taken from `model_cards/` of a source
-    checkout.
-
-    Args:
-        folder: As `save_pretrained`, `training.train` or `textir convert` wrote it, with a README.md.
-
-    Returns:
-        The files that would be pushed, by their path in the repository.
-
-    Raises:
-        ValueError: The folder is not a checkpoint, does not work, holds a pickle, or its card is missing or unfinished.
+    Returns the files that would be pushed, by their path in the repository. Samples and results that the card of an
+    embedded checkpoint links to are taken from `model_cards/` of a source checkout.
     """
     folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts)
-    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    files = {
+        p.relative_to(folder).as_posix(): p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".cache" not in p.parts
+    }
     pickles = [name for name in files if Path(name).suffix in _PICKLES]
     if pickles:
         raise ValueError(f"{folder} holds the pickle {pickles[0]}. Publish safetensors alone: remove it.")
-    _check_card(folder / "README.md")
+    path = folder / "README.md"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no README.md. Write a model card: what it does, its data, its limits.")
+    card = ModelCard.load(path)
+    if "[More Information Needed]" in card.content:
+        raise ValueError(f'{path} still says "[More Information Needed]". Fill it.')
+    if missing := [key for key in ("library_name", "pipeline_tag", "tags") if not getattr(card.data, key, None)]:
+        raise ValueError(f"{path} lacks {', '.join(missing)} in its metadata.")
     pipe = TextIRPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     side = pipe.restorer.config.sample_size
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
     pipe("an image", image.resize((side, side), Image.Resampling.BICUBIC), **pipe.task.example(side))
-    links = set(_LINK.findall((folder / "README.md").read_text(encoding="utf-8"))) - files.keys()
+    links = set(_LINK.findall(path.read_text(encoding="utf-8"))) - files.keys()
     return files | {link: _CARDS / link for link in sorted(links) if (_CARDS / link).is_file()}
-
-
-def _check_card(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path.parent} has no README.md. Write a model card: what it does, its data, its limits.")
-    card = ModelCard.load(path)
-    if "[More Information Needed]" in card.content:
-        raise ValueError(f'{path} still says "[More Information Needed]". Fill it.')
-    missing = [key for key in ("library_name", "pipeline_tag", "tags") if not getattr(card.data, key, None)]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)} in its metadata.")
 
 
 @contextmanager
 def pushing(what: str, repo: str) -> Iterator[None]:
-    """Says in one sentence why something could not be pushed.
-
-    Raises:
-        ValueError: The Hub refused, or could not be reached.
-    """
+    """Says in one sentence why something could not be pushed."""
     try:
         yield
     except Exception as error:  # connections fail in ways that differ between versions of the client
@@ -77,16 +63,9 @@ def pushing(what: str, repo: str) -> Iterator[None]:
 
 
 def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool = False) -> str:
-    """Checks a checkpoint's folder and pushes it.
+    """Checks a checkpoint's folder and pushes it to `repo`, "owner/name", unless `dry_run`; says what was done.
 
-    Args:
-        folder: As for `check_folder`.
-        repo: "owner/name".
-        dry_run: Only check.
-        private: Make the repository private, if it is new.
-
-    Returns:
-        What was done, or would be.
+    A new repository is `private` if asked for.
 
     Raises:
         ValueError: The folder is not fit to be published, or the Hub refuses.

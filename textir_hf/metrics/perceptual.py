@@ -90,12 +90,7 @@ def digest(weights: dict[str, Tensor]) -> str:
 
 
 def fetch(cache: Path = CACHE) -> Path:
-    """The weights of LPIPS as a safetensors file in a folder, downloaded from the authors and torchvision once.
-
-    Raises:
-        ValueError: The download differs from the published weights.
-        OSError: The weights cannot be downloaded.
-    """
+    """The weights of LPIPS as a safetensors file in a folder, downloaded from the authors and torchvision once."""
     folder = Path(cache).expanduser()
     path = folder / "lpips_alex.safetensors"
     if path.is_file():
