@@ -73,7 +73,7 @@ class LatentDiscriminator(nn.Module):
         self.first = nn.Conv2d(seen, channels[0], 3, padding=1)
         self.convs = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in channels)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in pairwise(channels))
-        self.logits = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
+        self.logits = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in channels)  # a common bias would cancel out
         self.conditions = nn.ModuleList(nn.Linear(embedding_dim, c) for c in channels)
 
     def forward(
