@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
-from training.objective import clip_loss, discriminator_loss, generator_loss, r1_penalty
+from training.objective import clip_loss, discriminator_loss, generator_loss, gradient_penalty, relativistic_loss
 from training.perceptual import VGGPerceptualLoss
 from training.train import set_up
 
@@ -33,10 +33,22 @@ def test_only_places_that_were_repainted_count():
     assert discriminator_loss([real], [[fake]], torch.zeros_like(mask)) == 0  # nothing was repainted: no NaN
 
 
-def test_r1_penalty_of_a_linear_discriminator_is_its_squared_weight_norm():
+def test_the_relativistic_loss_compares_maps_of_the_same_image():
+    higher, lower, everywhere = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.ones(2, 1, 8, 8)
+    expected = torch.log(1 + torch.exp(lower - higher)).mean()
+    torch.testing.assert_close(relativistic_loss([higher], [lower], everywhere), expected)
+    torch.testing.assert_close(
+        relativistic_loss([higher + 7], [lower + 7], everywhere), expected
+    )  # only the difference
+    assert relativistic_loss([higher], [higher], everywhere).item() == pytest.approx(math.log(2))
+
+
+def test_the_gradient_penalty_of_a_linear_discriminator_is_its_squared_weight_norm():
     images, weight = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(48)
     logits = (images.flatten(1) @ weight)[:, None, None, None]
-    torch.testing.assert_close(r1_penalty(logits, images), weight.square().sum())
+    torch.testing.assert_close(gradient_penalty([logits], images), weight.square().sum())
+    wide = logits.expand(-1, 1, 5, 5)  # a larger map of the same values weighs the same
+    torch.testing.assert_close(gradient_penalty([wide, logits], images), 4 * weight.square().sum())
 
 
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):

@@ -10,7 +10,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS
 from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
@@ -65,28 +64,32 @@ class Discriminator(nn.Module):
 class LatentDiscriminator(nn.Module):
     """Judges latents beside the degraded image and the condition, with `channels` at 1, 1/2, ... of their side.
 
-    Spectral normalization (Miyato et al., 2018) bounds how fast its logits change, in place of R1. Its power iteration
-    moves in training mode alone.
+    Its layers have no normalization: R1 and R2 bound how fast its logits change (Huang et al., "R3GAN", 2024).
     """
 
     def __init__(self, in_channels: int, embedding_dim: int, channels: tuple[int, ...]) -> None:
         super().__init__()
         seen = LATENT_CHANNELS + 4 * in_channels + 1
-        self.first = spectral_norm(nn.Conv2d(seen, channels[0], 3, padding=1))
-        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(c, c, 3, padding=1)) for c in channels)
-        self.down = nn.ModuleList(spectral_norm(nn.Conv2d(i, o, 4, 2, 1)) for i, o in pairwise(channels))
-        self.logits = nn.ModuleList(spectral_norm(nn.Conv2d(c, 1, 1)) for c in channels)
-        self.conditions = nn.ModuleList(spectral_norm(nn.Linear(embedding_dim, c)) for c in channels)
+        self.first = nn.Conv2d(seen, channels[0], 3, padding=1)
+        self.convs = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in channels)
+        self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in pairwise(channels))
+        self.logits = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in channels)  # a common bias would cancel out
+        self.conditions = nn.ModuleList(nn.Linear(embedding_dim, c) for c in channels)
 
     def forward(
-        self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor
+        self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
         """For each size a map of logits `[N, 1, h, w]`, higher is more real, and its features `[N, C, h, w]`.
 
         `latents` are `[N, 32, h, w]`, standardized; `degraded` `[N, C, 8h, 8w]` is seen at a quarter of its side;
         `mask` is `[N, 1, h, w]`, 1 = predicted. The condition `[N, D]` at unit length enters by its inner product with
-        the features (Miyato and Koyama, "cGANs with Projection Discriminator", 2018, Eq. 8).
+        the features (Miyato and Koyama, "cGANs with Projection Discriminator", 2018, Eq. 8). `full_precision` leaves
+        autocast, for derivatives of derivatives.
         """
+        with torch.autocast(latents.device.type, enabled=False) if full_precision else nullcontext():
+            return self._judge(latents, degraded, condition, mask)
+
+    def _judge(self, latents, degraded, condition, mask):
         hint = F.pixel_unshuffle(F.avg_pool2d(degraded, CELL // 2), 2)
         x = F.leaky_relu(self.first(torch.cat([latents, hint, mask], 1)), 0.2)
         found = []

@@ -15,27 +15,33 @@ from textir_hf.tasks import get_task
 from training.config import R1_EVERY, TrainingConfig
 from training.encoder import FrozenEncoder
 
+R1_EVERY_LATENT = 4  # as R1_EVERY, for latents: without a norm in its layers, the discriminator needs it more often
 MARGIN = 2  # latent cells around a masked region that the region still changes
 
 
-def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor, hinge: bool = False) -> Tensor:
+def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
     """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
 
     Args:
         real: Maps `[N, 1, h, w]` of the targets.
         fakes: The same for each kind of fake; all kinds weigh the same.
         counted: `[N, 1, S, S]`, 1 = repainted: only places that hold such pixels count.
-        hinge: Use `max(0, 1 - D(target))` and `max(0, 1 + D(restored))` (Lim and Ye, "Geometric GAN", 2017). Logits
-            beyond 1 earn nothing, which bounds how steep a discriminator without a gradient penalty grows.
     """
-    wrong = (lambda x: F.relu(1 + x)) if hinge else F.softplus
-    losses = [_mean_over_places([wrong(x) for x in fake], counted) for fake in fakes]
-    return _mean_over_places([wrong(-x) for x in real], counted) + sum(losses) / len(losses)
+    losses = [_mean_over_places([F.softplus(x) for x in fake], counted) for fake in fakes]
+    return generator_loss(real, counted) + sum(losses) / len(losses)
 
 
-def generator_loss(fake: list[Tensor], counted: Tensor, hinge: bool = False) -> Tensor:
-    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`, or `-E[D(restored)]`; see `discriminator_loss`."""
-    return _mean_over_places([-x if hinge else F.softplus(-x) for x in fake], counted)
+def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
+    """Eq. 6, non-saturating: `E[log(1 + exp(-D(restored)))]`; see `discriminator_loss`."""
+    return _mean_over_places([F.softplus(-x) for x in fake], counted)
+
+
+def relativistic_loss(higher: list[Tensor], lower: list[Tensor], counted: Tensor) -> Tensor:
+    """`E[log(1 + exp(D(lower) - D(higher)))]` for maps of the same image (Huang et al., "R3GAN", 2024, Eq. 2).
+
+    The discriminator wants the target higher than the restored image, the generator the opposite.
+    """
+    return _mean_over_places([F.softplus(x - y) for x, y in zip(lower, higher, strict=True)], counted)
 
 
 def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
@@ -46,8 +52,12 @@ def _mean_over_places(losses: list[Tensor], counted: Tensor) -> Tensor:
     return torch.stack(means).mean()
 
 
-def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """`E[|grad D(target)|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2), of `logits` computed from `images`."""
+def gradient_penalty(maps: list[Tensor], images: Tensor) -> Tensor:
+    """`E[|grad D|^2]` (Mescheder et al., 2018, Eq. 9 without gamma / 2) of maps of logits, computed from `images`.
+
+    The mean of each map counts, so that the weight does not depend on its size. On targets it is R1, on restored R2.
+    """
+    logits = sum(x.float().mean((1, 2, 3)) for x in maps)
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
@@ -87,6 +97,7 @@ class Objective:
     ) -> None:
         self.config, self.task, self.encoder, self.autocast = config, get_task(config.task), encoder, autocast
         self.draw_noise, self.latent = restorer.draw_noise, restorer.config.decoder is not None
+        self.penalty_every = R1_EVERY_LATENT if self.latent else R1_EVERY
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
         if config.lambda_perceptual:
@@ -100,7 +111,7 @@ class Objective:
             "adversarial": config.lambda_adversarial,
             "matching": config.lambda_matching,
             "discriminator": config.lambda_adversarial,
-            "r1": config.lambda_adversarial * config.r1_weight / 2 * R1_EVERY,
+            "r1": config.lambda_adversarial * config.r1_weight / 2 * self.penalty_every,
         }
 
     def adversarial(self, step: int) -> bool:
@@ -129,13 +140,14 @@ class Objective:
             return terms, pair
         with self.autocast():
             logits, features = zip(*discriminator(restored, *pair[2:]), strict=True)
-        discriminator.eval()  # a spectral norm moves once an update, however many batches the update has
-        terms["adversarial"] = generator_loss([x.float() for x in logits], mask, hinge=self.latent)
-        if self.config.lambda_matching:
-            with torch.no_grad(), self.autocast():
-                _, theirs = zip(*discriminator(target, *pair[2:]), strict=True)
-            errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
-            terms["matching"] = sum(errors) / len(errors)
+        logits = [x.float() for x in logits]
+        if not self.latent:
+            return terms | {"adversarial": generator_loss(logits, mask)}, pair
+        with torch.no_grad(), self.autocast():
+            real, theirs = zip(*discriminator(target, *pair[2:]), strict=True)
+        terms["adversarial"] = relativistic_loss(logits, [x.float() for x in real], mask)
+        errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
+        terms["matching"] = sum(errors) / len(errors)
         return terms, pair
 
     def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
@@ -171,7 +183,7 @@ class Objective:
         return terms, target, mask * sample + (1 - mask) * target, mask
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
-        """The discriminator's term of Eq. 8 and, for images, every `R1_EVERY` steps R1.
+        """The discriminator's term of Eq. 8 and, every `penalty_every` steps, R1, for latents R1 and R2.
 
         For latents, a target under another image's condition is a fake, too (Reed et al., "Generative Adversarial Text
         to Image Synthesis", 2016). Conditions are exchanged in pairs, so that it does not matter how processes share
@@ -186,9 +198,16 @@ class Objective:
         with self.autocast():
             found = discriminator(torch.cat(judged), degraded, torch.cat(conditions), mask)
         real, *fakes = zip(*[logits.float().chunk(count) for logits, _ in found], strict=True)
-        terms = {"discriminator": discriminator_loss(real, fakes, pair.mask, hinge=self.latent)}
-        if not self.latent and step % R1_EVERY == 0:
-            images = pair.target.detach().requires_grad_()
-            ((logits, _),) = discriminator(images, *pair[2:], full_precision=True)
-            terms["r1"] = r1_penalty(logits, images)
+        if self.latent:
+            losses = [relativistic_loss(real, fake, pair.mask) for fake in fakes]
+            terms = {"discriminator": sum(losses) / len(losses)}
+        else:
+            terms = {"discriminator": discriminator_loss(real, fakes, pair.mask)}
+        if step % self.penalty_every == 0:
+            penalties = []
+            for images in judged[: 2 if self.latent else 1]:
+                images = images.detach().requires_grad_()
+                found = discriminator(images, *pair[2:], full_precision=True)
+                penalties.append(gradient_penalty([logits for logits, _ in found], images))
+            terms["r1"] = sum(penalties)
         return terms

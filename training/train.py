@@ -142,7 +142,6 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
     accelerator, state, objective, step = run.accelerator, run.state, run.objective, run.state.progress.step
     adversarial, parts = objective.adversarial(step), run.config.gradient_accumulation_steps
     frozen, sums = accelerator.unwrap_model(state.discriminator), {}
-    state.discriminator.train()
     for part in range(parts):
         batch = next(batches)
         with ExitStack() as stack:
