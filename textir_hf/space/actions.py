@@ -18,30 +18,22 @@ from textir_hf.tasks.base import DEGRADATIONS
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
 _CELL = 256  # width of an image in a grid, pixels
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
+_SWEEP = (0, 0.25, 0.5, 0.75, 1)  # betas from all of the image to all of the text
 Faces = str | list[int]
 MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
+RegionReader = Callable[[tuple[int, int]], list[tuple[Image.Image, str]]]  # masks and sentences
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """What a result shall show, checked.
-
-    Args:
-        prompt: A sentence; empty where `beta` is 0.
-        beta: Share of the text.
-        skip_strength: s of Eq. 4; None leaves it to the network.
-        seed: Of the first result.
-        variants: Number of results.
-
-    Raises:
-        ValueError: One is of another type, out of range, or missing.
-    """
+    """What a result shall show, checked."""
 
     prompt: str
     beta: float = 1.0
     skip_strength: float | None = None
     seed: int = 0
     variants: int = 1
+    sweep: bool = False  # instead of variants, a result for each text strength
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
@@ -52,63 +44,52 @@ class Guidance:
 
     def each(self, by_seed: bool) -> list[tuple[str, float, int]]:
         """Caption, beta and seed of every variant; they differ in their seed, or in beta where seeds do nothing."""
-        if by_seed or self.variants == 1:
+        if not self.sweep and (by_seed or self.variants == 1):
             return [(f"seed {self.seed + i}", self.beta, self.seed + i) for i in range(self.variants)]
-        betas = [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
+        betas = _SWEEP if self.sweep else [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
         return [(texts.STRENGTH_CAPTION.format(beta), beta, self.seed) for beta in betas]
 
 
 @dataclass
 class Outcome:
-    """What a run made.
-
-    Args:
-        results: As `results.describe` gives them.
-        notes: Sentences that the visitor should know.
-        columns: Of a grid of results; 0 for variants of one.
-        grid: The file of the drawn grid.
-    """
+    """What a run made."""
 
     results: list[dict]
     notes: list[str] = field(default_factory=list)
     columns: int = 0
     grid: dict | None = None
+    sweep: bool = False
 
     def as_value(self) -> dict:
         """For the canvas."""
-        return {"results": self.results, "columns": self.columns, "grid": self.grid}
+        return {"results": self.results, "columns": self.columns, "grid": self.grid, "sweep": self.sweep}
 
 
 def read_image(path: Path) -> Image.Image:
-    """An uploaded file as an image.
-
-    Raises:
-        ValueError: It cannot be read, or is too large.
-    """
+    """An uploaded file as an image."""
     return open_image(path, MAX_PIXELS, "The image")
 
 
-def restore(task: Task, path: Path, read_mask: MaskReader, guidance: Guidance, checkpoint: str, arguments: dict):
-    """Restores an image.
+def no_regions(size: tuple[int, int]) -> list:
+    """The whole image has one sentence."""
+    return []
 
-    Args:
-        task: What is done.
-        path: The image's file.
-        read_mask: Gives the mask.
-        guidance: What the result shall show.
-        checkpoint: One of those on offer for the task.
-        arguments: Of the task; see `check_arguments`.
 
-    Returns:
-        An `Outcome`.
-
-    Raises:
-        ValueError: Something is missing or out of range.
-    """
+def restore(
+    task: Task,
+    path: Path,
+    read_mask: MaskReader,
+    guidance: Guidance,
+    checkpoint: str,
+    arguments: dict,
+    read_regions: RegionReader = no_regions,
+) -> Outcome:
+    """Restores an image."""
     arguments = check_arguments(task, arguments)
     pipe, image = networks.load(checkpoint, task.name), read_image(path)
     if "mask_image" in (*task.requires, *task.accepts):
         arguments["mask_image"] = _needed(read_mask(image.size))
+    arguments["regions"] = read_regions(image.size) or None
     check_size(image, arguments)
     before = _before(task, image, path)
     return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
@@ -121,29 +102,14 @@ def edit(
     guidance: Guidance,
     factor: float,
     faces: Faces = "none",
+    read_regions: RegionReader = no_regions,
 ) -> Outcome:
     """Takes something away from a good image and restores it, at the image's own size.
 
     Without a region every pixel may change. With one, each pixel outside it stays as it is, bit for bit.
-
-    Args:
-        degradation: One of `DEGRADATIONS`: what is taken away, and so which network restores it.
-        path: The image's file, of any size up to `MAX_PIXELS`.
-        read_mask: From the image's width and height to a mask of that size, above 127 where the image may change; or to
-            None, for all of it. The degradation "mask_image" needs a mask.
-        guidance: What the results show. Each of its 1 to 4 variants is one result.
-        factor: For the degradation "factor": how many times width and height shrink, 2 to 64. Others leave it unread.
-        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers from 1 in
-            reading order. Left unread where the task knows no faces.
-
-    Returns:
-        An `Outcome` with a result for each variant.
-
-    Raises:
-        ValueError: Something is missing or out of range.
     """
-    pipe, _, call = _editor(degradation, path, read_mask, factor, faces)
-    return _run(call, pipe, guidance, results.as_file(path), "edit")
+    pipe, image, call = _editor(degradation, path, read_mask, factor, faces)
+    return _run(partial(call, regions=read_regions(image.size) or None), pipe, guidance, results.as_file(path), "edit")
 
 
 def compare(
@@ -160,22 +126,6 @@ def compare(
 
     Every cell is an edit as `edit` makes it, with the same seed and region, and has the image's own size. The grid's
     file shows each cell at 256 pixels, after the original at the start of its row.
-
-    Args:
-        degradation: One of `DEGRADATIONS`.
-        path: The image's file, of any size up to `MAX_PIXELS`.
-        read_mask: As in `edit`.
-        prompts: A sentence for each row; an empty one only where all of `betas` are 0.
-        betas: A text strength for each column, within `settings.RANGES["beta"]`.
-        seed: For every result.
-        factor: As in `edit`.
-        faces: As in `edit`.
-
-    Returns:
-        An `Outcome` with the results row by row, `len(betas)` columns, and the grid's file.
-
-    Raises:
-        ValueError: Something is missing or out of range, or there are no cells or more than `MAX_CELLS`.
     """
     count = len(prompts) * len(betas)
     if not 1 <= count <= MAX_CELLS:
@@ -197,16 +147,7 @@ def compare(
 
 
 def check_arguments(task: Task, arguments: dict) -> dict:
-    """The arguments of a task's call that are neither image, mask nor guidance.
-
-    Args:
-        task: The task.
-        arguments: By name; numbers, `faces` as one of `settings.FACES` or a list of numbers, and `background` as one of
-            `settings.BACKGROUNDS`.
-
-    Raises:
-        ValueError: One is of another type, out of range, or not of this task.
-    """
+    """The arguments of a task's call that are neither image, mask nor guidance."""
     checked = {}
     for name, value in arguments.items():
         if name not in (*task.requires, *task.accepts):
@@ -224,11 +165,7 @@ def check_arguments(task: Task, arguments: dict) -> dict:
 
 
 def editing_task(degradation: str) -> Task:
-    """The task whose networks bring back what was taken away.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """The task whose networks bring back what was taken away."""
     settings.check_choice("degradation", degradation, DEGRADATIONS)
     return next(task for task in TASKS.values() if task.degradation == degradation)
 
@@ -261,11 +198,7 @@ def _needed(mask: Image.Image | None) -> Image.Image:
 
 
 def check_size(image: Image.Image, arguments: dict) -> None:
-    """Checks that a result is not too large.
-
-    Raises:
-        ValueError: It would be.
-    """
+    """Checks that a result is not too large."""
     scale = arguments.get("scale", 1)
     pixels = image.width * scale * image.height * scale
     if pixels > MAX_RESULT and scale > 1:
@@ -280,7 +213,7 @@ def _before(task: Task, image: Image.Image, path: Path) -> dict:
 
 
 def _run(call: Callable, pipe, guidance: Guidance, before: dict, name: str) -> Outcome:
-    outcome = Outcome([], _notes(guidance.prompt, pipe))
+    outcome = Outcome([], _notes(guidance.prompt, pipe), sweep=guidance.sweep)
     variants = guidance.each(networks.learned_noise(pipe))
     for i, (caption, beta, seed) in enumerate(variants):
         progress.current().next_image(i, len(variants))

@@ -14,20 +14,7 @@ MAX_FILES = 50
 def batch(
     task: Task, paths: Sequence[Path], guidance: actions.Guidance, arguments: dict
 ) -> tuple[dict | None, list[str]]:
-    """Restores several files with the same settings.
-
-    Args:
-        task: What is done; one that needs no mask.
-        paths: The files.
-        guidance: What the results shall show.
-        arguments: Of the task.
-
-    Returns:
-        The file of a ZIP with the results, if there are any, and a line for each file that failed.
-
-    Raises:
-        ValueError: There are too many files, or an argument is wrong.
-    """
+    """Restores several files with the same settings."""
     if not 1 <= len(paths) <= MAX_FILES:
         raise ValueError(texts.FILES.format(MAX_FILES, len(paths)))
     arguments, failed, names = actions.check_arguments(task, arguments), [], set()

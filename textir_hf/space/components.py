@@ -67,18 +67,12 @@ def _custom(value=None, **options) -> gr.HTML:
 
 
 def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
-    """The page's canvas: an image, a mask over it, its results and the visit's steps.
-
-    Args:
-        tabs: For each tab that uses it: `paints`, whether a mask is painted; `faces`, whether faces can be chosen; and
-            `opening`, the example that it opens with.
-        look: Called from the browser with an uploaded file's path: `events.look`.
-    """
-    script = "".join(read(f"{part}.js") for part in ("mask", "view", "editor", "steps", "page"))
+    """The page's canvas: an image, a mask over it, its results and the visit's steps."""
+    script = "".join(read(f"{part}.js") for part in ("mask", "regions", "view", "editor", "steps", "page"))
     kinds = {
         "tabs": list(tabs),
         "paints": {name: tab["paints"] for name, tab in tabs.items()},
-        "faces": [name for name, tab in tabs.items() if tab["faces"]],
+        **{kind: [name for name, tab in tabs.items() if tab.get(kind)] for kind in ("faces", "regions", "sweeps")},
     }
     value = {"openings": {name: tab["opening"] for name, tab in tabs.items()}}
     web = {"html_template": read("editor.html"), "js_on_load": script, "server_functions": [look]}
@@ -94,14 +88,7 @@ element.addEventListener('click', (event) => {
 
 
 def choices(label: str, names, elem_id: str, labeled: bool = False) -> gr.HTML:
-    """A row of small buttons; each triggers `select` with its text.
-
-    Args:
-        label: What they are for.
-        names: Their texts.
-        elem_id: Of the element.
-        labeled: Show the label, rather than leave it to screen readers.
-    """
+    """A row of small buttons; each triggers `select` with its text."""
     buttons = "".join(f'<button type="button" data-choice="{escape(c)}">{escape(c)}</button>' for c in names)
     title = f'<span class="ti-label">{escape(label)}</span>' if labeled else ""
     group = f'<div class="ti-chips" role="group" aria-label="{escape(label)}">{title}{buttons}</div>'
@@ -115,12 +102,7 @@ _EXAMPLES = """<p class="ti-label">LABEL</p><div class="ti-examples">{{#each val
 
 
 def example_gallery(items: list[examples.Example], elem_id: str) -> gr.HTML:
-    """Images before and after; each triggers `select` with its number.
-
-    Args:
-        items: The examples.
-        elem_id: Of the element.
-    """
+    """Images before and after; each triggers `select` with its number."""
     value = {"items": [item.shown for item in items], "boxes": [_percent(item) for item in items]}
     return _custom(value, html_template=_EXAMPLES.replace("LABEL", texts.EXAMPLES), js_on_load=_CHOOSE, elem_id=elem_id)
 
@@ -134,13 +116,7 @@ def _percent(item: examples.Example) -> str:
 
 
 def status(text: str = "", share: float | None = None, alert: bool = False) -> str:
-    """The line below a tab's button, and the only progress bar.
-
-    Args:
-        text: What it says.
-        share: What is done, in 0..1.
-        alert: Whether something is wrong.
-    """
+    """The line below a tab's button, and the only progress bar."""
     if not text:
         return ""
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'

@@ -16,11 +16,7 @@ PRIVATE = {"api_visibility": "private"}
 
 
 def image_of(canvas: object) -> storage.Path:
-    """The file in an editor.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """The file in an editor."""
     return storage.given_file(canvas.get("image") if isinstance(canvas, dict) else None, texts.NO_IMAGE)
 
 
@@ -29,21 +25,18 @@ def mask_of(canvas: dict) -> actions.MaskReader:
     return lambda size: masks.decode(canvas.get("mask"), size)
 
 
+def regions_of(canvas: dict) -> actions.RegionReader:
+    """Reads the regions that have a sentence of their own."""
+    return lambda size: masks.regions(canvas.get("regions"), size)
+
+
 def faces_of(canvas: dict, choice: object) -> object:
     """The numbers of the faces that were clicked in an editor, or else what the field holds."""
     return canvas.get("faces") or choice
 
 
 def streamed(function: Callable, finish: Callable) -> Callable:
-    """An event that shows how far it is, can be cancelled, and says what is wrong in a sentence.
-
-    Args:
-        function: The work; its return value goes to `finish`.
-        finish: Gives the value of the result's component and a sentence.
-
-    Returns:
-        A generator over the values of result, status and cancel button.
-    """
+    """An event that shows how far it is, can be cancelled, and says what is wrong in a sentence."""
 
     def stream(*inputs) -> Iterator[tuple]:
         begun, idle = time.monotonic(), gr.Button(visible=False)
@@ -121,23 +114,8 @@ def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
     return pick
 
 
-def forget_examples(*values) -> list:
-    """Clears sentences of examples, and puts back the soft edge, once a visitor has opened an image of their own."""
-    known = {item.prompt for item in examples.EXAMPLES}
-    feather = [gr.skip() if value != examples.SOFT_EDGE else settings.SOFT_EDGE for value in values[:1]]
-    return [*feather, *("" if value in known else gr.skip() for value in values[1:])]
-
-
 def look(given: list) -> dict:
-    """What the server sees in an uploaded file, for the canvas.
-
-    Args:
-        given: The file's path, and whether the browser could not show it.
-
-    Returns:
-        `path` of a PNG where the browser could not show the file; otherwise `faces`, each with its `box` and those of
-        its `parts`. Or an `error`.
-    """
+    """What the server sees in an uploaded file, for the canvas."""
     try:
         path, unreadable = given
         image = actions.read_image(storage.given_file(path, texts.NO_IMAGE))

@@ -27,17 +27,7 @@ _WHOLE = {"faces": "auto", "background": "restored"}
 
 @dataclass(frozen=True)
 class Example:
-    """A task, an image, what is done to it, and the result.
-
-    Args:
-        task: The task's name.
-        label: What a visitor reads.
-        photo: Name of a photo in `skimage.data`.
-        prompt: What the result shows.
-        box: What is masked, if anything is.
-        side: Side of the input, pixels.
-        arguments: Of the task's call.
-    """
+    """A task, an image, what is done to it, and the result."""
 
     task: str
     label: str

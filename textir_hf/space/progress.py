@@ -92,10 +92,6 @@ def watched(work: Callable, interval: float = INTERVAL) -> Iterator[Progress]:
     """Runs `work()` in a thread, yields its progress now and then, and returns what it returns.
 
     When the generator is closed, the run stops at its next tile.
-
-    Args:
-        work: What to do.
-        interval: Seconds between two looks.
     """
     progress = Progress()
     _RUNNING.add(progress)

@@ -32,18 +32,7 @@ inside. The page's "About" has their cards. The training images allow research u
 
 
 def assemble(folder: Path, models: list[str]) -> list[Path]:
-    """Writes a Space's files: the app, its requirements, the package with its checkpoints, and a README.
-
-    Args:
-        folder: An empty folder.
-        models: Checkpoints on the Hub that the page offers besides.
-
-    Returns:
-        The files, relative to `folder`.
-
-    Raises:
-        ValueError: This is no source checkout, or a model's name is none.
-    """
+    """Writes a Space's files: the app, its requirements, the package with its checkpoints, and a README."""
     if not (ROOT / "app.py").is_file():
         raise ValueError("A Space is made from a source checkout: clone the repository, and run this there.")
     for model in models:
@@ -63,20 +52,7 @@ def assemble(folder: Path, models: list[str]) -> list[Path]:
 
 
 def publish_space(repo: str, dry_run: bool = False, private: bool = False, models: list[str] | None = None) -> str:
-    """Pushes the page as a Space.
-
-    Args:
-        repo: "owner/name".
-        dry_run: Only assemble.
-        private: Make the Space private, if it is new.
-        models: Checkpoints on the Hub that the page offers besides, as its TEXTIR_CHECKPOINTS.
-
-    Returns:
-        What was done, or would be.
-
-    Raises:
-        ValueError: The files cannot be assembled, or the Hub refuses.
-    """
+    """Pushes the page as a Space."""
     models = models or []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

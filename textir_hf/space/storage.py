@@ -57,15 +57,7 @@ def new_path(name: str) -> Path:
 
 
 def given_file(file: dict | str | None, missing: str) -> Path:
-    """The path of a file that a visitor has uploaded, or that the page has made.
-
-    Args:
-        file: What the browser or a client sent.
-        missing: What to say where it is none.
-
-    Raises:
-        ValueError: It is none, an address, or a file elsewhere on this machine.
-    """
+    """The path of a file that a visitor has uploaded, or that the page has made."""
     path = file.get("path") if isinstance(file, dict) else file
     if not isinstance(path, str) or not path:
         raise ValueError(missing)

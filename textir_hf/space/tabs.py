@@ -1,5 +1,6 @@
 """The page's tabs: which fields each task has, and how they are wired to its action."""
 
+import json
 from importlib.util import find_spec
 
 import gradio as gr
@@ -41,12 +42,20 @@ def canvas() -> gr.HTML:
         task.command: {
             "paints": "mask_image" in (*task.requires, *task.accepts),
             "faces": "faces" in task.accepts,
+            "regions": True,
+            "sweeps": "scale" in task.requires,
             "opening": next((example.opening for example in examples.of(task.name)), None),
         }
         for task in tasks
     }
     gray = examples.of(actions.editing_task("colors").name)[0]
-    tabs["edit"] = {"paints": False, "faces": True, "opening": _plain(examples.EXAMPLES[0])}
+    tabs["edit"] = {
+        "paints": False,
+        "faces": True,
+        "regions": True,
+        "sweeps": True,
+        "opening": _plain(examples.EXAMPLES[0]),
+    }
     tabs["compare"] = {"paints": False, "faces": False, "opening": _plain(gray)}
     return editor(tabs, events.look)
 
@@ -79,13 +88,12 @@ class _Tab:
         self.cancel = button(texts.CANCEL, "cancel", visible=False)
 
     def add_guidance(self) -> None:
-        """Text strength, generated features, seed and variants."""
+        """Text strength, generated features and seed."""
         self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
         self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
-        self.variants = gr.Slider(*settings.RANGES["variants"][:2], 1, step=1, **self._labels("variants"))
-        names = ("beta", "automatic", "skip_strength", "variants")
+        names = ("beta", "automatic", "skip_strength")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
@@ -101,7 +109,7 @@ class _Tab:
 
     def guidance(self) -> list:
         """The fields of `_guidance`, in its order."""
-        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed, self.variants]
+        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed]
 
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
         """Lets the button run a function of the canvas and `inputs`."""
@@ -126,8 +134,10 @@ class _Tab:
         stopped.then(events.pause, **_QUIET).then(events.settled, self.status, self.status, **_QUIET)
 
 
-def _guidance(prompt, beta, automatic, skip_strength, seed, variants) -> actions.Guidance:
-    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants)
+def _guidance(canvas, prompt, beta, automatic, skip_strength, seed) -> actions.Guidance:
+    """With four variants, or the steps of the slider from image to text, where the canvas asks for them."""
+    variants, sweep = 4 if canvas.get("ask") == "four" else 1, canvas.get("ask") == "steps"
+    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants, sweep)
 
 
 class TaskTab(_Tab):
@@ -159,11 +169,11 @@ class TaskTab(_Tab):
                 gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
 
         def act(canvas, *values):
-            path, mask, guidance = events.image_of(canvas), events.mask_of(canvas), _guidance(*values[:6])
-            arguments = dict(zip(known, values[7:], strict=True))
+            path, mask, guidance = events.image_of(canvas), events.mask_of(canvas), _guidance(canvas, *values[:5])
+            arguments = dict(zip(known, values[6:], strict=True))
             if "faces" in known:
                 arguments["faces"] = events.faces_of(canvas, arguments["faces"])
-            return actions.restore(task, path, mask, guidance, values[6], arguments)
+            return actions.restore(task, path, mask, guidance, values[5], arguments, events.regions_of(canvas))
 
         self.run(act, [*self.guidance(), self.checkpoint, *known.values()])
 
@@ -208,7 +218,8 @@ class EditTab(_DegradingTab):
         def act(canvas, degradation, factor, faces, *values):
             path, mask = events.image_of(canvas), events.mask_of(canvas)
             faces = events.faces_of(canvas, faces)
-            return actions.edit(degradation, path, mask, _guidance(*values), factor, faces)
+            regions = events.regions_of(canvas)
+            return actions.edit(degradation, path, mask, _guidance(canvas, *values), factor, faces, regions)
 
         self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
 
@@ -285,9 +296,11 @@ class BatchTab(_Tab):
 
 def forget_examples(canvas: gr.HTML, made: dict[str, _Tab]) -> None:
     """Takes the examples' sentences and soft edge away once a visitor opens an image of their own."""
-    prompts = [tab.fields["prompt"] for tab in made.values() if "prompt" in tab.fields]
-    feather = [tab.fields["feather"] for tab in made.values() if "feather" in tab.fields][:1]
-    canvas.upload(events.forget_examples, [*feather, *prompts], [*feather, *prompts], **_QUIET)
+    fields = [tab.fields["prompt"] for tab in made.values() if "prompt" in tab.fields]
+    fields += [tab.fields["feather"] for tab in made.values() if "feather" in tab.fields]
+    known = {example.prompt: "" for example in examples.EXAMPLES} | {examples.SOFT_EDGE: settings.SOFT_EDGE}
+    forget = f"(...values) => values.map((value) => ({json.dumps(known)})[value] ?? value)"  # at once: they may type
+    canvas.upload(None, fields, fields, js=forget, **events.PRIVATE)
 
 
 def about() -> str:

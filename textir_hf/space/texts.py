@@ -31,10 +31,6 @@ FIELDS = {  # label and help
     ),
     "skip_strength": ("Skip strength (s)", "0 keeps the image's features, 1 uses generated ones."),
     "seed": ("Seed", "The same seed gives the same result."),
-    "variants": (
-        "Variants",
-        "Several results to choose from. They differ in seed, or in text strength where the seed has no effect.",
-    ),
     "checkpoint": ("Checkpoint", "The network to use."),
     "scale": ("Scale", "How many times larger the result is."),
     "feather": ("Soft edge", "Pixels inside the mask over which the old content blends into the new."),
@@ -75,6 +71,8 @@ NO_PROMPT = "Say what the result should show: the sentence is empty."
 LONG_PROMPT = "The sentence has {0} characters. The limit is 500."
 CUT_PROMPT = "The sentence is long: only its first {0} words or so are read."
 LARGE = "The result would have {0:.0f} megapixels. The limit here is {1:.0f}: choose a smaller scale or image."
+NO_REGION = "Region {0} is empty: paint it, or delete it."
+NO_REGION_PROMPT = "Region {0} needs a sentence: say what it should show, or delete it."
 NO_SETTINGS = "This image holds no settings: only PNG files downloaded here do."
 SETTINGS_BACK = "The settings are back. Give the image again, and run."
 NOT_NUMBERS = "Text strengths must be numbers like 0 0.5 1, got {0}."
