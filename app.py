@@ -15,7 +15,7 @@ storage.open_folder()  # before Gradio reads where its files go
 
 import gradio as gr  # noqa: E402
 
-from textir_hf.space import endpoints, events, networks, progress, tabs, texts  # noqa: E402
+from textir_hf.space import batch, endpoints, events, networks, progress, tabs, texts  # noqa: E402
 from textir_hf.space.components import WEB, no_addresses, own_head, read, status_line, theme  # noqa: E402
 from textir_hf.tasks import TASKS  # noqa: E402
 
@@ -33,7 +33,7 @@ def build() -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as chosen:
             made = {task.command: tabs.TaskTab(task, canvas) for task in TASKS.values() if task.checkpoint}
             made |= {"edit": tabs.EditTab(canvas), "compare": tabs.CompareTab(canvas)}
-            tabs.BatchTab()
+            batch.BatchTab(canvas, chosen)
             with gr.Tab("About", id="about"):
                 gr.Markdown(tabs.about())
         tabs.forget_examples(canvas, made)

@@ -16,13 +16,16 @@ from browser import (
     alert,
     begin_long_run,
     cancel,
+    copied,
     downloaded,
     needs_browser,
     open_settings,
     painted,
+    press,
     run,
     stroke,
     to_tab,
+    until,
     upload,
     visit,
 )
@@ -71,18 +74,12 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path):
     assert alert(page, "inpaint") == texts.NO_MASK
 
 
-def copied(page, button: str) -> str:
-    """What a button puts onto the clipboard."""
-    return page.evaluate(
-        """(selector) => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
-        document.querySelector(selector).click(); })""",
-        f"#editor [data-do={button}]",
-    )
-
-
 def test_the_copied_program_and_command_make_the_same_image_again(page, photo, tmp_path, monkeypatch):
     upload(page, "inpaint", photo)
     stroke(page)
+    page.click("#editor [data-do=region]")
+    stroke(page, below=60)
+    page.fill(".ti-regions input", "a man")
     page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
     open_settings(page, "inpaint")
     page.fill("#inpaint-beta input[type=number]", "0.7")
@@ -91,7 +88,10 @@ def test_the_copied_program_and_command_make_the_same_image_again(page, photo, t
     result = np.asarray(downloaded(page, tmp_path))
     shutil.copy(photo, tmp_path / "image.png")
     page.click("#editor .ti-more summary")
-    downloaded(page, tmp_path, "#editor [data-do=save]")
+    page.on("download", lambda file: file.save_as(tmp_path / file.suggested_filename))
+    page.click("#editor [data-do=save]")
+    for name in ("mask.png", "region-1.png"):
+        until(page, (tmp_path / name).is_file)
     program, command = copied(page, "python"), copied(page, "command")
     assert program == page.text_content("#editor pre")
     bin_folder = Path(sys.executable).parent  # where `textir` is
@@ -120,14 +120,11 @@ def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
 
 
 def test_variants_differ_and_history_keeps_them(page):
-    open_settings(page, "inpaint")
-    page.fill("#inpaint-variants input[type=number]", "3")
-    page.keyboard.press("Tab")
-    run(page, "inpaint")
+    press(page, "[data-do=four]")
     sources = [i.get_attribute("src") for i in page.query_selector_all(".tr-strip img")]
     images = [np.asarray(Image.open(io.BytesIO(httpx.get(s).content)).convert("RGB")).astype(int) for s in sources]
-    assert len(images) == 3
-    for a, b in ((0, 1), (0, 2), (1, 2)):
+    assert len(images) == 4
+    for a, b in ((0, 1), (0, 2), (1, 2), (2, 3)):
         assert np.abs(images[a] - images[b])[20:130, 30:220].mean() > 2  # levels, within the mask
     first = address_of_result(page)
     page.fill("#inpaint-prompt textarea", "an old man")

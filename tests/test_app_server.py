@@ -15,18 +15,19 @@ import pytest
 from browser import REPOSITORY, called, flat, sent, start, upscaled, wait_for
 from PIL import Image
 
+from docs import samples
 from textir_hf.imaging.files import open_image
-from textir_hf.space import examples, texts
+from textir_hf.space import examples, tabs, texts
 
 
 def test_examples_are_what_their_checkpoints_make(server):
-    """Run `python -m textir_hf.space.examples` if this fails after a checkpoint has changed."""
+    """Run `python -m docs.samples` if this fails after a checkpoint has changed."""
     for example in examples.EXAMPLES[::3]:
         endpoint = example.name.split("-")[0]
         data = {"image": sent(server[0], example.input), "prompt": example.prompt} | example.arguments
         if example.box:
             mask = io.BytesIO()
-            example.mask().save(mask, "PNG")
+            samples.mask(example).save(mask, "PNG")
             data["mask_image"] = sent(server[0], mask.getvalue())
         made, stored = np.asarray(called(server[0], endpoint, data)), np.asarray(open_image(example.output))
         assert np.abs(made.astype(int) - stored).max() <= 2, example.name
@@ -123,7 +124,7 @@ def test_every_action_is_a_documented_endpoint(server):
 
 def test_the_printed_programs_run(server, tmp_path, monkeypatch):
     Image.open(io.BytesIO(flat("red"))).save(tmp_path / "small.png")
-    python, shell = re.findall(r"```\w+\n(.*?)```", texts.API, re.DOTALL)
+    python, shell = re.findall(r"```\w+\n(.*?)```", tabs.about(), re.DOTALL)
     scope = {"URL": server[0]}
     monkeypatch.chdir(tmp_path)
     exec(python, scope)

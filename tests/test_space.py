@@ -1,9 +1,7 @@
 """The page's events, endpoints, tabs, files and checkpoints, without a browser."""
 
 import asyncio
-import base64
 import inspect
-import io
 import os
 import time
 
@@ -12,9 +10,10 @@ import numpy as np
 import pytest
 from gradio import FileData
 from PIL import Image
-from space_actions import INPAINT, box, fake, photo
+from space_actions import INPAINT, box, fake, photo, url
 
 import app
+from docs import samples
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.space import (
     actions,
@@ -35,12 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Gradio's own
     pytest.mark.usefixtures("tiny_networks"),
 ]
-
-
-def url(mask: Image.Image) -> str:
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def test_progress_counts_images_and_tiles_and_estimates(monkeypatch):
@@ -85,7 +78,7 @@ def last(stream) -> tuple:
 
 
 def test_an_event_gives_a_result_or_a_sentence():
-    made = {"results": [{}], "columns": 0, "grid": None}
+    made = {"results": [{}], "columns": 0, "grid": None, "sweep": False, "notes": ["Note."]}
     value, said, _ = last(events.streamed(lambda: actions.Outcome([{}], ["Note."]), events.shown)())
     assert value | {"number": 0} == made | {"number": 0} and "Done in 1 s. Note." in said
 
@@ -234,6 +227,6 @@ def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_
 def test_examples_match_their_inputs():
     for example in examples.EXAMPLES:
         image = open_image(example.input)
-        assert (np.asarray(examples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
+        assert (np.asarray(samples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
         stored = read_settings(open_image(example.output))
         assert stored["prompt"] == example.prompt and stored["model"] == TASKS[example.task].checkpoint

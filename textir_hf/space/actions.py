@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from PIL import Image
@@ -11,7 +11,7 @@ from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.grid import check_size as check_grid
 from textir_hf.imaging.grid import draw_grid
-from textir_hf.space import networks, progress, results, settings, texts
+from textir_hf.space import masks, networks, progress, results, settings, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -20,8 +20,6 @@ _CELL = 256  # width of an image in a grid, pixels
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
 _SWEEP = (0, 0.25, 0.5, 0.75, 1)  # betas from all of the image to all of the text
 Faces = str | list[int]
-MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
-RegionReader = Callable[[tuple[int, int]], list[tuple[Image.Image, str]]]  # masks and sentences
 
 
 @dataclass(frozen=True)
@@ -60,80 +58,66 @@ class Outcome:
     grid: dict | None = None
     sweep: bool = False
 
-    def as_value(self) -> dict:
-        """For the canvas."""
-        return {"results": self.results, "columns": self.columns, "grid": self.grid, "sweep": self.sweep}
-
 
 def read_image(path: Path) -> Image.Image:
     """An uploaded file as an image."""
     return open_image(path, MAX_PIXELS, "The image")
 
 
-def no_regions(size: tuple[int, int]) -> list:
-    """The whole image has one sentence."""
-    return []
+@dataclass
+class Given:
+    """An image's file, and what was painted on it: mask and regions as the canvas sends them, or the mask's file."""
+
+    path: Path
+    mask: object = None
+    regions: object = None
+    faces: Faces = "none"
+
+    @cached_property
+    def image(self) -> Image.Image:
+        return read_image(self.path)
+
+    def call(self, function: Callable, **arguments) -> Callable:
+        """A pipeline's call with this image and its regions."""
+        regions = masks.regions(self.regions, self.image.size) or None
+        return partial(function, image=self.image, regions=regions, **arguments)
+
+    def read_mask(self, needed: bool) -> Image.Image | None:
+        mask = None if self.mask is None else masks.decode(self.mask, self.image.size)
+        if needed and (mask is None or not mask.getextrema()[1]):
+            raise ValueError(texts.NO_MASK)
+        return mask
 
 
-def restore(
-    task: Task,
-    path: Path,
-    read_mask: MaskReader,
-    guidance: Guidance,
-    checkpoint: str,
-    arguments: dict,
-    read_regions: RegionReader = no_regions,
-) -> Outcome:
+def restore(task: Task, given: Given, guidance: Guidance, checkpoint: str, arguments: dict) -> Outcome:
     """Restores an image."""
     arguments = check_arguments(task, arguments)
-    pipe, image = networks.load(checkpoint, task.name), read_image(path)
+    pipe = networks.load(checkpoint, task.name)
     if "mask_image" in (*task.requires, *task.accepts):
-        arguments["mask_image"] = _needed(read_mask(image.size))
-    arguments["regions"] = read_regions(image.size) or None
-    check_size(image, arguments)
-    before = _before(task, image, path)
-    return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
+        arguments["mask_image"] = given.read_mask(True)
+    check_size(given.image, arguments)
+    before = _before(task, given.image, given.path)
+    return _run(given.call(pipe, **arguments), pipe, guidance, before, task.command)
 
 
-def edit(
-    degradation: str,
-    path: Path,
-    read_mask: MaskReader,
-    guidance: Guidance,
-    factor: float,
-    faces: Faces = "none",
-    read_regions: RegionReader = no_regions,
-) -> Outcome:
-    """Takes something away from a good image and restores it, at the image's own size.
-
-    Without a region every pixel may change. With one, each pixel outside it stays as it is, bit for bit.
-    """
-    pipe, image, call = _editor(degradation, path, read_mask, factor, faces)
-    return _run(partial(call, regions=read_regions(image.size) or None), pipe, guidance, results.as_file(path), "edit")
+def edit(degradation: str, given: Given, guidance: Guidance, factor: float) -> Outcome:
+    """Takes something away from a good image and restores it, at its own size, and only where a mask is white."""
+    pipe, call = _editor(degradation, given, factor)
+    return _run(call, pipe, guidance, results.as_file(given.path), "edit")
 
 
 def compare(
-    degradation: str,
-    path: Path,
-    read_mask: MaskReader,
-    prompts: Sequence[str],
-    betas: Sequence[float],
-    seed: int,
-    factor: float,
-    faces: Faces = "none",
+    degradation: str, given: Given, prompts: Sequence[str], betas: Sequence[float], seed: int, factor: float
 ) -> Outcome:
-    """Edits an image for every prompt and every text strength: a grid of `len(prompts)` rows and `len(betas)` columns.
-
-    Every cell is an edit as `edit` makes it, with the same seed and region, and has the image's own size. The grid's
-    file shows each cell at 256 pixels, after the original at the start of its row.
-    """
+    """A grid of edits with the same seed: a row for each prompt, a column for each beta."""
     count = len(prompts) * len(betas)
     if not 1 <= count <= MAX_CELLS:
         raise ValueError(texts.MANY.format(MAX_CELLS, count))
     cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
-    _, image, call = _editor(degradation, path, read_mask, factor, faces)
+    _, call = _editor(degradation, given, factor)
+    image = given.image
     check_grid(len(prompts), 1 + len(betas), _CELL, (image.height, image.width))
-    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
+    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(given.path)
     for line in cells:
         rows.append([("original", image)])
         for guidance in line:
@@ -176,25 +160,13 @@ def _faces(choice: object) -> dict:
     return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 
-def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: Faces):
+def _editor(degradation: str, given: Given, factor: float):
     task = editing_task(degradation)
-    pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
-    region = read_mask(image.size)
-    given = {"mask_image": region, "factor": factor, "colors": True}
-    arguments = {degradation: given[degradation], "mask_image": region}
-    if "faces" in task.edit_accepts:
-        arguments |= _faces(faces)
-    if degradation == "factor":
-        arguments["factor"] = settings.check_number("factor", factor)
-    if degradation == "mask_image":
-        _needed(region)
-    return pipe, image, partial(pipe.edit, image=image, **arguments)
-
-
-def _needed(mask: Image.Image | None) -> Image.Image:
-    if mask is None or not mask.getextrema()[1]:
-        raise ValueError(texts.NO_MASK)
-    return mask
+    pipe, region = networks.load(networks.offered()[task.name][0]), given.read_mask(degradation == "mask_image")
+    number = settings.check_number("factor", factor) if degradation == "factor" else None
+    values = {"mask_image": region, "factor": number, "colors": True}
+    faces = _faces(given.faces) if "faces" in task.edit_accepts else {}
+    return pipe, given.call(pipe.edit, **{"mask_image": region, degradation: values[degradation]}, **faces)
 
 
 def check_size(image: Image.Image, arguments: dict) -> None:

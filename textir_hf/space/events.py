@@ -15,24 +15,11 @@ QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
 PRIVATE = {"api_visibility": "private"}
 
 
-def image_of(canvas: object) -> storage.Path:
-    """The file in an editor."""
-    return storage.given_file(canvas.get("image") if isinstance(canvas, dict) else None, texts.NO_IMAGE)
-
-
-def mask_of(canvas: dict) -> actions.MaskReader:
-    """Reads the mask that is painted in an editor."""
-    return lambda size: masks.decode(canvas.get("mask"), size)
-
-
-def regions_of(canvas: dict) -> actions.RegionReader:
-    """Reads the regions that have a sentence of their own."""
-    return lambda size: masks.regions(canvas.get("regions"), size)
-
-
-def faces_of(canvas: dict, choice: object) -> object:
-    """The numbers of the faces that were clicked in an editor, or else what the field holds."""
-    return canvas.get("faces") or choice
+def given(canvas: object, faces: object = "none") -> actions.Given:
+    """What an editor holds; faces that were clicked in it go before those of the field."""
+    canvas = canvas if isinstance(canvas, dict) else {}
+    path = storage.given_file(canvas.get("image"), texts.NO_IMAGE)
+    return actions.Given(path, canvas.get("mask"), canvas.get("regions"), canvas.get("faces") or faces)
 
 
 def streamed(function: Callable, finish: Callable) -> Callable:
@@ -88,17 +75,13 @@ def readiness() -> Iterator[str]:
 
 def shown(outcome: actions.Outcome) -> tuple[dict, str]:
     """The value of the canvas with the results on it, and what the visitor should know."""
-    return numbered(outcome.as_value()), " ".join(outcome.notes)
+    value = vars(outcome)
+    return numbered(value), " ".join(value["notes"])
 
 
 def dice() -> int:
     """Another seed."""
     return random.randrange(2**31)
-
-
-def choice_of(event: gr.EventData) -> str:
-    """The text of a small button that was pressed."""
-    return settings.check_text("The suggestion", event.choice)
 
 
 def example_picker(items: list[examples.Example], names: list[str]) -> Callable:

@@ -23,10 +23,10 @@ PARTS = {  # left, top, right, bottom in shares of a portrait's box
 _PREFIX = "data:image/png;base64,"
 
 
-def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Image | None:
-    """The mask that the editor drew."""
-    if mask is None:
-        return None
+def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Image:
+    """A mask: the data URL of a PNG that the editor drew, or an uploaded file."""
+    if isinstance(mask, Path):
+        return check(open_image(mask, size[0] * size[1], "The mask"), size)
     if not isinstance(mask, str) or not mask.startswith(_PREFIX) or len(mask) > MAX_CHARACTERS:
         raise ValueError(texts.BAD_MASK)
     try:
@@ -49,16 +49,11 @@ def regions(given: object, size: tuple[int, int]) -> list[tuple[Image.Image, str
     for i, region in enumerate(given or [], 1):
         if not isinstance(region, dict):
             raise ValueError(texts.BAD_MASK)
-        prompt, mask = check_text("prompt", region.get("prompt")), decode(region.get("mask"), size, whole=True)
+        prompt, mask = check_text("prompt", region.get("prompt")), region.get("mask")
         if not prompt or mask is None:
             raise ValueError((texts.NO_REGION if prompt else texts.NO_REGION_PROMPT).format(i))
-        found.append((mask, prompt))
+        found.append((decode(mask, size, whole=True), prompt))
     return found
-
-
-def read(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The mask of an uploaded file."""
-    return check(open_image(path, size[0] * size[1], "The mask"), size)
 
 
 def check(mask: Image.Image, size: tuple[int, int], whole: bool = False) -> Image.Image:

@@ -11,24 +11,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from textir_hf.hub.publish import pushing
 
 ROOT = Path(__file__).parent.parent.parent
-_CARD = """---
-title: TextIR
-emoji: 🖌️
-colorFrom: green
-colorTo: gray
-sdk: gradio
-sdk_version: {version}
-app_file: app.py
-{models}license: other
-license_name: research-use-only
-short_description: Inpaint, upscale and colorize as a sentence says
----
-
-# TextIR
-
-Inpaint, upscale and colorize images as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small networks
-inside. The page's "About" has their cards. The training images allow research use only, not commercial use.
-"""
+_CARD = Path(__file__).parent / "web" / "space.md"
 
 
 def assemble(folder: Path, models: list[str]) -> list[Path]:
@@ -43,7 +26,7 @@ def assemble(folder: Path, models: list[str]) -> list[Path]:
     requirements = (ROOT / "requirements.txt").read_text()
     version = re.search(r"^gradio==(\S+)$", requirements, re.MULTILINE)[1]
     listed = "models:\n" + "".join(f"- {m}\n" for m in models) if models else ""
-    (folder / "README.md").write_text(_CARD.format(version=version, models=listed))
+    (folder / "README.md").write_text(_CARD.read_text(encoding="utf-8").format(version=version, models=listed))
     (folder / "requirements.txt").write_text(requirements)
     shutil.copy(ROOT / "app.py", folder)
     ignored = shutil.ignore_patterns("__pycache__", "*.tmp")

@@ -46,6 +46,7 @@ def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict
         "height": image.height,
         "beta": settings.get("beta", 1),
         "regions": settings.get("regions"),
+        "recipe": {name: value for name, value in settings.items() if name not in _HIDDEN and name != "regions"},
         "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0}
         | ({"regions": "; ".join(_prompts(settings))} if "regions" in settings else {}),
         "python": python_code(settings),

@@ -19,6 +19,7 @@ function showResult() {
   find(".tr-strip").hidden = !made || run.results.length < 2 || run.sweep;
   if (!made) return;
   find(".tr-strength").hidden = !props.sweeps.includes(tab());
+  find("[data-do=batch]").hidden = !["upscale", "colorize"].includes(tab());
   strength.value = Math.round(4 * made.beta);
   [find(".tr-download").href, find(".tr-download").download] = [made.after.url, made.after.orig_name];
   find(".tr-grid").hidden = !run.grid;
@@ -148,6 +149,7 @@ async function copyImage() {
 Object.assign(actions, {
   use,
   four: () => request("four"),
+  batch: () => trigger("select", { settings: result().recipe }),
   copy: copyImage,
   link: (pressed) => copy(link(), pressed),
   python: (pressed) => copy(result().python, pressed),
