@@ -37,7 +37,7 @@ def build() -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 gr.Markdown(tabs.about())
         tabs.forget_examples(canvas, made)
-        events.restore_settings(page, chosen, made)
+        events.restore_settings(page, chosen, made, canvas)
         endpoints.register(page, events.QUEUED)
     no_addresses(page)
     return page.queue(max_size=QUEUE)

@@ -6,8 +6,9 @@ python -m docs.samples  # when an embedded checkpoint has changed
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from textir_hf.checks import Box
 from textir_hf.imaging.files import open_image, save_image
 from textir_hf.space import examples, networks
 from textir_hf.tasks import TASKS
@@ -34,12 +35,21 @@ def mask(example: examples.Example) -> Image.Image:
     return mask
 
 
+def ellipse(side: int, box: Box) -> Image.Image:
+    """White in the ellipse in a box."""
+    mask = Image.new("L", (side, side))
+    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
+
+
 def restored(example: examples.Example) -> Image.Image:
     """An example's result, with its settings."""
     import torch
 
     pipe = networks.load(TASKS[example.task].checkpoint)
     arguments = example.arguments | ({"mask_image": mask(example)} if example.box else {})
+    if example.regions:
+        arguments["regions"] = [(ellipse(example.side, box), prompt) for box, prompt in example.regions]
     generator = torch.Generator().manual_seed(0)
     return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
 

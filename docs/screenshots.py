@@ -23,7 +23,7 @@ def open_tab(browser: Browser, address: str, tab: str, theme: str, width: str) -
     size = {"width": WIDTHS[width], "height": 844 if width == "phone" else 900}
     page = browser.new_page(viewport=size, color_scheme=theme, has_touch=width == "phone", device_scale_factor=1)
     page.goto(f"{address}/?__theme={theme}")
-    page.wait_for_selector("#inpaint-editor .ti-filled")
+    page.wait_for_selector("#editor .ti-filled")
     page.add_style_tag(content="#loading {display: none}")  # examples need no network
     page.click(f"button[role=tab]:has-text('{tab}')")
     page.wait_for_selector(f"#{tab.lower()}-run")

@@ -135,6 +135,7 @@ def begin_long_run(page, folder: Path) -> None:
     to_tab(page, "Upscale")
     Image.effect_noise((990, 990), 60).convert("RGB").save(folder / "large.png")
     upload(page, "upscale", folder / "large.png")
+    page.fill("#upscale-prompt textarea", "a face")  # the example's sentence has left with its image
     page.click("#upscale-run")
     page.wait_for_function("/tile \\d+ of \\d\\d+/i.test(document.querySelector('#upscale-status').textContent)")
 

@@ -139,7 +139,12 @@ def test_variants_differ_and_history_keeps_them(page):
 
 def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
     before = address_of_result(page)
+    to_tab(page, "Upscale")
+    place = page.query_selector("#upscale-run").bounding_box()
     begin_long_run(page, tmp_path)
+    shown = page.query_selector("#upscale-cancel").bounding_box()  # Run has turned into Cancel in the same place
+    assert abs(shown["x"] - place["x"]) < 3 and abs(shown["width"] - place["width"]) < 3
+    assert not page.is_visible("#upscale-run")
     assert len(page.query_selector_all("progress")) == 1
     assert "Infinity" not in page.inner_text("body") and "/0" not in page.inner_text("body")
     cancel(page, "upscale")
@@ -186,18 +191,22 @@ def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, t
 
 
 def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
-    to_tab(page, "Batch")
+    to_tab(page, "Upscale")
+    run(page, "upscale")
+    page.click("[data-do=batch]")  # the step's settings are the batch's
+    page.wait_for_function("document.querySelector('#batch-status').textContent.includes('upscale')")
     (tmp_path / "fake.png").write_text("this is no image")
     Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
     page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
     page.wait_for_selector("#batch-files :text('fake')")
-    page.fill("#batch-prompt textarea", "a smiling woman")
+    assert page.input_value("#batch-prompt textarea") == "a smiling woman"
     page.click("#batch-run")
     page.wait_for_selector("#batch-zip a")
     text = page.inner_text("#batch-status")
     assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is not an image of a known format" in text
+    assert len(page.query_selector_all("#batch-zip img")) == 1
     with page.expect_download() as download:
-        page.click("#batch-zip a >> nth=0")
+        page.click("#batch-zip a")
     download.value.save_as(tmp_path / "all.zip")
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.namelist() == ["small.png"]

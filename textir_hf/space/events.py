@@ -88,10 +88,7 @@ def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
     """Fills a tab with an example: canvas, prompt, and the arguments in `names`."""
 
     def pick(event: gr.EventData) -> list:
-        choice = str(event.choice)
-        if not choice.isdigit() or int(choice) >= len(items):
-            return [gr.skip()] * (2 + len(names))
-        item = items[int(choice)]
+        item = items[int(event.choice)]
         return [numbered(item.opening), item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
 
     return pick
@@ -109,8 +106,8 @@ def look(given: list) -> dict:
         return {"error": str(error)}
 
 
-def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
-    """Lets a dropped PNG, or a link, fill the fields of its tab."""
+def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML) -> None:
+    """Lets a dropped PNG, or a link, fill the fields of its tab; a link's regions are in its fragment."""
     fields = {f"{name}.{field}": box for name, tab in made.items() for field, box in tab.fields.items()}
 
     def values(known: dict) -> list:
@@ -125,9 +122,10 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
             if not stored:
                 raise ValueError(texts.NO_SETTINGS)
-            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK)]
+            regions = numbered({"regions": stored["regions"]}) if "regions" in stored else gr.skip()
+            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
         except ValueError as error:
-            return [*values({}), status(str(error), alert=True)]
+            return [*values({}), status(str(error), alert=True), gr.skip()]
 
     def from_link(request: gr.Request) -> list:
         try:
@@ -139,5 +137,5 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
     with gr.Accordion(texts.RESTORE, open=False, elem_classes="ti-settings"):
         dropped = gr.File(file_types=[".png"], type="filepath", label="PNG", elem_id="settings-file", height=120)
         said = status_line("settings-status")
-    dropped.upload(from_file, dropped, [tabs, *fields.values(), said], show_progress="hidden", **PRIVATE)
+    dropped.upload(from_file, dropped, [tabs, *fields.values(), said, canvas], show_progress="hidden", **PRIVATE)
     page.load(from_link, None, [tabs, *fields.values()], show_progress="hidden", queue=False, **PRIVATE)

@@ -1,7 +1,4 @@
-"""Examples to open the page with: photos from scikit-image that may be shown, with their results made beforehand.
-
-`python -m docs.samples` makes `samples/` anew, when an embedded checkpoint has changed.
-"""
+"""Examples to open the page with: scikit-image photos that may be shown, with results of `python -m docs.samples`."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from textir_hf.tasks import TASKS
 SAMPLES = Path(__file__).parent / "samples"
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
+_CUP = (((-10, 40, 228, 233), "a red plate"), ((44, 10, 186, 170), "a blue cup"), ((58, 56, 166, 120), "brown coffee"))
 SOFT_EDGE = 12  # feather, pixels
 _SOFT = {"feather": SOFT_EDGE, "faces": "auto"}
 _WHOLE = {"faces": "auto", "background": "restored"}
@@ -32,6 +30,7 @@ class Example:
     box: Box | None = None
     side: int = _SIDE
     arguments: dict = field(default_factory=dict)
+    regions: tuple[tuple[Box, str], ...] = ()  # ellipses in boxes, each with its own prompt
 
     @property
     def name(self) -> str:
@@ -71,6 +70,7 @@ EXAMPLES = (
     Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
     Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4} | _WHOLE),
     Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8} | _WHOLE),
+    Example(_COLORIZE, "A sentence for each part", "coffee", "a brown table", regions=_CUP),
     Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
     Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
     Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),

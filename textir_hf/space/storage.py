@@ -16,10 +16,7 @@ _PREFIX = "textir-space-"
 
 
 def open_folder() -> Path:
-    """Makes this server's folder, removes those of servers that have ended, and makes Gradio use it.
-
-    It has to be called before Gradio is imported.
-    """
+    """Makes this server's folder before Gradio is imported, which uses it, and removes those of ended servers."""
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(f"{_PREFIX}*"):

@@ -144,6 +144,8 @@ async function example(given, number = ++opening) {
   if (number !== opening) return;
   [source, file, own] = [null, given.image, false];
   open(picture, given.boxes);
+  awaited = given.results?.[0].regions;
+  await fitRegions();
   if (given.results) await showRun(given);
 }
 

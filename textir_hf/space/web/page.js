@@ -165,8 +165,8 @@ watch("value", () => {
   const given = props.value;
   if (!given?.number || given.number === seen) return;
   seen = given.number;
-  if (given.regions) (awaited = given.regions), fitRegions();
-  else if (given.image) remember(), (opened = example(given));
+  if (given.image) remember(), (opened = example(given));
+  else if (given.regions) (awaited = given.regions), fitRegions();
   else finished(given);
 });
 window.textir = {
@@ -189,6 +189,8 @@ window.textir = {
 const changes = { subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"] };
 new MutationObserver(followTab).observe(document.querySelector("#tabs") || document.body, changes);
 new ResizeObserver(() => (fit(), layOutFaces())).observe(stage);
-if (location.hash.startsWith("#%5B")) awaited = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+try {
+  if (location.hash) awaited = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+} catch {} // of another kind
 beat();
 comeBack().then(followTab);

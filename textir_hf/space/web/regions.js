@@ -71,9 +71,9 @@ function icon(drawing, label, act, pressed = null) {
 // Regions of a link or a PNG are laid on the image that has their size.
 async function fitRegions() {
   if (!image || !awaited) return;
-  const given = awaited.filter(([url]) => String(url).startsWith("data:image/png;base64,")).slice(0, COLORS.length);
-  const pictures = await Promise.all(given.map(([url]) => decode(url)));
-  if (!awaited || pictures.some((one) => one.width !== image.width || one.height !== image.height)) return;
+  const given = [awaited].flat().filter((one) => String(one?.[0]).startsWith("data:image/png;base64,")).slice(0, COLORS.length);
+  const pictures = await Promise.all(given.map(([url]) => decode(url).catch(() => null)));
+  if (!awaited || pictures.some((one) => one?.width !== image.width || one?.height !== image.height)) return;
   awaited = null;
   layers.splice(1);
   given.forEach(([, prompt], i) => {

@@ -51,7 +51,11 @@ function showSteps() {
 // A run has ended: its results take their place on the canvas, if its image is still there, and become a step.
 async function finished(given) {
   const begun = inputs;
-  if (begun.image === image && begun.tab === tab()) remember(), await showRun(given, given.sweep ? wanted : 0);
+  if (begun.image === image && begun.tab === tab()) {
+    remember();
+    await showRun(given, given.sweep ? wanted : 0);
+    if (innerWidth <= 700) stage.scrollIntoView({ block: "center", behavior: "smooth" });
+  }
   const made = { ...given, tab: begun.tab, prompt: given.results[0].settings.prompt, time: Date.now(), input: begun };
   steps = [made, ...steps].slice(0, KEPT);
   showSteps();
@@ -80,7 +84,9 @@ async function goTo(one) {
 
 async function resend() {
   const number = opening, sent = await upload(new File([source], "image.png", { type: source.type }));
-  if (number === opening) file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
+  if (number !== opening) return;
+  file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
+  lookForFaces();
 }
 
 // Fills a tab's sentence as if it were typed; a tab that was never opened has none yet.
