@@ -47,10 +47,12 @@ def main() -> None:
     """Serves the page; the networks load behind its first paint."""
     page = build()
     options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False, "ssr_mode": False}
-    options |= {"state_session_capacity": SESSIONS, "mcp_server": find_spec("mcp") is not None}
+    mcp = find_spec("mcp") is not None
+    options |= {"state_session_capacity": SESSIONS, "mcp_server": mcp}
     options |= {"favicon_path": str(WEB / "favicon.png"), "app_kwargs": endpoints.REFUSALS}
     own_head()
-    style = f"<style>{read('page.css')}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
+    unused = "" if mcp else ".snippets .snippet:has(img[src*='/mcp']) {display: none}"
+    style = f"<style>{read('page.css')}{unused}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
     storage.clean_up()
     networks.load_in_background()

@@ -142,6 +142,7 @@ def begin_long_run(page, folder: Path) -> None:
 
 def cancel(page, tab: str) -> None:
     """Cancels a tab's run, and waits until the page says so."""
+    page.wait_for_timeout(700)  # before, the click would be the second of a double one
     page.click(f"#{tab}-cancel")
     page.wait_for_function(f"document.querySelector('#{tab}-status').innerText.trim() == '{texts.CANCELLED}'")
     page.wait_for_selector(f"#{tab}-cancel", state="hidden")

@@ -1,5 +1,6 @@
 """The page as a visitor sees it, in a real browser. Without Chromium the tests are skipped."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,13 @@ def test_the_first_view_has_an_example_and_its_result(page):
     assert page.inner_text("#editor .ti-info") == "256 × 256, 58 % masked"
     assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
     assert page.query_selector("#editor .ti-stage").bounding_box()["height"] > 0.7 * 800
+
+
+@pytest.mark.skipif(find_spec("mcp") is not None, reason="needs a server without MCP")
+def test_programs_are_shown_without_mcp_unless_it_is_installed(page):
+    page.click("footer button >> nth=0")
+    page.wait_for_selector(".snippets")
+    assert not page.is_visible(".snippet:has-text('MCP')") and page.is_visible(".snippet:has-text('Python')")
 
 
 def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):

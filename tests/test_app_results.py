@@ -138,8 +138,9 @@ def test_variants_differ_and_history_keeps_them(page):
 
 
 def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
-    before = address_of_result(page)
     to_tab(page, "Upscale")
+    page.wait_for_function("document.querySelector('.tr-download').href.includes('upscale')")
+    before = address_of_result(page)
     place = page.query_selector("#upscale-run").bounding_box()
     begin_long_run(page, tmp_path)
     shown = page.query_selector("#upscale-cancel").bounding_box()  # Run has turned into Cancel in the same place

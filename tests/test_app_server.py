@@ -110,6 +110,7 @@ def test_every_action_is_a_documented_endpoint(server):
     info = httpx.get(f"{server[0]}/gradio_api/info", timeout=60).json()["named_endpoints"]
     assert set(info) == {"/inpaint", "/upscale", "/colorize", "/edit", "/compare"}
     names = {n: [p["parameter_name"] for p in e["parameters"]] for n, e in info.items()}
+    assert "Literal[textir" not in json.dumps(info)  # printed programs would lack quotes
     assert names["/inpaint"][:3] == ["image", "mask_image", "prompt"] and "feather" in names["/inpaint"]
     assert names["/upscale"][:3] == ["image", "prompt", "scale"] and "mask_image" not in names["/colorize"]
 

@@ -65,7 +65,8 @@ def for_task(task: Task) -> Callable:
     names = ["image", *(["mask_image"] if "mask_image" in own else []), "prompt", *numbers, *_GUIDANCE]
     checkpoints = tuple(networks.offered()[task.name])
     rows = {name: _ARGUMENTS[name] for name in names}
-    rows["checkpoint"] = (Literal[checkpoints], checkpoints[0], "The network's checkpoint.")
+    kind = Literal[checkpoints] if len(checkpoints) > 1 else str  # Gradio prints a choice of one without its quotes
+    rows["checkpoint"] = (kind, checkpoints[0], "The network's checkpoint.")
 
     def function(*args, **kwargs):
         given = {n: row[1] for n, row in rows.items()} | dict(zip(rows, args, strict=False)) | kwargs

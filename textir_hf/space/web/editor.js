@@ -44,6 +44,9 @@ function changed() {
   find("[data-do=redo]").disabled = !undone.length;
   find(".ti-faces").setAttribute("aria-pressed", facesShown);
   for (const part of [".tr-bar", ".ti-split"]) find(part).hidden = !run;
+  const several = Boolean(run) && run.results.length > 1 && !run.sweep;
+  find(".tr-strip").hidden = !several;
+  element.classList.toggle("ti-has-strip", several && !run.columns);
   layOutFaces();
   showRegions();
   draw();

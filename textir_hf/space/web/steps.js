@@ -16,7 +16,6 @@ async function showRun(given, number = 0) {
 
 function showResult() {
   const made = result();
-  find(".tr-strip").hidden = !made || run.results.length < 2 || run.sweep;
   if (!made) return;
   find(".tr-strength").hidden = !props.sweeps.includes(tab());
   find("[data-do=batch]").hidden = !["upscale", "colorize"].includes(tab());
