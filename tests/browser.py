@@ -209,6 +209,7 @@ def server(tmp_path_factory):
     """Address and process of the page (`python app.py`)."""
     address, process, log = start(tmp_path_factory.mktemp("server") / "files")
     wait_for(address, process, log)
+    upscaled(address, "red")  # waits until the networks are loaded
     yield address, process
     process.terminate()
     process.wait(30)

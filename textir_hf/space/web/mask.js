@@ -28,6 +28,7 @@ function activate(number) {
   at = number;
   mask = layers[at].mask;
   ink = mask.getContext("2d", { willReadFrequently: true });
+  setPaints();
 }
 
 const color = () => layers[at].about.color;

@@ -20,9 +20,9 @@ function addRegion() {
 }
 
 function paintOn(number) {
+  layers[number].about.shown = true;
   activate(number);
   run = null;
-  setPaints();
   changed();
 }
 
@@ -56,7 +56,12 @@ function rowOf(layer, number) {
   [field.value, field.placeholder, field.maxLength] = [about.prompt, "What does it show?", 500];
   field.setAttribute("aria-label", `Sentence of region ${number}`);
   field.addEventListener("input", () => ((about.prompt = field.value), keep()));
-  const eye = icon(EYE, `Show and use region ${number}`, () => ((about.shown = !about.shown), (run = null), changed()), about.shown);
+  const eye = icon(EYE, `Show and use region ${number}`, () => {
+    about.shown = !about.shown;
+    if (at === number) activate(0); // nobody paints what is hidden
+    run = null;
+    changed();
+  }, about.shown);
   row.append(chip, field, eye, icon(BIN, `Delete region ${number}`, () => removeRegion(number)));
   return row;
 }

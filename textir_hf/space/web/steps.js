@@ -18,6 +18,7 @@ function showResult() {
   const made = result();
   if (!made) return;
   find(".tr-strength").hidden = !props.sweeps.includes(tab());
+  find("[data-do=four]").hidden = tab() === "compare";
   find("[data-do=batch]").hidden = !["upscale", "colorize"].includes(tab());
   strength.value = Math.round(4 * made.beta);
   [find(".tr-download").href, find(".tr-download").download] = [made.after.url, made.after.orig_name];
