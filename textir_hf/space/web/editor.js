@@ -147,8 +147,7 @@ async function example(given, number = ++opening) {
   if (number !== opening) return;
   [source, file, own] = [null, given.image, false];
   open(picture, given.boxes);
-  awaited = given.results?.[0].regions;
-  await fitRegions();
+  await fitRegions(given.results?.[0].regions || []);
   if (given.results) await showRun(given);
 }
 

@@ -40,8 +40,9 @@ function showRegions() {
   find(".ti-regions").hidden = hidden;
   element.classList.toggle("ti-has-regions", !hidden);
   const now = JSON.stringify([tab(), at, hidden, layers.map(({ about }) => [about.color, about.shown])]);
-  if (hidden || now === listed) return (listed = now);
+  if (now === listed) return;
   listed = now;
+  if (hidden) return find(".ti-regions").replaceChildren();
   const rest = button(painting[tab()] ? "Mask" : "The rest", () => paintOn(0), at === 0);
   rest.title = painting[tab()] ? "Paint the mask itself" : "Outside the regions, the sentence below holds";
   find(".ti-regions").replaceChildren(rest, ...layers.slice(1).map((layer, i) => rowOf(layer, i + 1)));
@@ -74,12 +75,12 @@ function icon(drawing, label, act, pressed = null) {
 }
 
 // Regions of a link or a PNG are laid on the image that has their size.
-async function fitRegions() {
-  if (!image || !awaited) return;
-  const given = [awaited].flat().filter((one) => String(one?.[0]).startsWith("data:image/png;base64,")).slice(0, COLORS.length);
+async function fitRegions(wanted = awaited) {
+  if (!image || !wanted?.length) return;
+  const onto = image, given = [wanted].flat().filter((one) => String(one?.[0]).startsWith("data:image/png;base64,")).slice(0, COLORS.length);
   const pictures = await Promise.all(given.map(([url]) => decode(url).catch(() => null)));
-  if (!awaited || pictures.some((one) => one?.width !== image.width || one?.height !== image.height)) return;
-  awaited = null;
+  if (image !== onto || pictures.some((one) => one?.width !== image.width || one?.height !== image.height)) return;
+  if (wanted === awaited) awaited = null;
   layers.splice(1);
   given.forEach(([, prompt], i) => {
     const made = region(String(prompt));
