@@ -70,7 +70,7 @@ def test_regions_come_back_from_a_reload_and_from_a_link(server, chromium, photo
     page = visit(chromium, server[0])
     to_tab(page, "Colorize")
     upload(page, "colorize", photo)
-    page.fill("#colorize-prompt textarea", "a brown table")
+    page.fill("#colorize-prompt textarea", "a wooden table")
     add(page, "a red cup", -100)
     run(page, "colorize")
     made, link = np.asarray(result(page)), copied(page, "link")
@@ -78,7 +78,7 @@ def test_regions_come_back_from_a_reload_and_from_a_link(server, chromium, photo
     page.reload()
     page.wait_for_selector(ROWS)
     other = visit(chromium, link)
-    other.wait_for_function("document.querySelector('#colorize-prompt textarea')?.value === 'a brown table'")
+    other.wait_for_function("document.querySelector('#colorize-prompt textarea')?.value === 'a wooden table'")
     upload(other, "colorize", photo)
     other.wait_for_selector(ROWS)
     for again in (page, other):
