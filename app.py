@@ -15,7 +15,7 @@ storage.open_folder()  # before Gradio reads where its files go
 
 import gradio as gr  # noqa: E402
 
-from textir_hf.space import endpoints, events, networks, progress, tabs, texts  # noqa: E402
+from textir_hf.space import batch, endpoints, events, networks, progress, tabs, texts  # noqa: E402
 from textir_hf.space.components import WEB, no_addresses, own_head, read, status_line, theme  # noqa: E402
 from textir_hf.tasks import TASKS  # noqa: E402
 
@@ -33,11 +33,11 @@ def build() -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as chosen:
             made = {task.command: tabs.TaskTab(task, canvas) for task in TASKS.values() if task.checkpoint}
             made |= {"edit": tabs.EditTab(canvas), "compare": tabs.CompareTab(canvas)}
-            tabs.BatchTab()
+            batch.BatchTab(canvas, chosen)
             with gr.Tab("About", id="about"):
                 gr.Markdown(tabs.about())
         tabs.forget_examples(canvas, made)
-        events.restore_settings(page, chosen, made)
+        events.restore_settings(page, chosen, made, canvas)
         endpoints.register(page, events.QUEUED)
     no_addresses(page)
     return page.queue(max_size=QUEUE)
@@ -47,10 +47,12 @@ def main() -> None:
     """Serves the page; the networks load behind its first paint."""
     page = build()
     options = {"max_file_size": "20mb", "footer_links": ["api"], "run_history": False, "ssr_mode": False}
-    options |= {"state_session_capacity": SESSIONS, "mcp_server": find_spec("mcp") is not None}
+    mcp = find_spec("mcp") is not None
+    options |= {"state_session_capacity": SESSIONS, "mcp_server": mcp}
     options |= {"favicon_path": str(WEB / "favicon.png"), "app_kwargs": endpoints.REFUSALS}
     own_head()
-    style = f"<style>{read('page.css')}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
+    unused = "" if mcp else ".snippets .snippet:has(img[src*='/mcp']) {display: none}"
+    style = f"<style>{read('page.css')}{unused}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
     storage.clean_up()
     networks.load_in_background()

@@ -87,7 +87,7 @@ def start_up(page: Page, server: Server) -> dict[str, dict[str, float]]:
     page.goto(server.address, wait_until="commit")
     page.wait_for_function(_FIRST_PAINT)
     stages["first paint"] = server.times() | {"s": opened["s"] + page.evaluate(_FIRST_PAINT) / 1e3}
-    page.wait_for_selector("#inpaint-editor .ti-filled")
+    page.wait_for_selector("#editor .ti-filled")
     stages["an example is loaded and its result shown"] = server.times()
     page.wait_for_function("!document.querySelector('#loading .ti-status')?.textContent.trim()")
     stages["all networks are loaded and warm"] = server.times()
@@ -96,12 +96,14 @@ def start_up(page: Page, server: Server) -> dict[str, dict[str, float]]:
 
 def open_photo(page: Page, folder: str) -> None:
     """Gives the page an image of 512 pixels, and masks its middle."""
-    path, info = Path(folder) / "photo.png", "document.querySelector('#inpaint-editor .ti-info').textContent"
+    path, info = Path(folder) / "photo.png", "document.querySelector('#editor .ti-info').textContent"
     io.imsave(path, data.astronaut(), check_contrast=False)
-    page.set_input_files("#inpaint-editor .ti-file", str(path))
+    page.set_input_files("#editor .ti-file", str(path))
     page.wait_for_function(f"{info}.startsWith('{SIDE} × {SIDE}')")
-    page.click("#inpaint-parts button >> nth=3")
+    page.click("#editor .ti-faces")
+    page.click("#editor .ti-boxes button:has-text('Upper half')")
     page.wait_for_function(f"!{info}.includes(', 0 %')")
+    page.fill("#inpaint-prompt textarea", "a smiling woman")
 
 
 def fill(page: Page, server: Server) -> tuple[float, float]:

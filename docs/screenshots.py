@@ -23,14 +23,14 @@ def open_tab(browser: Browser, address: str, tab: str, theme: str, width: str) -
     size = {"width": WIDTHS[width], "height": 844 if width == "phone" else 900}
     page = browser.new_page(viewport=size, color_scheme=theme, has_touch=width == "phone", device_scale_factor=1)
     page.goto(f"{address}/?__theme={theme}")
-    page.wait_for_selector("#inpaint-editor .ti-filled")
+    page.wait_for_selector("#editor .ti-filled")
     page.add_style_tag(content="#loading {display: none}")  # examples need no network
     page.click(f"button[role=tab]:has-text('{tab}')")
     page.wait_for_selector(f"#{tab.lower()}-run")
     page.click(f"#{tab.lower()}-examples button")
     page.wait_for_timeout(600)  # until the example is in the editor and the results
     page.wait_for_function("[...document.images].every((image) => image.complete)")
-    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     return page
 
 

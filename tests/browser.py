@@ -92,10 +92,10 @@ def upload(page, tab: str, path) -> None:
     )
 
 
-def stroke(page, tab: str = "inpaint") -> None:
-    """Draws a line through the middle of the canvas."""
+def stroke(page, tab: str = "inpaint", below: float = 0) -> None:
+    """Draws a line through the middle of the canvas, or below it."""
     box = page.query_selector("#editor canvas").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + below
     page.mouse.move(x - 40, y)
     page.mouse.down()
     page.mouse.move(x, y + 4, steps=4)
@@ -107,10 +107,24 @@ def address_of_result(page) -> str | None:
     return page.get_attribute(".tr-download", "href")
 
 
+def until(page, true) -> None:
+    """Lets the page go on until something holds."""
+    for _ in range(600):
+        if true():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("It never held.")
+
+
 def run(page, tab: str, keys: str | None = None) -> None:
     """Presses a tab's button, or keys, and waits for the result."""
+    press(page, f"#{tab}-run", keys)
+
+
+def press(page, selector: str, keys: str | None = None) -> None:
+    """Presses a button, or keys, and waits for a result."""
     before = address_of_result(page)
-    page.keyboard.press(keys) if keys else page.click(f"#{tab}-run")
+    page.keyboard.press(keys) if keys else page.click(selector)
     changed = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
     page.wait_for_function(changed, arg=before)
 
@@ -121,15 +135,14 @@ def begin_long_run(page, folder: Path) -> None:
     to_tab(page, "Upscale")
     Image.effect_noise((990, 990), 60).convert("RGB").save(folder / "large.png")
     upload(page, "upscale", folder / "large.png")
-    open_settings(page, "upscale")
-    page.fill("#upscale-variants input[type=number]", "4")
-    page.keyboard.press("Tab")
+    page.fill("#upscale-prompt textarea", "a face")  # the example's sentence has left with its image
     page.click("#upscale-run")
     page.wait_for_function("/tile \\d+ of \\d\\d+/i.test(document.querySelector('#upscale-status').textContent)")
 
 
 def cancel(page, tab: str) -> None:
     """Cancels a tab's run, and waits until the page says so."""
+    page.wait_for_timeout(700)  # before, the click would be the second of a double one
     page.click(f"#{tab}-cancel")
     page.wait_for_function(f"document.querySelector('#{tab}-status').innerText.trim() == '{texts.CANCELLED}'")
     page.wait_for_selector(f"#{tab}-cancel", state="hidden")
@@ -141,6 +154,15 @@ def downloaded(page, tmp_path, selector: str = ".tr-download") -> Image.Image:
     path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
     return open_image(path)
+
+
+def copied(page, button: str) -> str:
+    """What a button puts onto the clipboard."""
+    return page.evaluate(
+        """(selector) => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
+        document.querySelector(selector).click(); })""",
+        f"#editor [data-do={button}]",
+    )
 
 
 def alert(page, tab: str) -> str:
@@ -187,6 +209,7 @@ def server(tmp_path_factory):
     """Address and process of the page (`python app.py`)."""
     address, process, log = start(tmp_path_factory.mktemp("server") / "files")
     wait_for(address, process, log)
+    upscaled(address, "red")  # waits until the networks are loaded
     yield address, process
     process.terminate()
     process.wait(30)

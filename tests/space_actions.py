@@ -1,5 +1,8 @@
 """The page's actions on tiny networks: files, masks and calls that its tests share."""
 
+import base64
+import io
+
 import numpy as np
 from conftest import make_image
 from PIL import Image
@@ -7,7 +10,6 @@ from PIL import Image
 from textir_hf.imaging.files import open_image
 from textir_hf.space import (
     actions,
-    masks,
     storage,
 )
 from textir_hf.tasks import get_task
@@ -27,21 +29,28 @@ def box(size=(48, 40)) -> Image.Image:
     return mask
 
 
-def painted(size):
-    return masks.check(box(size), size)
+PAINTED = box()
 
 
-def unpainted(size):
-    return None
+def url(mask: Image.Image) -> str:
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def painted(path=None, mask=PAINTED, regions=None) -> actions.Given:
+    return actions.Given(path or photo(), None if mask is None else photo(image=mask, name="mask.png"), regions)
 
 
 def guidance(prompt="a face", **changes) -> actions.Guidance:
     return actions.Guidance(prompt, **changes)
 
 
-def restored(task=INPAINT, path=None, mask=painted, checkpoint=None, arguments=None, **changes) -> actions.Outcome:
-    arguments = {} if arguments is None else arguments
-    return actions.restore(task, path or photo(), mask, guidance(**changes), checkpoint or task.checkpoint, arguments)
+def restored(
+    task=INPAINT, path=None, mask=PAINTED, checkpoint=None, arguments=None, regions=None, **changes
+) -> actions.Outcome:
+    given, checkpoint = painted(path, mask, regions), checkpoint or task.checkpoint
+    return actions.restore(task, given, guidance(**changes), checkpoint, arguments or {})
 
 
 def array(result: dict) -> np.ndarray:

@@ -142,15 +142,6 @@ def test_a_face_is_chosen_and_its_parts_are_masked(page, tmp_path):
     assert read_settings(downloaded(page, tmp_path))["faces"] == "auto"
 
 
-def test_a_finger_paints(server, chromium):
-    page = visit(chromium, server[0], 390, has_touch=True)
-    page.click("#editor [data-do=clear]")
-    box = page.query_selector("#editor canvas").bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("!document.querySelector('#editor .ti-info').textContent.includes(', 0 %')")
-    page.close()
-
-
 def fingers(page, *steps: list[tuple[float, float]]) -> None:
     """Touches the screen at the points of the first step, moves through the others, and lets go."""
     session = page.context.new_cdp_session(page)

@@ -16,13 +16,16 @@ from browser import (
     alert,
     begin_long_run,
     cancel,
+    copied,
     downloaded,
     needs_browser,
     open_settings,
     painted,
+    press,
     run,
     stroke,
     to_tab,
+    until,
     upload,
     visit,
 )
@@ -71,18 +74,12 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path):
     assert alert(page, "inpaint") == texts.NO_MASK
 
 
-def copied(page, button: str) -> str:
-    """What a button puts onto the clipboard."""
-    return page.evaluate(
-        """(selector) => new Promise((done) => { navigator.clipboard.writeText = async (text) => done(text);
-        document.querySelector(selector).click(); })""",
-        f"#editor [data-do={button}]",
-    )
-
-
 def test_the_copied_program_and_command_make_the_same_image_again(page, photo, tmp_path, monkeypatch):
     upload(page, "inpaint", photo)
     stroke(page)
+    page.click("#editor [data-do=region]")
+    stroke(page, below=60)
+    page.fill(".ti-regions input", "a man")
     page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
     open_settings(page, "inpaint")
     page.fill("#inpaint-beta input[type=number]", "0.7")
@@ -91,7 +88,10 @@ def test_the_copied_program_and_command_make_the_same_image_again(page, photo, t
     result = np.asarray(downloaded(page, tmp_path))
     shutil.copy(photo, tmp_path / "image.png")
     page.click("#editor .ti-more summary")
-    downloaded(page, tmp_path, "#editor [data-do=save]")
+    page.on("download", lambda file: file.save_as(tmp_path / file.suggested_filename))
+    page.click("#editor [data-do=save]")
+    for name in ("mask.png", "region-1.png"):
+        until(page, (tmp_path / name).is_file)
     program, command = copied(page, "python"), copied(page, "command")
     assert program == page.text_content("#editor pre")
     bin_folder = Path(sys.executable).parent  # where `textir` is
@@ -120,14 +120,11 @@ def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
 
 
 def test_variants_differ_and_history_keeps_them(page):
-    open_settings(page, "inpaint")
-    page.fill("#inpaint-variants input[type=number]", "3")
-    page.keyboard.press("Tab")
-    run(page, "inpaint")
+    press(page, "[data-do=four]")
     sources = [i.get_attribute("src") for i in page.query_selector_all(".tr-strip img")]
     images = [np.asarray(Image.open(io.BytesIO(httpx.get(s).content)).convert("RGB")).astype(int) for s in sources]
-    assert len(images) == 3
-    for a, b in ((0, 1), (0, 2), (1, 2)):
+    assert len(images) == 4
+    for a, b in ((0, 1), (0, 2), (1, 2), (2, 3)):
         assert np.abs(images[a] - images[b])[20:130, 30:220].mean() > 2  # levels, within the mask
     first = address_of_result(page)
     page.fill("#inpaint-prompt textarea", "an old man")
@@ -141,8 +138,14 @@ def test_variants_differ_and_history_keeps_them(page):
 
 
 def test_a_long_run_says_how_far_it_is_and_can_be_cancelled(page, tmp_path):
+    to_tab(page, "Upscale")
+    page.wait_for_function("document.querySelector('.tr-download').href.includes('upscale')")
     before = address_of_result(page)
+    place = page.query_selector("#upscale-run").bounding_box()
     begin_long_run(page, tmp_path)
+    shown = page.query_selector("#upscale-cancel").bounding_box()  # Run has turned into Cancel in the same place
+    assert abs(shown["x"] - place["x"]) < 3 and abs(shown["width"] - place["width"]) < 3
+    assert not page.is_visible("#upscale-run")
     assert len(page.query_selector_all("progress")) == 1
     assert "Infinity" not in page.inner_text("body") and "/0" not in page.inner_text("body")
     cancel(page, "upscale")
@@ -189,18 +192,22 @@ def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, t
 
 
 def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
-    to_tab(page, "Batch")
+    to_tab(page, "Upscale")
+    run(page, "upscale")
+    page.click("[data-do=batch]")  # the step's settings are the batch's
+    page.wait_for_function("document.querySelector('#batch-status').textContent.includes('upscale')")
     (tmp_path / "fake.png").write_text("this is no image")
     Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
     page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
     page.wait_for_selector("#batch-files :text('fake')")
-    page.fill("#batch-prompt textarea", "a smiling woman")
+    assert page.input_value("#batch-prompt textarea") == "a smiling woman"
     page.click("#batch-run")
     page.wait_for_selector("#batch-zip a")
     text = page.inner_text("#batch-status")
     assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is not an image of a known format" in text
+    assert len(page.query_selector_all("#batch-zip img")) == 1
     with page.expect_download() as download:
-        page.click("#batch-zip a >> nth=0")
+        page.click("#batch-zip a")
     download.value.save_as(tmp_path / "all.zip")
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.namelist() == ["small.png"]

@@ -9,14 +9,13 @@ from browser import (
     EDITOR,
     INFO,
     address_of_result,
-    begin_long_run,
-    cancel,
     downloaded,
     needs_browser,
     open_settings,
     run,
     stroke,
     to_tab,
+    until,
     upload,
     visit,
 )
@@ -26,6 +25,11 @@ from textir_hf.space import examples, tabs, texts
 
 pytestmark = needs_browser
 ALERT = f"{EDITOR} .ti-info.ti-alert"
+
+
+KEPT = """(sentence) => new Promise((done) => { const request = indexedDB.open('textir');
+  request.onsuccess = () => { const got = request.result.transaction('kept').objectStore('kept').get('work');
+    got.onsuccess = () => (request.result.close(), done(got.result?.prompts.inpaint === sentence)); }; })"""
 
 
 def new_result(page, before) -> None:
@@ -48,16 +52,6 @@ def test_a_double_click_runs_once_and_cancels_nothing(page):
         page.wait_for_timeout(250)
     new_result(page, before)
     assert page.inner_text("#inpaint-status").strip() != texts.CANCELLED
-
-
-def test_run_turns_into_cancel_in_the_same_place(page, tmp_path):
-    to_tab(page, "Upscale")
-    place = page.query_selector("#upscale-run").bounding_box()
-    begin_long_run(page, tmp_path)
-    shown = page.query_selector("#upscale-cancel").bounding_box()
-    assert abs(shown["x"] - place["x"]) < 3 and abs(shown["width"] - place["width"]) < 3
-    assert not page.is_visible("#upscale-run")
-    cancel(page, "upscale")
 
 
 def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
@@ -151,13 +145,14 @@ def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, ph
     page = visit(chromium, server[0])
     upload(page, "inpaint", photo)
     stroke(page)
+    page.wait_for_function(f"{INFO}.includes('face')")  # the server has looked at it
     masked = info(page)
     page.fill("#inpaint-prompt textarea", "a man with a hat")
     page.route("**/gradio_api/app_id", lambda route: route.abort())
     page.wait_for_selector("#offline:not([hidden])", timeout=15_000)
     page.unroute("**/gradio_api/app_id")
     page.wait_for_selector("#offline", state="hidden", timeout=15_000)
-    page.wait_for_timeout(1500)
+    until(page, lambda: page.evaluate(KEPT, "a man with a hat"))
     page.reload()
     page.wait_for_selector(f"{EDITOR} .ti-filled")
     page.wait_for_function(f"({INFO}) === '{masked}'")
@@ -196,7 +191,8 @@ def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
 def test_a_file_that_cannot_be_used_is_refused_when_it_is_chosen(page, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
-    for name, words in (("text.png", "image"), ("large.png", "megapixels")):
+    (tmp_path / "long.png").write_bytes(bytes(21_000_000))
+    for name, words in (("text.png", "image"), ("large.png", "megapixels"), ("long.png", "20 MB")):
         page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / name))
         page.wait_for_function(f"document.querySelector('{ALERT}')?.textContent.includes('{words}')")
     Image.new("RGB", (33, 21), "red").save(tmp_path / "image.tiff")
@@ -219,13 +215,14 @@ def test_masks_of_large_images_stay_quick(page, tmp_path):
     stroke(page)
     page.click(f"{EDITOR} .ti-more summary")
     took = {}
-    for name in ("grow", "shrink", "undo"):
-        took[name] = page.evaluate(
-            """(selector) => { const begun = performance.now(); document.querySelector(selector).click();
-            return performance.now() - begun; }""",
+    for name in ("grow", "shrink", "undo") * 3:
+        seconds = page.evaluate(
+            """async (selector) => { const begun = performance.now(); document.querySelector(selector).click();
+            await new Promise(requestAnimationFrame); return (performance.now() - begun) / 1000; }""",
             f"{EDITOR} [data-do={name}]",
         )
-    assert max(took.values()) < 1500, took  # milliseconds; 500 on a machine that does nothing else
+        took[name] = min(seconds, took.get(name, seconds))  # the machine may be busy once
+    assert max(took.values()) < 0.5, took
 
 
 def test_a_finger_scrolls_where_nothing_is_painted_and_targets_are_large(server, chromium):
@@ -272,4 +269,5 @@ def test_the_generated_programs_run(server, tmp_path, monkeypatch):
 
 
 def test_about_is_short():
-    assert len(texts.ABOUT.split()) <= 150 and len(tabs.about().split()) < 400  # with keys and programs
+    text = tabs.about()
+    assert len(text[: text.index("## Keys")].split()) <= 150 and len(text.split()) < 400  # with keys and programs

@@ -1,20 +1,17 @@
 """The page's events, endpoints, tabs, files and checkpoints, without a browser."""
 
 import asyncio
-import base64
-import inspect
-import io
 import os
 import time
 
 import gradio as gr
 import numpy as np
 import pytest
-from gradio import FileData
 from PIL import Image
-from space_actions import INPAINT, box, fake, photo
+from space_actions import fake, photo, url
 
 import app
+from docs import samples
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.space import (
     actions,
@@ -35,12 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Gradio's own
     pytest.mark.usefixtures("tiny_networks"),
 ]
-
-
-def url(mask: Image.Image) -> str:
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def test_progress_counts_images_and_tiles_and_estimates(monkeypatch):
@@ -85,7 +76,7 @@ def last(stream) -> tuple:
 
 
 def test_an_event_gives_a_result_or_a_sentence():
-    made = {"results": [{}], "columns": 0, "grid": None}
+    made = {"results": [{}], "columns": 0, "grid": None, "sweep": False, "notes": ["Note."]}
     value, said, _ = last(events.streamed(lambda: actions.Outcome([{}], ["Note."]), events.shown)())
     assert value | {"number": 0} == made | {"number": 0} and "Done in 1 s. Note." in said
 
@@ -111,30 +102,6 @@ def test_the_last_word_of_a_cancelled_run_gives_way_and_another_runs_result_does
     assert events.settled(components.status("Tile 1 of 4", 0.2)) == said == components.status(texts.CANCELLED)
     for shown in (components.status("Done."), components.status("Wrong.", alert=True), "", None):
         assert events.settled(shown) == gr.skip()
-
-
-def test_the_status_has_one_bar_and_no_markup_of_others():
-    assert components.status("<i>") == "<p>&lt;i&gt;</p>" and components.status() == ""
-    assert components.status("Tile 1 of 2", 0.5).count("<progress") == 1
-
-
-def test_endpoints_say_what_their_task_takes():
-    signatures = {t.command: inspect.signature(endpoints.for_task(t)) for t in TASKS.values()}
-    assert list(signatures["inpaint"].parameters)[:3] == ["image", "mask_image", "prompt"]
-    assert "scale" in signatures["upscale"].parameters and "scale" not in signatures["colorize"].parameters
-    assert signatures["upscale"].parameters["image"].annotation is FileData
-    for task in TASKS.values():
-        text = endpoints.for_task(task).__doc__
-        assert all(f"    {name}: " in text for name in signatures[task.command].parameters)
-
-
-def test_endpoints_restore_edit_and_compare():
-    image, mask = {"path": str(photo())}, {"path": str(photo(image=box()))}
-    (made,) = endpoints.for_task(INPAINT)(image, mask, "a face", faces="none", seed=2)
-    assert read_settings(open_image(made["path"]))["seed"] == 2
-    (made,) = endpoints.for_edit()(image, "a face", "mask_image", mask, faces="none")
-    assert read_settings(open_image(made["path"]))["edit"] == "mask_image"
-    assert open_image(endpoints.for_compare()(image, ["a face"], [1.0], "colors")["path"]).width > 512
 
 
 class Denoising(Colorization):
@@ -234,6 +201,6 @@ def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_
 def test_examples_match_their_inputs():
     for example in examples.EXAMPLES:
         image = open_image(example.input)
-        assert (np.asarray(examples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
+        assert (np.asarray(samples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
         stored = read_settings(open_image(example.output))
         assert stored["prompt"] == example.prompt and stored["model"] == TASKS[example.task].checkpoint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_image
 from PIL import Image
-from space_actions import COLORIZE, INPAINT, UPSCALE, array, box, fake, guidance, painted, photo, restored, unpainted
+from space_actions import COLORIZE, INPAINT, UPSCALE, array, box, fake, guidance, painted, photo, restored, url
 
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.space import (
@@ -38,9 +38,9 @@ def test_inpainting_changes_what_is_masked_and_nothing_else():
 
 
 def test_the_other_tasks_work_on_files():
-    (result,) = restored(UPSCALE, photo(24, 20), unpainted, arguments={"scale": 3, "faces": "none"}).results
+    (result,) = restored(UPSCALE, photo(24, 20), None, arguments={"scale": 3, "faces": "none"}).results
     assert (result["width"], result["height"]) == (72, 60) and result["settings"]["scale"] == "3"
-    (result,) = restored(COLORIZE, mask=unpainted).results
+    (result,) = restored(COLORIZE, mask=None).results
     with Image.open(result["before"]["path"]) as before:
         assert before.mode == "L" and np.ptp(array(result), 2).max() > 0
 
@@ -60,18 +60,29 @@ def test_what_lies_around_faces_is_restored_or_enlarged(faces, background):
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS)
 def test_edits_stay_within_their_region(degradation):
-    (result,) = actions.edit(degradation, photo(), painted, guidance(), 4).results
+    (result,) = actions.edit(degradation, painted(), guidance(), 4).results
     original, mask = np.asarray(make_image(48, 40)), np.asarray(box()) > 0
     assert (array(result)[~mask] == original[~mask]).all() and (array(result)[mask] != original[mask]).any()
 
 
 def test_compare_makes_a_row_for_each_sentence_and_a_cell_for_each_strength():
-    outcome = actions.compare("colors", photo(), unpainted, ["a face", "a red flower"], [0, 0.5, 1], 0, 8)
+    outcome = actions.compare("colors", painted(mask=None), ["a face", "a red flower"], [0, 0.5, 1], 0, 8)
     assert len(outcome.results) == 6 and outcome.columns == 3
     assert (
         outcome.results[4]["settings"]["prompt"] == "a red flower" and outcome.results[4]["settings"]["beta"] == "0.5"
     )
     assert open_image(outcome.grid["path"]).width > 4 * 256
+
+
+def test_a_sweep_goes_from_the_image_to_the_text():
+    made = restored(mask=box(), sweep=True)
+    assert made.sweep and [result["beta"] for result in made.results] == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_region_that_covers_everything_is_its_sentence():
+    everything = [{"mask": url(Image.new("L", (48, 40), 255)), "prompt": "a red cup"}]
+    (made,) = restored(COLORIZE, mask=None, regions=everything).results
+    assert (array(made) == array(restored(COLORIZE, mask=None, prompt="a red cup").results[0])).all()
 
 
 def test_variants_follow_the_seed_where_noise_was_learned_and_text_strength_elsewhere():
@@ -97,9 +108,9 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
         photo(name="a-6.png"),
         photo(name="a.png"),
     ]
-    archive, failed = batch(UPSCALE, paths, guidance(), {"scale": 2})
+    archive, failed, thumbnails = batch(UPSCALE, paths, guidance(), {"scale": 2})
     with zipfile.ZipFile(archive["path"]) as file:
-        assert file.namelist() == ["a.png", "a-3.png", "a-6.png", "a-6-6.png"]
+        assert len(thumbnails) == 4 and file.namelist() == ["a.png", "a-3.png", "a-6.png", "a-6-6.png"]
         assert open_image(file.read("a.png")).size == (96, 80)
     assert [line.split(":")[0] for line in failed] == ["bad.png", "large.png"] and "megapixels" in failed[1]
     assert batch(UPSCALE, [bad], guidance(), {"scale": 2})[0] is None
@@ -113,10 +124,14 @@ def test_a_long_sentence_is_noted():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: restored(mask=unpainted), texts.NO_MASK),
-        (lambda: restored(mask=lambda size: Image.new("L", size)), texts.NO_MASK),
+        (lambda: restored(mask=None), texts.NO_MASK),
+        (lambda: restored(mask=Image.new("L", (48, 40))), texts.NO_MASK),
         (lambda: masks.check(Image.new("L", (9, 9), 255), (9, 9)), texts.ALL_MASKED),
         (lambda: masks.check(Image.new("L", (9, 9)), (48, 40)), "size 48x40, got 9x9"),
+        (lambda: restored(regions=[{"mask": url(box()), "prompt": " "}]), texts.NO_REGION_PROMPT.format(1)),
+        (lambda: restored(regions=[{"mask": None, "prompt": "a face"}]), texts.NO_REGION.format(1)),
+        (lambda: restored(regions=[{"mask": url(box())}] * 7), texts.BAD_MASK),
+        (lambda: restored(regions=["x"]), texts.BAD_MASK),
         (lambda: masks.decode("x.png", (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode({"path": "x"}, (9, 9)), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,???", (9, 9)), texts.BAD_MASK),
@@ -135,20 +150,20 @@ def test_a_long_sentence_is_noted():
         (lambda: restored(arguments={"faces": "auto"}), "faces cannot be used with this checkpoint"),
         (lambda: restored(arguments={"background": "restored"}), "background cannot be used to inpaint"),
         (
-            lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": 2, "faces": "none", "background": 5}),
+            lambda: restored(UPSCALE, mask=None, arguments={"scale": 2, "faces": "none", "background": 5}),
             "background must be one of restored, enlarged, got '5'",
         ),
-        (lambda: restored(UPSCALE, mask=unpainted, arguments={"scale": None}), "scale must be a number"),
+        (lambda: restored(UPSCALE, mask=None, arguments={"scale": None}), "scale must be a number"),
         (lambda: restored(UPSCALE, photo(400, 400), arguments={"scale": 64}), "655 megapixels. The limit here is 16"),
         (lambda: restored(COLORIZE, fake()), "The image is not an image of a known format"),
         (
-            lambda: actions.edit("sound", photo(), unpainted, guidance(), 4),
+            lambda: actions.edit("sound", painted(mask=None), guidance(), 4),
             "one of mask_image, factor, colors, got 'sound'",
         ),
-        (lambda: actions.edit("mask_image", photo(), unpainted, guidance(), 4), texts.NO_MASK),
-        (lambda: actions.edit("factor", photo(), unpainted, guidance(), 400), "must lie in 2..64, got 400"),
-        (lambda: actions.compare("colors", photo(), unpainted, ["a"] * 5, [0] * 5, 0, 8), "would have 25"),
-        (lambda: actions.compare("colors", photo(), unpainted, ["a", ""], [1], 0, 8), texts.NO_PROMPT),
+        (lambda: actions.edit("mask_image", painted(mask=None), guidance(), 4), texts.NO_MASK),
+        (lambda: actions.edit("factor", painted(mask=None), guidance(), 400), "must lie in 2..64, got 400"),
+        (lambda: actions.compare("colors", painted(mask=None), ["a"] * 5, [0] * 5, 0, 8), "would have 25"),
+        (lambda: actions.compare("colors", painted(mask=None), ["a", ""], [1], 0, 8), texts.NO_PROMPT),
         (lambda: batch(COLORIZE, [], guidance(), {}), "1 to 50 images; this one has 0"),
         (lambda: storage.given_file(None, texts.NO_IMAGE), texts.NO_IMAGE),
         (lambda: storage.given_file({"path": "/etc/passwd"}, texts.NO_IMAGE), "The file is not there"),

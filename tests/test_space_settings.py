@@ -10,7 +10,7 @@ from conftest import make_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from space_actions import array, box, guidance, painted, photo, restored
+from space_actions import array, box, guidance, painted, restored, url
 
 from textir_hf.cli.main import main
 from textir_hf.imaging.files import SETTINGS, open_image, read_settings
@@ -85,12 +85,14 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
 def test_the_code_beside_a_result_makes_it_again(kind, monkeypatch, tmp_path):
     """Program and command give the same image bit for bit."""
     changes = {"beta": 0.5, "seed": 7, "skip_strength": 0.25}
+    regions = [{"mask": url(box()), "prompt": "a red cup"}]
     if kind in DEGRADATIONS:
-        (result,) = actions.edit(kind, photo(), painted, guidance(**changes), 4).results
+        (result,) = actions.edit(kind, painted(regions=regions), guidance(**changes), 4).results
     else:
         task = next(t for t in TASKS.values() if t.command == kind)
         arguments = {"inpaint": {"feather": 3}, "upscale": {"scale": 2}}.get(kind)
-        (result,) = restored(task, arguments=arguments, **changes).results
+        (result,) = restored(task, arguments=arguments, regions=regions, **changes).results
+    box().save(tmp_path / "region-1.png")
     make_image(48, 40).save(tmp_path / "image.png")
     box().save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from PIL import Image
@@ -11,37 +11,27 @@ from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.files import open_image
 from textir_hf.imaging.grid import check_size as check_grid
 from textir_hf.imaging.grid import draw_grid
-from textir_hf.space import networks, progress, results, settings, texts
+from textir_hf.space import masks, networks, progress, results, settings, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
 _CELL = 256  # width of an image in a grid, pixels
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
+_SWEEP = (0, 0.25, 0.5, 0.75, 1)  # betas from all of the image to all of the text
 Faces = str | list[int]
-MaskReader = Callable[[tuple[int, int]], Image.Image | None]  # from the image's size
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """What a result shall show, checked.
-
-    Args:
-        prompt: A sentence; empty where `beta` is 0.
-        beta: Share of the text.
-        skip_strength: s of Eq. 4; None leaves it to the network.
-        seed: Of the first result.
-        variants: Number of results.
-
-    Raises:
-        ValueError: One is of another type, out of range, or missing.
-    """
+    """What a result shall show, checked."""
 
     prompt: str
     beta: float = 1.0
     skip_strength: float | None = None
     seed: int = 0
     variants: int = 1
+    sweep: bool = False  # instead of variants, a result for each text strength
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
@@ -52,138 +42,82 @@ class Guidance:
 
     def each(self, by_seed: bool) -> list[tuple[str, float, int]]:
         """Caption, beta and seed of every variant; they differ in their seed, or in beta where seeds do nothing."""
-        if by_seed or self.variants == 1:
+        if not self.sweep and (by_seed or self.variants == 1):
             return [(f"seed {self.seed + i}", self.beta, self.seed + i) for i in range(self.variants)]
-        betas = [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
+        betas = _SWEEP if self.sweep else [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
         return [(texts.STRENGTH_CAPTION.format(beta), beta, self.seed) for beta in betas]
 
 
 @dataclass
 class Outcome:
-    """What a run made.
-
-    Args:
-        results: As `results.describe` gives them.
-        notes: Sentences that the visitor should know.
-        columns: Of a grid of results; 0 for variants of one.
-        grid: The file of the drawn grid.
-    """
+    """What a run made."""
 
     results: list[dict]
     notes: list[str] = field(default_factory=list)
     columns: int = 0
     grid: dict | None = None
-
-    def as_value(self) -> dict:
-        """For the canvas."""
-        return {"results": self.results, "columns": self.columns, "grid": self.grid}
+    sweep: bool = False
 
 
 def read_image(path: Path) -> Image.Image:
-    """An uploaded file as an image.
-
-    Raises:
-        ValueError: It cannot be read, or is too large.
-    """
+    """An uploaded file as an image."""
     return open_image(path, MAX_PIXELS, "The image")
 
 
-def restore(task: Task, path: Path, read_mask: MaskReader, guidance: Guidance, checkpoint: str, arguments: dict):
-    """Restores an image.
+@dataclass
+class Given:
+    """An image's file, and what was painted on it: mask and regions as the canvas sends them, or the mask's file."""
 
-    Args:
-        task: What is done.
-        path: The image's file.
-        read_mask: Gives the mask.
-        guidance: What the result shall show.
-        checkpoint: One of those on offer for the task.
-        arguments: Of the task; see `check_arguments`.
+    path: Path
+    mask: object = None
+    regions: object = None
+    faces: Faces = "none"
 
-    Returns:
-        An `Outcome`.
+    @cached_property
+    def image(self) -> Image.Image:
+        return read_image(self.path)
 
-    Raises:
-        ValueError: Something is missing or out of range.
-    """
+    def call(self, function: Callable, **arguments) -> Callable:
+        """A pipeline's call with this image and its regions."""
+        regions = masks.regions(self.regions, self.image.size) or None
+        return partial(function, image=self.image, regions=regions, **arguments)
+
+    def read_mask(self, needed: bool) -> Image.Image | None:
+        mask = None if self.mask is None else masks.decode(self.mask, self.image.size)
+        if needed and (mask is None or not mask.getextrema()[1]):
+            raise ValueError(texts.NO_MASK)
+        return mask
+
+
+def restore(task: Task, given: Given, guidance: Guidance, checkpoint: str, arguments: dict) -> Outcome:
+    """Restores an image."""
     arguments = check_arguments(task, arguments)
-    pipe, image = networks.load(checkpoint, task.name), read_image(path)
+    pipe = networks.load(checkpoint, task.name)
     if "mask_image" in (*task.requires, *task.accepts):
-        arguments["mask_image"] = _needed(read_mask(image.size))
-    check_size(image, arguments)
-    before = _before(task, image, path)
-    return _run(partial(pipe, image=image, **arguments), pipe, guidance, before, task.command)
+        arguments["mask_image"] = given.read_mask(True)
+    check_size(given.image, arguments)
+    before = _before(task, given.image, given.path)
+    return _run(given.call(pipe, **arguments), pipe, guidance, before, task.command)
 
 
-def edit(
-    degradation: str,
-    path: Path,
-    read_mask: MaskReader,
-    guidance: Guidance,
-    factor: float,
-    faces: Faces = "none",
-) -> Outcome:
-    """Takes something away from a good image and restores it, at the image's own size.
-
-    Without a region every pixel may change. With one, each pixel outside it stays as it is, bit for bit.
-
-    Args:
-        degradation: One of `DEGRADATIONS`: what is taken away, and so which network restores it.
-        path: The image's file, of any size up to `MAX_PIXELS`.
-        read_mask: From the image's width and height to a mask of that size, above 127 where the image may change; or to
-            None, for all of it. The degradation "mask_image" needs a mask.
-        guidance: What the results show. Each of its 1 to 4 variants is one result.
-        factor: For the degradation "factor": how many times width and height shrink, 2 to 64. Others leave it unread.
-        faces: Which faces are restored in a frame of their own: one of `settings.FACES`, or their numbers from 1 in
-            reading order. Left unread where the task knows no faces.
-
-    Returns:
-        An `Outcome` with a result for each variant.
-
-    Raises:
-        ValueError: Something is missing or out of range.
-    """
-    pipe, _, call = _editor(degradation, path, read_mask, factor, faces)
-    return _run(call, pipe, guidance, results.as_file(path), "edit")
+def edit(degradation: str, given: Given, guidance: Guidance, factor: float) -> Outcome:
+    """Takes something away from a good image and restores it, at its own size, and only where a mask is white."""
+    pipe, call = _editor(degradation, given, factor)
+    return _run(call, pipe, guidance, results.as_file(given.path), "edit")
 
 
 def compare(
-    degradation: str,
-    path: Path,
-    read_mask: MaskReader,
-    prompts: Sequence[str],
-    betas: Sequence[float],
-    seed: int,
-    factor: float,
-    faces: Faces = "none",
+    degradation: str, given: Given, prompts: Sequence[str], betas: Sequence[float], seed: int, factor: float
 ) -> Outcome:
-    """Edits an image for every prompt and every text strength: a grid of `len(prompts)` rows and `len(betas)` columns.
-
-    Every cell is an edit as `edit` makes it, with the same seed and region, and has the image's own size. The grid's
-    file shows each cell at 256 pixels, after the original at the start of its row.
-
-    Args:
-        degradation: One of `DEGRADATIONS`.
-        path: The image's file, of any size up to `MAX_PIXELS`.
-        read_mask: As in `edit`.
-        prompts: A sentence for each row; an empty one only where all of `betas` are 0.
-        betas: A text strength for each column, within `settings.RANGES["beta"]`.
-        seed: For every result.
-        factor: As in `edit`.
-        faces: As in `edit`.
-
-    Returns:
-        An `Outcome` with the results row by row, `len(betas)` columns, and the grid's file.
-
-    Raises:
-        ValueError: Something is missing or out of range, or there are no cells or more than `MAX_CELLS`.
-    """
+    """A grid of edits with the same seed: a row for each prompt, a column for each beta."""
     count = len(prompts) * len(betas)
     if not 1 <= count <= MAX_CELLS:
         raise ValueError(texts.MANY.format(MAX_CELLS, count))
     cells = [[Guidance(prompt, beta, None, seed) for beta in betas] for prompt in prompts]
-    _, image, call = _editor(degradation, path, read_mask, factor, faces)
+    _, call = _editor(degradation, given, factor)
+    image = given.image
     check_grid(len(prompts), 1 + len(betas), _CELL, (image.height, image.width))
-    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(path)
+    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(given.path)
     for line in cells:
         rows.append([("original", image)])
         for guidance in line:
@@ -197,16 +131,7 @@ def compare(
 
 
 def check_arguments(task: Task, arguments: dict) -> dict:
-    """The arguments of a task's call that are neither image, mask nor guidance.
-
-    Args:
-        task: The task.
-        arguments: By name; numbers, `faces` as one of `settings.FACES` or a list of numbers, and `background` as one of
-            `settings.BACKGROUNDS`.
-
-    Raises:
-        ValueError: One is of another type, out of range, or not of this task.
-    """
+    """The arguments of a task's call that are neither image, mask nor guidance."""
     checked = {}
     for name, value in arguments.items():
         if name not in (*task.requires, *task.accepts):
@@ -224,11 +149,7 @@ def check_arguments(task: Task, arguments: dict) -> dict:
 
 
 def editing_task(degradation: str) -> Task:
-    """The task whose networks bring back what was taken away.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """The task whose networks bring back what was taken away."""
     settings.check_choice("degradation", degradation, DEGRADATIONS)
     return next(task for task in TASKS.values() if task.degradation == degradation)
 
@@ -239,33 +160,17 @@ def _faces(choice: object) -> dict:
     return {} if settings.check_choice("faces", choice, settings.FACES) == "none" else {"faces": choice}
 
 
-def _editor(degradation: str, path: Path, read_mask: MaskReader, factor: float, faces: Faces):
+def _editor(degradation: str, given: Given, factor: float):
     task = editing_task(degradation)
-    pipe, image = networks.load(networks.offered()[task.name][0]), read_image(path)
-    region = read_mask(image.size)
-    given = {"mask_image": region, "factor": factor, "colors": True}
-    arguments = {degradation: given[degradation], "mask_image": region}
-    if "faces" in task.edit_accepts:
-        arguments |= _faces(faces)
-    if degradation == "factor":
-        arguments["factor"] = settings.check_number("factor", factor)
-    if degradation == "mask_image":
-        _needed(region)
-    return pipe, image, partial(pipe.edit, image=image, **arguments)
-
-
-def _needed(mask: Image.Image | None) -> Image.Image:
-    if mask is None or not mask.getextrema()[1]:
-        raise ValueError(texts.NO_MASK)
-    return mask
+    pipe, region = networks.load(networks.offered()[task.name][0]), given.read_mask(degradation == "mask_image")
+    number = settings.check_number("factor", factor) if degradation == "factor" else None
+    values = {"mask_image": region, "factor": number, "colors": True}
+    faces = _faces(given.faces) if "faces" in task.edit_accepts else {}
+    return pipe, given.call(pipe.edit, **{"mask_image": region, degradation: values[degradation]}, **faces)
 
 
 def check_size(image: Image.Image, arguments: dict) -> None:
-    """Checks that a result is not too large.
-
-    Raises:
-        ValueError: It would be.
-    """
+    """Checks that a result is not too large."""
     scale = arguments.get("scale", 1)
     pixels = image.width * scale * image.height * scale
     if pixels > MAX_RESULT and scale > 1:
@@ -280,7 +185,7 @@ def _before(task: Task, image: Image.Image, path: Path) -> dict:
 
 
 def _run(call: Callable, pipe, guidance: Guidance, before: dict, name: str) -> Outcome:
-    outcome = Outcome([], _notes(guidance.prompt, pipe))
+    outcome = Outcome([], _notes(guidance.prompt, pipe), sweep=guidance.sweep)
     variants = guidance.each(networks.learned_noise(pipe))
     for i, (caption, beta, seed) in enumerate(variants):
         progress.current().next_image(i, len(variants))

@@ -1,36 +1,32 @@
 """Several files restored with one sentence, as a ZIP."""
 
+import base64
+import io
 import zipfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from textir_hf.space import actions, networks, progress, results, storage, texts
-from textir_hf.tasks import Task
+import gradio as gr
+from PIL import Image
+
+from textir_hf.space import actions, networks, progress, results, settings, storage, tabs, texts
+from textir_hf.space.components import batch_results, status
+from textir_hf.tasks import TASKS, Task
 
 MAX_FILES = 50
+_RECIPE = {"beta": 1.0, "skip_strength": None, "seed": 0}  # what a batch takes from a step, or else these
+_AROUND = {"faces": "auto", "background": "restored"}
 
 
 def batch(
     task: Task, paths: Sequence[Path], guidance: actions.Guidance, arguments: dict
-) -> tuple[dict | None, list[str]]:
-    """Restores several files with the same settings.
-
-    Args:
-        task: What is done; one that needs no mask.
-        paths: The files.
-        guidance: What the results shall show.
-        arguments: Of the task.
-
-    Returns:
-        The file of a ZIP with the results, if there are any, and a line for each file that failed.
-
-    Raises:
-        ValueError: There are too many files, or an argument is wrong.
-    """
+) -> tuple[dict | None, list[str], list[str]]:
+    """A ZIP of several files restored alike, if there are any; a line for each that failed; thumbnails as addresses."""
     if not 1 <= len(paths) <= MAX_FILES:
         raise ValueError(texts.FILES.format(MAX_FILES, len(paths)))
     arguments, failed, names = actions.check_arguments(task, arguments), [], set()
+    thumbnails = []
     pipe = networks.load(networks.offered()[task.name][0])
     archive = storage.new_path(f"textir-{task.command}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
@@ -52,4 +48,58 @@ def batch(
             saved = results.save(result, name)
             file.write(saved, saved.name)
             saved.unlink()
-    return (results.as_file(archive) if names else None), failed
+            thumbnails.append(_thumbnail(result))
+    return (results.as_file(archive) if names else None), failed, thumbnails
+
+
+def _thumbnail(image: Image.Image) -> str:
+    small, buffer = image.copy(), io.BytesIO()
+    small.thumbnail((160, 160))
+    small.save(buffer, "JPEG")
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+class BatchTab(tabs.Tab):
+    """Several files with one sentence, for tasks that need no mask."""
+
+    def __init__(self, canvas: gr.HTML, chosen: gr.Tabs) -> None:
+        able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
+        with gr.Tab("Batch", id="batch"):
+            super().__init__("batch", None)
+            files = gr.File(file_count="multiple", label=texts.BATCH_FILES, elem_id="batch-files", height=160)
+            kinds = [(t.command.capitalize(), t.name) for t in able]
+            task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
+            scale = tabs.argument("scale", "batch")
+            self.add_prompt("Run")
+            ready, recipe = batch_results(), gr.State({})
+
+        def takes_scale(name):
+            return gr.Slider(visible="scale" in TASKS[name].requires)
+
+        task.change(takes_scale, task, scale, **tabs.QUIET)
+
+        def take(event: gr.EventData):
+            known = settings.read(event.settings)
+            name = next(t.name for t in able if t.command == known["tab"])
+            said = status(texts.RECIPE.format(known["tab"]))
+            return gr.Tabs(selected="batch"), name, known.get("scale", gr.skip()), known["prompt"], known, said
+
+        canvas.select(take, None, [chosen, task, scale, self.prompt, recipe, self.status], **tabs.QUIET)
+
+        def act(paths, name, scale, prompt, recipe):
+            if not isinstance(paths, list) or name not in [t.name for t in able]:
+                raise ValueError(texts.NO_IMAGE)
+            given = [storage.given_file(path, texts.NO_IMAGE) for path in paths]
+            recipe = recipe if TASKS[name].command == recipe.get("tab") else {}
+            guidance = actions.Guidance(prompt, *(recipe.get(n, v) for n, v in _RECIPE.items()))
+            given_arguments = {"scale": scale} | {n: recipe.get(n, v) for n, v in _AROUND.items()}
+            known = (*TASKS[name].requires, *TASKS[name].accepts)
+            arguments = {n: value for n, value in given_arguments.items() if n in known}
+            return len(given), *batch(TASKS[name], given, guidance, arguments)
+
+        def finish(outcome):
+            total, archive, failed, images = outcome
+            said = " ".join([texts.BATCH_DONE.format(total - len(failed), total), *failed])
+            return {"archive": archive, "images": images}, said
+
+        self.run(act, [files, task, scale, self.prompt, recipe], finish, ready)

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from gradio import FileData
 
-from textir_hf.space import actions, masks, networks, settings, storage, texts
+from textir_hf.space import actions, networks, settings, storage, texts
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -53,12 +53,9 @@ def _files(outcome: actions.Outcome) -> list[dict]:
     return [result["after"] for result in outcome.results]
 
 
-def _path(file) -> "storage.Path":
-    return storage.given_file(file, texts.NO_IMAGE)
-
-
-def _mask_reader(file) -> actions.MaskReader:
-    return lambda size: None if file is None else masks.read(_path(file), size)
+def _given(image, mask=None, faces="none") -> actions.Given:
+    path = storage.given_file(image, texts.NO_IMAGE)
+    return actions.Given(path, None if mask is None else storage.given_file(mask, texts.NO_IMAGE), None, faces)
 
 
 def for_task(task: Task) -> Callable:
@@ -68,14 +65,15 @@ def for_task(task: Task) -> Callable:
     names = ["image", *(["mask_image"] if "mask_image" in own else []), "prompt", *numbers, *_GUIDANCE]
     checkpoints = tuple(networks.offered()[task.name])
     rows = {name: _ARGUMENTS[name] for name in names}
-    rows["checkpoint"] = (Literal[checkpoints], checkpoints[0], "The network's checkpoint.")
+    kind = Literal[checkpoints] if len(checkpoints) > 1 else str  # Gradio prints a choice of one without its quotes
+    rows["checkpoint"] = (kind, checkpoints[0], "The network's checkpoint.")
 
     def function(*args, **kwargs):
         given = {n: row[1] for n, row in rows.items()} | dict(zip(rows, args, strict=False)) | kwargs
         guidance = actions.Guidance(given["prompt"], *(given[n] for n in _GUIDANCE))
-        mask = _mask_reader(given.get("mask_image"))
         arguments = {n: given[n] for n in numbers}
-        return _files(actions.restore(task, _path(given["image"]), mask, guidance, given["checkpoint"], arguments))
+        image = _given(given["image"], given.get("mask_image"))
+        return _files(actions.restore(task, image, guidance, given["checkpoint"], arguments))
 
     return _typed(one_sentence(function), task.command, f"TextIR can {task.summary} as a sentence says.", rows)
 
@@ -87,7 +85,7 @@ def for_edit() -> Callable:
 
     def function(image, prompt, degradation=DEGRADATIONS[1], mask=None, factor=8.0, faces="auto", *guidance, **more):
         guidance = actions.Guidance(prompt, *guidance, **more)
-        return _files(actions.edit(degradation, _path(image), _mask_reader(mask), guidance, factor, faces))
+        return _files(actions.edit(degradation, _given(image, mask, faces), guidance, factor))
 
     return _typed(one_sentence(function), "edit", "Takes something away from a good image and restores it.", rows)
 
@@ -106,7 +104,7 @@ def for_compare() -> Callable:
         for name, values in (("prompts", prompts), ("betas", betas)):
             if not isinstance(values, list):
                 raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
-        return actions.compare(degradation, _path(image), _mask_reader(mask), prompts, betas, seed, factor, faces).grid
+        return actions.compare(degradation, _given(image, mask, faces), prompts, betas, seed, factor).grid
 
     text = "Draws a labeled grid of edits of one image, over sentences and text strengths."
     return _typed(one_sentence(function), "compare", text, rows, FileData)
@@ -124,18 +122,14 @@ def _degrading() -> dict:
 def _typed(function: Callable, name: str, summary: str, rows: dict, returned=list[FileData]) -> Callable:
     """Gives a function the name, signature and docstring that Gradio shows."""
 
-    @wraps(function)
-    def typed(*args, **kwargs):
-        return function(*args, **kwargs)
-
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(n, kind, default=d, annotation=a) for n, (a, d, _) in rows.items()]
-    typed.__signature__ = inspect.Signature(parameters, return_annotation=returned)
-    typed.__annotations__ = {n: a for n, (a, *_) in rows.items()} | {"return": returned}
-    typed.__name__ = typed.__qualname__ = name
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returned)
+    function.__annotations__ = {n: a for n, (a, *_) in rows.items()} | {"return": returned}
+    function.__name__ = function.__qualname__ = name
     lines = [f"    {n}: {meaning}" for n, (_, _, meaning) in rows.items()]
-    typed.__doc__ = f"{summary}\n\nArgs:\n" + "\n".join(lines) + "\n\nReturns:\n    PNG files with their settings."
-    return typed
+    function.__doc__ = f"{summary}\n\nArgs:\n" + "\n".join(lines) + "\n\nReturns:\n    PNG files with their settings."
+    return function
 
 
 def _sent(name: str) -> dict:

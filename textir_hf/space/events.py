@@ -15,35 +15,15 @@ QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
 PRIVATE = {"api_visibility": "private"}
 
 
-def image_of(canvas: object) -> storage.Path:
-    """The file in an editor.
-
-    Raises:
-        ValueError: There is none.
-    """
-    return storage.given_file(canvas.get("image") if isinstance(canvas, dict) else None, texts.NO_IMAGE)
-
-
-def mask_of(canvas: dict) -> actions.MaskReader:
-    """Reads the mask that is painted in an editor."""
-    return lambda size: masks.decode(canvas.get("mask"), size)
-
-
-def faces_of(canvas: dict, choice: object) -> object:
-    """The numbers of the faces that were clicked in an editor, or else what the field holds."""
-    return canvas.get("faces") or choice
+def given(canvas: object, faces: object = "none") -> actions.Given:
+    """What an editor holds; faces that were clicked in it go before those of the field."""
+    canvas = canvas if isinstance(canvas, dict) else {}
+    path = storage.given_file(canvas.get("image"), texts.NO_IMAGE)
+    return actions.Given(path, canvas.get("mask"), canvas.get("regions"), canvas.get("faces") or faces)
 
 
 def streamed(function: Callable, finish: Callable) -> Callable:
-    """An event that shows how far it is, can be cancelled, and says what is wrong in a sentence.
-
-    Args:
-        function: The work; its return value goes to `finish`.
-        finish: Gives the value of the result's component and a sentence.
-
-    Returns:
-        A generator over the values of result, status and cancel button.
-    """
+    """An event that shows how far it is, can be cancelled, and says what is wrong in a sentence."""
 
     def stream(*inputs) -> Iterator[tuple]:
         begun, idle = time.monotonic(), gr.Button(visible=False)
@@ -95,7 +75,8 @@ def readiness() -> Iterator[str]:
 
 def shown(outcome: actions.Outcome) -> tuple[dict, str]:
     """The value of the canvas with the results on it, and what the visitor should know."""
-    return numbered(outcome.as_value()), " ".join(outcome.notes)
+    value = vars(outcome)
+    return numbered(value), " ".join(value["notes"])
 
 
 def dice() -> int:
@@ -103,41 +84,18 @@ def dice() -> int:
     return random.randrange(2**31)
 
 
-def choice_of(event: gr.EventData) -> str:
-    """The text of a small button that was pressed."""
-    return settings.check_text("The suggestion", event.choice)
-
-
 def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
     """Fills a tab with an example: canvas, prompt, and the arguments in `names`."""
 
     def pick(event: gr.EventData) -> list:
-        choice = str(event.choice)
-        if not choice.isdigit() or int(choice) >= len(items):
-            return [gr.skip()] * (2 + len(names))
-        item = items[int(choice)]
+        item = items[int(event.choice)]
         return [numbered(item.opening), item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
 
     return pick
 
 
-def forget_examples(*values) -> list:
-    """Clears sentences of examples, and puts back the soft edge, once a visitor has opened an image of their own."""
-    known = {item.prompt for item in examples.EXAMPLES}
-    feather = [gr.skip() if value != examples.SOFT_EDGE else settings.SOFT_EDGE for value in values[:1]]
-    return [*feather, *("" if value in known else gr.skip() for value in values[1:])]
-
-
 def look(given: list) -> dict:
-    """What the server sees in an uploaded file, for the canvas.
-
-    Args:
-        given: The file's path, and whether the browser could not show it.
-
-    Returns:
-        `path` of a PNG where the browser could not show the file; otherwise `faces`, each with its `box` and those of
-        its `parts`. Or an `error`.
-    """
+    """What the server sees in an uploaded file, for the canvas."""
     try:
         path, unreadable = given
         image = actions.read_image(storage.given_file(path, texts.NO_IMAGE))
@@ -148,8 +106,8 @@ def look(given: list) -> dict:
         return {"error": str(error)}
 
 
-def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
-    """Lets a dropped PNG, or a link, fill the fields of its tab."""
+def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML) -> None:
+    """Lets a dropped PNG, or a link, fill the fields of its tab; a link's regions are in its fragment."""
     fields = {f"{name}.{field}": box for name, tab in made.items() for field, box in tab.fields.items()}
 
     def values(known: dict) -> list:
@@ -164,9 +122,10 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
             if not stored:
                 raise ValueError(texts.NO_SETTINGS)
-            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK)]
+            regions = numbered({"regions": stored["regions"]}) if "regions" in stored else gr.skip()
+            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
         except ValueError as error:
-            return [*values({}), status(str(error), alert=True)]
+            return [*values({}), status(str(error), alert=True), gr.skip()]
 
     def from_link(request: gr.Request) -> list:
         try:
@@ -178,5 +137,5 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict) -> None:
     with gr.Accordion(texts.RESTORE, open=False, elem_classes="ti-settings"):
         dropped = gr.File(file_types=[".png"], type="filepath", label="PNG", elem_id="settings-file", height=120)
         said = status_line("settings-status")
-    dropped.upload(from_file, dropped, [tabs, *fields.values(), said], show_progress="hidden", **PRIVATE)
+    dropped.upload(from_file, dropped, [tabs, *fields.values(), said, canvas], show_progress="hidden", **PRIVATE)
     page.load(from_link, None, [tabs, *fields.values()], show_progress="hidden", queue=False, **PRIVATE)

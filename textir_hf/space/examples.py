@@ -1,25 +1,19 @@
-"""Examples to open the page with: photos from scikit-image that may be shown, with their results made beforehand.
-
-python -m textir_hf.space.examples    # makes `samples/` anew, when an embedded checkpoint has changed
-"""
+"""Examples to open the page with: scikit-image photos that may be shown, with results of `python -m docs.samples`."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image
-
 from textir_hf.checks import Box
-from textir_hf.imaging.files import open_image, read_settings, save_image
-from textir_hf.space import networks, results, storage
+from textir_hf.imaging.files import open_image, read_settings
+from textir_hf.space import results, storage
 from textir_hf.tasks import TASKS
 
 SAMPLES = Path(__file__).parent / "samples"
-_FACE = (153, 42, 291, 180)  # the astronaut's face and hair
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
+_CUP = (((-10, 40, 228, 233), "a red plate"), ((44, 10, 186, 170), "a blue cup"), ((58, 56, 166, 120), "brown coffee"))
 SOFT_EDGE = 12  # feather, pixels
 _SOFT = {"feather": SOFT_EDGE, "faces": "auto"}
 _WHOLE = {"faces": "auto", "background": "restored"}
@@ -27,17 +21,7 @@ _WHOLE = {"faces": "auto", "background": "restored"}
 
 @dataclass(frozen=True)
 class Example:
-    """A task, an image, what is done to it, and the result.
-
-    Args:
-        task: The task's name.
-        label: What a visitor reads.
-        photo: Name of a photo in `skimage.data`.
-        prompt: What the result shows.
-        box: What is masked, if anything is.
-        side: Side of the input, pixels.
-        arguments: Of the task's call.
-    """
+    """A task, an image, what is done to it, and the result."""
 
     task: str
     label: str
@@ -46,6 +30,7 @@ class Example:
     box: Box | None = None
     side: int = _SIDE
     arguments: dict = field(default_factory=dict)
+    regions: tuple[tuple[Box, str], ...] = ()  # ellipses in boxes, each with its own prompt
 
     @property
     def name(self) -> str:
@@ -61,16 +46,6 @@ class Example:
     def output(self) -> Path:
         return SAMPLES / f"{self.name}.png"
 
-    @property
-    def boxes(self) -> list[Box]:
-        return [self.box] if self.box else []
-
-    def mask(self) -> Image.Image:
-        """White in the box."""
-        mask = Image.new("L", (self.side, self.side))
-        mask.paste(255, self.box)
-        return mask
-
     @cached_property
     def shown(self) -> dict:
         """The result as the page shows it, from copies that Gradio may serve."""
@@ -84,7 +59,7 @@ class Example:
     @property
     def opening(self) -> dict:
         """The canvas with the example on it."""
-        value = {"image": self.shown["before"], "boxes": self.boxes, "results": [self.shown]}
+        value = {"image": self.shown["before"], "boxes": [self.box] if self.box else [], "results": [self.shown]}
         return value | {"columns": 0, "grid": None}
 
 
@@ -95,6 +70,7 @@ EXAMPLES = (
     Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
     Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4} | _WHOLE),
     Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8} | _WHOLE),
+    Example(_COLORIZE, "A sentence for each part", "coffee", "a brown table", regions=_CUP),
     Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
     Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
     Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),
@@ -104,39 +80,3 @@ EXAMPLES = (
 def of(task: str) -> list[Example]:
     """The examples of a task."""
     return [example for example in EXAMPLES if example.task == task]
-
-
-def draw_input(example: Example) -> Image.Image:
-    """The image that an example starts from: a square of its photo, without colors where they are to be made."""
-    from skimage import data
-
-    photo = Image.fromarray(getattr(data, example.photo)())
-    side = min(photo.size)
-    left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    photo = photo.crop(_FACE if example.photo == "astronaut" else (left, top, left + side, top + side))
-    photo = photo.resize((example.side, example.side), Image.Resampling.LANCZOS)
-    return photo.convert("L") if TASKS[example.task].in_channels == 1 else photo
-
-
-def restored(example: Example) -> Image.Image:
-    """An example's result, with its settings."""
-    import torch
-
-    pipe = networks.load(TASKS[example.task].checkpoint)
-    arguments = example.arguments | ({"mask_image": example.mask()} if example.box else {})
-    generator = torch.Generator().manual_seed(0)
-    return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
-
-
-def make() -> Iterator[Path]:
-    """Writes input and result of every example."""
-    SAMPLES.mkdir(exist_ok=True)
-    for example in EXAMPLES:
-        save_image(draw_input(example), example.input)
-        save_image(restored(example), example.output)
-        yield example.output
-
-
-if __name__ == "__main__":
-    for path in make():
-        print(path.name)

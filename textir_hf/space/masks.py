@@ -10,8 +10,9 @@ from PIL import Image
 from textir_hf.imaging.faces import FACE_TEMPLATES, align
 from textir_hf.imaging.files import open_image
 from textir_hf.space import texts
+from textir_hf.space.settings import check_text
 
-MAX_CHARACTERS = 8_000_000
+MAX_CHARACTERS, MAX_REGIONS = 8_000_000, 6
 EDITOR_PIXELS = 4_000_000  # of the mask in the browser: MASK_PIXELS in web/mask.js
 PARTS = {  # left, top, right, bottom in shares of a portrait's box
     "Eyes": (0.1, 0.3, 0.9, 0.6),
@@ -22,18 +23,10 @@ PARTS = {  # left, top, right, bottom in shares of a portrait's box
 _PREFIX = "data:image/png;base64,"
 
 
-def decode(mask: object, size: tuple[int, int]) -> Image.Image | None:
-    """The mask that the editor drew.
-
-    Args:
-        mask: A PNG as a data URL, or None where nothing is painted.
-        size: Width and height of its image.
-
-    Raises:
-        ValueError: It is something else, or of another size.
-    """
-    if mask is None:
-        return None
+def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Image:
+    """A mask: the data URL of a PNG that the editor drew, or an uploaded file."""
+    if isinstance(mask, Path):
+        return check(open_image(mask, size[0] * size[1], "The mask"), size)
     if not isinstance(mask, str) or not mask.startswith(_PREFIX) or len(mask) > MAX_CHARACTERS:
         raise ValueError(texts.BAD_MASK)
     try:
@@ -45,28 +38,30 @@ def decode(mask: object, size: tuple[int, int]) -> Image.Image | None:
         share = (EDITOR_PIXELS / (size[0] * size[1])) ** 0.5
         if all(abs(side - whole * share) <= 1 for side, whole in zip(mask.size, size, strict=True)):
             mask = mask.resize(size, Image.Resampling.NEAREST)
-    return check(mask, size)
+    return check(mask, size, whole)
 
 
-def read(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The mask of an uploaded file.
+def regions(given: object, size: tuple[int, int]) -> list[tuple[Image.Image, str]]:
+    """Masks and sentences of the regions that the editor drew."""
+    if not isinstance(given or [], list) or len(given or []) > MAX_REGIONS:
+        raise ValueError(texts.BAD_MASK)
+    found = []
+    for i, region in enumerate(given or [], 1):
+        if not isinstance(region, dict):
+            raise ValueError(texts.BAD_MASK)
+        prompt, mask = check_text("prompt", region.get("prompt")), region.get("mask")
+        if not prompt or mask is None:
+            raise ValueError((texts.NO_REGION if prompt else texts.NO_REGION_PROMPT).format(i))
+        found.append((decode(mask, size, whole=True), prompt))
+    return found
 
-    Raises:
-        ValueError: It cannot be read, or is of another size.
-    """
-    return check(open_image(path, size[0] * size[1], "The mask"), size)
 
-
-def check(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A mask of an image's size, as gray.
-
-    Raises:
-        ValueError: Its size is another, or it leaves nothing to go by.
-    """
+def check(mask: Image.Image, size: tuple[int, int], whole: bool = False) -> Image.Image:
+    """A mask of an image's size, as gray."""
     if mask.size != tuple(size):
         raise ValueError(texts.MASK_SIZE.format(*size, *mask.size))
     mask = mask.convert("L")
-    if mask.getextrema()[0] > 127:
+    if not whole and mask.getextrema()[0] > 127:
         raise ValueError(texts.ALL_MASKED)
     return mask
 

@@ -29,11 +29,7 @@ def _loaded(name: str):
 
 @lru_cache
 def offered() -> dict[str, list[str]]:
-    """Names of the checkpoints by task: the embedded ones, and those of the operator (ids on the Hub, or folders).
-
-    Raises:
-        ValueError: One of the operator's cannot be loaded.
-    """
+    """Names of the checkpoints by task: the embedded ones, and those of the operator (ids on the Hub, or folders)."""
     names = {task.name: [task.checkpoint] if task.checkpoint else [] for task in TASKS.values()}
     for name in os.environ.get(VARIABLE, "").replace(",", " ").split():
         try:
@@ -45,15 +41,7 @@ def offered() -> dict[str, list[str]]:
 
 
 def load(name: str, task: str | None = None):
-    """A checkpoint that is offered, as a pipeline.
-
-    Args:
-        name: The checkpoint's.
-        task: The task that it must have, if any.
-
-    Raises:
-        ValueError: It is not offered.
-    """
+    """A checkpoint that is offered, as a pipeline."""
     names = [n for kind, checkpoints in offered().items() if task in (None, kind) for n in checkpoints]
     if name not in names:
         raise ValueError(f"The checkpoint must be one of {', '.join(names)}, got {str(name)[:80]!r}.")

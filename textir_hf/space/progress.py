@@ -16,10 +16,7 @@ class Stopped(Exception):
 
 
 class Progress:
-    """Counts the network's runs for one image, and the images.
-
-    It stands in for the progress bar of a pipeline, so a run can be stopped wherever a bar would move.
-    """
+    """Counts the network's runs in place of a pipeline's bar, so that a run can be stopped wherever one would move."""
 
     def __init__(self) -> None:
         self.image, self.images, self.done, self.total = 0, 1, 0, 0
@@ -89,14 +86,7 @@ def bar(iterable=None, total: int | None = None) -> Progress:
 
 
 def watched(work: Callable, interval: float = INTERVAL) -> Iterator[Progress]:
-    """Runs `work()` in a thread, yields its progress now and then, and returns what it returns.
-
-    When the generator is closed, the run stops at its next tile.
-
-    Args:
-        work: What to do.
-        interval: Seconds between two looks.
-    """
+    """Runs `work()` in a thread, yields its progress and returns its result; closed, it stops at the next tile."""
     progress = Progress()
     _RUNNING.add(progress)
 

@@ -11,39 +11,11 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from textir_hf.hub.publish import pushing
 
 ROOT = Path(__file__).parent.parent.parent
-_CARD = """---
-title: TextIR
-emoji: 🖌️
-colorFrom: green
-colorTo: gray
-sdk: gradio
-sdk_version: {version}
-app_file: app.py
-{models}license: other
-license_name: research-use-only
-short_description: Inpaint, upscale and colorize as a sentence says
----
-
-# TextIR
-
-Inpaint, upscale and colorize images as a sentence says: [TextIR](https://arxiv.org/abs/2302.14736) with small networks
-inside. The page's "About" has their cards. The training images allow research use only, not commercial use.
-"""
+_CARD = Path(__file__).parent / "web" / "space.md"
 
 
 def assemble(folder: Path, models: list[str]) -> list[Path]:
-    """Writes a Space's files: the app, its requirements, the package with its checkpoints, and a README.
-
-    Args:
-        folder: An empty folder.
-        models: Checkpoints on the Hub that the page offers besides.
-
-    Returns:
-        The files, relative to `folder`.
-
-    Raises:
-        ValueError: This is no source checkout, or a model's name is none.
-    """
+    """Writes a Space's files: the app, its requirements, the package with its checkpoints, and a README."""
     if not (ROOT / "app.py").is_file():
         raise ValueError("A Space is made from a source checkout: clone the repository, and run this there.")
     for model in models:
@@ -54,7 +26,7 @@ def assemble(folder: Path, models: list[str]) -> list[Path]:
     requirements = (ROOT / "requirements.txt").read_text()
     version = re.search(r"^gradio==(\S+)$", requirements, re.MULTILINE)[1]
     listed = "models:\n" + "".join(f"- {m}\n" for m in models) if models else ""
-    (folder / "README.md").write_text(_CARD.format(version=version, models=listed))
+    (folder / "README.md").write_text(_CARD.read_text(encoding="utf-8").format(version=version, models=listed))
     (folder / "requirements.txt").write_text(requirements)
     shutil.copy(ROOT / "app.py", folder)
     ignored = shutil.ignore_patterns("__pycache__", "*.tmp")
@@ -63,20 +35,7 @@ def assemble(folder: Path, models: list[str]) -> list[Path]:
 
 
 def publish_space(repo: str, dry_run: bool = False, private: bool = False, models: list[str] | None = None) -> str:
-    """Pushes the page as a Space.
-
-    Args:
-        repo: "owner/name".
-        dry_run: Only assemble.
-        private: Make the Space private, if it is new.
-        models: Checkpoints on the Hub that the page offers besides, as its TEXTIR_CHECKPOINTS.
-
-    Returns:
-        What was done, or would be.
-
-    Raises:
-        ValueError: The files cannot be assembled, or the Hub refuses.
-    """
+    """Pushes the page as a Space."""
     models = models or []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -10,7 +10,15 @@ from textir_hf.space import storage
 from textir_hf.tasks import TASKS
 
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
-_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note"}  # no arguments of the call by that name
+_PLAIN = _HIDDEN | {
+    "model",
+    "task",
+    "prompt",
+    "edit",
+    "seed",
+    "note",
+    "regions",
+}  # no arguments of the call by that name
 _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 
@@ -28,14 +36,7 @@ def save(image: Image.Image, name: str) -> Path:
 
 
 def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict:
-    """All that the page shows of a result.
-
-    Args:
-        image: The result, with its settings.
-        path: Its file.
-        before: The file of the image that it was made from.
-        caption: What distinguishes it from those beside it.
-    """
+    """All that the page shows of a result."""
     settings = image.info[SETTINGS]
     return {
         "before": before,
@@ -43,7 +44,11 @@ def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict
         "caption": caption,
         "width": image.width,
         "height": image.height,
-        "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0},
+        "beta": settings.get("beta", 1),
+        "regions": settings.get("regions"),
+        "recipe": {name: value for name, value in settings.items() if name not in _HIDDEN and name != "regions"},
+        "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0}
+        | ({"regions": "; ".join(_prompts(settings))} if "regions" in settings else {}),
         "python": python_code(settings),
         "command": shell_command(settings),
     }
@@ -60,6 +65,11 @@ def _prompt(settings: dict):
     return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
 
 
+def _prompts(settings: dict) -> list[str]:
+    """Sentences of the regions; their masks are files by number."""
+    return [prompt for _, prompt, _ in settings.get("regions", ())]
+
+
 def python_code(settings: dict) -> str:
     """A program that makes the result again from `image.png` and, where there was a mask, `mask.png`."""
     prompt, edit = _prompt(settings), settings.get("edit")
@@ -68,6 +78,9 @@ def python_code(settings: dict) -> str:
     if "mask_sha256" in settings:
         arguments.append('mask_image=Image.open("mask.png")')
     arguments += ["colors=True"] if edit == "colors" else []
+    if prompts := _prompts(settings):
+        pairs = [f'(Image.open("region-{i}.png"), {sentence!r})' for i, sentence in enumerate(prompts, 1)]
+        arguments.append(f"regions=[{', '.join(pairs)}]")
     given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
     arguments += [f"{name}={value!r}" for name, value in given.items()]
     arguments.append(f"generator=torch.Generator().manual_seed({settings.get('seed', 0)})")
@@ -89,6 +102,8 @@ def shell_command(settings: dict) -> str:
     if "mask_sha256" in settings:
         words += ["--mask-image", "mask.png"]
     words += ["--colors"] if edit == "colors" else []
+    for i, sentence in enumerate(_prompts(settings), 1):
+        words += ["--region", f"region-{i}.png", sentence]
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]

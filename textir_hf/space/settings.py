@@ -20,11 +20,7 @@ BACKGROUNDS = tuple(texts.CHOICES["background"])  # what lies around them
 
 
 def check_text(name: str, value: object) -> str:
-    """A sentence with single spaces.
-
-    Raises:
-        ValueError: It is no text, or too long.
-    """
+    """A sentence with single spaces."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be a text, got {type(value).__name__}.")
     sentence = " ".join((value or "").replace("\0", " ").split())
@@ -34,37 +30,19 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_number(name: str, value: object) -> float:
-    """A number in the range that the page has for it.
-
-    Raises:
-        ValueError: It is none, or out of range.
-    """
+    """A number in the range that the page has for it."""
     return number(name, value, RANGES[name])
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """One of several words.
-
-    Raises:
-        ValueError: It is none of them.
-    """
+    """One of several words."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {str(value)[:80]!r}.")
     return value
 
 
 def read(stored: dict) -> dict:
-    """The settings that fields of the page can take, with the name of their tab.
-
-    Args:
-        stored: As a result's PNG holds them.
-
-    Returns:
-        `tab`, and some of `prompt`, `degradation`, `faces`, `background` and the numbers of `RANGES`.
-
-    Raises:
-        ValueError: One has another type, or is out of range.
-    """
+    """The settings that fields of the page can take, with the name of their tab."""
     task = stored.get("task")
     if not isinstance(task, str) or task not in TASKS:
         raise ValueError(texts.NO_SETTINGS)
@@ -82,11 +60,7 @@ def read(stored: dict) -> dict:
 
 
 def from_query(query: dict[str, str]) -> dict:
-    """The settings of a link.
-
-    Raises:
-        ValueError: As in `read`.
-    """
+    """The settings of a link."""
     known = ("task", "prompt", "edit", "faces", "background", *RANGES)
     stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
     return read(stored) if "task" in stored else {}

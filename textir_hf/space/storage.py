@@ -16,10 +16,7 @@ _PREFIX = "textir-space-"
 
 
 def open_folder() -> Path:
-    """Makes this server's folder, removes those of servers that have ended, and makes Gradio use it.
-
-    It has to be called before Gradio is imported.
-    """
+    """Makes this server's folder before Gradio is imported, which uses it, and removes those of ended servers."""
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(f"{_PREFIX}*"):
@@ -57,15 +54,7 @@ def new_path(name: str) -> Path:
 
 
 def given_file(file: dict | str | None, missing: str) -> Path:
-    """The path of a file that a visitor has uploaded, or that the page has made.
-
-    Args:
-        file: What the browser or a client sent.
-        missing: What to say where it is none.
-
-    Raises:
-        ValueError: It is none, an address, or a file elsewhere on this machine.
-    """
+    """The path of a file that a visitor has uploaded, or that the page has made."""
     path = file.get("path") if isinstance(file, dict) else file
     if not isinstance(path, str) or not path:
         raise ValueError(missing)

@@ -1,22 +1,22 @@
 """The page's tabs: which fields each task has, and how they are wired to its action."""
 
+import json
 from importlib.util import find_spec
 
 import gradio as gr
 
-from textir_hf.space import actions, events, examples, networks, settings, storage, texts
-from textir_hf.space.batch import batch
-from textir_hf.space.components import choices, editor, example_gallery, status_line
+from textir_hf.space import actions, events, examples, networks, settings, texts
+from textir_hf.space.components import editor, example_gallery, read, status_line
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
 _SCALE = 4  # at first
 _SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
 _SHOW = "() => [{ __type__: 'update', visible: true }, '']"
-_QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
+QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
 
-def _argument(name: str, tab: str, value=None) -> gr.components.Component | None:
+def argument(name: str, tab: str, value=None) -> gr.components.Component | None:
     """The field of an argument that only some tasks take, with a value; None where the page has none for it."""
     if name not in texts.FIELDS:
         return None
@@ -29,44 +29,49 @@ def _argument(name: str, tab: str, value=None) -> gr.components.Component | None
     return gr.Slider(*settings.RANGES[name][:2], value or opening[name], step=1, **options)
 
 
-def _plain(example: examples.Example) -> dict:
-    """An example's image alone, as the canvas shows it."""
-    return {"image": example.shown["before"], "boxes": []}
-
-
 def canvas() -> gr.HTML:
     """The canvas that all tabs but the batch share."""
+
+    def plain(example: examples.Example) -> dict:
+        return {"image": example.shown["before"], "boxes": []}
+
     tasks = [task for task in TASKS.values() if task.checkpoint]
     tabs = {
         task.command: {
             "paints": "mask_image" in (*task.requires, *task.accepts),
             "faces": "faces" in task.accepts,
+            "regions": True,
+            "sweeps": "scale" in task.requires,
             "opening": next((example.opening for example in examples.of(task.name)), None),
         }
         for task in tasks
     }
     gray = examples.of(actions.editing_task("colors").name)[0]
-    tabs["edit"] = {"paints": False, "faces": True, "opening": _plain(examples.EXAMPLES[0])}
-    tabs["compare"] = {"paints": False, "faces": False, "opening": _plain(gray)}
+    tabs["edit"] = {
+        "paints": False,
+        "faces": True,
+        "regions": True,
+        "sweeps": True,
+        "opening": plain(examples.EXAMPLES[0]),
+    }
+    tabs["compare"] = {"paints": False, "faces": False, "opening": plain(gray)}
     return editor(tabs, events.look)
 
 
-class _Tab:
+class Tab:
     """What the tabs share: sentence, button, status and settings below the canvas."""
 
     def __init__(self, name: str, canvas: gr.HTML | None) -> None:
         self.name, self.canvas, self.fields = name, canvas, {}
 
     def add_prompt(self, label: str, value: str = "") -> None:
-        """Sentence, button, suggestions and status."""
+        """Sentence, button and status."""
         options = {"placeholder": texts.PLACEHOLDER, "elem_id": f"{self.name}-prompt", "lines": 1, "max_lines": 3}
         options |= {"container": False, "show_label": False}
         with gr.Row(elem_classes="ti-ask"):
             self.prompt = self.fields["prompt"] = gr.Textbox(value, label=texts.PROMPT, scale=4, **options)
             self.add_button(label)
         self.status = status_line(f"{self.name}-status")
-        suggestions = choices("Suggestions", texts.SUGGESTIONS.get(self.name, ()), f"{self.name}-suggestions")
-        suggestions.select(events.choice_of, None, self.prompt, **_QUIET)
         gr.Markdown(texts.HELP.get(self.name, ""), elem_classes="ti-help")
 
     def add_button(self, label: str) -> None:
@@ -79,13 +84,12 @@ class _Tab:
         self.cancel = button(texts.CANCEL, "cancel", visible=False)
 
     def add_guidance(self) -> None:
-        """Text strength, generated features, seed and variants."""
+        """Text strength, generated features and seed."""
         self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
         self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
-        self.variants = gr.Slider(*settings.RANGES["variants"][:2], 1, step=1, **self._labels("variants"))
-        names = ("beta", "automatic", "skip_strength", "variants")
+        names = ("beta", "automatic", "skip_strength")
         self.fields |= {name: getattr(self, name) for name in names}
 
     def add_seed(self) -> None:
@@ -93,7 +97,7 @@ class _Tab:
             bounds = {"precision": 0, "minimum": 0, "maximum": settings.RANGES["seed"].high}
             self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
             dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
-        dice.click(events.dice, None, self.seed, **_QUIET)
+        dice.click(events.dice, None, self.seed, **QUIET)
 
     def _labels(self, name: str) -> dict:
         label, info = texts.FIELDS[name]
@@ -101,7 +105,7 @@ class _Tab:
 
     def guidance(self) -> list:
         """The fields of `_guidance`, in its order."""
-        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed, self.variants]
+        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed]
 
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
         """Lets the button run a function of the canvas and `inputs`."""
@@ -123,14 +127,16 @@ class _Tab:
         stopped = self.cancel.click(
             events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
         )
-        stopped.then(events.pause, **_QUIET).then(events.settled, self.status, self.status, **_QUIET)
+        stopped.then(events.pause, **QUIET).then(events.settled, self.status, self.status, **QUIET)
 
 
-def _guidance(prompt, beta, automatic, skip_strength, seed, variants) -> actions.Guidance:
-    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants)
+def _guidance(canvas, prompt, beta, automatic, skip_strength, seed) -> actions.Guidance:
+    """With four variants, or the steps of the slider from image to text, where the canvas asks for them."""
+    variants, sweep = 4 if canvas.get("ask") == "four" else 1, canvas.get("ask") == "steps"
+    return actions.Guidance(prompt, beta, None if automatic else skip_strength, seed, variants, sweep)
 
 
-class TaskTab(_Tab):
+class TaskTab(Tab):
     """The tab of a task, with the arguments that the task takes."""
 
     def __init__(self, task: Task, canvas: gr.HTML) -> None:
@@ -141,14 +147,14 @@ class TaskTab(_Tab):
             known, given = {}, items[0].arguments if items else {}
             for name in _SHOWN_AT_ONCE:
                 if name in (*task.requires, *task.accepts):
-                    known[name] = _argument(name, task.command, given.get(name))
+                    known[name] = argument(name, task.command, given.get(name))
             if items:
                 gallery = example_gallery(items, f"{task.command}-examples")
             with gr.Accordion(
                 texts.SETTINGS, open=False, elem_id=f"{task.command}-settings", elem_classes="ti-settings"
             ):
                 for name in (*task.requires, *task.accepts):
-                    if name not in _SHOWN_AT_ONCE and (box := _argument(name, task.command, given.get(name))):
+                    if name not in _SHOWN_AT_ONCE and (box := argument(name, task.command, given.get(name))):
                         known[name] = box
                 self.add_guidance()
                 names = networks.offered()[task.name]
@@ -156,19 +162,19 @@ class TaskTab(_Tab):
             self.fields |= known
             if items:
                 outputs = [canvas, self.prompt, *known.values()]
-                gallery.select(events.example_picker(items, list(known)), None, outputs, **_QUIET)
+                gallery.select(events.example_picker(items, list(known)), None, outputs, **QUIET)
 
         def act(canvas, *values):
-            path, mask, guidance = events.image_of(canvas), events.mask_of(canvas), _guidance(*values[:6])
-            arguments = dict(zip(known, values[7:], strict=True))
+            arguments = dict(zip(known, values[6:], strict=True))
+            given = events.given(canvas, arguments.get("faces", "none"))
             if "faces" in known:
-                arguments["faces"] = events.faces_of(canvas, arguments["faces"])
-            return actions.restore(task, path, mask, guidance, values[6], arguments)
+                arguments["faces"] = given.faces
+            return actions.restore(task, given, _guidance(canvas, *values[:5]), values[5], arguments)
 
         self.run(act, [*self.guidance(), self.checkpoint, *known.values()])
 
 
-class _DegradingTab(_Tab):
+class _Degrading(Tab):
     """What edits and comparisons share: what is taken away, and where."""
 
     def add_degradation(self, kind: str) -> None:
@@ -180,7 +186,7 @@ class _DegradingTab(_Tab):
         confine = gr.Checkbox(False, **self._labels("confine"))
         paint = f"(kind, confined) => textir.paint('{self.name}', kind === 'mask_image' || confined)"
         gr.on([self.degradation.change, confine.change], None, [self.degradation, confine], None, js=paint)
-        self.faces = self.fields["faces"] = _argument("faces", self.name)
+        self.faces = self.fields["faces"] = argument("faces", self.name)
         self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
 
         def applying(kind):
@@ -191,10 +197,10 @@ class _DegradingTab(_Tab):
                 gr.Dropdown(visible=faces),
             )
 
-        self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **_QUIET)
+        self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **QUIET)
 
 
-class EditTab(_DegradingTab):
+class EditTab(_Degrading):
     """Takes something away from a good image and restores it."""
 
     def __init__(self, canvas: gr.HTML) -> None:
@@ -206,14 +212,12 @@ class EditTab(_DegradingTab):
                 self.add_guidance()
 
         def act(canvas, degradation, factor, faces, *values):
-            path, mask = events.image_of(canvas), events.mask_of(canvas)
-            faces = events.faces_of(canvas, faces)
-            return actions.edit(degradation, path, mask, _guidance(*values), factor, faces)
+            return actions.edit(degradation, events.given(canvas, faces), _guidance(canvas, *values), factor)
 
         self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
 
 
-class CompareTab(_DegradingTab):
+class CompareTab(_Degrading):
     """Edits one image under several sentences and text strengths."""
 
     def __init__(self, canvas: gr.HTML) -> None:
@@ -230,8 +234,8 @@ class CompareTab(_DegradingTab):
                 self.add_seed()
 
         def act(canvas, degradation, factor, faces, lines, strengths, seed):
-            path, mask = events.image_of(canvas), events.mask_of(canvas)
-            return actions.compare(degradation, path, mask, *_axes(lines, strengths), seed, factor, faces)
+            given = events.given(canvas, faces)
+            return actions.compare(degradation, given, *_axes(lines, strengths), seed, factor)
 
         self.run(act, [self.degradation, self.factor, self.faces, prompts, betas, self.seed])
 
@@ -247,51 +251,16 @@ def _axes(lines: object, strengths: object) -> tuple[list[str], list[float]]:
     return [line for line in lines.splitlines() if line.strip()] or [""], betas
 
 
-class BatchTab(_Tab):
-    """Several files with one sentence, for tasks that need no mask."""
-
-    def __init__(self) -> None:
-        able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
-        with gr.Tab("Batch", id="batch"):
-            super().__init__("batch", None)
-            files = gr.File(file_count="multiple", label=texts.BATCH_FILES, elem_id="batch-files", height=160)
-            kinds = [(t.command.capitalize(), t.name) for t in able]
-            task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
-            scale = _argument("scale", "batch")
-            self.add_prompt("Run")
-            ready = gr.File(label=texts.BATCH_ZIP, elem_id="batch-zip", interactive=False, visible=False)
-
-        def takes_scale(name):
-            return gr.Slider(visible="scale" in TASKS[name].requires)
-
-        task.change(takes_scale, task, scale, **_QUIET)
-
-        def act(paths, name, scale, prompt):
-            if not isinstance(paths, list) or name not in [t.name for t in able]:
-                raise ValueError(texts.NO_IMAGE)
-            given = [storage.given_file(path, texts.NO_IMAGE) for path in paths]
-            given_arguments = {"scale": scale, "faces": "auto", "background": "restored"}
-            known = (*TASKS[name].requires, *TASKS[name].accepts)
-            arguments = {n: value for n, value in given_arguments.items() if n in known}
-            return len(given), *batch(TASKS[name], given, actions.Guidance(prompt), arguments)
-
-        def finish(outcome):
-            total, archive, failed = outcome
-            value = gr.File(archive["path"] if archive else None, visible=archive is not None)
-            return value, " ".join([texts.BATCH_DONE.format(total - len(failed), total), *failed])
-
-        self.run(act, [files, task, scale, self.prompt], finish, ready)
-
-
-def forget_examples(canvas: gr.HTML, made: dict[str, _Tab]) -> None:
+def forget_examples(canvas: gr.HTML, made: dict[str, Tab]) -> None:
     """Takes the examples' sentences and soft edge away once a visitor opens an image of their own."""
-    prompts = [tab.fields["prompt"] for tab in made.values() if "prompt" in tab.fields]
-    feather = [tab.fields["feather"] for tab in made.values() if "feather" in tab.fields][:1]
-    canvas.upload(events.forget_examples, [*feather, *prompts], [*feather, *prompts], **_QUIET)
+    fields = [tab.fields["prompt"] for tab in made.values() if "prompt" in tab.fields]
+    fields += [tab.fields["feather"] for tab in made.values() if "feather" in tab.fields]
+    known = {example.prompt: "" for example in examples.EXAMPLES} | {examples.SOFT_EDGE: settings.SOFT_EDGE}
+    forget = f"(...values) => values.map((value) => ({json.dumps(known)})[value] ?? value)"  # at once: they may type
+    canvas.upload(None, fields, fields, js=forget, **events.PRIVATE)
 
 
 def about() -> str:
     """What the page is, and how people and programs use it."""
-    names = ", ".join(task.checkpoint for task in TASKS.values() if task.checkpoint)
-    mcp = [texts.MCP] if find_spec("mcp") else []
-    return "\n\n".join([texts.ABOUT.format(names), texts.SHORTCUTS, texts.API, *mcp])
+    text = read("about.md").replace("NAMES", ", ".join(task.checkpoint for task in TASKS.values() if task.checkpoint))
+    return text if find_spec("mcp") else text[: text.index("## From an agent")]

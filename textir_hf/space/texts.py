@@ -8,13 +8,6 @@ HEAD = f"""<meta name="description" content="{_WHAT}"><meta property="og:title" 
 LOADING = "The networks are loading; a run waits for them."
 PROMPT = "What should the result show?"
 PLACEHOLDER = "What should the result show? For example: a smiling woman with black hair"
-SUGGESTIONS = {
-    "inpaint": ("a smiling woman", "a serious man", "a person with glasses", "a man with a mustache"),
-    "upscale": ("a smiling woman", "a man with black hair", "a woman with blond hair", "an old man"),
-    "colorize": ("a red cup of coffee", "a yellow flower", "a blue dress", "an orange cat"),
-    "edit": ("a smiling woman", "an old man with gray hair", "a red cup of coffee"),
-    "batch": ("a smiling woman", "a man with black hair", "a red cup of coffee"),
-}
 HELP = {
     "inpaint": "Paint over what should change. Every other pixel stays as it is.",
     "upscale": "Make a small image 2 to 64 times larger.",
@@ -31,10 +24,6 @@ FIELDS = {  # label and help
     ),
     "skip_strength": ("Skip strength (s)", "0 keeps the image's features, 1 uses generated ones."),
     "seed": ("Seed", "The same seed gives the same result."),
-    "variants": (
-        "Variants",
-        "Several results to choose from. They differ in seed, or in text strength where the seed has no effect.",
-    ),
     "checkpoint": ("Checkpoint", "The network to use."),
     "scale": ("Scale", "How many times larger the result is."),
     "feather": ("Soft edge", "Pixels inside the mask over which the old content blends into the new."),
@@ -55,12 +44,10 @@ DEGRADATIONS = {"mask_image": "A region", "factor": "Detail", "colors": "Color"}
 COMPARE_EXAMPLE = "a red cup of coffee\na blue cup of coffee"
 BATCH_FILES = "Images"
 BATCH_TASK = "Task"
-BATCH_ZIP = "Results as a ZIP"
+RECIPE = "The batch will {0} with the settings of your step. Choose images."
 SETTINGS = "Settings"
 RESTORE = "Restore settings from a downloaded PNG"
-EXAMPLES = "Examples"
 CANCEL = "Cancel"
-WAITING = "Waiting: place {0} of {1} in the queue."
 CANCELLED = "Cancelled."
 STRENGTH_CAPTION = "text strength {0:g}"
 DONE = "Done in {0}."
@@ -75,39 +62,11 @@ NO_PROMPT = "Say what the result should show: the sentence is empty."
 LONG_PROMPT = "The sentence has {0} characters. The limit is 500."
 CUT_PROMPT = "The sentence is long: only its first {0} words or so are read."
 LARGE = "The result would have {0:.0f} megapixels. The limit here is {1:.0f}: choose a smaller scale or image."
+NO_REGION = "Region {0} is empty: paint it, or delete it."
+NO_REGION_PROMPT = "Region {0} needs a sentence: say what it should show, or delete it."
 NO_SETTINGS = "This image holds no settings: only PNG files downloaded here do."
 SETTINGS_BACK = "The settings are back. Give the image again, and run."
 NOT_NUMBERS = "Text strengths must be numbers like 0 0.5 1, got {0}."
 MANY = "A grid can have 1 to {0} images; this one would have {1}."
 FILES = "A batch can have 1 to {0} images; this one has {1}."
 FAILED = "The run failed on the server, and its operator can see why. Try another image, or a smaller one."
-SHORTCUTS = """## Keys
-`Enter` in the sentence runs. With the image focused: `B`, `E`, `R` and `S` choose brush, eraser, rectangle and selection,
-`[` and `]` the brush's size, `F` finds faces, `C` held shows the original, `U` uses the result as input, `M` is full screen.
-`Ctrl+Z` and `Ctrl+Y` undo and redo strokes, images and results; `Ctrl+S` saves the result and `Ctrl+C` copies it. Arrows move
-the brush, `Space` paints, `+`, `-` and `0` zoom. The wheel zooms, `Alt` with it changes the brush, `Space` held pans."""
-API = """## From a program
-Each task is an endpoint, `/inpaint`, `/upscale` and `/colorize`, and so are `/edit` and `/compare`; "Use via API" at the
-foot of the page lists their arguments. In Python, with this page's address as `URL`:
-```python
-from gradio_client import Client, handle_file
-
-client = Client(URL)
-(result,) = client.predict(
-    image=handle_file("small.png"), prompt="a smiling woman", scale=8, api_name="/upscale"
-)
-```
-`result` is the path of a PNG. `mask_image=handle_file("mask.png")` goes to `/inpaint`. In the shell:
-```shell
-FILE=$(curl -s -F files=@small.png $URL/gradio_api/upload | tr -d '[]"')
-DATA='{"image": {"path": "'$FILE'", "meta": {"_type": "gradio.FileData"}}, "prompt": "a smiling woman", "scale": 8}'
-ID=$(curl -s $URL/gradio_api/call/v2/upscale --json "$DATA" | cut -d'"' -f4)
-curl -s -N $URL/gradio_api/call/v2/upscale/$ID
-```"""
-MCP = """## From an agent
-The endpoints are tools of an MCP server at `/gradio_api/mcp/`. Images are given as data URLs (`data:image/png;base64,...`)."""
-ABOUT = """TextIR (Bai et al., 2023) restores an image to match a sentence: an encoder and a style-based generator are joined by
-weighted skips, and a CLIP embedding of the sentence steers them. [Paper](https://arxiv.org/abs/2302.14736).
-
-Images stay on this server for at most an hour, and nobody else can see them; steps of your visit are kept in your browser.
-The built-in networks are small, work best on portraits, and may be used for research only; each of {0} has a model card beside its weights."""

@@ -1,6 +1,5 @@
-// The one canvas: an image, a mask over it, and the result of a run. `mask.js`, `view.js`, `steps.js` and `page.js` share
-// its scope.
-const MAX_BYTES = 20e6, MAX_PIXELS = 24e6;
+// The one canvas: an image, a mask over it, and the result of a run. The other scripts share its scope.
+const MAX_BYTES = 20e6, MAX_PIXELS = 24e6, NETWORK = 256; // pixels of the networks' side
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find(".ti-size input");
@@ -33,20 +32,49 @@ function say(text, alert = false) {
 
 function changed() {
   if (image) {
-    const masked = paints ? measure() : 0;
+    const masked = painting[tab()] ? measure(whole()) : 0;
     const parts = [`${image.width} × ${image.height}${larger()}`];
     if (faces && props.faces.includes(tab())) parts.push(faces.length ? `${faces.length} face${faces.length > 1 ? "s" : ""} found` : "No face found: works best on portraits");
-    if (paints) parts.push(`${masked > 0 && masked < 0.01 ? "under 1" : Math.round(masked * 100)} % masked`);
+    if (painting[tab()]) parts.push(`${masked > 0 && masked < 0.01 ? "under 1" : Math.round(masked * 100)} % masked`);
     if (chosenFaces.size) parts.push(`face ${[...chosenFaces].sort().join(" and ")}`);
     say(parts.join(", "));
+    advise(masked);
   }
   find("[data-do=undo]").disabled = !past.length;
   find("[data-do=redo]").disabled = !undone.length;
   find(".ti-faces").setAttribute("aria-pressed", facesShown);
   for (const part of [".tr-bar", ".ti-split"]) find(part).hidden = !run;
+  const several = Boolean(run) && run.results.length > 1 && !run.sweep;
+  find(".tr-strip").hidden = !several;
+  element.classList.toggle("ti-has-strip", several && !run.columns);
   layOutFaces();
+  showRegions();
   draw();
   keep();
+}
+
+// What will disappoint, and what helps.
+function advise(masked) {
+  const found = props.faces.includes(tab()) && !run ? faces || [] : [];
+  const missed = masked > 0 && found.length && found.every((face) => !measure(whole(), face.box));
+  const soft = masked * image.width * image.height > (4 * NETWORK) ** 2;
+  const far = found.length && Math.min(image.width, image.height) > NETWORK && Math.max(...found.map(faceSide)) < Math.max(image.width, image.height) / 4;
+  const advice = missed ? "The mask covers no face: works best on portraits." : soft ? `The masked area is far larger than the network's ${NETWORK} pixels.` : far ? "The face is a small part of the image." : "";
+  find(".ti-advice").hidden = !advice;
+  find(".ti-advice span").textContent = advice;
+  find("[data-do=crop]").hidden = !found.length;
+}
+
+const faceSide = ({ box: [left, top, right, bottom] }) => Math.max(right - left, bottom - top);
+
+// The largest face with what is around it becomes the image.
+async function crop() {
+  const face = faces.reduce((one, other) => (faceSide(other) > faceSide(one) ? other : one)), [left, top, right, bottom] = face.box;
+  const side = Math.round(Math.min(2.2 * faceSide(face), image.width, image.height));
+  const corner = [[left + right, image.width], [top + bottom, image.height]].map(([sum, most]) => Math.round(Math.min(Math.max(0, (sum - side) / 2), most - side)));
+  const cut = sheet(side, side);
+  cut.getContext("2d").drawImage(image, ...corner, side, side, 0, 0, side, side);
+  await take(new File([await new Promise((done) => cut.toBlob(done))], "face.png", { type: "image/png" }), { kept: true });
 }
 
 // ---- images
@@ -102,6 +130,7 @@ async function taken(picked, number, { kept = false } = {}) {
     [source, file, own] = [picked, null, true];
     open(picture);
     if (!kept) trigger("upload");
+    fitRegions();
     sent ||= await upload(picked);
     if (number !== opening) return;
     file = { path: sent.path, url: sent.url, orig_name: picked.name || "image.png", meta: { _type: "gradio.FileData" } };
@@ -118,6 +147,7 @@ async function example(given, number = ++opening) {
   if (number !== opening) return;
   [source, file, own] = [null, given.image, false];
   open(picture, given.boxes);
+  await fitRegions(given.results?.[0].regions || []);
   if (given.results) await showRun(given);
 }
 
@@ -140,12 +170,20 @@ const actions = {
   grow: () => apply({ kind: "grow" }),
   shrink: () => apply({ kind: "shrink" }),
   load: () => find(".ti-mask-file").click(),
-  save: () => image && download(maskUrl(image.width, image.height), "mask.png"),
+  save: saveMasks,
+  region: addRegion,
+  crop,
   in: () => zoom(1.25),
   out: () => zoom(0.8),
   fit,
   full: () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()),
 };
+
+function saveMasks() {
+  if (!image) return;
+  const named = [["mask", whole()], ...regions().map((layer, i) => [`region-${i + 1}`, [layer]])];
+  for (const [name, parts] of named) if (parts.length) download(maskUrl(parts, image.width, image.height), `${name}.png`);
+}
 
 function download(url, name) {
   const link = document.createElement("a");

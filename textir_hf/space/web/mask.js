@@ -1,6 +1,8 @@
-// The mask over the image, at the image's own size up to 4 megapixels and smaller above; the server enlarges it.
+// The mask over the image, at the image's own size up to 4 megapixels and smaller above; the server enlarges it. Above it
+// lie the regions that have a sentence of their own.
 const COLOR = "#e5177b", LONGEST = 1024, MASK_PIXELS = 4e6, UNDO_PIXELS = 6e7;
-const mask = document.createElement("canvas"), ink = mask.getContext("2d", { willReadFrequently: true });
+let layers = [], at = 0; // the mask and the regions' masks; which of them is painted
+let mask = sheet(1, 1), ink = null; // the painted one; `remember` leaves it to the snapshots and goes on with a copy
 let ratio = 1; // of the mask's pixels to the image's
 let undone = [], past = []; // snapshots of everything that undo brings back
 
@@ -18,14 +20,29 @@ function copyOf(source, width = source.width, height = source.height) {
 
 function resetMask() {
   ratio = Math.min(1, Math.sqrt(MASK_PIXELS / (image.width * image.height)));
-  [mask.width, mask.height] = [Math.max(1, Math.round(image.width * ratio)), Math.max(1, Math.round(image.height * ratio))];
+  layers = [{ mask: sheet(image.width * ratio, image.height * ratio), about: { color: COLOR, shown: true } }];
+  activate(0);
 }
 
-const snapshot = () => ({ ...state(), mask: copyOf(mask), ratio });
+function activate(number) {
+  at = number;
+  mask = layers[at].mask;
+  ink = mask.getContext("2d", { willReadFrequently: true });
+  setPaints();
+}
+
+const color = () => layers[at].about.color;
+const regional = () => props.regions.includes(tab());
+const regions = () => (regional() ? layers.slice(1).filter((layer) => layer.about.shown) : []);
+const whole = () => (painting[tab()] ? [layers[0], ...regions()] : []); // what is restored, where a mask says it
+const snapshot = () => ({ ...state(), layers: [...layers], at, ratio });
 
 function remember() {
   past.push(snapshot());
   undone = [];
+  if (!layers.length) return;
+  layers[at] = { ...layers[at], mask: copyOf(mask), url: null };
+  activate(at);
   const most = Math.max(4, Math.min(60, UNDO_PIXELS / (mask.width * mask.height)));
   if (past.length > most) past.shift();
 }
@@ -34,9 +51,8 @@ function step(from, to) {
   if (!from.length) return;
   to.push(snapshot());
   const back = from.pop();
-  ratio = back.ratio;
-  [mask.width, mask.height] = [back.mask.width, back.mask.height];
-  ink.drawImage(back.mask, 0, 0);
+  ({ ratio, layers } = back);
+  activate(back.at);
   restore(back);
 }
 
@@ -44,7 +60,7 @@ function step(from, to) {
 function dab(stroke, from) {
   ink.setTransform(ratio, 0, 0, ratio, 0, 0);
   ink.globalCompositeOperation = stroke.erase ? "destination-out" : "source-over";
-  ink.strokeStyle = ink.fillStyle = COLOR;
+  ink.strokeStyle = ink.fillStyle = color();
   ink.lineCap = ink.lineJoin = "round";
   ink.lineWidth = stroke.size;
   const points = stroke.points.slice(Math.max(0, from - 1));
@@ -72,7 +88,7 @@ function widened(source, radius) {
 
 function invert() {
   ink.globalCompositeOperation = "xor";
-  ink.fillStyle = COLOR;
+  ink.fillStyle = color();
   ink.fillRect(0, 0, mask.width, mask.height);
   plain();
 }
@@ -80,7 +96,7 @@ function invert() {
 const radius = () => Math.max(4, Math.max(mask.width, mask.height) / 100);
 const KINDS = {
   box: ({ box: [left, top, right, bottom] }) => {
-    ink.fillStyle = COLOR;
+    ink.fillStyle = color();
     ink.fillRect(left * ratio, top * ratio, (right - left) * ratio, (bottom - top) * ratio);
   },
   area: (o) => {
@@ -109,10 +125,12 @@ function apply(operation) {
   changed();
 }
 
-function measure() {
-  const side = Math.min(1, 256 / Math.max(mask.width, mask.height));
-  const small = copyOf(mask, mask.width * side, mask.height * side);
-  const data = small.getContext("2d").getImageData(0, 0, small.width, small.height).data;
+// Which share of a box, in the image's pixels, some layers cover.
+function measure(parts, [left, top, right, bottom] = [0, 0, image.width, image.height]) {
+  const side = Math.min(ratio, 256 / Math.max(right - left, bottom - top));
+  const small = sheet((right - left) * side, (bottom - top) * side), pen = small.getContext("2d", { willReadFrequently: true });
+  for (const part of parts) pen.drawImage(part.mask, -left * side, -top * side, image.width * side, image.height * side);
+  const data = pen.getImageData(0, 0, small.width, small.height).data;
   let count = 0;
   for (let i = 3; i < data.length; i += 4) count += data[i] >= 128;
   return count / (small.width * small.height);
@@ -136,7 +154,7 @@ function selectArea(x, y) {
     }
   }
   pen.clearRect(0, 0, width, height);
-  pen.fillStyle = COLOR;
+  pen.fillStyle = color();
   for (let i = 0; i < seen.length; i++) if (seen[i]) pen.fillRect((i % width) - 1, Math.floor(i / width) - 1, 3, 3);
   return area;
 }
@@ -151,12 +169,7 @@ async function takeMask(picked) {
         `The mask must have the image's size ${image.width} × ${image.height}, got ${given.width} × ${given.height}.`,
         true,
       );
-    const area = copyOf(given), pen = area.getContext("2d");
-    const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
-    const rgb = [1, 3, 5].map((i) => parseInt(COLOR.slice(i, i + 2), 16));
-    marks(data).forEach((marked, i) => data.set([...rgb, marked >= 128 ? 255 : 0], 4 * i));
-    pen.putImageData(pixels, 0, 0);
-    apply({ kind: "area", area });
+    apply({ kind: "area", area: inked(given, color()) });
   } catch (error) {
     say(error.message, true);
   } finally {
@@ -164,9 +177,20 @@ async function takeMask(picked) {
   }
 }
 
-// A mask as black and white: of its own size for the server, of the image's to be saved.
-function maskUrl(width = mask.width, height = mask.height) {
-  const paper = copyOf(mask, width, height), pen = paper.getContext("2d");
+// What is white in a picture, in a color.
+function inked(picture, color) {
+  const area = copyOf(picture), pen = area.getContext("2d");
+  const pixels = pen.getImageData(0, 0, area.width, area.height), data = pixels.data;
+  const rgb = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  marks(data).forEach((marked, i) => data.set([...rgb, marked >= 128 ? 255 : 0], 4 * i));
+  pen.putImageData(pixels, 0, 0);
+  return area;
+}
+
+// Layers as black and white: of their own size for the server, of the image's to be saved.
+function maskUrl(parts, width = mask.width, height = mask.height) {
+  const paper = sheet(width, height), pen = paper.getContext("2d", { willReadFrequently: true });
+  for (const part of parts) pen.drawImage(part.mask, 0, 0, paper.width, paper.height);
   const pixels = pen.getImageData(0, 0, paper.width, paper.height), data = pixels.data;
   for (let i = 0; i < data.length; i += 4) {
     data[i] = data[i + 1] = data[i + 2] = data[i + 3] >= 128 ? 255 : 0;

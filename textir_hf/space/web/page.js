@@ -15,8 +15,7 @@ function followTab() {
   name = tab();
   element.classList.toggle("ti-off", !props.tabs.includes(name));
   if (!props.tabs.includes(name)) return;
-  paints = Boolean(painting[name]);
-  element.classList.toggle("ti-paints", paints);
+  setPaints();
   element.classList.toggle("ti-low", name === "compare"); // more is asked below
   find(".ti-faces").hidden = !props.faces.includes(name);
   if (!own && openings[name]) {
@@ -31,12 +30,19 @@ function followTab() {
   changed();
 }
 
+function setPaints() {
+  if (at && !regional()) activate(0);
+  paints = Boolean(painting[tab()]) || at > 0;
+  element.classList.toggle("ti-paints", paints);
+}
+
 // ---- how long an upscale takes
 
 const scale = () => +document.querySelector("#upscale-scale input[type=number]")?.value || 4;
 const tilesOf = (length) => Math.max(1, Math.ceil((length - 64) / 192)); // of 256 pixels, as the pipeline lays them
 const tiles = () => (tab() === "upscale" && image ? tilesOf(image.width * scale()) * tilesOf(image.height * scale()) : 0);
-const estimate = () => tiles() * (+localStorage.textirPace || 0.3); // seconds
+const runs = () => (1 + regions().length) * (COUNTS[ask] || 1);
+const estimate = () => tiles() * runs() * (+localStorage.textirPace || 0.3); // seconds
 
 function inWords(seconds) {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} seconds` : `${Math.round(seconds / 60)} minutes`;
@@ -61,7 +67,7 @@ window.addEventListener("click", (e) => {
 
 function startRun() {
   lastRun = performance.now();
-  inputs = { image, file, source, own, mask: paints ? copyOf(mask) : null, ratio, tab: tab(), tiles: tiles() };
+  inputs = { image, file, source, own, layers: frozen(layers), ratio, tab: tab(), tiles: tiles() * runs(), ask };
 }
 
 function showBusy(text) {
@@ -90,7 +96,7 @@ document.addEventListener("paste", (e) => {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const LETTERS = {
   b: () => choose("brush"), e: () => choose("eraser"), r: () => choose("box"), s: () => choose("select"),
-  f: showFaces, u: use, m: actions.full, c: () => run && hold(true), "[": () => resize(0.8), "]": () => resize(1.25),
+  f: showFaces, u: use, a: addRegion, m: actions.full, c: () => run && hold(true), "[": () => resize(0.8), "]": () => resize(1.25),
   "+": () => zoom(1.25), "-": () => zoom(0.8), 0: fit,
 };
 const COMMANDS = {
@@ -129,7 +135,7 @@ element.addEventListener("keyup", (e) => {
 canvas.addEventListener("blur", () => (end(), hold(false), (spaced = false), (pointer = null), draw()));
 
 document.addEventListener("keydown", (e) => {
-  const asked = e.key === "Enter" && (e.ctrlKey || e.metaKey || (!e.shiftKey && !e.isComposing && e.target.closest?.("[id$=-prompt]")));
+  const asked = e.key === "Enter" && (e.ctrlKey || e.metaKey || (!e.shiftKey && !e.isComposing && e.target.closest?.("[id$=-prompt], .ti-regions input")));
   if (!asked || !runButton()) return;
   e.preventDefault();
   e.stopPropagation();
@@ -160,19 +166,22 @@ watch("value", () => {
   if (!given?.number || given.number === seen) return;
   seen = given.number;
   if (given.image) remember(), (opened = example(given));
+  else if (given.regions) (awaited = given.regions), fitRegions();
   else finished(given);
 });
 window.textir = {
   value: async () => {
+    const asked = inputs.ask;
     await opened;
-    const masked = paints && measure() ? maskUrl() : null;
-    return image && { image: file, mask: masked, faces: [...chosenFaces].sort() };
+    if (!image) return null;
+    const packed = (parts) => (parts.length && measure(parts) ? maskUrl(parts) : null);
+    const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt }));
+    return { image: file, mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
   },
   paint: (name, wanted) => {
     painting[name] = wanted;
     if (tab() !== name) return;
-    paints = wanted;
-    element.classList.toggle("ti-paints", paints);
+    setPaints();
     changed();
   },
   busy: showBusy,
@@ -180,5 +189,8 @@ window.textir = {
 const changes = { subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"] };
 new MutationObserver(followTab).observe(document.querySelector("#tabs") || document.body, changes);
 new ResizeObserver(() => (fit(), layOutFaces())).observe(stage);
+try {
+  if (location.hash) awaited = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+} catch {} // of another kind
 beat();
 comeBack().then(followTab);

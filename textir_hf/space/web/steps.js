@@ -16,8 +16,11 @@ async function showRun(given, number = 0) {
 
 function showResult() {
   const made = result();
-  find(".tr-strip").hidden = !made || run.results.length < 2;
   if (!made) return;
+  find(".tr-strength").hidden = !props.sweeps.includes(tab());
+  find("[data-do=four]").hidden = tab() === "compare";
+  find("[data-do=batch]").hidden = !["upscale", "colorize"].includes(tab());
+  strength.value = Math.round(4 * made.beta);
   [find(".tr-download").href, find(".tr-download").download] = [made.after.url, made.after.orig_name];
   find(".tr-grid").hidden = !run.grid;
   if (run.grid) [find(".tr-grid").href, find(".tr-grid").download] = [run.grid.url, run.grid.orig_name];
@@ -48,7 +51,11 @@ function showSteps() {
 // A run has ended: its results take their place on the canvas, if its image is still there, and become a step.
 async function finished(given) {
   const begun = inputs;
-  if (begun.image === image && begun.tab === tab()) remember(), await showRun(given);
+  if (begun.image === image && begun.tab === tab()) {
+    remember();
+    await showRun(given, given.sweep ? wanted : 0);
+    if (innerWidth <= 700) stage.scrollIntoView({ block: "center", behavior: "smooth" });
+  }
   const made = { ...given, tab: begun.tab, prompt: given.results[0].settings.prompt, time: Date.now(), input: begun };
   steps = [made, ...steps].slice(0, KEPT);
   showSteps();
@@ -66,7 +73,8 @@ async function goTo(one) {
   own = true;
   image ||= await decode(URL.createObjectURL(source));
   open(image);
-  if (one.input.mask) ink.drawImage(one.input.mask, 0, 0, mask.width, mask.height);
+  layers = frozen(one.input.layers);
+  activate(0);
   if (!file) opened = resend();
   await toTab(one.tab);
   write(one.tab, one.prompt);
@@ -76,7 +84,9 @@ async function goTo(one) {
 
 async function resend() {
   const number = opening, sent = await upload(new File([source], "image.png", { type: source.type }));
-  if (number === opening) file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
+  if (number !== opening) return;
+  file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
+  lookForFaces();
 }
 
 // Fills a tab's sentence as if it were typed; a tab that was never opened has none yet.
@@ -87,10 +97,33 @@ function write(name, text, tries = 20) {
   field.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
+// The masks of a moment, which stay as they are, with the sentences of that moment.
+const frozen = (given) => given.map((layer) => ({ ...layer, about: { ...layer.about } }));
+
+// Runs with several results: "four" to choose from, or the "steps" of the slider from image to text.
+const COUNTS = { four: 4, steps: 5 };
+let ask = null, wanted = 0; // of the next run, and the step that it is to show
+const strength = find(".tr-strength input");
+strength.addEventListener("input", () => {
+  if (run?.sweep) (chosen = +strength.value), showResult(), draw();
+});
+strength.addEventListener("change", () => {
+  if (!run || run.sweep) return;
+  wanted = +strength.value;
+  request("steps");
+});
+
+function request(kind) {
+  ask = kind;
+  runButton()?.click();
+  ask = null;
+}
+
 function link() {
   const address = new URL(window.location.href.split("?")[0]);
   const names = ["task", "prompt", "edit", "beta", "skip_strength", "seed", "scale", "factor", "feather", "faces", "background"];
   for (const name of names) if (name in result().settings) address.searchParams.set(name, result().settings[name]);
+  if (result().regions) address.hash = encodeURIComponent(JSON.stringify(result().regions)); // a server never sees it
   return address.href;
 }
 
@@ -121,6 +154,8 @@ async function copyImage() {
 
 Object.assign(actions, {
   use,
+  four: () => request("four"),
+  batch: () => trigger("select", { settings: result().recipe }),
   copy: copyImage,
   link: (pressed) => copy(link(), pressed),
   python: (pressed) => copy(result().python, pressed),
@@ -155,22 +190,27 @@ function keep() {
   keeping = setTimeout(save, 400);
 }
 
-const flat = (input) => input && { source: input.source, mask: input.mask && (input.mask.toDataURL ? input.mask.toDataURL() : input.mask) };
+const flat = (given, current = -1) => given.map((layer, i) => {
+  const url = (i !== current && layer.url) || layer.mask.toDataURL(); // the current one changes
+  if (i !== current) layer.url = url;
+  return { url, about: { ...layer.about } };
+});
+const unpacked = (given) => Promise.all(given.map(async ({ url, about }) => ({ about, mask: copyOf(await decode(url)) })));
 
 async function save() {
   const store = await database;
   if (!store) return;
   prompts = Object.fromEntries(props.tabs.map((name) => [name, sentence(name)?.value ?? prompts[name]]));
-  const kept = { tab: tab(), prompts, source: own ? source : null, mask: image && own ? mask.toDataURL() : null };
-  kept.steps = steps.filter((one) => one.results.every((r) => r.blob)).map((one) => ({ ...one, input: { ...flat(one.input) } }));
-  store.transaction("kept", "readwrite").objectStore("kept").put(kept, "all");
+  const kept = { tab: tab(), prompts, source: own ? source : null, layers: image && own ? flat(layers, at) : [] };
+  kept.steps = steps.filter((one) => one.results.every((r) => r.blob)).map((one) => ({ ...one, input: { source: one.input.source, layers: flat(one.input.layers) } }));
+  store.transaction("kept", "readwrite").objectStore("kept").put(kept, "work");
 }
 
 async function kept() {
   const store = await database;
   if (!store) return null;
   return new Promise((done) => {
-    const request = store.transaction("kept").objectStore("kept").get("all");
+    const request = store.transaction("kept").objectStore("kept").get("work");
     request.onsuccess = () => done(request.result);
     request.onerror = () => done(null);
   });
@@ -182,7 +222,7 @@ async function comeBack() {
     prompts = stored.prompts;
     steps = await Promise.all(stored.steps.map(async (one) => {
       for (const made of one.results) made.after = { ...made.after, url: URL.createObjectURL(made.blob) };
-      return { ...one, input: { ...one.input, mask: one.input.mask && copyOf(await decode(one.input.mask)) } };
+      return { ...one, input: { ...one.input, layers: await unpacked(one.input.layers) } };
     }));
     showSteps();
   }
@@ -193,7 +233,8 @@ async function comeBack() {
   past = [];
   opened = resend();
   await toTab(stored.tab);
-  if (stored.mask) ink.drawImage(await decode(stored.mask), 0, 0, mask.width, mask.height);
+  layers = await unpacked(stored.layers);
+  activate(0);
   for (const [name, text] of Object.entries(prompts)) if (text !== undefined && sentence(name)) write(name, text);
   ready = true;
   changed();

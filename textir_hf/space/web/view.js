@@ -17,11 +17,9 @@ function draw() {
   const before = (result && pictures.before) || (view.scale * pixels < ratio && reduced) || image;
   context.drawImage(before, 0, 0, image.width, image.height);
   if (result && !held) drawResult(result);
-  if (paints && !run) {
-    context.globalAlpha = 0.5;
-    context.drawImage(mask, 0, 0, image.width, image.height);
-    context.globalAlpha = 1;
-  }
+  context.globalAlpha = 0.5;
+  if (!run) for (const layer of new Set([...whole(), ...regions()])) context.drawImage(layer.mask, 0, 0, image.width, image.height);
+  context.globalAlpha = 1;
   placeFaces();
   if (rectangle) outline(() => context.strokeRect(...rectangle.slice(0, 2), rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]));
   if (!paints || !pointer || !["brush", "eraser"].includes(tool)) return;

@@ -1,0 +1,68 @@
+"""Draws the examples that the page opens with, from photos that scikit-image contains.
+
+python -m docs.samples  # when an embedded checkpoint has changed
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from textir_hf.checks import Box
+from textir_hf.imaging.files import open_image, save_image
+from textir_hf.space import examples, networks
+from textir_hf.tasks import TASKS
+
+_FACE = (153, 42, 291, 180)  # the astronaut's face and hair
+
+
+def draw_input(example: examples.Example) -> Image.Image:
+    """The image that an example starts from: a square of its photo, without colors where they are to be made."""
+    from skimage import data
+
+    photo = Image.fromarray(getattr(data, example.photo)())
+    side = min(photo.size)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    photo = photo.crop(_FACE if example.photo == "astronaut" else (left, top, left + side, top + side))
+    photo = photo.resize((example.side, example.side), Image.Resampling.LANCZOS)
+    return photo.convert("L") if TASKS[example.task].in_channels == 1 else photo
+
+
+def mask(example: examples.Example) -> Image.Image:
+    """White in an example's box."""
+    mask = Image.new("L", (example.side, example.side))
+    mask.paste(255, example.box)
+    return mask
+
+
+def ellipse(side: int, box: Box) -> Image.Image:
+    """White in the ellipse in a box."""
+    mask = Image.new("L", (side, side))
+    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
+
+
+def restored(example: examples.Example) -> Image.Image:
+    """An example's result, with its settings."""
+    import torch
+
+    pipe = networks.load(TASKS[example.task].checkpoint)
+    arguments = example.arguments | ({"mask_image": mask(example)} if example.box else {})
+    if example.regions:
+        arguments["regions"] = [(ellipse(example.side, box), prompt) for box, prompt in example.regions]
+    generator = torch.Generator().manual_seed(0)
+    return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
+
+
+def make() -> Iterator[Path]:
+    """Writes input and result of every example."""
+    examples.SAMPLES.mkdir(exist_ok=True)
+    for example in examples.EXAMPLES:
+        save_image(draw_input(example), example.input)
+        save_image(restored(example), example.output)
+        yield example.output
+
+
+if __name__ == "__main__":
+    for path in make():
+        print(path.name)
