@@ -1,5 +1,6 @@
 """The documentation: its examples run, and the names in it exist."""
 
+import ast
 import inspect
 import json
 import re
@@ -179,6 +180,32 @@ def test_the_numbers_of_the_fidelity_page_are_those_of_the_code():
         (found,) = set(re.findall(pattern, text))
         values = [float(value) for value in found.split(", ")]
         assert values == pytest.approx(list(np.atleast_1d(expected)), rel=1e-3), pattern
+
+
+@cache
+def _messages() -> list[str]:
+    """All texts of the sources, with … for what is filled in."""
+
+    def text(node) -> str:
+        return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+    found = []
+    for path in [*(ROOT / "textir_hf").rglob("*.py"), *(ROOT / "training").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(text(part) for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_troubleshooting_quotes_real_errors():
+    text = (ROOT / "docs/guides/troubleshooting.md").read_text()
+    quotes = [quote for quote in re.findall(r"^\| `([^`]+)` \|", text, re.M) if " " in quote]
+    assert len(quotes) > 15
+    for quote in quotes:
+        pattern = ".*".join(re.escape(part) for part in quote.split("…"))
+        assert any(re.search(pattern, message, re.S) for message in _messages()), quote
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -9,7 +9,8 @@ from test_training_processes import assert_same
 from textir_hf import TextIRPipeline
 from textir_hf.models.autoencoder import load_taef2
 from training.data import decode, open_split
-from training.encoder import Latents
+from training.latents import Latents
+from training.latents import main as latents_main
 from training.objective import MARGIN, masked_cells
 from training.train import set_up, train, train_step
 
@@ -51,6 +52,19 @@ def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     with pytest.raises(ValueError, match="2 images"):  # each is also judged under another one's condition
         Latents(more.select([0]), run.config, run.encoder)
+
+
+def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config, tmp_path):
+    with pytest.raises(ValueError, match="1 of 8 have latents"):
+        set_up(latent_config(latent_limit=1))
+    some = latent_config(latent_limit=5)
+    assert set_up(some).latents.items == [(row, 0) for row in range(5)]
+    words = ["--dataset", *some.dataset, "--output-dir", str(tmp_path / "run"), "--cache-dir", some.cache_dir]
+    words += ["--decoder", "taef2", "--lambda-clip", "0", "--lambda-perceptual", "0", "--mask-mix", "0", "1", "0"]
+    words += ["--sample-size", str(some.sample_size), "--channels", *map(str, some.channels), "--clip", some.clip]
+    words += ["--split-column", some.split_column] if some.split_column else []
+    assert latents_main([*words, "--train-batch-size", "2"]) == 0
+    assert len(set_up(some).latents.items) == 16
 
 
 def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():

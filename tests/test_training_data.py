@@ -220,3 +220,13 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no mask"):
         load_masks(tmp_path / "empty", "train", 16)
+
+
+def test_preloaded_images_make_the_same_batches(config):
+    batches = []
+    for preload in (False, True):
+        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
+        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
+    for plain, preloaded in zip(*batches, strict=True):
+        assert plain.keys() == preloaded.keys()
+        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

@@ -21,7 +21,9 @@ R1_EVERY = 16  # steps between two R1 penalties, each counting for all of them (
 _AT_LEAST = {  # the least value of each number that has one
     **dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"), 1),
     **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer"), 1),
-    **dict.fromkeys(("holdout", "max_minutes", "max_grad_norm", "dataloader_num_workers", "embedding_noise"), 0),
+    **dict.fromkeys(
+        ("holdout", "latent_limit", "max_minutes", "max_grad_norm", "dataloader_num_workers", "embedding_noise"), 0
+    ),
     "learning_rate": 1e-12,
     "discriminator_rate": 1e-6,
 }
@@ -55,10 +57,12 @@ class TrainingConfig:
     holdout: int = option(0, "number of images to hold out for validation")
     streaming: bool = option(False, "read the data as a stream, for sets larger than the disk")
     shuffle_buffer: int = option(10_000, "images that a stream shuffles at a time")
+    preload: bool = option(False, "decode all images once, and keep them in memory as uint8")
     dataloader_num_workers: int = option(2, "processes that decode and degrade, for each training process")
     masks: str | None = option(None, "parquet file or folder of irregular masks, white = repaint")
     mask_mix: list[float] = option([1.0, 0.0, 0.0], "shares of irregular masks, brush strokes and boxes")
     cache_dir: str = option("~/.cache/textir_hf", "folder of the latents that --decoder needs")
+    latent_limit: int = option(0, "encode only so many images before the run starts; 0 = all, plain and mirrored")
 
     clip: str = option("textir-mini-clip", "the dual encoder: textir-mini-clip, a folder, or a Hub id")
     init_from: str | None = option(None, "folder of a run, to start from both networks, or of a restorer")
@@ -149,7 +153,10 @@ class TrainingConfig:
                 f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "
                 "the images of a pair under each other's condition.",
             ),
-            (self.streaming and latent, "--streaming reads rows as they are needed: it cannot be used with --decoder."),
+            (
+                self.streaming and (latent or self.preload),
+                "--streaming reads rows as they are needed: it takes neither --decoder nor --preload.",
+            ),
             (
                 self.caption_probability and not self.caption_column,
                 "--caption-probability needs --caption-column, the captions to restore under.",

@@ -128,12 +128,14 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def of_row(self, row: dict, number: int, name: str, flip: int | None = None) -> dict:
-        """Sample `number`, of a row; if its image is damaged, only the name of the file (or `name`), `damaged`."""
-        value = row[self.config.image_column]
-        image = decode(value, self.config.sample_size)
+    def decode(self, row: dict) -> Tensor | None:
+        """A row's image as `[3, S, S]` uint8, or None if it is damaged."""
+        return decode(row[self.config.image_column], self.config.sample_size)
+
+    def of_row(self, row: dict, image: Tensor | None, number: int, name: str, flip: int | None = None) -> dict:
+        """Sample `number`, of a row and its image; without one, only the name of the file (or `name`), `damaged`."""
         if image is None:
-            return {"damaged": [(value or {}).get("path") or name]}
+            return {"damaged": [(row[self.config.image_column] or {}).get("path") or name]}
         return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
 
 
@@ -143,7 +145,9 @@ class Images(data.Dataset):
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order = -1, np.arange(0)
+        self._epoch, self._order, self._decoded = -1, np.arange(0), None
+        if maker.config.preload:
+            self._decoded = [maker.decode(rows[row]) for row in tqdm(range(len(rows)), desc="images")]
 
     def __getitem__(self, number: int) -> dict:
         images, damaged = len(self._items), []
@@ -154,7 +158,8 @@ class Images(data.Dataset):
         for attempt in range(images):
             row, flip = self._items[self._order[(place + attempt) % images]]
             values = self.rows[int(row)]
-            sample = self.maker.of_row(values, number, f"row {row}", flip)
+            image = self._decoded[row] if self._decoded else self.maker.decode(values)
+            sample = self.maker.of_row(values, image, number, f"row {row}", flip)
             damaged += sample["damaged"]
             if "target" in sample:
                 if self.latents:
@@ -234,7 +239,8 @@ class StreamedImages(data.Dataset):
         self.maker = maker
 
     def __getitem__(self, item: dict) -> dict:
-        sample = self.maker.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
+        image = self.maker.decode(item["row"])
+        sample = self.maker.of_row(item["row"], image, item["number"], f"image {item['number']} of the stream")
         return sample | {"position": item["position"]}
 
 

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from textir_hf.atomic import replacing
 from training.config import TrainingConfig, parse, run_command
 from training.data import Batches, SampleMaker, training_and_held_out
-from training.encoder import FrozenEncoder, Latents
+from training.encoder import FrozenEncoder
+from training.latents import Latents
 from training.objective import Objective
 from training.output import Log, Validation, write_pipeline
 from training.state import LAZY, State, full_parameters
