@@ -210,3 +210,12 @@ def test_an_upscaled_image_shrunk_again_is_the_small_one(pipeline, arguments):
     (result,) = pipe("a face", image, **arguments).images
     again = np.asarray(result.resize(image.size, Image.BICUBIC)).astype(float)
     assert np.abs(again - np.asarray(image)).mean() < 6  # of 255; the untrained network's image is 60 away
+
+
+def test_an_image_below_the_trained_size_is_restored_at_that_size_and_shrunk(pipeline):
+    pipe, small = pipeline("super-resolution"), make_image(8, 6)  # trained at 32
+    large, result = (pipe("a face", small, scale=scale, output_type="pt").images for scale in (4, 2))
+    assert result.shape[-2:] == (12, 16)
+    seen = resample.to_tensor(np.asarray(small))
+    expected = resample.keep_low_resolution(resample.resize(large, (12, 16)), resample.upsample(seen, (12, 16)), 2)
+    assert (result - expected.clamp(0, 1)).abs().max() < 2.1 / 255

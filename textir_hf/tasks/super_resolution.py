@@ -17,7 +17,8 @@ MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
 class _Canvas(Canvas):
     """The whole image in tiles; or a box or faces at the trained size, before a background.
 
-    Without `background="restored"`, the background of a box or of faces needs no window.
+    An image that would be smaller than the trained size is restored at that size, too, and shrunk. Without
+    `background="restored"`, the background of a box or of faces needs no window.
     """
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
@@ -28,7 +29,9 @@ class _Canvas(Canvas):
         self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
         self.tiles = self.box_tiles = None
         if request.background == "restored" or not (request.box or request.frames or request.background):
-            self.tiles = Tiles(size, request.tile or max(2 * sample_size, 256), as_bytes=True)
+            ratio = max(1, sample_size / max(size))
+            seen = tuple(round(side * ratio) for side in size)
+            self.tiles = Tiles(seen, request.tile or max(2 * sample_size, 256), as_bytes=seen == size)
         if request.box:
             self._lay_out_box(request.box)
         small = [(i, f.enlarged(1 / (request.factor or 1))) for i, f in enumerate(request.frames)]  # in the small image
@@ -60,8 +63,9 @@ class _Canvas(Canvas):
         elif self.tiles is None:  # what is around a box or faces is not restored: [3, H, W] uint8
             self.background = image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
         else:
-            large = resample.upsample_bytes(self._shrink(image), self.size)[0]
-            factor = self.request.scale or self.request.factor or 1
+            self.small = self._shrink(image)
+            large = resample.upsample_bytes(self.small, self.tiles.size)[0]
+            factor = (self.request.scale or self.request.factor or 1) * min(self.tiles.size) / min(self.size)
             for left, top, right, bottom in self.tiles.boxes:
                 yield self._window(large[:, top:bottom, left:right].float() / 255, factor, self._paste_tile)
         if self.box_tiles is not None:
@@ -79,7 +83,7 @@ class _Canvas(Canvas):
             yield self._window(seen, self.sample_size / frame.side, paste, face=i)
 
     def result(self):
-        return self.background if self.tiles is None else self.tiles.area
+        return self.background if self.tiles is None else self.area
 
     def _shrink(self, image):  # [1, 3, H, W] uint8 -> the same, smaller if an edit takes resolution away
         factor = self.request.factor
@@ -95,6 +99,13 @@ class _Canvas(Canvas):
 
     def _paste_tile(self, sample) -> None:
         self.tiles.add(sample.clamp(0, 1))
+        if self.tiles.complete:
+            self.area = self.tiles.area
+            if self.tiles.size != self.size:
+                restored = resample.resize(self.area[None], self.size)
+                degraded = resample.upsample_bytes(self.small, self.size).float() / 255
+                factor = self.request.scale or self.request.factor or 1
+                self.area = resample.to_bytes(resample.keep_low_resolution(restored, degraded, factor))[0]
 
     def _paste_box(self, sample) -> None:
         self.box_tiles.add(sample)
