@@ -116,8 +116,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path, help="parquet file with image, split, age, male and group")
     parser.add_argument("--lpips", type=Path, required=True, help="LPIPS on AlexNet as safetensors")
+    parser.add_argument("--limit", type=int, help="maximum number of faces, evenly spread")
     args = parser.parse_args()
     rows = list(open_rows(args.faces, "test", split_column="split"))
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(args.limit or len(rows), len(rows))).astype(int)]
     for name in ("textir-mini-inpainting", "textir-mini-super-resolution"):
         pipe = TextIRPipeline.from_pretrained(name)
         pipe.set_progress_bar_config(disable=True)

@@ -170,8 +170,9 @@ def test_an_alert_is_red_and_the_next_run_takes_it_away(page):
         return [probe, document.querySelector('#inpaint-status .ti-alert')].map((e) => getComputedStyle(e).color); }""")
     assert colors[0] == colors[1]
     page.fill("#inpaint-prompt textarea", "a woman")
+    page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
     page.click("#inpaint-run")
-    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=1500)
+    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
 
 
 def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):

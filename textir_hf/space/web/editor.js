@@ -157,7 +157,9 @@ async function lookForFaces() {
   if (at !== image) return;
   if (found.error) return say(found.error, true);
   faces = found.faces;
+  const alert = info.classList.contains("ti-alert") && info.textContent; // of what the visitor did meanwhile: it stays
   changed();
+  if (alert) say(alert, true);
 }
 
 // ---- tools
