@@ -45,6 +45,13 @@ def test_what_is_no_image_is_refused_by_the_arguments_name(pipe, number):
     refuse("image", estimate_scale, image=value)
 
 
+def test_an_open_file_that_was_given_by_mistake_stays_open(pipe, tmp_path):
+    make_image().save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        refuse("image", pipe("colorization"), prompt="a face", image=file)
+        assert not file.closed and len(file.read()) > 0
+
+
 def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
     array = np.asarray(make_image())
     tensor = torch.tensor(array).movedim(-1, 0)
