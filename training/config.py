@@ -20,7 +20,7 @@ from textir_hf.tasks import TASKS, get_task
 R1_EVERY = 16  # steps between two R1 penalties, each counting for all of them (lazy R1: StyleGAN2, App. B)
 _AT_LEAST = {  # the least value of each number that has one
     **dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"), 1),
-    **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer"), 1),
+    **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer", "clip_every"), 1),
     **dict.fromkeys(
         ("holdout", "latent_limit", "max_minutes", "max_grad_norm", "dataloader_num_workers", "embedding_noise"), 0
     ),
@@ -78,7 +78,8 @@ class TrainingConfig:
     )
     face_template: Literal["portrait", "ffhq"] | None = option(None, "for aligned faces: where eyes and mouth are")
 
-    lambda_clip: float = option(0.5, "weight of the CLIP loss against L1; 0 with --decoder")
+    lambda_clip: float = option(0.5, "weight of the CLIP loss against L1")
+    clip_every: int = option(1, "take the CLIP loss of every k-th image of a batch; latents are decoded for it")
     lambda_perceptual: float = option(0.01, "weight of VGG16's perceptual loss; 0 with --decoder")
     lambda_adversarial: float = option(0.01, "weight of the adversarial loss")
     lambda_matching: float = option(0.0, "weight of matching the discriminator's features; with --decoder")
@@ -145,8 +146,8 @@ class TrainingConfig:
                 "of masks, or draw all of them: --mask-mix 0 0.5 0.5.",
             ),
             (
-                latent and (self.lambda_clip or self.lambda_perceptual),
-                "--decoder trains on latents: set --lambda-clip 0 and --lambda-perceptual 0.",
+                latent and self.lambda_perceptual,
+                "--decoder trains on latents, which VGG16 cannot see: set --lambda-perceptual 0.",
             ),
             (
                 latent and self.train_batch_size % 2,

@@ -96,7 +96,8 @@ class Objective:
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.config, self.task, self.encoder, self.autocast = config, get_task(config.task), encoder, autocast
-        self.draw_noise, self.latent = restorer.draw_noise, restorer.config.decoder is not None
+        self.draw_noise, self.decode = restorer.draw_noise, restorer.latent_decoder
+        self.latent = self.decode is not None
         self.penalty_every = R1_EVERY_LATENT if self.latent else R1_EVERY
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
@@ -166,7 +167,7 @@ class Objective:
         terms = {"l1": self.task.reconstruction_error(sample, restored, target, batch).mean()}
         with self.autocast():
             if self.config.lambda_clip:
-                terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, restored, own)
+                terms["clip"] = self._clip_loss(restored[:: self.config.clip_every], own)
             if self.perceptual is not None:
                 terms["perceptual"] = self.perceptual(restored, target)
         return terms, target, restored, batch.get("mask", torch.ones_like(target[:, :1]))
@@ -174,13 +175,25 @@ class Objective:
     def _compare_latents(self, sample: Tensor, images: Tensor, own: Tensor, batch: dict):
         """Cells that the mask does not reach count half in L1, since the pixels there are known.
 
-        The discriminator sees the target's cells there and beyond the photo's border, where nothing is judged.
+        The discriminator sees the target's cells there and beyond the photo's border, where nothing is judged. The
+        dual encoder sees the images that users get.
         """
         target, valid = batch["latent"].float(), batch["valid"]
         mask = masked_cells(batch["mask"]) if "mask" in batch else torch.ones_like(valid)
         terms = {"l1": (valid * (1 + mask) / 2 * (sample - target).abs()).mean()}
+        if self.config.lambda_clip:
+            some = {name: values[:: self.config.clip_every] for name, values in batch.items()}
+            with self.autocast():
+                decoded = self.decode(sample[:: self.config.clip_every]).float()
+            restored = self.task.restored(decoded, images[:: self.config.clip_every], some)
+            with self.autocast():
+                terms["clip"] = self._clip_loss(restored, own)
         mask = mask * valid
         return terms, target, mask * sample + (1 - mask) * target, mask
+
+    def _clip_loss(self, restored: Tensor, own: Tensor) -> Tensor:
+        own = own[:: self.config.clip_every]
+        return clip_loss(self.encoder.clip, self.encoder.image_processor, restored, own)
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8 and, every `penalty_every` steps, R1, for latents R1 and R2.
