@@ -8,6 +8,7 @@ from test_training_processes import assert_same
 
 from textir_hf import TextIRPipeline
 from textir_hf.models.autoencoder import load_taef2
+from textir_hf.tasks import get_task
 from training.data import decode, open_split
 from training.latents import Latents
 from training.latents import main as latents_main
@@ -153,5 +154,53 @@ def test_a_target_under_its_neighbors_condition_is_a_fake(latent_config):
     run.objective.discriminator_terms(judge, pair, 1)
     ((latents, condition),) = seen
     assert torch.equal(latents, torch.cat([pair.target, pair.restored, pair.target]))
-    own = pair.condition
+    own = pair.own
     assert torch.equal(condition, torch.cat([own, own, own[[1, 0, 3, 2]]]))
+
+
+def test_every_kth_image_is_decoded_for_the_clip_loss_as_users_get_it(latent_config):
+    run = set_up(latent_config(train_batch_size=4, lambda_clip=0.5, clip_every=2, adversarial_start=9))
+    batch = next(run.batches())
+    terms, pair = run.objective.generator_terms(run.state.generator, None, batch, 0)
+    decoded = run.state.restorer.latent_decoder(pair.restored[::2])
+    some = {name: values[::2] for name, values in batch.items()}
+    restored = get_task("inpainting").restored(decoded, batch["target"][::2].float() / 255, some)
+    expected = 1 - (run.encoder.images(restored) * batch["embedding"][::2]).sum(1).mean()
+    torch.testing.assert_close(terms["clip"], expected, atol=1e-4, rtol=0)
+    terms["clip"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in run.state.generator.levels.parameters())
+
+
+def test_a_swapped_image_is_restored_towards_the_image_or_the_caption_that_was_asked_for(latent_config):
+    options = {"train_batch_size": 4, "lambda_clip": 0.5, "embedding_noise": 0.0, "caption_probability": 0.5}
+    run = set_up(latent_config(**options, swap_probability=0.5, adversarial_start=0, lambda_matching=1.0))
+    batch = next(run.batches()) | {"caption": ["", "a face", "", ""]}
+    batch["swapped"] = torch.tensor([True, False, False, True])
+    own, (text,) = batch["embedding"], run.encoder.texts(["a face"])
+    seen = {}
+
+    class Spy(torch.nn.Module):
+        def forward(self, degraded, condition, *inputs, **options):
+            seen["condition"] = condition
+            return run.state.generator(degraded, condition, *inputs, **options)
+
+    terms, pair = run.objective.generator_terms(Spy(), run.state.discriminator, batch, 1)
+    torch.testing.assert_close(seen["condition"], torch.stack([text, text, own[2], own[2]]))
+    assert torch.equal(pair.own, own) and torch.equal(pair.asked, own[[1, 1, 2, 2]])
+    known = run.objective.generator_terms(Spy(), run.state.discriminator, batch | {"mask": batch["mask"] * 0}, 1)[0]
+    batch["swapped"][:] = True
+    everything = run.objective.generator_terms(Spy(), run.state.discriminator, batch, 1)[0]
+    assert everything["matching"] == 0 and everything["l1"] < known["l1"]
+    batch["swapped"][:] = False
+    assert run.objective.generator_terms(Spy(), run.state.discriminator, batch, 1)[0]["l1"] > terms["l1"]
+
+
+def test_only_images_that_the_clip_loss_sees_are_swapped(latent_config):
+    options = {"train_batch_size": 8, "lambda_clip": 0.5, "clip_every": 4, "condition_dropout": 0.9}
+    batches = set_up(latent_config(**options, swap_probability=0.5)).batches()
+    swapped = torch.zeros(8)
+    for _ in range(24):
+        batch = next(batches)
+        swapped += batch["swapped"]
+        assert not (batch["swapped"] & batch["dropped"]).any()
+    assert swapped.nonzero()[:, 0].tolist() == [0, 4] and (swapped[::4] < 24).all()

@@ -122,9 +122,10 @@ def test_a_caption_replaces_the_embedding_as_the_condition_alone(config):
     batch = next(run.batches()) | {"caption": ["", "a red flower", "", "a face"]}
     own = run.encoder.images(batch["target"].float() / 255)
     texts = run.encoder.texts(["a red flower", "a face"])
-    torch.testing.assert_close(run.objective._condition(batch, own), torch.stack([own[0], texts[0], own[2], texts[1]]))
+    torch.testing.assert_close(run.objective._captioned(batch, own), torch.stack([own[0], texts[0], own[2], texts[1]]))
     _, pair = run.objective.generator_terms(run.state.generator, None, batch, 0)
-    torch.testing.assert_close(pair.condition, own)  # the losses still compare with the image
+    torch.testing.assert_close(pair.own, own)  # the losses still compare with the image
+    assert torch.equal(pair.asked, pair.own)
 
 
 def test_the_total_weighs_the_terms_as_eq_8_and_r1_for_the_steps_without_it(config):

@@ -40,9 +40,11 @@ def test_a_value_out_of_range_is_named(config, change, named):
         ({"report_to": "trackio"}, "pip install trackio"),
         ({"init_from": "/none"}, "--init-from"),
         ({"caption_probability": 0.5, "caption_column": None}, "--caption-column"),
-        ({"decoder": "taef2"}, "--lambda-clip"),
-        ({"decoder": "taef2", "lambda_clip": 0.0, "train_batch_size": 3}, "--train-batch-size"),
-        ({"decoder": "taef2", "lambda_clip": 0.0, "streaming": True}, "--streaming"),
+        ({"decoder": "taef2", "lambda_perceptual": 0.01}, "--lambda-perceptual"),
+        ({"decoder": "taef2", "train_batch_size": 3}, "--train-batch-size"),
+        ({"decoder": "taef2", "clip_every": 3}, "--clip-every"),
+        ({"decoder": "taef2", "streaming": True}, "--streaming"),
+        ({"swap_probability": 0.5}, "--swap-probability"),
     ],
 )
 def test_an_input_that_does_not_fit_is_named(config, change, named):

@@ -86,6 +86,9 @@ class TrainingConfig:
     adversarial_start: int = option(0, "step from which the discriminator takes part")
     r1_weight: float = option(10.0, "weight of the R1 penalty, and of R2 with --decoder")
     embedding_noise: float = option(0.0, "length of the noise added to the condition (CapDec)")
+    swap_probability: float = option(
+        0.0, "share of the images with a CLIP loss that are restored under another one's condition; with --decoder"
+    )
     condition_dropout: float = option(0.0, "share of the images restored under the empty prompt")
     caption_probability: float = option(0.0, "share of the images restored under one of their captions")
 
@@ -125,7 +128,7 @@ class TrainingConfig:
         task, stride, size = get_task(self.task), self.patch_size * 2 ** (len(self.channels) - 1), self.sample_size
         for name, least in _AT_LEAST.items():
             check_range(flag(name), getattr(self, name), least)
-        for name in ("condition_dropout", "caption_probability"):
+        for name in ("condition_dropout", "caption_probability", "swap_probability"):
             check_range(flag(name), getattr(self, name), 0, 1)
         mix, latent = self.mask_mix, self.decoder is not None
         problems = [
@@ -153,6 +156,14 @@ class TrainingConfig:
                 latent and self.train_batch_size % 2,
                 f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "
                 "the images of a pair under each other's condition.",
+            ),
+            (
+                self.swap_probability and not (latent and self.lambda_clip),
+                "--swap-probability needs --decoder and --lambda-clip: only the CLIP loss asks for the other one.",
+            ),
+            (
+                latent and self.train_batch_size % self.clip_every,
+                f"--train-batch-size must be a multiple of --clip-every, got {self.train_batch_size}.",
             ),
             (
                 self.streaming and (latent or self.preload),

@@ -110,7 +110,7 @@ class SampleMaker:
 
         The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
         `[D]`; with condition dropout, `dropped` (bool tensor); with captions, `caption`, the one to restore under, or
-        "" to restore under the image's embedding.
+        "" to restore under the image's embedding; with swaps, `swapped` (bool tensor).
         """
         config = self.config
         seed = int.from_bytes(hashlib.sha256(f"{config.seed} {number}".encode()).digest()[:6], "big")
@@ -121,8 +121,12 @@ class SampleMaker:
         degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
         noise = torch.randn(self.embedding_dim, generator=torch.Generator().manual_seed(seed))
         sample = {"target": target, "flip": flip, "seed": seed, "condition_noise": noise, **degraded}
+        swap = False
+        if config.swap_probability:  # only images that the CLIP loss sees
+            swap = number % config.clip_every == 0 and rng.random() < config.swap_probability
+            sample["swapped"] = torch.tensor(swap)
         if config.condition_dropout:
-            sample["dropped"] = torch.tensor(rng.random() < config.condition_dropout)
+            sample["dropped"] = torch.tensor(rng.random() < config.condition_dropout and not swap)
         if config.caption_probability:
             use = rng.random() < config.caption_probability
             sample["caption"] = rng.choice(captions) if use and captions else ""

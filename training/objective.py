@@ -67,9 +67,19 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
     return 1 - (embed_images(clip, image_processor, restored) * target_embedding).sum(1).mean()
 
 
+def _matched(values: Tensor, batch: dict) -> Tensor:
+    """Values `[N, ...]`, 0 for the images that were restored under another one's condition."""
+    return values if "swapped" not in batch else values * ~batch["swapped"].view(-1, *[1] * (values.ndim - 1))
+
+
 def masked_cells(mask: Tensor) -> Tensor:
     """The latent cells that a mask `[N, 1, H, W]` touches, and `MARGIN` cells around them, `[N, 1, H / 8, W / 8]`."""
     return F.max_pool2d(F.max_pool2d(mask, CELL), 2 * MARGIN + 1, stride=1, padding=MARGIN)
+
+
+def exchange(values: Tensor) -> Tensor:
+    """Values of a batch, exchanged in pairs, so that it does not matter how processes share the batch."""
+    return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 class Comparison(NamedTuple):
@@ -78,8 +88,9 @@ class Comparison(NamedTuple):
     target: Tensor  # images `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`
     restored: Tensor  # the same
     degraded: Tensor  # `[N, C, S, S]`, as the generator sees it
-    condition: Tensor  # `[N, D]`, the targets' embeddings
     mask: Tensor  # of the target's size, 1 = restored and judged
+    own: Tensor  # `[N, D]`, the targets' embeddings
+    asked: Tensor  # `[N, D]`, those of the images that were asked for: the targets, or others where swapped
 
 
 class Objective:
@@ -131,81 +142,93 @@ class Objective:
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         own = batch["embedding"] if self.latent else self.encoder.images(images)
         noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
-        condition, strength = self._condition(batch, own), batch.get("skip_strength")
+        given = self._captioned(batch, own)
+        asked = wanted = own
+        if "swapped" in batch:
+            where = batch["swapped"][:, None]
+            given, asked = (torch.where(where, exchange(x), x) for x in (given, own))
+            wanted = torch.where(where, given, own)
+        condition, strength = self._condition(batch, given), batch.get("skip_strength")
         kind = "latent" if self.latent else "image"
         sample = generator(degraded, condition, strength, noise=noise, output_type=kind).sample.float()
         compare = self._compare_latents if self.latent else self._compare_images
-        terms, target, restored, mask = compare(sample, images, own, batch)
-        pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, own, mask)
+        terms, target, restored, mask = compare(sample, images, wanted, batch)
+        pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, mask, own, asked)
         if not self.adversarial(step):
             return terms, pair
         with self.autocast():
-            logits, features = zip(*discriminator(restored, *pair[2:]), strict=True)
+            logits, features = zip(*discriminator(restored, pair.degraded, asked, mask), strict=True)
         logits = [x.float() for x in logits]
         if not self.latent:
             return terms | {"adversarial": generator_loss(logits, mask)}, pair
         with torch.no_grad(), self.autocast():
-            real, theirs = zip(*discriminator(target, *pair[2:]), strict=True)
+            real, theirs = zip(*discriminator(target, pair.degraded, own, mask), strict=True)
         terms["adversarial"] = relativistic_loss(logits, [x.float() for x in real], mask)
-        errors = [(a.float() - b.float()).abs().mean() for a, b in zip(features, theirs, strict=True)]
+        pairs = zip(features, theirs, strict=True)
+        errors = [_matched((a.float() - b.float()).abs(), batch).mean() for a, b in pairs]
         terms["matching"] = sum(errors) / len(errors)
         return terms, pair
 
-    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
-        """The generator's condition: the image's embedding or its caption's, with noise, or the empty prompt's."""
+    def _captioned(self, batch: dict, embedding: Tensor) -> Tensor:
+        """The images' embeddings, or where there is one their caption's."""
         places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
-        if places:
-            texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
-            at = torch.tensor(places).to(embedding.device, non_blocking=True)
-            embedding = embedding.index_copy(0, at, texts)
+        if not places:
+            return embedding
+        texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
+        return embedding.index_copy(0, torch.tensor(places).to(embedding.device, non_blocking=True), texts)
+
+    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
+        """The generator's condition: an embedding with noise, or the empty prompt's."""
         noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
         condition = F.normalize(embedding + noise, dim=1)
         return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition
 
-    def _compare_images(self, sample: Tensor, target: Tensor, own: Tensor, batch: dict):
+    def _compare_images(self, sample: Tensor, target: Tensor, wanted: Tensor, batch: dict):
         restored = self.task.restored(sample, target, batch)
         terms = {"l1": self.task.reconstruction_error(sample, restored, target, batch).mean()}
         with self.autocast():
             if self.config.lambda_clip:
-                terms["clip"] = self._clip_loss(restored[:: self.config.clip_every], own)
+                terms["clip"] = self._clip_loss(restored[:: self.config.clip_every], wanted)
             if self.perceptual is not None:
                 terms["perceptual"] = self.perceptual(restored, target)
         return terms, target, restored, batch.get("mask", torch.ones_like(target[:, :1]))
 
-    def _compare_latents(self, sample: Tensor, images: Tensor, own: Tensor, batch: dict):
-        """Cells that the mask does not reach count half in L1, since the pixels there are known.
+    def _compare_latents(self, sample: Tensor, images: Tensor, wanted: Tensor, batch: dict):
+        """Cells that the mask does not reach count half in L1, since the pixels there are known; they alone count where
+        another image was asked for.
 
         The discriminator sees the target's cells there and beyond the photo's border, where nothing is judged. The
         dual encoder sees the images that users get.
         """
         target, valid = batch["latent"].float(), batch["valid"]
         mask = masked_cells(batch["mask"]) if "mask" in batch else torch.ones_like(valid)
-        terms = {"l1": (valid * (1 + mask) / 2 * (sample - target).abs()).mean()}
+        error = valid * (sample - target).abs()
+        terms = {"l1": ((1 - mask) / 2 * error + _matched(mask * error, batch)).mean()}
         if self.config.lambda_clip:
-            some = {name: values[:: self.config.clip_every] for name, values in batch.items()}
+            every = slice(None, None, self.config.clip_every)
             with self.autocast():
-                decoded = self.decode(sample[:: self.config.clip_every]).float()
-            restored = self.task.restored(decoded, images[:: self.config.clip_every], some)
+                decoded = self.decode(sample[every]).float()
+            some = {name: values[every] for name, values in batch.items()}
+            restored = self.task.restored(decoded, images[every], some)
             with self.autocast():
-                terms["clip"] = self._clip_loss(restored, own)
+                terms["clip"] = self._clip_loss(restored, wanted)
         mask = mask * valid
         return terms, target, mask * sample + (1 - mask) * target, mask
 
-    def _clip_loss(self, restored: Tensor, own: Tensor) -> Tensor:
-        own = own[:: self.config.clip_every]
-        return clip_loss(self.encoder.clip, self.encoder.image_processor, restored, own)
+    def _clip_loss(self, restored: Tensor, wanted: Tensor) -> Tensor:
+        wanted = wanted[:: self.config.clip_every]
+        return clip_loss(self.encoder.clip, self.encoder.image_processor, restored, wanted)
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8 and, every `penalty_every` steps, R1, for latents R1 and R2.
 
         For latents, a target under another image's condition is a fake, too (Reed et al., "Generative Adversarial Text
-        to Image Synthesis", 2016). Conditions are exchanged in pairs, so that it does not matter how processes share
-        the batch.
+        to Image Synthesis", 2016).
         """
-        judged, conditions = [pair.target, pair.restored], [pair.condition, pair.condition]
+        judged, conditions = [pair.target, pair.restored], [pair.own, pair.asked]
         if self.latent:
             judged.append(pair.target)
-            conditions.append(pair.condition.unflatten(0, (-1, 2)).flip(1).flatten(0, 1))
+            conditions.append(exchange(pair.own))
         count = len(judged)
         degraded, mask = pair.degraded.repeat(count, 1, 1, 1), pair.mask.repeat(count, 1, 1, 1)
         with self.autocast():
@@ -218,9 +241,9 @@ class Objective:
             terms = {"discriminator": discriminator_loss(real, fakes, pair.mask)}
         if step % self.penalty_every == 0:
             penalties = []
-            for images in judged[: 2 if self.latent else 1]:
+            for images, condition in list(zip(judged, conditions, strict=True))[: 2 if self.latent else 1]:
                 images = images.detach().requires_grad_()
-                found = discriminator(images, *pair[2:], full_precision=True)
+                found = discriminator(images, pair.degraded, condition, pair.mask, full_precision=True)
                 penalties.append(gradient_penalty([logits for logits, _ in found], images))
             terms["r1"] = sum(penalties)
         return terms
