@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import make_image
 from PIL import Image
 from processes import fork_ranks
 
@@ -149,7 +150,38 @@ def test_results_that_are_missing_or_of_another_size_are_counted_and_named(own_r
     Image.new("RGB", (32, 64)).save(first)
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert "2 of 3" in error and "64x64" in error and f"{first.name} (32x64)" in error
+    assert "2 of 3" in error and f"{first.name} (32x64, not 64x64)" in error
+
+
+def test_photos_without_captions_are_measured_as_they_are(arguments, tmp_path, short):
+    folder, theirs = tmp_path / "photos", tmp_path / "theirs" / "4x"
+    folder.mkdir()
+    theirs.mkdir(parents=True)
+    for i, size in enumerate(((70, 67), (64, 83))):
+        make_image(*size, seed=i).save(folder / f"{i}.png")
+        width, height = (side // 4 * 4 for side in size)
+        almost = make_image(*size, seed=i).crop((0, 0, width, height)).point(lambda value: value ^ 1)
+        almost.save(theirs / f"photos-{i:05d}.png")
+    words = ["--preset", "photos-4x", "--data", str(folder), "--split", "train"]
+    assert main(arguments("super-resolution", *words, "--against", f"Peer={theirs.parent}")) == 0
+    table, paired = read_tables(tmp_path / "results" / "report.json")
+    assert {"bicubic", "Peer", "ours, empty prompt"} <= set(table.rows) and "Peer" in paired.rows
+    psnr = table.rows["Peer"][table.columns.index("PSNR (dB)")]
+    assert psnr.values == pytest.approx([48.13] * 2, abs=0.01) and "CLIP score" not in table.columns
+    make_image(70, 67).save(theirs / "photos-00000.png")
+    assert main(arguments("super-resolution", *words, "--against", f"Peer={theirs.parent}")) == 2
+
+
+def test_faces_without_captions_are_restored_under_the_nearest_sentence(arguments, tmp_path, short):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for i in range(2):
+        make_image(64, 64, seed=i).save(folder / f"{i}.png")
+    words = ["--preset", "faces-super-resolution", "--data", str(folder), "--split", "train"]
+    assert main(arguments("super-resolution", *words, "--save-inputs", str(tmp_path / "inputs"))) == 0
+    prompts = json.loads((tmp_path / "inputs" / "prompts.json").read_text())
+    sentences = PRESETS["faces-super-resolution"].candidates_of("any")
+    assert len(prompts) == 2 and all(len(found) == 1 and found[0] in sentences for found in prompts.values())
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -14,7 +14,7 @@ from textir_hf import TextIRPipeline
 from textir_hf.evaluation import judges
 from textir_hf.evaluation.damages import Damage, Extent, mask_of
 from textir_hf.evaluation.data import TestSet
-from textir_hf.evaluation.protocols import Protocol
+from textir_hf.evaluation.protocols import OURS, Protocol
 from textir_hf.imaging import color
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics import functional
@@ -32,9 +32,6 @@ PROTOTYPES = {  # sRGB
 }
 
 
-OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ours, image embedding")
-
-
 class Conditions:
     """Embeddings of images and sentences, as the checkpoint takes them."""
 
@@ -42,10 +39,11 @@ class Conditions:
     def __init__(self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, images: Tensor) -> None:
         self.pipe, self.images = pipe, images  # [N, D] at unit length, of the originals
         self.sentences = self._right_sentences(protocol, test_set)  # of every image
-        # [N, D], their mean embeddings, not recentered
-        self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
-        self.shuffled = _shuffle(self.sentences)  # numbers of the images whose sentences are the shuffled prompts
-        self._right = pipe.encode_prompt(self.sentences).cpu()
+        self.texts = None  # [N, D], their mean embeddings, not recentered
+        if protocol.ours[0] == OURS[0]:
+            self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
+            self.shuffled = _shuffle(self.sentences)  # numbers of the images whose sentences are the shuffled prompts
+            self._right = pipe.encode_prompt(self.sentences).cpu()
         empty = self._embed([""])  # encode_prompt takes no empty sentence
         if pipe.recentering is not None:
             empty = pipe.recentering(empty.to(pipe.recentering.device)).float().cpu()
@@ -56,17 +54,20 @@ class Conditions:
         self.axes = {c.name: torch.sub(*self._embed(c.prompts)) for c in protocol.contrasts}
 
     def of(self, index: int) -> Tensor:
-        """The conditions of an image in the order of `OURS`: `[4, D]`."""
+        """The conditions of an image in the order of the protocol's `ours`: `[K, D]`."""
+        if self.texts is None:
+            return self._empty[None]
         right = self._right
         return torch.stack([right[index], right[self.shuffled[index]], self._empty, self.images[index]])
 
     def _right_sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
         """Captions; or the candidate that is nearest to the image."""
-        embedded = {file: self._embed(texts) for file, texts in protocol.candidates.items()}
+        candidates = {row.file: protocol.candidates_of(row.file) for row in test_set.test}
+        embedded = {file: self._embed(texts) for file, texts in candidates.items() if texts}
         sentences = [test_set.captions(i) for i in range(len(test_set))]
         for i, image in enumerate(self.images):
             if (file := test_set.test[i].file) in embedded:
-                sentences[i] = [protocol.candidates[file][int((embedded[file] @ image).argmax())]]
+                sentences[i] = [candidates[file][int((embedded[file] @ image).argmax())]]
         return sentences
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
@@ -115,7 +116,7 @@ class Measures:
         return [file_of(folder, table, name) for table in self.damage.tables for name in names]
 
     def _check_peer(self, name: str, folder: Path) -> None:
-        files, side = self.files_of(folder), self.test_set.size
+        files, tables = self.files_of(folder), len(self.damage.tables)
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise ValueError(
@@ -123,13 +124,14 @@ class Measures:
                 f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
             )
         wrong = []
-        for file in files:
+        sizes = [self.test_set.image(i).shape[1::-1] for i in range(len(self.test_set))] * tables
+        for file, size in zip(files, sizes, strict=True):
             with Image.open(file) as image:
-                if image.size != (side, side):
-                    wrong.append(f"{file} ({image.width}x{image.height})")
+                if image.size != size:
+                    wrong.append(f"{file} ({image.width}x{image.height}, not {size[0]}x{size[1]})")
         if wrong:
             raise ValueError(
-                f"--against {name} must have results of {side}x{side} pixels, but {len(wrong)} of {len(files)} "
+                f"--against {name} must have results of the originals' sizes, but {len(wrong)} of {len(files)} "
                 f"have another size, such as {wrong[0]}."
             )
 
@@ -167,7 +169,9 @@ class Measures:
         for name, folder in self.peers.items():
             with Image.open(file_of(folder, table, self.test_set.name(index))) as result:
                 results[name] = np.asarray(result.convert("RGB"))
-        return results | dict(zip(OURS, self.restore(image, self.conditions.of(index), extent), strict=True))
+        return results | dict(
+            zip(self.protocol.ours, self.restore(image, self.conditions.of(index), extent), strict=True)
+        )
 
     def measure(self, index: int) -> tuple[list[Value], dict[str, np.ndarray]]:
         """The values of an image in all tables of quality, and embeddings of the results, under "table|method"."""
@@ -181,7 +185,8 @@ class Measures:
                 embedding = self.embed(output)
                 embeddings[f"{table}|{name}"] = embedding.numpy()
                 columns = self._quality(output, target, mask) | self.damage.columns(output, target, extent)
-                columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
+                if self.conditions.texts is not None:
+                    columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
                 if self.damage.hides_identity:
                     among = min(judges.AMONG, len(self.descriptors))
                     recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from itertools import product
 
+OURS = ("ours, right prompt", "ours, shuffled prompt", "ours, empty prompt", "ours, image embedding")
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -23,15 +25,22 @@ class Protocol:
     masks: str | None = None  # parquet file of masks in that folder, or None where --masks must name them
     checkpoint: str | None = None  # measured if no other is named
     size: int | None = None  # side of the images in pixels; None is the checkpoint's
+    whole: bool = False  # the images as they are, in place of squares
+    ours: tuple[str, ...] = OURS  # what the checkpoint restores under; images without sentences: the empty prompt alone
     per_file: int | None = None  # maximum number of images of each file, evenly spread
     mask_shares: tuple[float, float] = (0.0, 1.0)  # of the image that irregular masks cover
     boxes: bool = False  # also measure boxes, which are harder than strokes of the same area
     factors: tuple[int, ...] = ()  # by which images lose resolution
     effect_factor: int = 16  # under which contrasts are measured
-    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by file; the nearest to the image is right
+    # by file, "" for any; the nearest to the image is right
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     color_words: dict[str, str] = field(default_factory=dict)  # by file: a prompt with {} for a color word
     published: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # PSNR, SSIM, LPIPS of the paper
+
+    def candidates_of(self, file: str) -> tuple[str, ...]:
+        """The sentences of which the nearest to an image of a file is right; none where images have captions."""
+        return self.candidates.get(file, self.candidates.get("", ()))
 
 
 FACES, MASKS = "faces_synthetic_256.parquet", "irregular_masks_256.parquet"
@@ -82,6 +91,40 @@ PRESETS = {
         factors=(16,),
         contrasts=_FACE_CONTRASTS,
         published={"GPEN, published": (26.82, 0.704, 0.273), "TextIR, published": (27.41, 0.784, 0.227)},
+    ),
+    "photos-4x": Protocol(
+        "super-resolution",
+        "photos as they are, such as Set5, Set14, BSD100, Urban100 or Kodak24, without captions",
+        checkpoint="textir-mini-super-resolution",
+        whole=True,
+        ours=OURS[2:3],
+        factors=(4,),
+    ),
+    "faces-inpainting": Protocol(
+        "inpainting",
+        "aligned faces at 256 px, such as FFHQ, without captions",
+        checkpoint="textir-mini-inpainting",
+        size=256,
+        mask_shares=(0.1, 0.4),
+        boxes=True,
+        candidates={"": _FACE_SENTENCES},
+        contrasts=_FACE_CONTRASTS,
+    ),
+    "faces-super-resolution": Protocol(
+        "super-resolution",
+        "aligned faces at 256 px, such as FFHQ, without captions",
+        checkpoint="textir-mini-super-resolution",
+        size=256,
+        factors=(4, 8, 16),
+        candidates={"": _FACE_SENTENCES},
+        contrasts=_FACE_CONTRASTS,
+    ),
+    "faces-colorization": Protocol(
+        "colorization",
+        "aligned faces at 256 px, such as FFHQ, without captions",
+        checkpoint="textir-mini-colorization",
+        size=256,
+        candidates={"": _FACE_SENTENCES},
     ),
     "textir-mini-inpainting": Protocol(
         "inpainting",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from textir_hf.evaluation.measures import OURS, Measures
+from textir_hf.evaluation.measures import Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.evaluation.tables import Cell, Table, cell
 from textir_hf.imaging.files import save_image
@@ -30,9 +30,10 @@ def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], en
     """All tables of an evaluation, from the records of the images and their values, grouped."""
     result = []
     for title, rows in grouped.items():
-        table = _table(title, rows, digits=3 if OURS[0] in rows else 1)
+        quality = protocol.ours[0] in rows
+        table = _table(title, rows, digits=3 if quality else 1)
         result.append(table)
-        if OURS[0] not in rows:  # text effect, color words
+        if not quality:  # text effect, color words
             continue
         table.columns.append(FRECHET.format(encoder))
         for name, cells in table.rows.items():
@@ -41,7 +42,7 @@ def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], en
         for name, values in protocol.published.items():
             known = dict(zip(_PUBLISHED, values, strict=True))
             table.rows[name] = [Cell(known.get(column)) for column in table.columns]
-        result.append(_differences(title, rows))
+        result.append(_differences(title, rows, protocol.ours))
     return result
 
 
@@ -52,20 +53,20 @@ def _table(title: str, rows: Rows, digits: int) -> Table:
     return Table(f"{title}, {count} images", columns, cells, digits)
 
 
-def _differences(title: str, rows: Rows) -> Table:
+def _differences(title: str, rows: Rows, names: tuple[str, ...]) -> Table:
     """Means of the differences on the same image; their intervals are narrower than the means' own."""
-    ours, cells = rows[OURS[0]], {}
+    ours, cells = rows[names[0]], {}
     columns = [column for column in ours if column.endswith(_PUBLISHED)]
-    for name in [row for row in rows if row not in OURS]:
+    for name in [row for row in rows if row not in names]:
         full = [cell(np.subtract(ours[column], rows[name][column]).tolist()) for column in columns]
         cells[name] = [Cell(c.mean, c.half) for c in full]
-    return Table(f"{title}, ours (right prompt) minus each other method, paired by image", columns, cells)
+    return Table(f"{title}, {names[0]} minus each other method, paired by image", columns, cells)
 
 
 def draw_grids(measures: Measures, grouped: dict[str, Rows], folder: Path) -> None:
-    """Writes for each table the best, median and worst image by LPIPS under the right prompt, by every method."""
+    """Writes for each table the best, median and worst image by LPIPS under the first prompt, by every method."""
     for table in measures.damage.tables:
-        columns = grouped[table][OURS[0]]
+        columns = grouped[table][measures.protocol.ours[0]]
         values = columns.get("masked LPIPS", columns["LPIPS"])
         order = np.argsort(values)
         chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
@@ -78,6 +79,7 @@ def _row(measures: Measures, table: str, index: int, label: str) -> list[tuple[s
     damaged = Image.fromarray(measures.damage.damaged(image, measures.damage.extent(index, table)))
     cells = [(label, damaged.resize(image.shape[1::-1], Image.Resampling.NEAREST))]
     for method, result in measures.restored(index, table).items():
-        shown_as = f"right prompt: “{'; '.join(sentences)}”" if method == OURS[0] else method
+        right = sentences and method == measures.protocol.ours[0]
+        shown_as = f"right prompt: “{'; '.join(sentences)}”" if right else method
         cells.append((shown_as, Image.fromarray(result)))
     return [*cells, ("original", Image.fromarray(image))]
