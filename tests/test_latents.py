@@ -159,7 +159,8 @@ def test_a_target_under_its_neighbors_condition_is_a_fake(latent_config):
 
 
 def test_every_kth_image_is_decoded_for_the_clip_loss_as_users_get_it(latent_config):
-    run = set_up(latent_config(train_batch_size=4, lambda_clip=0.5, clip_every=2, adversarial_start=9))
+    weights = {"lambda_clip": 0.5, "clip_every": 2, "lambda_perceptual": 1.0}
+    run = set_up(latent_config(train_batch_size=4, **weights, adversarial_start=9))
     batch = next(run.batches())
     terms, pair = run.objective.generator_terms(run.state.generator, None, batch, 0)
     decoded = run.state.restorer.latent_decoder(pair.restored[::2])
@@ -167,6 +168,8 @@ def test_every_kth_image_is_decoded_for_the_clip_loss_as_users_get_it(latent_con
     restored = get_task("inpainting").restored(decoded, batch["target"][::2].float() / 255, some)
     expected = 1 - (run.encoder.images(restored) * batch["embedding"][::2]).sum(1).mean()
     torch.testing.assert_close(terms["clip"], expected, atol=1e-4, rtol=0)
+    assert run.objective.total(terms) == terms["l1"] + 0.5 * terms["clip"] + terms["perceptual"]
+    assert 0 < terms["perceptual"].item() < terms["l1"].item()
     terms["clip"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in run.state.generator.levels.parameters())
 

@@ -80,7 +80,9 @@ class TrainingConfig:
 
     lambda_clip: float = option(0.5, "weight of the CLIP loss against L1")
     clip_every: int = option(1, "take the CLIP loss of every k-th image of a batch; latents are decoded for it")
-    lambda_perceptual: float = option(0.01, "weight of VGG16's perceptual loss; 0 with --decoder")
+    lambda_perceptual: float = option(
+        0.01, "weight of the perceptual loss: on features of VGG16, or of the decoder's first blocks"
+    )
     lambda_adversarial: float = option(0.01, "weight of the adversarial loss")
     lambda_matching: float = option(0.0, "weight of matching the discriminator's features; with --decoder")
     adversarial_start: int = option(0, "step from which the discriminator takes part")
@@ -149,10 +151,6 @@ class TrainingConfig:
                 "of masks, or draw all of them: --mask-mix 0 0.5 0.5.",
             ),
             (
-                latent and self.lambda_perceptual,
-                "--decoder trains on latents, which VGG16 cannot see: set --lambda-perceptual 0.",
-            ),
-            (
                 latent and self.train_batch_size % 2,
                 f"--train-batch-size must be even with --decoder, got {self.train_batch_size}: the discriminator sees "
                 "the images of a pair under each other's condition.",
@@ -163,7 +161,8 @@ class TrainingConfig:
             ),
             (
                 latent and self.train_batch_size % self.clip_every,
-                f"--train-batch-size must be a multiple of --clip-every, got {self.train_batch_size}.",
+                f"--train-batch-size must be a multiple of --clip-every {self.clip_every} with --decoder, got "
+                f"{self.train_batch_size}.",
             ),
             (
                 self.streaming and (latent or self.preload),

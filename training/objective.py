@@ -112,7 +112,7 @@ class Objective:
         self.penalty_every = R1_EVERY_LATENT if self.latent else R1_EVERY
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
-        if config.lambda_perceptual:
+        if config.lambda_perceptual and not self.latent:
             from training import perceptual
 
             self.perceptual = perceptual.VGGPerceptualLoss(perceptual.download_vgg()).to(encoder.device)
@@ -212,6 +212,10 @@ class Objective:
             restored = self.task.restored(decoded, images[every], some)
             with self.autocast():
                 terms["clip"] = self._clip_loss(restored, wanted)
+        if self.config.lambda_perceptual:
+            with self.autocast():
+                error = (self.decode.features(sample) - self.decode.features(target)).abs()
+            terms["perceptual"] = _matched(valid * error, batch).mean()
         mask = mask * valid
         return terms, target, mask * sample + (1 - mask) * target, mask
 

@@ -83,13 +83,20 @@ class TAEF2Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """`[N, 32, h, w]` to `[N, 3, 8h, 8w]` in about [0, 1]."""
+        x = self.features(latents)
+        for i, block in enumerate(self.blocks[3:]):
+            if i in (0, 3, 6):
+                x = self.up[i // 3](F.interpolate(x, scale_factor=2))
+            x = block(x)
+        return self.last(x)
+
+    def features(self, latents: Tensor) -> Tensor:
+        """`[N, 32, h, w]` to the last features before they grow, `[N, 64, h, w]`."""
         x = latents * self.std[:, None, None].to(latents) + self.mean[:, None, None].to(latents)
         x = F.relu(self.first(3 * torch.tanh(x / 3)))
-        for i, block in enumerate(self.blocks):
+        for block in self.blocks[:3]:
             x = block(x)
-            if i in (2, 5, 8):
-                x = self.up[i // 3](F.interpolate(x, scale_factor=2))
-        return self.last(x)
+        return x
 
 
 def load_taef2(half: str) -> TAEF2Encoder | TAEF2Decoder:
