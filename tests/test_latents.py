@@ -207,3 +207,11 @@ def test_only_images_that_the_clip_loss_sees_are_swapped(latent_config):
         swapped += batch["swapped"]
         assert not (batch["swapped"] & batch["dropped"]).any()
     assert swapped.nonzero()[:, 0].tolist() == [0, 4] and (swapped[::4] < 24).all()
+
+
+def test_upscaled_images_are_swapped_from_a_factor_on_that_leaves_a_face_open(latent_config):
+    options = {"task": "super-resolution", "train_batch_size": 8, "lambda_clip": 0.5, "swap_probability": 1.0}
+    batches = set_up(latent_config(**options)).batches()
+    for _ in range(3):
+        batch = next(batches)
+        assert batch["swapped"].tolist() == [factor >= 16 for factor in batch["factor"]]

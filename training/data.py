@@ -124,6 +124,7 @@ class SampleMaker:
         swap = False
         if config.swap_probability:  # only images that the CLIP loss sees
             swap = number % config.clip_every == 0 and rng.random() < config.swap_probability
+            swap = swap and self.task.leaves_open(degraded)
             sample["swapped"] = torch.tensor(swap)
         if config.condition_dropout:
             sample["dropped"] = torch.tensor(rng.random() < config.condition_dropout and not swap)

@@ -110,6 +110,10 @@ class Task(ABC):
         lists on the CPU, where reading one does not wait for the device.
         """
 
+    def leaves_open(self, degraded: dict) -> bool:
+        """Whether a result of `degrade` leaves enough open to be restored under another image's condition."""
+        return True
+
     def restored(self, sample: Tensor, target: Tensor, batch: dict) -> Tensor:
         """The network's output `[N, C', S, S]` as an image `[N, 3, S, S]` in about [0, 1], for the losses."""
         return sample

@@ -11,6 +11,7 @@ from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
+OPEN_FACTOR = 16  # from which a face may be another person's; below, only its texture can follow another condition
 MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
 
 
@@ -142,6 +143,9 @@ class SuperResolution(Task):
         factor = rng.choice(FACTORS)
         degraded = resample.lose_resolution(target, factor)[0]
         return {"degraded": degraded, "skip_strength": torch.tensor(factor / MAX_FACTOR), "factor": factor}
+
+    def leaves_open(self, degraded):
+        return degraded["factor"] >= OPEN_FACTOR
 
     def restored(self, sample, target, batch):
         """The image that users get: shrunk again, it is the small image that was given."""
