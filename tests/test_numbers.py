@@ -16,7 +16,7 @@ from test_faces import PORTRAIT, portrait
 from textir_hf import open_image, save_image, sweep
 from textir_hf.imaging.files import read_settings
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 NUMPY = [np.dtype(code).type for code in "bHiQefg"]
 TORCH = [torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64]
 KINDS = [

@@ -254,15 +254,10 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
         ValueError: A mask has gray levels, or there is none.
     """
     path, masks = Path(path).expanduser(), []
-    if path.is_dir():
-        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
-    elif path.is_file():
-        rows = open_rows(path, split, split_column="split")
-        encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
-    else:
-        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
-    for name, value in encoded:
-        mask = np.asarray(read_image(value, name, path.is_dir()).convert("L"))
+    folder = path.is_dir()
+    for i, row in enumerate(open_rows(path) if folder else open_rows(path, split, split_column="split")):
+        name = row["image"]["path"] if folder else f"{path.name}, row {i} of {split}"
+        mask = np.asarray(read_image(row["image"], name, folder).convert("L"))
         if gray := sorted(set(np.unique(mask).tolist()) - {0, 255}):
             raise ValueError(
                 f"{name} must be 0 where known and 255 where to repaint, got the gray level {gray[0]}. Threshold it, "

@@ -150,7 +150,6 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             makes an image of. None, as in the paper: they end with the image.
     """
 
-    _supports_gradient_checkpointing = True
     # for device_map
     _no_split_modules = ["DownConv2d", "ResidualBlock", "StyleBlock", "StyleConv2d", "StyleLevel", "ToImage"]
 
@@ -178,7 +177,6 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         _check_config(self.config)
         channels = tuple(channels)
         self.stride = patch_size * 2 ** (len(channels) - 1)
-        self.gradient_checkpointing = False
         image_channels = LATENT_CHANNELS if decoder else 3
         self.encoder = Encoder(in_channels * patch_size**2, channels, blocks)
         self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
@@ -256,11 +254,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         image = self.first_image(x, codes[:, 1])
         for i, level in enumerate(self.levels):
             code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
-            inputs = (x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x, image = self._gradient_checkpointing_func(level, *inputs)
-            else:
-                x, image = level(*inputs)
+            x, image = level(x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
         if self.latent_decoder is not None:
             latents = LIMIT * torch.tanh(image / LIMIT)
             return latents if output_type == "latent" else self.latent_decoder(latents)
