@@ -104,6 +104,9 @@ def test_images_and_masks_come_in_every_shape_that_diffusers_takes(pipeline):
     flat = np.stack([np.asarray(mask) for mask in masks]).astype(np.float32) / 255
     flat_tensors = torch.from_numpy(flat)
     expected = pipe("a face", images, masks, output_type="np").images
+    shown = pipe("a face", images, masks, return_dict=False)[0]
+    assert np.array_equal((expected * 255).round(), np.stack([np.asarray(image) for image in shown]))
+    assert np.array_equal(pipe("a face", images, masks, output_type="pt").images.movedim(1, -1), expected)
     pairs = [
         (tensors, flat_tensors),  # [B, 3, H, W], [B, H, W]
         (tensors, flat_tensors[:, None]),

@@ -8,7 +8,6 @@ from conftest import CARD
 from huggingface_hub import ModelCard
 from test_hub import NAME
 
-from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.cards import HERE, name_checkpoint, render_card, usage
 from textir_hf.hub.publish import check_folder, publish
@@ -33,16 +32,6 @@ def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
     broken(lambda f: (f / "README.md").write_text(CARD + "[More Information Needed]"), "More Information Needed")
     broken(lambda f: (f / "README.md").write_text("# no metadata"), "lacks library_name, pipeline_tag, tags")
     broken(lambda f: (f / "extra.bin").write_bytes(b""), "holds the pickle extra.bin")
-    broken(lambda f: shutil.rmtree(f / "restorer"), "cannot be loaded")
-    index = (folder / "model_index.json").read_text()
-    newer = index.replace('"TextIRGenerator"', '"TextIRGenerator9"')
-    broken(lambda f: (f / "model_index.json").write_text(newer), "newer version of textir_hf .* pip install -U")
-    other = index.replace('"TextIRPipeline"', '"StableDiffusionPipeline"')
-    broken(lambda f: (f / "model_index.json").write_text(other), "StableDiffusionPipeline")
-    weights = folder / "restorer" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ValueError, match=r"cannot be loaded.*pickles are not loaded"):
-        TextIRPipeline.from_pretrained(folder)
 
 
 def test_samples_and_results_are_pushed_from_where_they_live(hub, folder, monkeypatch, tmp_path):

@@ -224,10 +224,8 @@ def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> 
     """Height and width of the result for an image of `size` (height, width), `max_pixels` at most."""
     height, width = round(size[0] * (scale or 1)), round(size[1] * (scale or 1))
     if height * width > max_pixels:
-        raise ValueError(
-            f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
-            "scale or a smaller image, or raise max_pixels."
-        )
+        limit = f"more than {max_pixels / 1e6:g} million. Use a smaller scale or image, or raise max_pixels"
+        raise ValueError(f"The result would have {width}x{height} pixels, {limit}.")
     return height, width
 
 
@@ -293,10 +291,8 @@ def check_templates(templates, name: str = "templates") -> list[str] | None:
     for text in templates if fit else ():
         fit = fit and isinstance(text, str) and "{}" in text and len(text) <= MAX_TEMPLATE and is_unicode(text)
     if not fit:
-        raise ValueError(
-            f'{name} must be a list of 1 to {MAX_TEMPLATES} sentences with "{{}}" for the prompt, each of at most '
-            f"{MAX_TEMPLATE} characters, got {shown(templates)}."
-        )
+        limits = f"1 to {MAX_TEMPLATES} sentences of at most {MAX_TEMPLATE} characters"
+        raise ValueError(f'{name} must be {limits}, with "{{}}" for the prompt, got {shown(templates)}.')
     return list(templates)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from textir_hf.imaging.color import chroma, lab_to_bytes, lightness
 from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.resample import to_tensor
 from textir_hf.tasks.base import Request
 
 _PNG = "data:image/png;base64,"
@@ -106,18 +107,18 @@ def blend(results: list[np.ndarray], parts: list[np.ndarray], colors_of: np.ndar
     """
     height, width = results[0].shape[:2]
     parts = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST)) for part in parts]
-    guide = _to_tensor(results[0] if colors_of is None else colors_of)
+    guide = to_tensor(results[0] if colors_of is None else colors_of)
     weights = soft_weights(parts, lightness(guide) / 100)
     joined = results[0].copy()
     lines = max(1, _BAND // width)
     for band in (slice(start, start + lines) for start in range(0, height, lines)):
         share = weights[:, None, band].double()  # in double precision, the order of the regions does not matter
-        pixels = torch.cat([_to_tensor(result[band]) for result in results])
+        pixels = torch.cat([to_tensor(result[band]) for result in results])
         if colors_of is None:
             mixed = ((share * pixels).sum(0) * 255).round().byte()
         else:
             ab = (share * chroma(pixels)).sum(0, keepdim=True).float()
-            mixed = lab_to_bytes(lightness(_to_tensor(colors_of[band])), ab)
+            mixed = lab_to_bytes(lightness(to_tensor(colors_of[band])), ab)
         joined[band] = mixed.movedim(0, -1).numpy()
         for weight, result in zip(weights[:, band], results, strict=True):
             only = (weight == 1).numpy()
@@ -138,7 +139,3 @@ def unpack_mask(text: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(text.removeprefix(_PNG), validate=True)), formats=["PNG"])
     except (ValueError, OSError) as error:
         raise ValueError(f"A region's mask must be an image, got the text {text[:40]!r}.") from error
-
-
-def _to_tensor(rgb: np.ndarray) -> Tensor:
-    return torch.from_numpy(rgb).movedim(-1, 0)[None].float() / 255
