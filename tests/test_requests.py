@@ -26,7 +26,7 @@ def test_batches_are_their_singles_within_a_level(noisy_pipe, task, batch_size, 
     pipe, images = noisy_pipe(task), [make_image(width, height, seed + i) for i in range(3)]
     masks = [random_mask(width, height, seed + i) for i in range(3)]
     options = TASKS[task] | (
-        {"mask_image": masks} if task == "inpainting" else {"tile": 32} if "scale" in TASKS[task] else {}
+        {"mask_image": masks} if task == "inpainting" else {"tile": 64} if "scale" in TASKS[task] else {}
     )
 
     def call(**kwargs):
@@ -93,7 +93,7 @@ SOURCES = {
     [
         ("inpainting", "__call__", {"mask_image": make_mask(), "box": (2, 2, 36, 34), "feather": 3.0, "beta": 0.5}),
         ("inpainting", "edit", {"mask_image": make_mask(), "skip_strength": [0.2, 0.5, 0.9], "feather": 2.0}),
-        ("super-resolution", "__call__", {"scale": 5, "tile": 64, "templates": ["a {}", "red {}"], "beta": 0}),
+        ("super-resolution", "__call__", {"scale": 3, "tile": 64, "templates": ["a {}", "red {}"], "beta": 0}),
         ("super-resolution", "__call__", {"scale": 4, "box": (4, 4, 12, 12), "prompt": [["a face", "a flower"]]}),
         ("super-resolution", "edit", {"factor": 4, "mask_image": make_mask(), "beta": 1.5}),
         ("colorization", "__call__", {"beta": 0.25, "reference_image": make_image(seed=8)}),

@@ -43,7 +43,7 @@ def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
     """Fills the regions of a mask one after the other from the left, so that later ones see earlier ones."""
     order, image, raster = fill_order(request), request.image, request.source
     for step, (part, own) in enumerate(order):
-        remaining = np.any([part for part, _ in order[step:]], 0)
+        remaining = np.any([mask for mask, _ in order[step:]], 0)
         fill = replace(own, image=image, source=raster, mask=remaining, feather=0.0)
         (filled,) = pipe._restore_requests([fill], [seed], call)
         raster = replace(filled, rgb=np.where(part[..., None], filled.rgb, raster.rgb))
