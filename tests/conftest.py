@@ -269,6 +269,14 @@ def sound(encoder, openai_encoder, tmp_path_factory):
 
 
 @pytest.fixture
+def folder(pipeline, tmp_path):
+    """A checkpoint with its card, fit to be published."""
+    pipeline("inpainting").save_pretrained(tmp_path / "folder")
+    (tmp_path / "folder" / "README.md").write_text(CARD)
+    return tmp_path / "folder"
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A Hub on loopback, the client pointed at it, and an empty cache."""
     hub = Hub()

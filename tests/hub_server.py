@@ -1,8 +1,7 @@
 """A small Hub on loopback: what `huggingface_hub`'s client asks for when it makes, fills, tags and reads a repository.
 
-Repositories live in memory. `Hub.faults` makes it misbehave: a path's ending to "cut" (close in the midst of the body,
-once), "always cut", "corrupt" (another byte), "unnamed" (an ETag that is no hash), "loop" and "file:" (redirects), or a
-status code. `Hub.hashes` off: it tells no hash of any file.
+Repositories live in memory. `Hub.faults` makes it misbehave: a path's ending to "cut" (close in the midst of the body),
+"corrupt" (another byte), "file:" (a redirect), or a status code.
 """
 
 import base64
@@ -11,7 +10,7 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlparse
+from urllib.parse import unquote, urlparse
 
 TOKEN = "hf_test"
 
@@ -49,7 +48,6 @@ class Hub:
         self.uploads: dict[str, bytes] = {}
         self.faults: dict[str, str | int] = {}
         self.requests: list[str] = []
-        self.hashes = True
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -199,18 +197,10 @@ class _Handler(BaseHTTPRequestHandler):
             files = found.commits[found.resolve(revision)]
             self.answer(200, [self.entry(path, files[path]) for path in sorted(files)])
 
-    def paths(self, body, repo, revision) -> None:
-        found = self.repository(repo)
-        if found:
-            files, asked = found.commits[found.resolve(revision)], parse_qs(body.decode())["paths"]
-            self.answer(200, [self.entry(path, files[path]) for path in asked if path in files])
-
     def entry(self, path: str, content: bytes) -> dict:
-        about = {"type": "file", "path": path, "size": len(content), "oid": ""}
-        if self.hub.hashes:
-            about["oid"] = git_hash(content)
-            if path.endswith(".safetensors"):
-                about["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        about = {"type": "file", "path": path, "size": len(content), "oid": git_hash(content)}
+        if path.endswith(".safetensors"):
+            about["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
         return about
 
     def resolve(self, _body, repo, revision, path) -> None:
@@ -229,12 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
         if large:
             headers |= {"X-Linked-Etag": f'"{tag}"', "X-Linked-Size": str(len(content))}
         fault = next((f for e, f in self.hub.faults.items() if path.endswith(e)), "")
-        if fault in ("loop", "file:") and self.command == "GET":
-            return self.answer(302, b"", {"Location": "file:///etc/hostname" if fault == "file:" else self.path})
-        if "unnamed" in fault:
-            headers["ETag"] = '"a-name"'
-            headers.pop("X-Linked-Etag", None)
-        if "corrupt" in fault:
+        if fault == "file:" and self.command == "GET":
+            return self.answer(302, b"", {"Location": "file:///etc/hostname"})
+        if fault == "corrupt":
             content = content[:-1] + bytes([content[-1] ^ 1])
         status, start = 200, 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
@@ -242,9 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, start = 206, int(wanted[1])
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         headers["Content-Length"] = str(len(content) - start)
-        if "cut" in fault and self.command == "GET":
-            if fault == "cut":
-                del self.hub.faults[next(e for e in self.hub.faults if path.endswith(e))]
+        if fault == "cut" and self.command == "GET":
             self.answer(status, content[start : start + (len(content) - start) // 2], headers)
             self.wfile.flush()
             self.close_connection = True
@@ -266,6 +251,5 @@ _ROUTES = (
     (rf"GET /api/models/{_REPO}", "info"),
     (rf"GET /api/models/{_REPO}/revision/(?P<revision>[^/]+)", "info"),
     (rf"GET /api/models/{_REPO}/tree/(?P<revision>[^/]+)", "tree"),
-    (rf"POST /api/models/{_REPO}/paths-info/(?P<revision>[^/]+)", "paths"),
     (rf"(GET|HEAD) /{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
 )

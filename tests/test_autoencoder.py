@@ -57,5 +57,8 @@ def test_a_checkpoint_holds_its_decoder(tmp_path):
 
 
 def test_onnx_gives_the_same_images(tmp_path):
-    _export_restorer(latent_generator("super-resolution"), tmp_path / "restorer.onnx")  # compares them itself
+    model = latent_generator("super-resolution", channels=(4,), blocks=0)
+    for i in range(1, 9):  # one block of each kind is left
+        model.latent_decoder.blocks[i] = torch.nn.Identity()
+    _export_restorer(model, tmp_path / "restorer.onnx")  # compares them itself
     assert (tmp_path / "restorer.onnx").is_file()

@@ -49,16 +49,6 @@ def test_the_code_of_a_card_runs(name, tmp_path, monkeypatch):
         assert names["embeddings"].shape == (2, 512)
 
 
-def test_a_changed_page_is_noticed(tmp_path):
-    page = tmp_path / "page.md"
-    with pytest.raises(SystemExit, match=r"page.md .* make cards"):
-        make.write({page: "a"}, True, "make cards")
-    make.write({page: "a"}, False, "make cards")
-    make.write({page: "a"}, True, "make cards")
-    with pytest.raises(SystemExit, match=r"page.md"):
-        make.write({page: "b"}, True, "make cards")
-
-
 def test_the_best_baseline_is_not_ours_and_was_measured():
     rows = {"ours, right prompt": 0.1, "Peer": 0.2, "TextIR, published": 0.2, "bicubic": 0.3, "other": None}
     table = Table("4x", ["SSIM", "LPIPS"], {name: [Cell(0.0), Cell(mean)] for name, mean in rows.items()})

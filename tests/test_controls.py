@@ -1,7 +1,6 @@
 """What steers a call besides image and mask: sentences, skip_strength, noise, boxes; and edits."""
 
 import numpy as np
-import pytest
 import torch
 from conftest import make_image, make_mask
 
@@ -24,25 +23,6 @@ def test_several_sentences_and_templates_are_averaged(pipeline):
     assert np.array_equal(call("face", templates=templates), call(prompt_embeds=pipe.encode_prompt("face", templates)))
     two = pipe(image=[make_image()] * 2, prompt_embeds=parts, scale=2, output_type="np").images
     assert np.array_equal(two[1], call("a blue face"))
-
-
-def test_several_results_for_a_prompt_differ_by_their_noise(noisy_pipe):
-    pipe = noisy_pipe("super-resolution")
-
-    def call(images, **kwargs):
-        source = torch.Generator().manual_seed(1)
-        return pipe("a face", images, scale=2, output_type="np", generator=source, **kwargs).images
-
-    images = [make_image(seed=s) for s in range(2)]
-    four = call(images, num_images_per_prompt=2)
-    assert len(four) == 4 and not np.array_equal(four[0], four[1])
-    assert np.array_equal(four[2:], call(images[1], num_images_per_prompt=2))
-    assert np.array_equal(four[0], call(images[0])[0])
-    sources = [torch.Generator().manual_seed(s) for s in (1, 2, 1, 2)]
-    listed = pipe("a face", images, scale=2, output_type="np", num_images_per_prompt=2, generator=sources).images
-    assert np.array_equal(listed[0], four[0]) and not np.array_equal(listed[1], four[1])
-    with pytest.raises(ValueError, match="a list of 4, one a result, got 2"):
-        pipe("a face", images, scale=2, num_images_per_prompt=2, generator=sources[:2])
 
 
 def test_editing_degrades_and_restores_and_keeps_what_lies_outside(pipeline):

@@ -3,8 +3,6 @@
 import io
 import random
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -36,25 +34,14 @@ def change(content: bytes, tag: int, value: int, index: int = 0) -> bytes:
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
-    """Flipped, cut, repeated, removed and overwritten bytes, mostly near the start, where headers are."""
+    """Flipped, overwritten, repeated and cut bytes, mostly near the start, where headers are."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         place = rng.randrange(min(len(data), rng.choice((64, 512, len(data)))))
-        how = rng.randrange(6)
-        if how == 0:
-            data[place] ^= 1 << rng.randrange(8)
-        elif how == 1:
-            data[place : place + 4] = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", b"\0\0\xff\xff"))
-        elif how == 2:
-            del data[place : place + rng.randrange(1, 40)]
-        elif how == 3:
-            data[place:place] = data[place : place + rng.randrange(1, 200)]
-        elif how == 4:
-            data[place : place + 8] = rng.randbytes(8)
-        else:
-            del data[max(place, 16) :]
-        data = data or bytearray(1)
-    return bytes(data)
+        data[place] ^= 1 << rng.randrange(8)
+        new = rng.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff", rng.randbytes(8), data[:place], b""))
+        data[place : place + rng.choice((len(new), 0, 4, 40))] = new
+    return bytes(data[: rng.choice((len(data), len(data), max(len(data) // 2, 16)))] or b"\1")
 
 
 def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
@@ -65,7 +52,7 @@ def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
     decoded = refused = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pytest would turn the decoder's and Pillow's own into errors
-        for number in range(150):
+        for number in range(75):
             kind = kinds[number % len(kinds)]
             content = mutate(rng.choice((plain[kind], rich.get(kind, plain[kind]))), rng)
             try:
@@ -76,7 +63,7 @@ def test_no_mutation_of_a_file_raises_anything_but_one_sentence(capfd):
             else:
                 assert result.mode in ("RGB", "RGBA") and max(result.size) <= decode.MAX_SIDE
                 decoded += 1
-    assert decoded > 15 and refused > 50
+    assert decoded > 7 and refused > 25
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -88,22 +75,13 @@ def test_every_format_is_known_by_its_content(kind, tmp_path):
     assert error.max() == 0 if kind in EXACT else error.mean() < 12
 
 
-@pytest.mark.parametrize("name", ["EPS", "PDF", "JPEG2000"])
-def test_other_formats_are_refused_under_any_name(name, tmp_path):
-    make_image().save(tmp_path / "other", name)
-    (tmp_path / "image.png").write_bytes((tmp_path / "other").read_bytes())
-    with pytest.raises(ValueError, match=r"image\.png is not an image of a known format"):
-        open_image(tmp_path / "image.png")
-
-
 def test_what_is_no_readable_file_is_said(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.png"):
-        with pytest.raises(ValueError, match="is not a file"):
-            open_image(path)
-    with pytest.raises(ValueError, match="name too long"):
-        open_image(tmp_path / ("a" * 300 + ".png"))
-    with pytest.raises(ValueError, match="is not an image"):
-        open_image(b"")
+    make_image().save(tmp_path / "image.png", "EPS")
+    long = tmp_path / ("a" * 300 + ".png")
+    cases = {tmp_path: "is not a file", tmp_path / "none.png": "is not a file", long: "name too long"}
+    for source, message in (cases | {b"": "is not an image", tmp_path / "image.png": "known format"}).items():
+        with pytest.raises(ValueError, match=message):
+            open_image(source)
 
 
 @pytest.mark.parametrize("size", [(99_999_999, 1), (1, 2**31 - 1), (200_000, 200_000), (10_001, 10_000)])
@@ -112,29 +90,25 @@ def test_giant_sizes_are_refused_on_the_header(size):
         open_image(png(0, 8, size, b""))
 
 
-def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read(monkeypatch):
-    monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 3_000_000)
-    long, packed = b"workflow\0" + b"x" * 2_000_000, zlib.compress(b"x" * 2_000_000)
-    kinds = {
-        "plain": chunk(b"tEXt", long) * 2,
-        "compressed": chunk(b"zTXt", b"workflow\0\0" + packed),
-        "Unicode": chunk(b"iTXt", b"workflow\0\1\0\0\0" + packed),
-        "a bomb": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))),
-    }
-    for text in kinds.values():
-        content = png(0, 8, (2, 1), b"\0ab", text)
-        for placed in (content, content.replace(text, b"").replace(chunk(b"IEND", b""), text + chunk(b"IEND", b""))):
-            with pytest.warns(UserWarning, match=r"a\.png has too much text"):
-                assert open_image(placed, name="a.png").convert("L").tobytes() == b"ab"
+def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read():
+    packed = b"a\0\0" + zlib.compress(bytes(10**7))
+    kinds = [
+        chunk(b"zTXt", packed),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + packed[3:]),
+        chunk(b"tEXt", b"a\0" + b"x" * 10**6) * 2,
+    ]
     xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
     used = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + chunk(b"tEXt", b"textir\0{}")
-    for texts in (used + kinds["compressed"], kinds["compressed"] + used):
-        with pytest.warns(UserWarning, match="has too much text"):
-            image = open_image(png(0, 8, (2, 1), b"\0ab", texts))
-        assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
-    cut = png(0, 8, (2, 2), b"\0ab", kinds["compressed"])
+    for text in kinds:
+        for texts in (used + text, text + used):
+            content = png(0, 8, (2, 1), b"\0ab", texts)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                image = open_image(content)
+            assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
+            assert len(caught) == (len(text) > 10**6)
     with pytest.raises(ValueError, match="lacks the data"):
-        open_image(cut)
+        open_image(png(0, 8, (2, 2), b"\0ab", kinds[0]))
 
 
 def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
@@ -191,7 +165,7 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     content = encode(make_image(100, 90), kind)
     assert open_image(content).size == (100, 90)
-    for share in (0.3, 0.6, 0.9):
+    for share in (0.3, 0.9):
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
@@ -232,7 +206,7 @@ def test_a_png_of_any_kind_needs_all_of_its_rows(mode, depth):
 
 def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    good, bad = encode(make_image(300, 200)), encode(make_image(300, 200))[:20_000]
+    good, bad = encode(make_image(100, 90)), encode(make_image(100, 90))[:5000]
 
     def read(number: int) -> bool:
         try:
@@ -241,10 +215,5 @@ def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):
             return False
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(read, range(60))) == [True, False] * 30
+        assert list(pool.map(read, range(20))) == [True, False] * 10
     assert ImageFile.LOAD_TRUNCATED_IMAGES
-
-
-def test_decoding_needs_no_network_library():
-    code = "import sys; import textir_hf.imaging.files; assert not {'torch', 'diffusers'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,7 +35,7 @@ def results(pipes: dict[str, TextIRPipeline]) -> list[np.ndarray]:
     images = [
         *fill("a face", portrait(), make_mask(300, 300), faces="all", beta=0.5, feather=3).images,
         *fill("a face", make_image(200, 150), make_mask(200, 150), box=(30, 20, 120, 130), skip_strength=0.5).images,
-        *enlarge("a face", SMALL, scale=6.5, tile=64, skip_strength=[0.1, 0.5, 0.9]).images,
+        *enlarge("a face", SMALL, scale=2.5, tile=64, skip_strength=[0.1, 0.5, 0.9]).images,
         *enlarge("a face", make_image(), scale=4, box=(3, 4, 12, 13), background="restored").images,
         *enlarge.edit("a face", SMALL, factor=8, faces="largest", mask_image=make_mask(60, 60)).images,
         *colorize.edit("a red flower", make_image(200, 150), colors=True, beta=0.7, num_images_per_prompt=2).images,
@@ -44,11 +44,9 @@ def results(pipes: dict[str, TextIRPipeline]) -> list[np.ndarray]:
     return [np.asarray(image) for image in images] + [fill.encode_prompt("a red flower", ["a {}"]).numpy()]
 
 
-@pytest.mark.parametrize("kind", ["own", "clip"])
-def test_results_do_not_depend_on_pytorchs_defaults(pipeline, openai_encoder, other_defaults, kind):
-    parts = None if kind == "own" else openai_encoder
-    tasks = ("inpainting", "super-resolution", "colorization")
-    pipes = {task: noisy(pipeline(task, parts, face_template=PORTRAIT)) for task in tasks}
+def test_results_do_not_depend_on_pytorchs_defaults(pipeline, openai_encoder, other_defaults):
+    parts = {"inpainting": None, "super-resolution": None, "colorization": openai_encoder}
+    pipes = {task: noisy(pipeline(task, part, face_template=PORTRAIT)) for task, part in parts.items()}
     expected = results(pipes)
     other_defaults()
     for first, second in zip(expected, results(pipes), strict=True):

@@ -4,15 +4,7 @@ import torch
 from skimage.color import rgb2lab
 from torch.nn import functional as F
 
-from textir_hf.imaging import color, masks, resample
-
-
-def test_mask_out_zeroes_the_masked_region_and_appends_the_mask():
-    images, mask = torch.rand(2, 3, 4, 4) + 0.1, torch.zeros(2, 1, 4, 4)
-    mask[..., :2] = 1
-    degraded = masks.mask_out(images, mask)
-    assert (degraded[:, :3, :, :2] == 0).all() and torch.equal(degraded[:, :3, :, 2:], images[..., 2:])
-    assert torch.equal(degraded[:, 3:], mask)
+from textir_hf.imaging import color, resample
 
 
 def test_lab_is_scikit_images():

@@ -5,7 +5,6 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import make_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook
@@ -31,7 +30,7 @@ from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Request
 
 PORTRAIT = FACE_TEMPLATES["portrait"]
-quick = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 angles, sides = st.floats(-45, 45), st.integers(90, 400)
 places = st.floats(0.3, 0.7)
 
@@ -118,11 +117,9 @@ def test_faces_are_numbered_as_one_reads():
     assert choose_faces([], "largest") == choose_faces([], "auto") == []
 
 
-def test_other_choices_are_refused():
+def test_an_image_without_a_face_is_refused_unless_it_may_have_none():
     with pytest.raises(ValueError, match="No face was found"):
         frames_of(data.coffee(), "all", PORTRAIT)
-    with pytest.raises(ValueError, match="has no face_template"):
-        frames_of(data.astronaut(), "all", None)
     assert frames_of(data.coffee(), "auto", PORTRAIT) == ()
 
 
@@ -135,13 +132,13 @@ def test_the_detector_is_yunet():
 
 
 def test_a_face_larger_than_any_detector_window_and_a_small_one_are_found():
-    large = portrait().resize((3000, 3000))
+    large = portrait().resize((2000, 2000))
     (face,) = find_faces(np.asarray(large))
-    assert face.box[2] - face.box[0] > 700
-    small = Image.new("RGB", (4000, 1500), "gray")
-    small.paste(portrait().resize((300, 300)), (3000, 500))
+    assert face.box[2] - face.box[0] > 450
+    small = Image.new("RGB", (2000, 750), "gray")
+    small.paste(portrait().resize((150, 150)), (1500, 250))
     (face,) = find_faces(np.asarray(small))
-    assert 3000 < face.box[0] < face.box[2] < 3300
+    assert 1500 < face.box[0] < face.box[2] < 1650
 
 
 @cache
@@ -194,23 +191,13 @@ def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):
     frames = frames_of(np.asarray(small), "all", PORTRAIT)
     assert len(frames) == 2
     boxes = [frame.enlarged(8).bounds(plain.shape[:2]) for frame in frames]
-    for choice, chosen in (("all", boxes), (1, boxes[:1])):
-        check_changes(pipe("a face", small, scale=8, faces=choice).images[0], plain, chosen)
+    check_changes(pipe("a face", small, scale=8, faces=1).images[0], plain, boxes[:1])
     prompts = ["a red face", "a smiling person"]
-    both = np.asarray(pipe(image=small, scale=8, faces="all", face_prompts=prompts).images[0])
-    own = np.asarray(pipe("a face", small, scale=8, faces="all", beta=0.3).images[0])
-    for number, (prompt, (left, top, right, bottom)) in enumerate(zip(prompts, boxes, strict=True), 1):
+    both = pipe(image=small, scale=8, faces="all", face_prompts=prompts).images[0]
+    check_changes(both, plain, boxes)
+    for prompt, (left, top, right, bottom) in zip(prompts, boxes, strict=True):
         alone = np.asarray(pipe(prompt, small, scale=8, faces="all").images[0])
-        assert np.array_equal(both[top:bottom, left:right], alone[top:bottom, left:right])
-        alone = np.asarray(pipe("a face", small, scale=8, faces=number, beta=0.3).images[0])
-        assert np.array_equal(own[top:bottom, left:right], alone[top:bottom, left:right])
-
-
-def test_settings_say_what_was_found(pipeline):
-    pipe = pipeline("super-resolution", face_template=PORTRAIT)
-    none = pipe("a face", make_image(), scale=2, faces="auto").images[0]
-    assert none.info["textir"]["faces"] == "auto" and none.info["textir"]["faces_found"] == 0
-    assert none.tobytes() == pipe("a face", make_image(), scale=2).images[0].tobytes()
+        assert np.array_equal(np.asarray(both)[top:bottom, left:right], alone[top:bottom, left:right])
 
 
 def test_edits_restore_the_faces_alone(pipeline):
@@ -224,7 +211,6 @@ def test_edits_restore_the_faces_alone(pipeline):
     ("options", "message"),
     [
         ({"faces": "all", "box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
-        ({"face_prompts": ["a face"]}, "face_prompts needs faces"),
         ({"faces": "all", "face_prompts": ["a face"] * 3}, "face_prompts must be one for each of the 1 faces"),
     ],
 )

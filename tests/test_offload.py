@@ -1,8 +1,7 @@
-"""Offloading: weights that lie elsewhere between calls, seen from a machine with one device.
+"""Offloading: weights that are elsewhere between calls, seen from a machine with one device.
 
-What a second device would show is whether weights are used while they are away. So here they are away in ways that a
-machine without an accelerator has: without values (accelerate's hooks leave them on "meta"), freed after being written
-to disk (group offloading), or NaN.
+What a second device would show is whether weights are used while they are away: without values (accelerate's hooks
+leave them on "meta"), freed after being written to disk (group offloading), or NaN.
 """
 
 import numpy as np
@@ -14,7 +13,6 @@ from conftest import make_image, make_mask, noisy
 from diffusers.hooks import apply_group_offloading
 
 CPU = torch.device("cpu")
-OFFLOADS = ["model", "sequential", "block_level", "leaf_level"]
 
 
 class Away(ModelHook):
@@ -52,8 +50,13 @@ def offload(pipe, kind, folder):
     return pipe
 
 
-@pytest.mark.parametrize("parts", ["encoder", "openai_encoder"])
-@pytest.mark.parametrize("kind", OFFLOADS)
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        *[("model", "encoder"), ("sequential", "encoder"), ("block_level", "encoder"), ("leaf_level", "encoder")],
+        *[("model", "openai_encoder"), ("leaf_level", "openai_encoder")],
+    ],
+)
 def test_offloaded_pipelines_give_the_same_images(pipeline, parts, kind, request, tmp_path):
     pipe = noisy(pipeline("inpainting", request.getfixturevalue(parts)))
 
@@ -64,13 +67,12 @@ def test_offloaded_pipelines_give_the_same_images(pipeline, parts, kind, request
 
     if pipe.recentering is not None:
         torch.nn.init.normal_(pipe.recentering.image_mean)
-    expected, embeddings = [call(beta) for beta in (1, 0, 0.5)], pipe.encode_prompt(["a face", "a red flower"])
+    expected, embeddings = call(0.5), pipe.encode_prompt(["a face", "a red flower"])
     offload(pipe, kind, tmp_path)
     exact = kind in ("model", "sequential")  # weights read from a file lie elsewhere in memory: sums round otherwise
     tolerance = {"rtol": 0, "atol": 0 if exact else 1e-5}
     torch.testing.assert_close(pipe.encode_prompt(["a face", "a red flower"]), embeddings, **tolerance)
-    for beta, images in zip((1, 0, 0.5), expected, strict=True):
-        np.testing.assert_allclose(call(beta), images, rtol=0, atol=0 if exact else 1.01 / 255)
+    np.testing.assert_allclose(call(0.5), expected, rtol=0, atol=0 if exact else 1.01 / 255)
 
 
 def test_the_pipelines_own_methods_hook_every_network(pipeline):

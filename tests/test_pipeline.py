@@ -9,7 +9,6 @@ from PIL import Image
 from textir_hf import MiniCLIPModel, TextIRPipeline
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.models.embedding import embed_images
-from textir_hf.tasks import embedded_checkpoints
 
 TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
 
@@ -50,50 +49,28 @@ def test_weights_at_odd_addresses_are_moved(encoder):
     assert all(torch.equal(p, b) for p, b in zip(clip.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("name", embedded_checkpoints())
-def test_embedded_checkpoints_restore(name):
-    pipe = TextIRPipeline.from_pretrained(name)
-    pipe.set_progress_bar_config(disable=True)
-    task = name.removeprefix("textir-mini-")
-    assert (pipe.restorer.config.face_template is not None) == ("faces" in pipe.task.accepts)
-    assert pipe.restorer.config.task == task and pipe.restorer.dtype == pipe.clip.dtype == torch.float32
-    arguments = TASKS[task] | ({"mask_image": make_mask(64, 64)} if task == "inpainting" else {})
-    first, second = pipe(["a young woman", "an old man"], make_image(64, 64), **arguments, output_type="np").images
-    assert np.abs(first - second).max() > 2 / 255
-
-
 @pytest.mark.parametrize(
     ("task", "method", "change", "message"),
     [
         ("inpainting", "__call__", {"image": None}, "image must be given"),
         ("inpainting", "__call__", {"mask_image": None}, "mask_image must be given"),
         ("inpainting", "__call__", {"mask_image": make_mask(10, 10)}, "mask_image .* 40x36, got 10x10"),
-        (
-            "inpainting",
-            "__call__",
-            {"image": [make_image()] * 3, "mask_image": torch.ones(2, 36, 40)},
-            "3, got 2|2, got 3",
-        ),
-        ("inpainting", "__call__", {"image": [torch.rand(1, 2, 36, 40)]}, r"image must .* got \[2, 36, 40\]"),
+        ("inpainting", "__call__", {"image": [make_image()] * 3, "mask_image": torch.ones(2, 36, 40)}, "3, got 2"),
         ("inpainting", "__call__", {"image": torch.rand(3, 36, 40) * 2 - 1}, r"image must .*\[0, 1\], got -"),
         ("inpainting", "__call__", {"box": (15, 5, 40, 36)}, "reaches out of the box"),
         ("inpainting", "edit", {"factor": 4}, "factor cannot be used"),
         ("super-resolution", "__call__", {"scale": None}, "scale must be given"),
-        ("super-resolution", "__call__", {"scale": 1}, "scale must .*2..64, got 1"),
         ("super-resolution", "__call__", {"skip_strength": [0.5]}, "skip_strength must be a number or 3"),
         ("super-resolution", "__call__", {"tile": 16}, "tile must .* 32, got 16"),
         ("super-resolution", "__call__", {"faces": "all"}, "has no face_template"),
         ("super-resolution", "__call__", {"prompt_embeds": torch.zeros(1, 32)}, "prompt_embeds"),
-        ("super-resolution", "__call__", {"prompt": None, "prompt_embeds": torch.zeros(1, 31)}, "prompt_embeds must"),
         ("super-resolution", "edit", {}, "factor must be given"),
         ("colorization", "__call__", {"mask_image": make_mask()}, "mask_image cannot be used"),
-        ("colorization", "__call__", {"box": (0, 0, 9, 9)}, "box cannot be used"),
         ("colorization", "__call__", {"prompt": None}, "prompt must not be empty"),
         ("colorization", "__call__", {"prompt": [["a face", " "]]}, "prompt must not be empty"),
         ("colorization", "__call__", {"output_type": "latent"}, "output_type must"),
         ("colorization", "__call__", {"prompt": ["a"] * 3, "image": [make_image()] * 2}, "image must .* 3, got 2"),
         ("colorization", "__call__", {"generator": [torch.Generator()] * 2}, "generator must .* list of 1"),
-        ("colorization", "__call__", {"generator": 5}, "generator must be a torch.Generator"),
     ],
 )
 def test_bad_arguments_are_refused(pipeline, task, method, change, message):

@@ -1,4 +1,4 @@
-"""Tasks on images of any size, around networks that are one line long; and a fourth task."""
+"""Tasks on images of any size, around networks that are one line long."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from PIL import Image
 from textir_hf.imaging import resample
 from textir_hf.imaging.faces import Frame
 from textir_hf.imaging.raster import Raster, to_raster
-from textir_hf.imaging.resample import to_bytes, upsample_bytes
+from textir_hf.imaging.resample import upsample_bytes
 from textir_hf.tasks import TASKS
-from textir_hf.tasks.base import Canvas, Request, Task, Window
+from textir_hf.tasks.base import Canvas, Request
 
 CPU = torch.device("cpu")
 INPAINTING, SUPER_RESOLUTION, COLORIZATION = (TASKS[n] for n in ("inpainting", "super-resolution", "colorization"))
@@ -81,7 +81,7 @@ def test_a_face_larger_than_the_network_is_enlarged_plainly_and_noted(sides):
     assert "20x20" in request.settings["note"] and "12x12" not in request.settings["note"]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(20, 120), st.integers(20, 120), st.integers(2, 64), st.data())
 def test_a_boxed_edit_changes_nothing_outside_its_box_or_says_why(height, width, factor, data):
     left, top = data.draw(st.integers(0, width - 4)), data.draw(st.integers(0, height - 4))
@@ -122,7 +122,7 @@ def test_many_regions_are_all_filled():
     assert canvas.count > 32 and (result == [200, 100, 50]).all()
 
 
-@pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (30, 1000)])
+@pytest.mark.parametrize("shape", [(20, 1500), (1500, 20)])
 @pytest.mark.parametrize("boxed", [False, True])
 def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
     image = to_raster(make_image(shape[1], shape[0]))
@@ -139,57 +139,6 @@ def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
         result, inputs = drive(canvas, network)
         assert canvas.count > 1 and max(max(i.degraded.shape) for i in inputs) <= 256
         assert result.shape[1] % shape[1] == 0
-
-
-class Denoising(Task):
-    """A fourth task, as short as one can be."""
-
-    name = "denoising"
-    command = "denoise"
-    summary = "remove noise"
-    usage = 'pipe("a face", image)'
-
-    degradation = "noise"
-
-    def canvas(self, request, sample_size, device):
-        return DenoisingCanvas(request, device)
-
-    def degrade(self, target, rng, draw_mask):
-        generator = torch.Generator().manual_seed(rng.getrandbits(60))
-        return {"degraded": (target + 0.1 * torch.randn(target.shape, generator=generator))[0]}
-
-
-class DenoisingCanvas(Canvas):
-    count = 1
-
-    def __init__(self, request, device):
-        self.image = torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)
-
-    def windows(self):
-        yield Window(self.image.float() / 255, self.paste)
-
-    def paste(self, sample):
-        self.restored = to_bytes(sample)
-
-    def result(self):
-        return self.restored
-
-
-@pytest.fixture
-def denoising(monkeypatch):
-    monkeypatch.setitem(TASKS, "denoising", Denoising())
-    return TASKS["denoising"]
-
-
-def test_a_fourth_task_goes_through_the_pipeline(denoising, pipeline, tmp_path):
-    pipe = pipeline("denoising")
-    results = pipe(["a red flower", "a face"], make_image()).images
-    assert [r.size for r in results] == [(40, 36)] * 2
-    assert results[0].info["textir"]["task"] == "denoising"
-    with pytest.raises(ValueError, match=r"scale .*denoising"):
-        pipe("a face", make_image(), scale=2)
-    pipe.save_pretrained(tmp_path)
-    assert type(pipe).from_pretrained(tmp_path).task is denoising
 
 
 @pytest.mark.parametrize("factor", [2, 3.5, 8, 64])

@@ -218,7 +218,7 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"got the gray level 7"):
         load_masks(tmp_path, "train", 16)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no mask"):
+    with pytest.raises(ValueError, match="no image"):
         load_masks(tmp_path / "empty", "train", 16)
 
 

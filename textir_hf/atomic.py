@@ -80,11 +80,9 @@ def keep_facts(path: Path, facts: dict, write: bool) -> None:
         known = dict(json.loads(path.read_bytes()))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, so its run is not known. Give another --output.") from error
-    differing = [name for name in facts if known.get(name) != facts[name]]
+    differing = ", ".join(name for name in facts if known.get(name) != facts[name])
     if differing:
-        raise ValueError(
-            f"{path.parent} holds results of another run ({', '.join(differing)} differ). Give another --output."
-        )
+        raise ValueError(f"{path.parent} holds results of another run ({differing} differ). Give another --output.")
 
 
 def check_new_folder(folder: Path) -> None:

@@ -85,10 +85,7 @@ def _read(source: Path, weights: str) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{source} cannot be read as tensors alone, and is not read otherwise: a pickle can run any program. It "
-            "may be damaged, or not a checkpoint."
-        ) from error
+        raise ValueError(f"{source} cannot be read as tensors alone. It is not a checkpoint, or damaged.") from error
     state = content.get(weights) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(k, str) and _is_weight(v) for k, v in state.items()):
         keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__

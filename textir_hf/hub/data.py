@@ -94,9 +94,8 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
         options = {"path": _FORMATS[suffixes.pop()], "data_files": {"train": sources}}
         options |= {"batch_size": _STREAMED_ROWS} if streaming and options["path"] == "parquet" else {}
     elif len(sources) > 1 or sources[0].startswith((".", "/")) or sources[0].count("/") > 1 or suffixes != {""}:
-        raise ValueError(
-            f"The data set {shown} must be a folder, files of one kind ({', '.join(_FORMATS)}) or a name on the Hub."
-        )
+        kinds = ", ".join(_FORMATS)
+        raise ValueError(f"The data set {shown} must be a folder, files of one kind ({kinds}) or a name on the Hub.")
     else:
         options = {"path": sources[0]}
     try:
@@ -104,10 +103,8 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
     except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
         if getattr(error, "errno", None):  # of the system
             check_cache(config.HF_DATASETS_CACHE)
-        reason = str(error.__cause__ or error).strip().splitlines()
-        raise ValueError(
-            f'The data set {shown} cannot be opened, or has no split "{split}": {reason[0] if reason else error!r}'
-        ) from error
+        reason = (str(error.__cause__ or error).strip() or repr(error)).splitlines()[0]
+        raise ValueError(f'The data set {shown} cannot be opened, or has no split "{split}": {reason}') from error
 
 
 def _folder_rows(folder: Path, split: str) -> Dataset:
@@ -149,10 +146,8 @@ def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
         return [name for name in names if name.parts[0] in wanted]
     if split == "train":
         return names
-    raise ValueError(
-        f'The folder {folder} has no split "{split}". Put all images into subfolders such as train and {split}, or '
-        'use the split "train", which is all of them.'
-    )
+    remedy = f"Put all images into subfolders such as train and {split}"
+    raise ValueError(f'The folder {folder} has no split "{split}". {remedy}, or use "train", which is all of them.')
 
 
 def _described(folder: Path, files: list[Path], names: list[Path]) -> list[dict]:
@@ -162,10 +157,8 @@ def _described(folder: Path, files: list[Path], names: list[Path]) -> list[dict]
     if unknown := sorted(named - set(names)):
         raise ValueError(f"The metadata in {folder} names {len(unknown)} files that are not images: {unknown[0]}, ...")
     if left_out := sorted(set(names) - named):
-        raise ValueError(
-            f"The metadata in {folder} leaves out {len(left_out)} of {len(names)} images, such as {left_out[0]}. Add "
-            f"them to {files[0].name}, or move them elsewhere."
-        )
+        said = f"{len(left_out)} of {len(names)} images, such as {left_out[0]}"
+        raise ValueError(f"The metadata in {folder} leaves out {said}. Add them to {files[0].name}.")
     return rows
 
 
@@ -220,10 +213,8 @@ def read_image(value: dict, name: str = "The image", paths: bool = True) -> Imag
     if content is None and path is None:
         raise ValueError(f"{name} is empty.")
     if content is None and not paths:
-        raise ValueError(
-            f"{name} is only the path or URL {path!r}, which is not followed. Put the image itself into the row; "
-            "textir bulk follows paths with --allow-paths."
-        )
+        remedy = "Put the image itself into the row; textir bulk follows paths with --allow-paths"
+        raise ValueError(f"{name} is only the path or URL {path!r}, which is not followed. {remedy}.")
     if content is None and "://" in path:
         import fsspec
 
@@ -254,20 +245,13 @@ def load_masks(path: str | Path, split: str, size: int) -> Tensor:
         ValueError: A mask has gray levels, or there is none.
     """
     path, masks = Path(path).expanduser(), []
-    if path.is_dir():
-        encoded = [(str(name), {"path": str(path / name)}) for name in sorted(image_names(path))]
-    elif path.is_file():
-        rows = open_rows(path, split, split_column="split")
-        encoded = [(f"{path.name}, row {i} of {split}", row["image"]) for i, row in enumerate(rows)]
-    else:
-        raise ValueError(f"{path} is neither a parquet file nor a folder of masks.")
-    for name, value in encoded:
-        mask = np.asarray(read_image(value, name, path.is_dir()).convert("L"))
+    folder = path.is_dir()
+    for i, row in enumerate(open_rows(path) if folder else open_rows(path, split, split_column="split")):
+        name = row["image"]["path"] if folder else f"{path.name}, row {i} of {split}"
+        mask = np.asarray(read_image(row["image"], name, folder).convert("L"))
         if gray := sorted(set(np.unique(mask).tolist()) - {0, 255}):
-            raise ValueError(
-                f"{name} must be 0 where known and 255 where to repaint, got the gray level {gray[0]}. Threshold it, "
-                "and save it as PNG, not JPEG."
-            )
+            wanted = "0 where known and 255 where to repaint"
+            raise ValueError(f"{name} must be {wanted}, got the gray level {gray[0]}. Save it as PNG, not JPEG.")
         masks.append(np.asarray(Image.fromarray(mask > 0).resize((size, size), Image.Resampling.NEAREST)))
     if not masks:
         raise ValueError(f"{path} holds no mask.")

@@ -141,9 +141,7 @@ def _export(module: nn.Module, examples: list[dict[str, Tensor]], shapes: dict, 
         (result,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         error = np.abs(result - expected).max() / np.abs(expected).max()
         if not error <= _TOLERANCE:
-            raise ValueError(
-                f"{path.stem} gives other results in ONNX Runtime, off by {error:.1e} of the largest value. Report it."
-            )
+            raise ValueError(f"{path.stem} gives other results in ONNX Runtime, off by {error:.1e}. Report it.")
 
 
 def _settings(pipe: TextIRPipeline) -> dict:

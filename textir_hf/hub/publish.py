@@ -56,10 +56,8 @@ def pushing(what: str, repo: str) -> Iterator[None]:
         yield
     except Exception as error:  # connections fail in ways that differ between versions of the client
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"{what} could not be pushed to {repo} ({reason}). Look at the name, your "
-            "token (hf auth login) and the network; nothing here was changed."
-        ) from error
+        remedy = "Look at the name, your token (hf auth login) and the network"
+        raise ValueError(f"{what} could not be pushed to {repo} ({reason}). {remedy}.") from error
 
 
 def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool = False) -> str:

@@ -18,12 +18,6 @@ def chroma(images: Tensor) -> Tensor:
     return rgb_to_lab(images.float())[:, 1:]
 
 
-def split_lab(images: Tensor) -> tuple[Tensor, Tensor]:
-    """`lightness` and `chroma` of the same images, from one conversion."""
-    lab = rgb_to_lab(images.float())
-    return lab[:, :1], lab[:, 1:]
-
-
 def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
     """`I_r = lab_to_rgb([I_d, I_o])` (TextIR, Sec. 3.3): `[N, 1, H, W]` and `[N, 2, H, W]` to sRGB `[N, 3, H, W]`.
 

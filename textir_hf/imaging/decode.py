@@ -22,6 +22,7 @@ MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; 
 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_MOST_TEXT = 1 << 20  # bytes
 _USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
 
 _LOCK = threading.Lock()
@@ -54,18 +55,11 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     name = name or ("The image" if isinstance(source, bytes) else str(source))
     max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(source, name)
+    bare = _without_text(content)  # Pillow refuses a PNG whose text is large
+    if len(content) - len(bare) > _MOST_TEXT:
+        warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
     with decoding(name), _strict_pillow():
-        try:
-            return _decode(content, max_pixels, name)
-        except UnfitImage:
-            raise
-        except ValueError:  # Pillow refuses a PNG whose text is large
-            bare = _without_text(content)
-            if len(bare) == len(content):
-                raise
-            image = _decode(bare, max_pixels, name)
-            warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
-            return image
+        return _decode(bare, max_pixels, name)
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
@@ -143,10 +137,10 @@ def _check_header(image: Image.Image, content: bytes, max_pixels: int) -> None:
 
 
 def _without_text(content: bytes) -> bytes:
-    """A PNG without its text, except short ones that `open_image` uses; other files as they are."""
+    """A PNG without its text, except what `open_image` uses; other files as they are."""
     kept, position = [], 0
     for kind, start, size in png_chunks(content):
-        if kind in _TEXT and not (content[start:].startswith(_USED) and size < 1 << 16):
+        if kind in _TEXT and not (content.startswith(_USED, start) and size < _MOST_TEXT):
             kept.append(content[position : start - 8])
             position = start + size + 4
     return b"".join([*kept, content[position:]])

@@ -30,12 +30,6 @@ class Face(NamedTuple):
     landmarks: np.ndarray  # [5, 2], x and y of the eyes (the image's left one first), the nose, the mouth's corners
     score: float  # how sure the detector is, 0 to 1
 
-    @property
-    def area(self) -> int:
-        """Of the box, pixels."""
-        left, top, right, bottom = self.box
-        return (right - left) * (bottom - top)
-
 
 @dataclass(frozen=True)
 class Frame:
@@ -85,8 +79,11 @@ def check_choice(choice) -> str | int | tuple[int, ...]:
 
 def choose_faces(faces: Sequence[Face], choice: str | int | tuple[int, ...]) -> list[Face]:
     """The faces that a caller means, in reading order."""
+    if choice == "largest":
+        areas = [(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]) for face in faces]
+        return [faces[areas.index(max(areas))]] if faces else []
     if isinstance(choice, str):
-        return [max(faces, key=lambda face: face.area)] if choice == "largest" and faces else list(faces)
+        return list(faces)
     chosen = {choice} if isinstance(choice, int) else set(choice)
     if max(chosen) > len(faces):
         raise ValueError(f"faces must be numbers in 1..{len(faces)}, the faces found in the image, got {choice}.")

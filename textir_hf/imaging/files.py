@@ -85,10 +85,8 @@ def check_output(path: Path, size: tuple[int, int] | None = None, transparent: b
     if transparent and not kind.transparent:
         raise ValueError(f"The output {path} would lose the image's transparency. Save it as .png, .webp or .tif.")
     if size is not None and max(size) > kind.longest:
-        raise ValueError(
-            f"The output {path} can have sides of {kind.longest} pixels at most, got {size[1]}x{size[0]}. Save it as "
-            ".png."
-        )
+        got = f"{size[1]}x{size[0]}"
+        raise ValueError(f"The output {path} can have sides of {kind.longest} pixels at most, got {got}. Use .png.")
     with suppress(FileNotFoundError):
         os.lstat(path)  # where the path is too long, questions about it are answered with no
     if path.exists() and not path.is_file():

@@ -14,10 +14,7 @@ def check_size(rows: int, columns: int, cell: int, size: tuple[int, int]) -> Non
     """Checks that a grid of images of `size` (height, width) can be drawn, before they are made."""
     width, height = columns * (cell + _PAD), rows * (cell * size[0] // size[1] + _PAD)
     if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"The grid would have {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million. Use a smaller cell, "
-            "or fewer images."
-        )
+        raise ValueError(f"The grid would have {width}x{height} pixels. Use a smaller cell, or fewer images.")
 
 
 def draw_grid(rows: Sequence[Sequence[Cell]], cell: int = 192) -> Image.Image:

@@ -39,10 +39,8 @@ def decoding(name: str) -> Iterator[None]:
     except UnfitImage as error:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{name} is not an image of a known format ({', '.join(FORMATS)}, HEIC), or its header is damaged. "
-            "Convert it to PNG."
-        ) from error
+        formats = ", ".join((*FORMATS, "HEIC"))
+        raise ValueError(f"{name} is not an image of a known format ({formats}), or is damaged.") from error
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} needs more memory than there is. Shrink it.") from error
     except Exception as error:  # codecs raise whatever their parsers stumble over

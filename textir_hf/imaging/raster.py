@@ -65,9 +65,7 @@ def _from_tensor(tensor: Tensor, name: str) -> np.ndarray:  # [C, H, W] -> [H, W
     try:
         array = (tensor.float() if tensor.is_floating_point() else tensor).numpy(force=True)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"{name} must be a dense tensor of real numbers, got one without data or a sparse one."
-        ) from error
+        raise ValueError(f"{name} must be a dense tensor of real numbers that holds data.") from error
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
@@ -101,20 +99,15 @@ def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") 
     is transparent. `size` is the image's height and width; the result is `[H, W]` bool.
     """
     raster = to_raster(image, name)
-    if raster.size != tuple(size):
-        raise ValueError(
-            f"{name} must have the image's size {size[1]}x{size[0]}, got {raster.size[1]}x{raster.size[0]}. "
-            "Resize it with NEAREST first."
-        )
+    (height, width), (own_height, own_width) = size, raster.size
+    if (own_height, own_width) != (height, width):
+        raise ValueError(f"{name} must have the image's size {width}x{height}, got {own_width}x{own_height}.")
     white = (raster.rgb.sum(-1, dtype=np.uint16) // 3).astype(np.uint8)
     if raster.alpha is not None:
         white = _marked_by_alpha(white, raster.alpha, name)
     soft = _soft_share(white)
     if soft > _MOST_SOFT:
-        raise ValueError(
-            f"{name} must be white where to restore and black elsewhere, but {soft:.0%} of it is neither, so it looks "
-            "like a photo. Give a mask, or make it black and white first."
-        )
+        raise ValueError(f"{name} must be black and white, but {soft:.0%} of it is neither: it looks like a photo.")
     mask = white >= 128
     if not mask.any():
         raise ValueError(f"{name} marks nothing: paint white what is to be restored.")
@@ -132,8 +125,5 @@ def _marked_by_alpha(white: np.ndarray, alpha: np.ndarray, name: str) -> np.ndar
     if bright < _FEW or _soft_share(opaque) > _MOST_SOFT:  # black, or the image itself
         return 255 - alpha
     if bright <= 1 - _FEW:
-        raise ValueError(
-            f"{name} is black, white and transparent, so it may mean two regions. Make it opaque: white where to "
-            "restore, black elsewhere."
-        )
+        raise ValueError(f"{name} is black, white and transparent, so it may mean two regions. Make it opaque.")
     return (white.astype(np.uint16) * alpha // 255).astype(np.uint8)

@@ -131,10 +131,7 @@ def check_processor(processor) -> None:
     side, height, width = size.get("shortest_edge"), crop.get("height"), crop.get("width")
     sides = [value for value in (side, height, width) if isinstance(value, int) and 1 <= value <= 4096]
     if len(size) != 1 or len(crop) != 2 or len(sides) != 3 or not height == width <= side:
-        raise ValueError(
-            "its image processor must have a size with a shortest_edge alone and a square crop_size of at most that, "
-            f"got {size} and {crop}"
-        )
+        raise ValueError(f"its image processor must crop a square crop_size of its shortest_edge, got {size}, {crop}")
     for name, low in (("image_mean", -1e3), ("image_std", 1e-3)):
         values = getattr(processor, name, None)
         if not isinstance(values, (list, tuple)) or len(values) != 3:

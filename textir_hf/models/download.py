@@ -1,16 +1,13 @@
 """A pipeline's files from the Hub, checked."""
 
-import hashlib
 import json
 import os
-import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.hf_api import RepoFile
 
 from textir_hf.atomic import check_cache, replacing
 
@@ -20,10 +17,7 @@ _COMPARED = ".textir-compared.json"  # size and time of the files that were comp
 
 
 def download(name: str, variant: str | None = None, **options) -> str:
-    """Fetches a repository into the Hub's cache and compares every file with its hash there, once, when it is new.
-
-    The cache names files by their hashes where it can make symbolic links and the Hub sent hashes; for others the Hub
-    is asked. Where it tells none, or cannot be reached, a warning says which files were not compared.
+    """Fetches a repository into the Hub's cache and compares its files with their hashes there, once, when one is new.
 
     diffusers' own download refuses components of other packages. Half-precision files are fetched only if a variant is
     asked for; damaged ones are deleted. Options are those of `huggingface_hub.snapshot_download`.
@@ -35,54 +29,34 @@ def download(name: str, variant: str | None = None, **options) -> str:
         if error.errno:  # of the system
             check_cache(options.get("cache_dir") or constants.HF_HUB_CACHE)
         raise
-    damaged = _damaged(Path(folder), name, options.get("token"), options.get("local_files_only", False))
-    for path in damaged:
-        path.resolve().unlink()
-        _blob(path).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-    if damaged:
-        raise OSError(f"{', '.join(p.name for p in damaged)} came damaged from the Hub and was deleted. Load it again.")
+    _compare(Path(folder), name, options)
     return folder
 
 
-def _damaged(folder: Path, name: str, token: str | bool | None, local_files_only: bool) -> list[Path]:
-    """The files of a snapshot that are new in the cache and differ from their hash."""
-    record, compared = folder.parent.parent / _COMPARED, {}
+def _compare(folder: Path, name: str, options: dict) -> None:
+    """Compares a snapshot with the Hub, which is asked for hashes; warns where it cannot be."""
+    record, known = folder.parent.parent / _COMPARED, {}
     with suppress(OSError, ValueError, TypeError):
-        compared = dict(json.loads(record.read_bytes()))
-    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
-    versions = {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
-    new = {}
-    for path, version in versions.items():
-        if compared.get(str(path.resolve())) != version:
-            blob = _blob(path).name  # the SHA-256 (large files) or git hash, if the cache names a file's content by it
-            named = path.is_symlink() and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob)
-            new[path] = blob if named else None
-    unknown = [path.relative_to(folder).as_posix() for path, digest in new.items() if digest is None]
-    if unknown and not local_files_only:
-        with suppress(OSError, httpx.HTTPError):  # offline, or the Hub is
-            found = HfApi(token=token).get_paths_info(name, unknown, revision=folder.name)
-            told = [file for file in found if isinstance(file, RepoFile)]
-            new |= {folder / file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in told}
-    unknown = [path.name for path, digest in new.items() if not digest]
-    if unknown:
-        warnings.warn(f"{name}: {', '.join(unknown)} could not be compared with a hash on the Hub.", stacklevel=4)
-    damaged = [path for path, digest in new.items() if digest and _hash(path, len(digest)) != digest]
-    sound = {str(path.resolve()): versions[path] for path, digest in new.items() if digest and path not in damaged}
-    if sound:
-        with suppress(OSError), replacing(record) as temporary:  # a cache that is read-only is compared each time
-            temporary.write_text(json.dumps(compared | sound), encoding="utf-8")
-    return damaged
-
-
-def _blob(path: Path) -> Path:
-    """What a link in a snapshot leads to; that may be a link itself, to a file that repositories share."""
-    return path.parent / os.readlink(path) if path.is_symlink() else path
-
-
-def _hash(path: Path, length: int) -> str:
-    digest = hashlib.sha256() if length == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        known = dict(json.loads(record.read_bytes()))
+    stats = {str(path.resolve()): path.stat() for path in folder.rglob("*") if path.is_file()}
+    found = {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+    if found.items() <= known.items():
+        return
+    try:
+        if options.get("local_files_only"):
+            raise OSError("the Hub is not asked")
+        where = {"revision": folder.name, "cache_dir": options.get("cache_dir")}
+        damaged = HfApi(token=options.get("token")).verify_repo_checksums(name, **where).mismatches
+    except (OSError, httpx.HTTPError) as error:
+        warnings.warn(f"{name} could not be compared with its hashes on the Hub: {error}", stacklevel=3)
+        return
+    for path in [folder / file["path"] for file in damaged]:
+        while path.is_symlink():  # to another one, where repositories share files
+            path, link = path.parent / os.readlink(path), path
+            link.unlink()
+        path.unlink(missing_ok=True)
+    if damaged:
+        names = ", ".join(Path(file["path"]).name for file in damaged)
+        raise OSError(f"{names} came damaged from the Hub and was deleted. Load it again.")
+    with suppress(OSError), replacing(record) as temporary:  # a cache that is read-only is compared each time
+        temporary.write_text(json.dumps(known | found), encoding="utf-8")

@@ -38,9 +38,7 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         if not Path(where).is_dir():
             where = Path(download(str(name), **options))
             if not any(where.glob("*.safetensors")):  # transformers looks for a conversion in another revision
-                warnings.warn(
-                    f"The weights of {name} come from a conversion that is compared with no hash.", stacklevel=3
-                )
+                warnings.warn(f"{name}'s weights are a conversion that is compared with no hash.", stacklevel=3)
                 where = str(name)
         options = {} if isinstance(where, Path) else options
         config, _ = PretrainedConfig.get_config_dict(where, **options)
@@ -57,10 +55,8 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         return clip.eval(), words, image_processor
     except Exception as error:  # of the client, of two libraries, and of files that may hold anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"The dual encoder {name} cannot be loaded ({reason}). Give textir-mini-clip, a folder, or the name of a "
-            "CLIP model on the Hub."
-        ) from error
+        what = f"Give {ENCODER}, a folder, or the name of a CLIP model on the Hub."
+        raise ValueError(f"The dual encoder {name} cannot be loaded ({reason}). {what}") from error
 
 
 class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):

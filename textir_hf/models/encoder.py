@@ -83,10 +83,8 @@ class EfficientNetLite0(nn.Module):
         self.stages = nn.ModuleList()
         channels = 32
         for repeats, kernel, stride, expansion, out in LITE0_STAGES:
-            blocks = [
-                InvertedResidual(channels if i == 0 else out, out, kernel, stride if i == 0 else 1, expansion)
-                for i in range(repeats)
-            ]
+            blocks = [InvertedResidual(channels, out, kernel, stride, expansion)]
+            blocks += [InvertedResidual(out, out, kernel, 1, expansion) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
             channels = out
         self.head = nn.Conv2d(channels, _HEAD_CHANNELS, 1)
@@ -175,9 +173,7 @@ class TextTower(nn.Module):
         )
         self.skip = nn.Linear(config.hidden_size, projection_dim, bias=False)
 
-    def features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **options
-    ) -> BaseModelOutputWithPooling:
+    def features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options):
         """The states of the tokens `[N, T, hidden]`, and their mean at unit length `[N, hidden]`."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -277,23 +273,14 @@ class MiniCLIPModel(PreTrainedModel):
 
     @can_return_tuple
     def get_image_features(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
-        """Embeds images.
-
-        Args:
-            pixel_values: `[N, 3, image_size, image_size]`, normalized with the processor's mean and deviation.
+        """Embeds images `[N, 3, image_size, image_size]`, normalized with the processor's mean and deviation.
 
         Returns:
             `pooler_output` `[N, projection_dim]`; `last_hidden_state` `[N, grid^2, hidden_size]`.
-
-        Raises:
-            ValueError: The images have another size.
         """
         size = self.config.image_size
         if pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}. "
-                "Use the model's image processor."
-            )
+            raise ValueError(f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}.")
         return self.image_tower(pixel_values.to(self.dtype))
 
     @can_return_tuple
@@ -304,13 +291,7 @@ class MiniCLIPModel(PreTrainedModel):
         position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> BaseModelOutputWithPooling:
-        """Embeds tokenized text.
-
-        Args:
-            input_ids: `[N, T]`.
-            attention_mask: `[N, T]`, 1 = token, 0 = padding.
-            position_ids: `[N, T]`; 0, 1, 2, ... if left out.
-            token_type_ids: `[N, T]`, as the tokenizer gives them; 0 if left out.
+        """Embeds tokenized text; all arguments are `[N, T]`.
 
         Returns:
             `pooler_output` `[N, projection_dim]`; `last_hidden_state` `[N, T, hidden]`, the states of the tokens.
@@ -330,10 +311,7 @@ class MiniCLIPModel(PreTrainedModel):
         token_type_ids: Tensor | None = None,
         return_loss: bool | None = None,
     ) -> CLIPOutput:
-        """Similarities of images and texts; arguments as for `get_image_features` and `get_text_features`.
-
-        Args:
-            return_loss: Return the contrastive loss too; text i belongs to image i.
+        """Similarities of images and texts; `return_loss` adds the contrastive loss, for which text i is of image i.
 
         Returns:
             `logits_per_image` `[images, texts]`: cosines times the learned scale; `image_embeds` and `text_embeds` at

@@ -150,7 +150,6 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             makes an image of. None, as in the paper: they end with the image.
     """
 
-    _supports_gradient_checkpointing = True
     # for device_map
     _no_split_modules = ["DownConv2d", "ResidualBlock", "StyleBlock", "StyleConv2d", "StyleLevel", "ToImage"]
 
@@ -178,7 +177,6 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         _check_config(self.config)
         channels = tuple(channels)
         self.stride = patch_size * 2 ** (len(channels) - 1)
-        self.gradient_checkpointing = False
         image_channels = LATENT_CHANNELS if decoder else 3
         self.encoder = Encoder(in_channels * patch_size**2, channels, blocks)
         self.style = EqualizedLinear(embedding_dim, 2 * len(channels) * style_dim)
@@ -256,11 +254,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         image = self.first_image(x, codes[:, 1])
         for i, level in enumerate(self.levels):
             code = codes[:, 2 * i + 1 : 2 * i + 4].unbind(1)
-            inputs = (x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x, image = self._gradient_checkpointing_func(level, *inputs)
-            else:
-                x, image = level(*inputs)
+            x, image = level(x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
         if self.latent_decoder is not None:
             latents = LIMIT * torch.tanh(image / LIMIT)
             return latents if output_type == "latent" else self.latent_decoder(latents)
@@ -308,28 +302,21 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
         config, shape = self.config, list(degraded.shape)
         if len(shape) != 4 or shape[1] != config.in_channels:
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
+        count, levels = shape[0], len(config.channels)
         if shape[2] % self.stride or shape[3] % self.stride or 0 in shape:
-            raise ValueError(
-                f"degraded must have sides that are multiples of {self.stride}, got {shape[2]}x{shape[3]}. Pad it."
-            )
-        if list(clip_embedding.shape) != [shape[0], config.embedding_dim]:
-            raise ValueError(
-                f"clip_embedding must be [{shape[0]}, {config.embedding_dim}], got {list(clip_embedding.shape)}."
-            )
+            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {shape[2]}x{shape[3]}.")
+        if list(clip_embedding.shape) != [count, config.embedding_dim]:
+            got = list(clip_embedding.shape)
+            raise ValueError(f"clip_embedding must be [{count}, {config.embedding_dim}], got {got}.")
         if config.skip_strength_source == "input" and skip_strength is None:
             raise ValueError(f"skip_strength must be given for {config.task}: the downscaling factor over 64.")
         if config.skip_strength_source == "embedding" and skip_strength is not None:
             raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
-        if isinstance(skip_strength, Tensor) and list(skip_strength.shape) not in (
-            *([], [1], [shape[0]]),
-            *([n, levels] for n in (1, shape[0]) for levels in (1, len(config.channels))),
-        ):
-            raise ValueError(
-                f"skip_strength must be a number, [{shape[0]}] or [{shape[0]}, {len(config.channels)}], "
-                f"got {list(skip_strength.shape)}."
-            )
-        if isinstance(generator, (list, tuple)) and len(generator) != shape[0]:
-            raise ValueError(f"generator must be one or a list of {shape[0]}, got {len(generator)}.")
+        got = list(skip_strength.shape) if isinstance(skip_strength, Tensor) else []
+        if got not in ([], [1], [count], [1, 1], [count, 1], [1, levels], [count, levels]):
+            raise ValueError(f"skip_strength must be a number, [{count}] or [{count}, {levels}], got {got}.")
+        if isinstance(generator, (list, tuple)) and len(generator) != count:
+            raise ValueError(f"generator must be one or a list of {count}, got {len(generator)}.")
         if output_type not in ("image", "latent") or (output_type == "latent" and self.latent_decoder is None):
             raise ValueError(f'output_type must be "image", or "latent" if there is a decoder, got {output_type!r}.')
 
@@ -337,9 +324,7 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
 def _check_config(config) -> None:
     check_bounds(config)
     if config.skip_strength_source not in ("input", "encoder", "embedding"):
-        raise ValueError(
-            f"skip_strength_source must be input, encoder or embedding, got {config.skip_strength_source!r}."
-        )
+        raise ValueError(f"skip_strength_source is unknown: {config.skip_strength_source!r}.")
     if not isinstance(config.signed_fusion, bool):
         raise ValueError(f"signed_fusion must be true or false, got {config.signed_fusion!r}.")
     if config.decoder not in (None, "taef2"):

@@ -24,7 +24,7 @@ Regions = list[tuple[ImageInput, str] | tuple[ImageInput, str, float]]
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 OUTPUT_TYPES = ("pil", "np", "pt")
 MAX_TEMPLATES, MAX_TEMPLATE = 1000, 1000  # sentences, and characters of one
-MAX_REGIONS, MAX_REGION_TEXT = 100, 64_000  # regions, and characters of their masks in a result's settings
+MAX_REGIONS = 100
 _MOST_SEEDS = 2**53  # JavaScript and JSON hold smaller numbers exactly
 
 
@@ -61,8 +61,6 @@ class Call:
         """Checks everything before any work is done; a request for each image."""
         self.check_values(task)
         levels, given = len(config.channels), self.skip_strength
-        if given is not None and config.skip_strength_source == "embedding":
-            raise ValueError("skip_strength cannot be given: this checkpoint weighs its skips by the condition.")
         if isinstance(given, tuple) and len(given) != levels:
             raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {len(given)}.")
         embeds, background = self.prompt_embeds, self.background
@@ -82,10 +80,8 @@ class Call:
             if len(values) not in (1, count):
                 raise ValueError(f"{name} must be one or a list of {count}, got {len(values)}.")
             lists[name] = values * (count // len(values))  # one goes with all
-        requests = []
-        for row in zip(*lists.values(), strict=True):
-            requests.append(self._request(task, config.face_template, max_pixels, **dict(zip(lists, row, strict=True))))
-        return requests
+        rows = zip(*lists.values(), strict=True)
+        return [self._request(task, config.face_template, max_pixels, *row) for row in rows]
 
     def check_values(self, task: Task) -> None:
         """Checks what needs neither a network nor an image's pixels, so that the shell loads neither for nothing."""
@@ -158,27 +154,22 @@ class Call:
             reference_image = fill_transparent(to_raster(reference_image, "reference_image"))
         if background is not None:
             background = to_raster(background, "background")
+        if background is not None and background.size != size:
+            (height, width), (own_height, own_width) = size, background.size
+            raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
         request = Request(
             image=raster,
             mask=mask_image,
-            scale=self.scale,
-            factor=self.factor,
             box=box,
-            feather=self.feather,
-            tile=self.tile,
             frames=frames,
             background=self.background if isinstance(self.background, str) else background,
             source=source,
             prompt=prompt,
             prompt_embeds=prompt_embeds,
-            beta=self.beta,
-            skip_strength=self.skip_strength,
             face_prompts=face_prompts,
             reference=reference_image,
+            **{name: getattr(self, name) for name in ("scale", "factor", "feather", "tile", "beta", "skip_strength")},
         )
-        if background is not None and background.size != size:
-            (height, width), (own_height, own_width) = size, background.size
-            raise ValueError(f"background must have the result's size {width}x{height}, got {own_width}x{own_height}.")
         request.settings.update(self._settings(request, task))
         return request if self.regions is None else self._with_regions(request)
 
@@ -193,35 +184,23 @@ class Call:
             own = replace(request, prompt=prompt, prompt_embeds=None, face_prompts=None, beta=beta, settings={})
             regions.append((mask, own))
             stored.append([pack_mask(mask), _words(prompt), beta])
-        if sum(len(mask) for mask, *_ in stored) > MAX_REGION_TEXT:  # then the settings do not make the result again
-            stored = [[f"sha256:{hashlib.sha256(mask.encode()).hexdigest()}", *rest] for mask, *rest in stored]
         request.settings["regions"] = stored
         return replace(request, regions=tuple(regions))
 
     def _settings(self, request: Request, task: Task) -> dict:
         """What makes the result again, but for the checkpoint and the seed; images and masks as their hashes."""
-        settings = {
-            "prompt": _words(request.prompt),
-            "beta": self.beta,
-            "skip_strength": self.skip_strength,
-            "box": request.box,
-            "scale": self.scale,
-            "factor": self.factor,
-            "feather": self.feather,
-            "tile": self.tile,
-            "templates": self.templates,
-            "edit": task.degradation if self.edit else None,
-            "faces": self.faces,
-            "background": self.background if isinstance(self.background, str) else None,
-        }
+        settings: dict = {"prompt": _words(request.prompt)}
+        for name in ("beta", "skip_strength", "box", "scale", "factor", "feather", "tile", "templates"):
+            settings[name] = getattr(self, name)
+        settings["edit"], settings["faces"] = task.degradation if self.edit else None, self.faces
+        settings["background"] = self.background if isinstance(self.background, str) else None
         if self.faces is not None:
             settings["faces_found"] = len(request.frames)
         if request.face_prompts is not None:
             settings["face_prompts"] = [_words(p) for p in request.face_prompts]
+        embeds = None if request.prompt_embeds is None else request.prompt_embeds.detach().float().cpu().numpy()
         arrays = {"mask": request.mask, "reference": request.reference, "background": request.background}
-        embeds = request.prompt_embeds
-        arrays["prompt_embeds"] = None if embeds is None else embeds.detach().float().cpu().numpy()
-        for name, values in arrays.items():
+        for name, values in (arrays | {"prompt_embeds": embeds}).items():
             values = getattr(values, "rgb", values)
             if isinstance(values, np.ndarray):
                 settings[f"{name}_sha256"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
@@ -245,10 +224,8 @@ def result_size(size: tuple[int, int], scale: float | None, max_pixels: int) -> 
     """Height and width of the result for an image of `size` (height, width), `max_pixels` at most."""
     height, width = round(size[0] * (scale or 1)), round(size[1] * (scale or 1))
     if height * width > max_pixels:
-        raise ValueError(
-            f"The result would have {width}x{height} pixels, more than {max_pixels / 1e6:g} million. Use a smaller "
-            "scale or a smaller image, or raise max_pixels."
-        )
+        limit = f"more than {max_pixels / 1e6:g} million. Use a smaller scale or image, or raise max_pixels"
+        raise ValueError(f"The result would have {width}x{height} pixels, {limit}.")
     return height, width
 
 
@@ -272,12 +249,10 @@ def _images_apart(name: str, images, masks_of: int | None = None) -> list:
 
 
 def _check_embeds(embeds, width: int) -> None:
-    if not isinstance(embeds, Tensor) or embeds.ndim != 2 or embeds.shape[1] != width:
-        got = list(embeds.shape) if isinstance(embeds, Tensor) else type(embeds).__name__
-        raise ValueError(f"prompt_embeds must be a tensor [N, {width}], got {got}.")
-    dense = embeds.layout == torch.strided and not embeds.is_meta and len(embeds) > 0
-    if not dense or not embeds.is_floating_point() or not embeds.isfinite().all():
-        raise ValueError(f"prompt_embeds must be finite numbers in a dense tensor, got {shown(embeds)}.")
+    fit = isinstance(embeds, Tensor) and embeds.ndim == 2 and embeds.shape[1] == width and len(embeds) > 0
+    fit = fit and embeds.layout == torch.strided and not embeds.is_meta and embeds.is_floating_point()
+    if not fit or not embeds.isfinite().all():
+        raise ValueError(f"prompt_embeds must be a dense tensor [N, {width}] of finite numbers, got {shown(embeds)}.")
 
 
 def _words(prompt: Prompt | None) -> str | list[str] | None:
@@ -316,10 +291,8 @@ def check_templates(templates, name: str = "templates") -> list[str] | None:
     for text in templates if fit else ():
         fit = fit and isinstance(text, str) and "{}" in text and len(text) <= MAX_TEMPLATE and is_unicode(text)
     if not fit:
-        raise ValueError(
-            f'{name} must be a list of 1 to {MAX_TEMPLATES} sentences with "{{}}" for the prompt, each of at most '
-            f"{MAX_TEMPLATE} characters, got {shown(templates)}."
-        )
+        limits = f"1 to {MAX_TEMPLATES} sentences of at most {MAX_TEMPLATE} characters"
+        raise ValueError(f'{name} must be {limits}, with "{{}}" for the prompt, got {shown(templates)}.')
     return list(templates)
 
 

@@ -121,13 +121,7 @@ class TextIRPipeline(DiffusionPipeline):
         return pipe
 
     def save_pretrained(self, save_directory: str | os.PathLike, safe_serialization: bool = True, **kwargs) -> None:
-        """Writes the pipeline's folder, always as safetensors.
-
-        Args:
-            save_directory: The folder.
-            safe_serialization: As in diffusers, without effect: no pickle is ever written.
-            **kwargs: As in diffusers: `variant`, `max_shard_size`, `push_to_hub`.
-        """
+        """As in diffusers, but always as safetensors: `safe_serialization` has no effect."""
         if self.tokenizer is not None:
             forget_lengths(self.tokenizer)
         super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
@@ -340,9 +334,7 @@ class TextIRPipeline(DiffusionPipeline):
             skip_strength = torch.tensor(strengths, dtype=torch.float32, device=device).reshape(len(batch), -1)
         sample = network(padded, torch.cat(conditions).to(device), skip_strength, generators).sample
         if not sample.isfinite().all():
-            raise ValueError(
-                f"The output in {network.dtype} is NaN or infinite. Load the checkpoint in float32, or another one."
-            )
+            raise ValueError(f"The output in {network.dtype} is NaN or infinite. Try float32, or another checkpoint.")
         return sample[..., :height, :width].float()
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from textir_hf.imaging.color import chroma, lab_to_bytes, lightness
 from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.raster import Raster
+from textir_hf.imaging.resample import to_tensor
 from textir_hf.tasks.base import Request
 
 _PNG = "data:image/png;base64,"
@@ -24,44 +24,36 @@ _BAND = 1 << 20  # pixels blended at a time
 
 def restore_regions(pipe, requests: list[Request], seeds: list[int], call) -> list[Raster]:
     """One result for each request, of which each region has its own prompt."""
-    if pipe.task.degradation == "mask_image":
-        return _fill_regions(pipe, requests, seeds, call)
-    parts = [part for request in requests for part in (request, *(own for _, own in request.regions))]
-    part_seeds = [seed for request, seed in zip(requests, seeds, strict=True) for _ in (0, *request.regions)]
-    results, joined = deque(pipe._restore_requests(parts, part_seeds, call)), []
-    for request in requests:
-        around = results.popleft()
-        images = [around.rgb, *(results.popleft().rgb for _ in request.regions)]
-        masks = visible_parts([mask for mask, _ in request.regions])
-        rgb = blend(images, masks, request.image.rgb if pipe.task.degradation == "colors" else None)
-        if request.mask is not None:
-            rgb = np.where(request.mask[..., None], rgb, around.rgb)
-        joined.append(replace(around, rgb=rgb))
-    return joined
+    restore = _fill_regions if pipe.task.degradation == "mask_image" else _blend_regions
+    return [restore(pipe, request, seed, call) for request, seed in zip(requests, seeds, strict=True)]
 
 
-def _fill_regions(pipe, requests: list[Request], seeds: list[int], call) -> list[Raster]:
-    """Fills the regions of each mask one after the other from the left, so that later ones see earlier ones."""
-    orders = [fill_order(request) for request in requests]
-    rasters = [request.source for request in requests]
-    for step in range(max(map(len, orders))):
-        active = [i for i, order in enumerate(orders) if step < len(order)]
-        fills = []
-        for i in active:
-            remaining = np.any([part for part, _ in orders[i][step:]], 0)
-            image = replace(requests[i].image, rgb=rasters[i].rgb if step else requests[i].image.rgb)
-            own = orders[i][step][1]
-            fills.append(replace(own, image=image, source=rasters[i], mask=remaining, feather=0.0))
-        for i, filled in zip(active, pipe._restore_requests(fills, [seeds[i] for i in active], call), strict=True):
-            part = orders[i][step][0][..., None]
-            rasters[i] = replace(filled, rgb=np.where(part, filled.rgb, rasters[i].rgb))
-    for i, request in enumerate(requests):
-        if request.feather:
-            weights = feather_weights(request.mask, request.feather)[..., None]
-            mixed = weights * rasters[i].rgb + (1 - weights) * request.image.rgb
-            rgb = np.where(request.mask[..., None], mixed.round().astype(np.uint8), request.source.rgb)
-            rasters[i] = replace(rasters[i], rgb=rgb)
-    return rasters
+def _blend_regions(pipe, request: Request, seed: int, call) -> Raster:
+    parts = [request, *(own for _, own in request.regions)]
+    around, *others = pipe._restore_requests(parts, [seed] * len(parts), call)
+    masks = visible_parts([mask for mask, _ in request.regions])
+    images = [around.rgb, *(other.rgb for other in others)]
+    rgb = blend(images, masks, request.image.rgb if pipe.task.degradation == "colors" else None)
+    if request.mask is not None:
+        rgb = np.where(request.mask[..., None], rgb, around.rgb)
+    return replace(around, rgb=rgb)
+
+
+def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
+    """Fills the regions of a mask one after the other from the left, so that later ones see earlier ones."""
+    order, image, raster = fill_order(request), request.image, request.source
+    for step, (part, own) in enumerate(order):
+        remaining = np.any([mask for mask, _ in order[step:]], 0)
+        fill = replace(own, image=image, source=raster, mask=remaining, feather=0.0)
+        (filled,) = pipe._restore_requests([fill], [seed], call)
+        raster = replace(filled, rgb=np.where(part[..., None], filled.rgb, raster.rgb))
+        image = replace(image, rgb=raster.rgb)
+    if request.feather:
+        weights = feather_weights(request.mask, request.feather)[..., None]
+        mixed = weights * raster.rgb + (1 - weights) * request.image.rgb
+        rgb = np.where(request.mask[..., None], mixed.round().astype(np.uint8), request.source.rgb)
+        raster = replace(raster, rgb=rgb)
+    return raster
 
 
 def visible_parts(masks: list[np.ndarray]) -> list[np.ndarray]:
@@ -115,18 +107,18 @@ def blend(results: list[np.ndarray], parts: list[np.ndarray], colors_of: np.ndar
     """
     height, width = results[0].shape[:2]
     parts = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.NEAREST)) for part in parts]
-    guide = _to_tensor(results[0] if colors_of is None else colors_of)
+    guide = to_tensor(results[0] if colors_of is None else colors_of)
     weights = soft_weights(parts, lightness(guide) / 100)
     joined = results[0].copy()
     lines = max(1, _BAND // width)
     for band in (slice(start, start + lines) for start in range(0, height, lines)):
         share = weights[:, None, band].double()  # in double precision, the order of the regions does not matter
-        pixels = torch.cat([_to_tensor(result[band]) for result in results])
+        pixels = torch.cat([to_tensor(result[band]) for result in results])
         if colors_of is None:
             mixed = ((share * pixels).sum(0) * 255).round().byte()
         else:
             ab = (share * chroma(pixels)).sum(0, keepdim=True).float()
-            mixed = lab_to_bytes(lightness(_to_tensor(colors_of[band])), ab)
+            mixed = lab_to_bytes(lightness(to_tensor(colors_of[band])), ab)
         joined[band] = mixed.movedim(0, -1).numpy()
         for weight, result in zip(weights[:, band], results, strict=True):
             only = (weight == 1).numpy()
@@ -147,7 +139,3 @@ def unpack_mask(text: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(text.removeprefix(_PNG), validate=True)), formats=["PNG"])
     except (ValueError, OSError) as error:
         raise ValueError(f"A region's mask must be an image, got the text {text[:40]!r}.") from error
-
-
-def _to_tensor(rgb: np.ndarray) -> Tensor:
-    return torch.from_numpy(rgb).movedim(-1, 0)[None].float() / 255

@@ -63,25 +63,17 @@ def sweep(
     along = max(axes, key=lambda name: (len(axes[name]), name != "prompt"))
     lines = product(*(values for name, values in axes.items() if name != along))
     names = [name for name in axes if name != along]
-    cells = [[dict(zip(names, line, strict=True)) | {along: value} for value in axes[along]] for line in lines]
     raster = to_raster(image)
     check_size(math.prod(map(len, axes.values())) // len(axes[along]), 1 + len(axes[along]), cell, raster.size)
     fixed = {"mask_image": mask_image, "colors": pipe.task.degradation == "colors", **kwargs}
-    shown_as = dict(getattr(pipe, "_progress_bar_config", {}))
-    original, rows = ("original", Image.fromarray(raster.rgb)), []
-    with pipe.progress_bar(total=sum(map(len, cells))) as bar:  # one for the grid, none for each edit
-        pipe.set_progress_bar_config(disable=True)
-        try:
-            for line in cells:
-                row = [original]
-                for chosen in line:
-                    asked = chosen | {"prompt": [chosen["prompt"]], "generator": torch.Generator().manual_seed(seed)}
-                    (results,) = pipe.edit(image=image, return_dict=False, **fixed, **asked)
-                    row.append((_label(axes, chosen), results[0]))
-                    bar.update()
-                rows.append(row)
-        finally:
-            pipe.set_progress_bar_config(**shown_as)
+    rows = []
+    for line in lines:
+        row = [("original", Image.fromarray(raster.rgb))]
+        for value in axes[along]:
+            chosen = dict(zip(names, line, strict=True)) | {along: value}
+            asked = chosen | {"prompt": [chosen["prompt"]], "generator": torch.Generator().manual_seed(seed)}
+            row.append((_label(axes, chosen), pipe.edit(image=image, **fixed, **asked).images[0]))
+        rows.append(row)
     return draw_grid(rows, cell)
 
 

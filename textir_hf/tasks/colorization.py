@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from textir_hf.imaging.color import chroma, join_lab, lab_to_bytes, lightness, split_lab
+from textir_hf.imaging.color import chroma, join_lab, lab_to_bytes, lightness
 from textir_hf.imaging.resample import fit, resize
 from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
@@ -54,8 +54,7 @@ class Colorization(Task):
     canvas = _Canvas
 
     def degrade(self, target, rng, draw_mask):
-        light, ab = split_lab(target)
-        return {"degraded": light[0], "chroma": ab[0]}
+        return {"degraded": lightness(target)[0], "chroma": chroma(target)[0]}
 
     def restored(self, sample, target, batch):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""

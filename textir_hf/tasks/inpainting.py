@@ -23,7 +23,10 @@ class _Canvas(Canvas):
     def __init__(self, request: Request, sample_size: int, device) -> None:
         mask, box = request.mask, request.box
         if box is not None:
-            crops = [(box, _inside(mask, box))]
+            left, top, right, bottom = box
+            crops = [(box, mask[top:bottom, left:right])]
+            if crops[0][1].sum() != mask.sum():
+                raise ValueError(f"mask_image reaches out of the box {box}. Use a larger box, or a smaller mask.")
         else:
             crops = mask_crops(_outside_frames(mask, request.frames) if request.frames else mask, sample_size)
         self.crops, self.count = [], 0
@@ -126,11 +129,3 @@ def _outside_frames(mask, frames):
         covered[top:bottom, left:right] |= weights.numpy() == 1
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     return np.isin(labels, np.unique(labels[mask & ~covered])) & mask
-
-
-def _inside(mask, box):
-    left, top, right, bottom = box
-    part = mask[top:bottom, left:right]
-    if part.sum() != mask.sum():
-        raise ValueError(f"mask_image reaches out of the box {box}. Use a larger box, or a smaller mask.")
-    return part

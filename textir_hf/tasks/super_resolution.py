@@ -52,10 +52,8 @@ class _Canvas(Canvas):
         height, width = (max(1, round(side / (self.request.factor or 1))) for side in (bottom - top, right - left))
         self.box_tiles, self.box_factor = Tiles(size, MAX_RUN * self.sample_size), min(size) / min(height, width)
         if self.box_factor < MIN_FACTOR:
-            raise ValueError(
-                f"box has {width}x{height} pixels, and this checkpoint restores to {self.sample_size}: it has "
-                "nothing to add. Use a smaller image, or a checkpoint of larger size."
-            )
+            own = f"this checkpoint restores to {self.sample_size}: it has nothing to add"
+            raise ValueError(f"box has {width}x{height} pixels, and {own}. Use a smaller image.")
 
     def windows(self):
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]  # [1, 3, H, W] uint8
