@@ -168,3 +168,17 @@ def test_an_image_below_the_trained_size_is_restored_at_that_size_and_shrunk(pip
     seen = resample.to_tensor(np.asarray(small))
     expected = resample.keep_low_resolution(resample.resize(large, (12, 16)), resample.upsample(seen, (12, 16)), 2)
     assert (result - expected.clamp(0, 1)).abs().max() < 2.1 / 255
+
+
+def test_no_window_of_any_size_holds_a_trace_of_what_is_masked():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        height, width = rng.integers(40, 160, 2)
+        image, hidden = rng.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
+        mask = (rng.random((height // 7 + 1, width // 7 + 1)) > 0.6).repeat(7, 0).repeat(7, 1)[:height, :width]
+        scale, offset = rng.uniform(20, 90) * np.exp(1j * rng.uniform(-0.5, 0.5)), complex(*rng.uniform(0, 40, 2))
+        images, frames = (image, np.where(mask[..., None], hidden, image)), (Frame(scale, offset),) * (seed % 2)
+        requests = [Request(to_raster(Image.fromarray(i)), mask, frames=frames) for i in images]
+        shown, other = (TASKS["inpainting"].canvas(r, 32, torch.device("cpu")).windows() for r in requests)
+        for a, b in zip(shown, other, strict=True):
+            assert torch.equal(a.degraded, b.degraded)

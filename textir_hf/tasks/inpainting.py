@@ -52,13 +52,13 @@ class _Canvas(Canvas):
             mask = self.mask[None, None, top:bottom, left:right].float()
             # Bilinear weights are never negative: a pixel whose shrunken mask is 0 holds no content of a region.
             image, mask = resize(image, tiles.size, "bilinear"), resize(mask, tiles.size, "bilinear")
-            degraded = mask_out(image, (mask > 1e-4).float())[0]
+            degraded = mask_out(image, (mask > 0).float())[0]
             for left, top, right, bottom in tiles.boxes:
                 yield Window(degraded[:, top:bottom, left:right], partial(self._paste_tile, crop))
         for i, frame in self.frames:
             image = warp_to_frame(self.image, frame, self.sample_size, "bilinear")[None]
             mask = warp_to_frame(self.mask[None], frame, self.sample_size, "bilinear")[None]
-            degraded = mask_out(image / 255, (mask > 1e-4).float())[0]
+            degraded = mask_out(image / 255, (mask > 0).float())[0]
             yield Window(degraded, partial(self._paste_frame, frame), face=i)
 
     def result(self):
