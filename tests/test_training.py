@@ -21,7 +21,7 @@ from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
 from training.output import as_stored, write_pipeline
 from training.state import LAZY
-from training.train import Run, learning_rate, main, set_up, train, train_step
+from training.train import Run, learning_rate, main, train, train_step
 
 
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
@@ -50,7 +50,7 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
 @pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
 def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, lpips_file, tmp_path):
     settings = config(task=task, sample_size=64, mixed_precision="bf16", lpips=str(lpips_file))
-    run = set_up(settings)
+    run = Run(settings)
     restorer = run.state.averaged()
     for name, parameter in restorer.named_parameters():
         if name.endswith("noise_strength"):
@@ -107,7 +107,7 @@ LATENT = {"decoder": "taef2", "discriminator_channels": [4, 6], "blocks": 1, "la
     [("inpainting", {}), ("super-resolution", {}), ("colorization", {}), ("inpainting", LATENT)],
 )
 def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, changes, config):
-    run = set_up(config(task=task, adversarial_start=0, **changes))
+    run = Run(config(task=task, adversarial_start=0, **changes))
     trained = {"generator": run.state.generator, "discriminator": run.state.discriminator}
     modules = trained | {"clip": run.encoder.clip}
     before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in modules.items()}
@@ -127,7 +127,7 @@ def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, change
 def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_path, norm):
     states = []
     for name, scaler in (("plain", None), ("scaled", torch.amp.GradScaler("cpu", 1024.0, growth_interval=1))):
-        run = set_up(config(adversarial_start=0, max_grad_norm=norm, output_dir=str(tmp_path / name)))
+        run = Run(config(adversarial_start=0, max_grad_norm=norm, output_dir=str(tmp_path / name)))
         state = run.state
         run.accelerator.scaler = state.optimizer.scaler = state.discriminator_optimizer.scaler = scaler
         batches = run.batches()
@@ -150,7 +150,7 @@ def test_the_learning_rate_stays_or_falls_over_the_steps_or_the_minutes(config):
 
 
 def test_the_discriminators_rate_and_momentum_follow_lazy_r1(config):
-    run = set_up(config(learning_rate=0.5, adversarial_start=0, discriminator_rate=3.0))
+    run = Run(config(learning_rate=0.5, adversarial_start=0, discriminator_rate=3.0))
     train_step(run, run.batches())
     (group,), (other,) = run.state.optimizer.param_groups, run.state.discriminator_optimizer.param_groups
     assert group["lr"] == 0.5 and group["betas"] == (0.0, 0.99) and LAZY == 16 / 17
@@ -158,7 +158,7 @@ def test_the_discriminators_rate_and_momentum_follow_lazy_r1(config):
 
 
 def test_the_average_warms_up_to_its_half_life(config):
-    run = set_up(config(ema_half_life=1, train_batch_size=2))
+    run = Run(config(ema_half_life=1, train_batch_size=2))
     batches, seen = run.batches(), []
     for _ in range(3):
         train_step(run, batches)
@@ -174,14 +174,14 @@ def test_a_run_starts_from_both_networks_of_another_or_from_the_generator(config
     folder = train(config(max_train_steps=1))
     saved = TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
     judge = load_file(folder.parent / "discriminator.safetensors")
-    run = set_up(config(output_dir=str(tmp_path / "next"), seed=1, init_from=str(folder.parent)))
+    run = Run(config(output_dir=str(tmp_path / "next"), seed=1, init_from=str(folder.parent)))
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     assert all(torch.equal(p, judge[n]) for n, p in run.state.discriminator.state_dict().items())
     larger = {"output_dir": str(tmp_path / "large"), "sample_size": 64}
-    run = set_up(config(**larger, init_from=str(folder / "restorer")))
+    run = Run(config(**larger, init_from=str(folder / "restorer")))
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     with pytest.raises(ValueError, match=r"--init-from .* pipeline/restorer"):
-        set_up(config(**larger, init_from=str(folder.parent)))
+        Run(config(**larger, init_from=str(folder.parent)))
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_run_is_refused(config):
 
 def test_a_run_goes_on_at_another_rate_and_average(config):
     train(config(max_train_steps=2))
-    run = set_up(config(learning_rate=1e-4, ema_half_life=2, resume_from_checkpoint="latest"))
+    run = Run(config(learning_rate=1e-4, ema_half_life=2, resume_from_checkpoint="latest"))
     run.state.resume()
     assert run.state.progress.step == 2 and run.state.average.decay == 0.5
     train_step(run, run.batches())

@@ -6,9 +6,8 @@ from conftest import make_image
 
 from textir_hf import TextIRPipeline
 from textir_hf.tasks import TASKS
-from training.config import R1_EVERY, TrainingConfig, parse
-from training.presets import PRESETS, SOURCES
-from training.train import main, set_up, train
+from training.config import PRESETS, R1_EVERY, SOURCES, TrainingConfig, parse
+from training.train import Run, main, train
 
 PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
 
@@ -49,7 +48,7 @@ def test_a_value_out_of_range_is_named(config, change, named):
 )
 def test_an_input_that_does_not_fit_is_named(config, change, named):
     with pytest.raises(ValueError, match=named):
-        set_up(config(**change))
+        Run(config(**change))
 
 
 def test_a_preset_gives_way_to_the_command_line():

@@ -22,7 +22,7 @@ from training.data import (
     open_split,
     training_and_held_out,
 )
-from training.train import set_up, train_step
+from training.train import Run, train_step
 
 
 def maker(**changes) -> SampleMaker:
@@ -106,7 +106,7 @@ def test_a_validation_split_is_never_the_training_split(config, data, tmp_path, 
 def test_tar_shards_train(config, tmp_path, streaming):
     shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
     columns = {"image_column": "png", "caption_column": "txt", "split_column": None, "holdout": 2}
-    run = set_up(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
+    run = Run(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
     assert run.validation.captions == [[caption(0)], [caption(1)]]
     batches = run.batches()
     terms = train_step(run, batches)
@@ -148,7 +148,7 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
         contents = [(n, b"no image" if 3 <= n < 3 + count else content) for n, content in good]
         path = write_rows(tmp_path / f"{count}.parquet", contents)
         changes = {"dataset": [path], "split_column": None, "caption_column": None}
-        batches = set_up(config(**changes, train_batch_size=20)).batches()
+        batches = Run(config(**changes, train_batch_size=20)).batches()
         if stops:
             with pytest.raises(ValueError, match=r"2 of 120 images are damaged, more than 1%: 3.png, 4.png"):
                 [next(batches) for _ in range(7)]
@@ -160,7 +160,7 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(config, streaming):
     settings = config(streaming=streaming, split_column=None, holdout=2)
-    run = set_up(settings)
+    run = Run(settings)
     rows = list(open_split(settings, "train"))[2:]
     images = torch.stack([decode(row["image"], 32) for row in rows])
     images, module = run.encoder.images(images.float() / 255), run.encoder.recentering
@@ -225,7 +225,7 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
 def test_preloaded_images_make_the_same_batches(config):
     batches = []
     for preload in (False, True):
-        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
+        iterator = Run(config(preload=preload, train_batch_size=3)).batches()
         batches.append([next(iterator) for _ in range(6)])  # more than an epoch
     for plain, preloaded in zip(*batches, strict=True):
         assert plain.keys() == preloaded.keys()

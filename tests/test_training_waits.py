@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from textir_hf.tasks import TASKS
 from training.output import Log
-from training.train import set_up, train_step
+from training.train import Run, train_step
 
 _READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "unique_consecutive")
 _COPIES = ("lift_fresh",)  # a tensor of Python numbers, which are in the CPU's memory
@@ -52,7 +52,7 @@ def test_the_counter_sees_what_waits():
 def test_a_step_without_logging_never_waits_for_the_device(config, task, latent):
     changes = {"decoder": "taef2", "lambda_clip": 0.0, "lambda_matching": 1.0} if latent else {}
     changes |= {"condition_dropout": 0.5, "max_grad_norm": 1.0}
-    run = set_up(config(task=task, train_batch_size=4, adversarial_start=0, **changes))
+    run = Run(config(task=task, train_batch_size=4, adversarial_start=0, **changes))
     run.state.progress.step = run.objective.penalty_every - 2
     loader, log = run.batches(), Log(run.config, run.accelerator, 0, 4)
     batches = iter([next(loader) for _ in range(3)])
