@@ -80,15 +80,13 @@ def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
         assert cells.sum() == len(rows.unique()) * len(columns.unique())
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
-def test_a_run_learns_latents_and_leaves_a_pipeline(task, latent_config, tmp_path):
-    folder = train(latent_config(task=task, mixed_precision="bf16", train_batch_size=4))
+def test_a_run_learns_latents_and_leaves_a_pipeline_for_another_to_start_from(latent_config, tmp_path):
+    folder = train(latent_config(task="colorization", mixed_precision="bf16", train_batch_size=4))
     pipe = TextIRPipeline.from_pretrained(folder)
     assert pipe.restorer.config.decoder == "taef2" and pipe.restorer.stride == 32
     for name, value in load_taef2("decoder").state_dict().items():
         assert torch.equal(pipe.restorer.latent_decoder.state_dict()[name], value)
-    other = "super-resolution" if task == "inpainting" else "inpainting"
-    start = {"task": other, "output_dir": str(tmp_path / "next"), "init_from": str(folder.parent)}
+    start = {"task": "inpainting", "output_dir": str(tmp_path / "next"), "init_from": str(folder.parent)}
     run = Run(latent_config(**start))
     for name, value in run.state.generator.state_dict().items():
         if not name.startswith(("encoder.first.", "strength.")):

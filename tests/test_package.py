@@ -68,10 +68,6 @@ def test_imports_go_the_way_that_the_documentation_says():
     assert set(wrong) <= {("textir_hf.__main__", "textir_hf.cli.main")}
 
 
-def test_versions_agree():
-    assert f"version: {textir_hf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-
-
 def test_demo_writes_one_grid_and_makes_its_folder(tmp_path, capsys):
     assert main(["demo", "--output", str(tmp_path / "new" / "demo")]) == 0
     (path,) = (tmp_path / "new" / "demo").iterdir()

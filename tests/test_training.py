@@ -123,11 +123,10 @@ def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, change
         assert p.grad is None and torch.equal(p, before["clip"][n])
 
 
-@pytest.mark.parametrize("norm", [0.0, 1e-3])
-def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_path, norm):
+def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_path):
     states = []
     for name, scaler in (("plain", None), ("scaled", torch.amp.GradScaler("cpu", 1024.0, growth_interval=1))):
-        run = Run(config(adversarial_start=0, max_grad_norm=norm, output_dir=str(tmp_path / name)))
+        run = Run(config(adversarial_start=0, max_grad_norm=1e-3, output_dir=str(tmp_path / name)))
         state = run.state
         run.accelerator.scaler = state.optimizer.scaler = state.discriminator_optimizer.scaler = scaler
         batches = run.batches()
@@ -140,9 +139,7 @@ def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_
         torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-7)
 
 
-def test_the_learning_rate_stays_or_falls_over_the_steps_or_the_minutes(config):
-    plain = config(learning_rate=0.5, max_train_steps=100)
-    assert {learning_rate(plain, step) for step in range(100)} == {0.5}
+def test_the_learning_rate_falls_over_the_steps_or_the_minutes(config):
     falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine")
     assert [learning_rate(falling, step) for step in (0, 50, 100)] == pytest.approx([0.5, 0.25, 0])
     falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine", max_minutes=10)
@@ -227,15 +224,6 @@ def test_a_checkpoint_of_another_run_is_refused(config):
     ):
         with pytest.raises(ValueError, match=named):
             train(config(streaming=True, **change))
-
-
-def test_a_run_goes_on_at_another_rate_and_average(config):
-    train(config(max_train_steps=2))
-    run = Run(config(learning_rate=1e-4, ema_half_life=2, resume_from_checkpoint="latest"))
-    run.state.resume()
-    assert run.state.progress.step == 2 and run.state.average.decay == 0.5
-    train_step(run, run.batches())
-    assert [group["lr"] for group in run.state.optimizer.param_groups] == [1e-4]
 
 
 @pytest.mark.parametrize(("log_steps", "last"), [(1, 2), (8, 3)])  # it is read before each checkpoint

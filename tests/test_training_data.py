@@ -59,8 +59,7 @@ def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("sizes", [(12,), (2, 5, 9), (1, 1, 1, 9)])
-@pytest.mark.parametrize("holdout", [0, 1, 9])
+@pytest.mark.parametrize(("sizes", "holdout"), [((12,), 1), ((2, 5, 9), 0), ((2, 5, 9), 9), ((1, 1, 1, 9), 1)])
 def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path, processes, sizes, holdout):
     contents = [(n, encoded(make_image(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
     starts = np.cumsum([0, *sizes])
@@ -157,6 +156,14 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
             assert "damaged image 1 skipped: 3.png" in capsys.readouterr().err
 
 
+def test_preloaded_images_make_the_same_batches(config):
+    several = [Run(config(preload=preload, train_batch_size=3)).batches() for preload in (False, True)]
+    for _ in range(6):  # more than an epoch
+        plain, preloaded = (next(batches) for batches in several)
+        assert plain.keys() == preloaded.keys()
+        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(config, streaming):
     settings = config(streaming=streaming, split_column=None, holdout=2)
@@ -182,7 +189,7 @@ def test_the_shares_of_dropped_conditions_and_of_captions_are_those_asked_for():
     assert not {"caption", "dropped"} & set(maker()(target, 0, ["one"]))
 
 
-@pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
+@pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5)])
 def test_masks_come_in_the_shares_that_are_asked_for(mix):
     irregular = torch.zeros(1, 1, 32, 32)
     irregular[..., :3, :5] = 1
@@ -199,16 +206,10 @@ def test_masks_come_in_the_shares_that_are_asked_for(mix):
         assert abs(count / 400 - share) < 0.08
 
 
-def test_empty_masks_are_left_out():
+def test_masks_with_gray_levels_or_none_marked_are_refused(tmp_path):
     irregular = torch.zeros(3, 1, 16, 16)
     with pytest.raises(ValueError, match="No mask marks a pixel at 16x16"):
         MaskSampler(16, [1.0, 0.0, 0.0], irregular)
-    irregular[1, 0, 5, 5] = 1
-    sampler, rng = MaskSampler(16, [1.0, 0.0, 0.0], irregular), random.Random(0)
-    assert all(sampler(rng).sum() == 1 for _ in range(20))
-
-
-def test_masks_with_gray_levels_are_refused(tmp_path):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 255
     PILImage.fromarray(mask).save(tmp_path / "a.png")
@@ -217,16 +218,3 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     PILImage.fromarray(mask).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"got the gray level 7"):
         load_masks(tmp_path, "train", 16)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no mask"):
-        load_masks(tmp_path / "empty", "train", 16)
-
-
-def test_preloaded_images_make_the_same_batches(config):
-    batches = []
-    for preload in (False, True):
-        iterator = Run(config(preload=preload, train_batch_size=3)).batches()
-        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
-    for plain, preloaded in zip(*batches, strict=True):
-        assert plain.keys() == preloaded.keys()
-        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))
