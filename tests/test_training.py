@@ -15,7 +15,7 @@ from test_training_processes import command
 
 from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.evaluation.damages import damage_of
-from textir_hf.evaluation.data import open_test_set
+from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
@@ -60,13 +60,13 @@ def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, l
 
     pipe = TextIRPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     protocol = Protocol(task, "the held-out images", boxes=False, factors=(4,), mask_shares=(0, 1))
-    test_set = open_test_set(protocol, data, 64, None, "image", "text", "test")
+    test_set = TestSet(protocol, data, 64)
     damages = run.validation.damages
     masks = torch.stack([damage["mask"] for damage in damages]) if task == "inpainting" else None
     damage = damage_of(task)(protocol, test_set, masks)
     extents = [d["mask"][0].bool().numpy() if masks is not None else d.get("factor") for d in damages]
     damage.extent = lambda index, table: extents[index]
-    measures = Measures(pipe, protocol, test_set, damage, LPIPS(lpips_file))
+    measures = Measures(pipe, damage, LPIPS(lpips_file))
     measures.prepare()
     values = [value for i in range(len(test_set)) for value in measures.measure(i)[0]]
     names = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
