@@ -189,9 +189,6 @@ def test_faces_have_flags(folder, capsys):
     assert run("upscale", "--scale", 2, "--faces", "largest", image="images", output="out") == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 3 and all(f"textir: images/{i}.png: " in err for i in range(3))
-    assert run("upscale", "--scale", 2, "--faces", "auto", output="auto.png", task="textir-mini-super-resolution") == 0
-    settings = read_settings(open_image("auto.png"))
-    assert settings["faces"] == "auto" and settings["faces_found"] == 0
     args = build_parser().parse_args(words("upscale", "--faces", "1,3", "--face-prompts", "a man"))
     assert args.faces == [1, 3] and args.face_prompts == ["a man"]
 

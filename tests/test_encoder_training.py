@@ -16,7 +16,6 @@ from training import clip, evaluate_clip
 from training import clip_words as words
 from training.clip import EncoderConfig, Trainer, main, sentence_features
 from training.clip_data import CaptionSource, ImageSet, LabeledSource, choice_loss, contrastive_loss
-from training.clip_words import relation, to_matrix
 
 CELEBA_COLUMNS = [column for column, *_ in words.WORDS["lfw"].values()]
 
@@ -66,12 +65,6 @@ def test_held_out_rows_are_training_rows_whatever_files_follow(folder):
     assert 0 < len(alone.held_out) < 12 and images.held_out[images.held_out < 16].tolist() == alone.held_out.tolist()
     rows = np.concatenate([alone.train, alone.held_out, alone.test])
     assert sorted(rows.tolist()) == list(range(16)) and alone.test.tolist() == [12, 13, 14, 15]
-
-
-def test_a_statement_is_true_false_or_unknown():
-    labels = torch.tensor([[1, 1, 0], [1, -1, 0]])
-    statements = to_matrix([{"a": 1}, {"a": 1, "b": 1}, {"b": -1, "c": 1}], ("a", "b", "c"))
-    assert relation(labels, statements).tolist() == [[1, 1, -1], [1, -1, 0]]
 
 
 def test_contrastive_loss_spreads_its_target_and_leaves_out_what_is_not_known():

@@ -154,19 +154,6 @@ def test_the_discriminators_rate_and_momentum_follow_lazy_r1(config):
     assert other["lr"] == pytest.approx(3 * 0.5 * 16 / 17) and other["betas"] == (0.0, 0.99 ** (16 / 17))
 
 
-def test_the_average_warms_up_to_its_half_life(config):
-    run = Run(config(ema_half_life=1, train_batch_size=2))
-    batches, seen = run.batches(), []
-    for _ in range(3):
-        train_step(run, batches)
-        seen.append(run.state.generator.style.weight.detach().clone())
-    decays = [min(0.25, (1 + n) / (10 + n)) for n in (1, 2)]  # two images are two half-lives
-    expected = seen[0]
-    for value, decay in zip(seen[1:], decays, strict=True):
-        expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(run.state.averaged().style.weight, expected)
-
-
 def test_a_run_starts_from_both_networks_of_another_or_from_the_generator(config, tmp_path):
     folder = train(config(max_train_steps=1))
     saved = TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
@@ -226,15 +213,14 @@ def test_a_checkpoint_of_another_run_is_refused(config):
             train(config(streaming=True, **change))
 
 
-@pytest.mark.parametrize(("log_steps", "last"), [(1, 2), (8, 3)])  # it is read before each checkpoint
-def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_path, log_steps, last):
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_path):
     train(config(max_train_steps=2))
     path = tmp_path / "run" / "checkpoint-2" / "model.safetensors"
     state = load_file(path)
     state["encoder.first.weight"].fill_(torch.nan)
     save_file(state, path, {"format": "pt"})
-    with pytest.raises(FloatingPointError, match=f"steps 2 to {last}: l1 nan"):
-        train(config(max_train_steps=8, log_steps=log_steps, resume_from_checkpoint="latest"))
+    with pytest.raises(FloatingPointError, match="steps 2 to 3: l1 nan"):
+        train(config(max_train_steps=8, log_steps=8, resume_from_checkpoint="latest"))
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
 
 

@@ -59,9 +59,9 @@ def assert_same(first, second) -> None:
     assert not different
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_killed_run_goes_on_bit_for_bit(fields, streaming, tmp_path):
-    changes = {"max_train_steps": 7, "streaming": streaming, "shuffle_buffer": 3}
+@pytest.mark.parametrize("kind", [{}, {"streaming": True}, {"decoder": "taef2", "lambda_clip": 0.0}], ids=str)
+def test_a_killed_run_goes_on_bit_for_bit(fields, kind, tmp_path):
+    changes = {"max_train_steps": 7, "shuffle_buffer": 3, **kind}
     changes |= {"dataloader_num_workers": 2, "checkpointing_steps": 2}
     unbroken = Forked(main, command(fields | changes | {"output_dir": str(tmp_path / "unbroken")}))
     killed = fields | changes | {"output_dir": str(tmp_path / "killed"), "max_train_steps": 100_000}
