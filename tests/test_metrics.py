@@ -1,10 +1,8 @@
-import doctest
-from importlib import import_module
-
 import numpy as np
 import pytest
 import torch
 from conftest import SHARED, make_image
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio
@@ -136,16 +134,21 @@ def test_weights_are_fetched_once_and_checked(tmp_path, monkeypatch):
     assert not list(cache.iterdir())
 
 
-@pytest.mark.parametrize("name", metrics.NAMES)
-def test_examples_of_the_modules(name):
-    if name == "lpips" and not SHARED.exists():
-        pytest.skip("needs the weights of LPIPS")
-    module = import_module(f"textir_hf.metrics.{name}.{name}")
-    globs = {"LPIPS_FILE": str(WEIGHTS / "lpips_alexnet.safetensors")}
-    runner = doctest.DocTestRunner()
-    (example,) = [t for t in doctest.DocTestFinder().find(module, name, extraglobs=globs) if t.examples]
-    runner.run(example)
-    assert runner.summarize(verbose=False).failed == 0 and len(example.examples) >= 4
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_modules_give_the_mean_and_the_values_of_batches_with_masks(name):
+    restored, targets = zip(*(pair(i) for i in range(3)), strict=True)
+    metric = metrics.load(name)
+    for one, other in zip(restored, targets, strict=True):
+        metric.add_batch(predictions=[Image.fromarray(one)], references=[Image.fromarray(other)])
+    result = metric.compute(masks=[box()] * 3)
+    expected = [getattr(functional, name)(r, t, box()) for r, t in zip(restored, targets, strict=True)]
+    assert result["values"] == expected and result[name] == np.mean(expected)
+
+
+@needs_weights
+def test_the_module_of_lpips_takes_a_file():
+    image, weights = pair()[0], str(WEIGHTS / "lpips_alexnet.safetensors")
+    assert metrics.load("lpips").compute(predictions=[image], references=[image], weights=weights)["lpips"] == 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from training.data import (
     Images,
     MaskSampler,
     SampleMaker,
-    StreamedImages,
     StreamedRows,
     collate,
     decode,
@@ -126,7 +125,7 @@ def test_no_file_ends_a_run(kind, tmp_path):
     samples = [images[n] for n in range(5)]
     assert [name for s in samples for name in s["damaged"]] == ["4.png"]
     items = [{"row": row, "number": n, "position": {}} for n, row in enumerate(rows)]
-    samples = [StreamedImages(maker())[item] for item in items]
+    samples = [maker()[item] for item in items]
     batch = collate(samples)
     assert batch["damaged"] == ["4.png"] and torch.equal(batch["target"][4], samples[0]["target"])
     with pytest.raises(ValueError, match=r"4.png"):

@@ -97,7 +97,7 @@ class MaskSampler:
         return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
 
 
-class SampleMaker:
+class SampleMaker(data.Dataset):
     """Makes training samples of images."""
 
     def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
@@ -138,6 +138,11 @@ class SampleMaker:
         if image is None:
             return {"damaged": [(value or {}).get("path") or name]}
         return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
+
+    def __getitem__(self, item: dict) -> dict:
+        """The sample of an item of `StreamedRows`."""
+        sample = self.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
+        return sample | {"position": item["position"]}
 
 
 class Images(data.Dataset):
@@ -233,17 +238,6 @@ class StreamedRows:
                 done = 0
 
 
-class StreamedImages(data.Dataset):
-    """Items of `StreamedRows` to samples."""
-
-    def __init__(self, maker: SampleMaker) -> None:
-        self.maker = maker
-
-    def __getitem__(self, item: dict) -> dict:
-        sample = self.maker.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
-        return sample | {"position": item["position"]}
-
-
 def collate(samples: list[dict]) -> dict:
     """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
     batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
@@ -267,7 +261,7 @@ class Batches:
         self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
         process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
-            images = StreamedImages(maker)
+            images = maker
             items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
         else:
             images = Images(rows, maker, latents)
