@@ -10,7 +10,6 @@ from textir_hf.models.autoencoder import CELL
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
-from training import perceptual
 from training.config import R1_EVERY, TrainingConfig
 from training.latents import FrozenEncoder
 
@@ -105,6 +104,8 @@ class Objective:
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
         if config.lambda_perceptual:
+            from training import perceptual
+
             self.perceptual = perceptual.VGGPerceptualLoss(perceptual.download_vgg()).to(encoder.device)
         self.weights = {
             "l1": 1.0,
