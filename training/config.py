@@ -43,13 +43,9 @@ class TrainingConfig:
     task: str = option("inpainting", f"one of {', '.join(TASKS)}")
     output_dir: str = option("", "folder of the checkpoints, validation grids and the trained pipeline")
 
-    dataset: list[str] | None = option(
-        None, "a folder of images, parquet files, tar shards (WebDataset), or a data set on the Hub"
-    )
+    dataset: list[str] | None = option(None, "folder of images, parquet files, WebDataset shards, or name on the Hub")
     image_column: str = option("image", "column of the images")
-    caption_column: str | None = option(
-        None, "column of captions, one or several a row: for recentering, validation and --caption-probability"
-    )
+    caption_column: str | None = option(None, "column of captions, for recentering, validation and training under them")
     split_column: str | None = option(None, "column that names the split of each row")
     validation_split: str | None = option(None, "split to validate on, in place of --holdout")
     holdout: int = option(0, "number of images to hold out for validation")
@@ -68,12 +64,8 @@ class TrainingConfig:
     channels: list[int] = option([128, 256, 512, 512, 512], "generator's width at each level, full size first")
     style_dim: int = option(512, "length of a style code")
     blocks: int = option(0, "residual blocks in each level of the generator, besides the paper's convolutions")
-    decoder: Literal["taef2"] | None = option(
-        None, "learn latents at 1/8 of the side, which this frozen decoder turns into images"
-    )
-    discriminator_channels: list[int] = option(
-        [128, 256, 512, 512], "discriminator's width at each size, full size first"
-    )
+    decoder: Literal["taef2"] | None = option(None, "learn the latents of this frozen decoder, at 1/8 of the side")
+    discriminator_channels: list[int] = option([128, 256, 512, 512], "as --channels, of the discriminator")
     face_template: Literal["portrait", "ffhq"] | None = option(None, "for aligned faces: where eyes and mouth are")
 
     lambda_clip: float = option(0.5, "weight of the CLIP loss against L1")
@@ -84,9 +76,7 @@ class TrainingConfig:
     adversarial_start: int = option(0, "step from which the discriminator takes part")
     r1_weight: float = option(10.0, "weight of the R1 penalty, and of R2 with --decoder")
     embedding_noise: float = option(0.0, "length of the noise added to the condition (CapDec)")
-    swap_probability: float = option(
-        0.0, "share of the images with a CLIP loss that are restored under another one's condition; with --decoder"
-    )
+    swap_probability: float = option(0.0, "share of the --clip-every images restored under another's condition")
     condition_dropout: float = option(0.0, "share of the images restored under the empty prompt")
     caption_probability: float = option(0.0, "share of the images restored under one of their captions")
 
@@ -96,9 +86,7 @@ class TrainingConfig:
     max_minutes: float = option(0.0, "stop after so many minutes; 0 = never")
     learning_rate: float = option(2e-3, "Adam's, of both networks")
     discriminator_rate: float = option(1.0, "factor of the learning rate for the discriminator")
-    lr_scheduler: Literal["constant", "cosine"] = option(
-        "constant", "cosine falls to 0 over --max-minutes if given, else over --max-train-steps"
-    )
+    lr_scheduler: Literal["constant", "cosine"] = option("constant", "cosine: to 0 over --max-minutes, else the steps")
     max_grad_norm: float = option(0.0, "longer gradients are cut to this norm; 0 = never")
     beta1: float = option(0.0, "Adam's momentum of the generator; the discriminator has none")
     ema_half_life: int = option(5000, "images after which an old weight counts half in the average")
