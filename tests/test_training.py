@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import make_image, make_mask
 from safetensors.torch import load_file, save_file
+from test_tasks import Denoising
 from test_training_processes import command
 
 from textir_hf import TextIRGenerator, TextIRPipeline
@@ -19,13 +20,15 @@ from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.tasks import TASKS
 from training.output import as_stored, write_pipeline
 from training.state import LAZY
 from training.train import Run, learning_rate, main, train, train_step
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@pytest.mark.parametrize("task", [*TASKS, "denoising"])
 def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "denoising", Denoising())
     folder = train(config(task=task, mixed_precision="bf16", train_batch_size=3))
     pipe = TextIRPipeline.from_pretrained(folder)
     assert pipe.restorer.config.task == task and pipe.recentering.image_mean.norm() > 0.1
@@ -47,7 +50,7 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     assert json.loads((run / "training_config.json").read_text())["task"] == task
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@pytest.mark.parametrize("task", TASKS)
 def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, lpips_file, tmp_path):
     settings = config(task=task, sample_size=64, mixed_precision="bf16", lpips=str(lpips_file))
     run = Run(settings)

@@ -7,7 +7,7 @@ from conftest import make_image
 from textir_hf import TextIRPipeline
 from textir_hf.tasks import TASKS
 from training.config import PRESETS, R1_EVERY, SOURCES, TrainingConfig, parse
-from training.train import Run, main, train
+from training.train import Run, main
 
 PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
 
@@ -76,14 +76,3 @@ def test_a_folder_of_images_is_all_that_a_mini_preset_needs(task, tmp_path, caps
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "validation/psnr/right" in rows[-1]
     assert TextIRPipeline.from_pretrained(tmp_path / "run" / "pipeline").task.name == task
-
-
-def test_a_fourth_task_trains(config, monkeypatch, tmp_path):
-    from test_tasks import Denoising
-
-    monkeypatch.setitem(TASKS, "denoising", Denoising())
-    folder = train(config(task="denoising", max_train_steps=2))
-    assert (tmp_path / "run" / "validation" / "0000002.png").exists()
-    card = (folder / "README.md").read_text()
-    assert "# TextIR, denoising" in card and 'pipe("a face", image)' in card
-    assert TextIRPipeline.from_pretrained(folder)("a face", make_image()).images[0].size == (40, 36)

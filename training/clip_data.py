@@ -126,8 +126,7 @@ def recalls(images: Tensor, texts: Tensor, owners: Tensor) -> dict[str, float]:
 class CaptionSource:
     """Images with several captions each, told from the other images' and from `negatives` more captions.
 
-    A draw is the rows of the images and the numbers of what is asked about them, none here. `embed` embeds sentences
-    by their numbers: `[N]` to `[N, D]` at unit length.
+    A draw is rows of images and numbers of what is asked about them, none here. `embed` embeds sentences by number.
     """
 
     least_crop = 0.5
@@ -140,8 +139,9 @@ class CaptionSource:
 
     def owners(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """The numbers of all captions of these rows, and the place of each one's image among the rows."""
-        places = np.repeat(np.arange(len(rows)), [len(self.numbers[row]) for row in rows])
-        return torch.from_numpy(np.concatenate([self.numbers[row] for row in rows])), torch.from_numpy(places)
+        numbers = [self.numbers[row] for row in rows]
+        places = np.repeat(np.arange(len(rows)), [len(each) for each in numbers])
+        return torch.from_numpy(np.concatenate(numbers)), torch.from_numpy(places)
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Chooses training images for a step."""
@@ -167,9 +167,8 @@ class CaptionSource:
 class LabeledSource:
     """Images with labels, asked pairs of sentences that differ in one fact.
 
-    A draw takes an attribute, a pair about it, the sentence that should be right, and then an image for which it is. So
-    both sides of every attribute come equally often. `labels` are `[N, len(names)]` in {-1, 0, 1}; the two sentences of
-    pair i have the numbers 2 i and 2 i + 1.
+    A draw takes an attribute, a pair about it, the sentence to be right, and then an image for which it is, so that both
+    sides of every attribute come equally often. `labels` are `[N, len(names)]`; pair i has sentences 2 i and 2 i + 1.
     """
 
     least_crop = 0.7
