@@ -167,8 +167,8 @@ class CaptionSource:
 class LabeledSource:
     """Images with labels, asked pairs of sentences that differ in one fact.
 
-    A draw takes an attribute, a pair about it, the sentence to be right, and then an image for which it is, so that both
-    sides of every attribute come equally often. `labels` are `[N, len(names)]`; pair i has sentences 2 i and 2 i + 1.
+    A draw takes an attribute, a pair about it, the sentence to be right, and then an image for which it is: both sides
+    of every attribute come equally often. `labels` are `[N, len(names)]`; pair i has sentences 2 i and 2 i + 1.
     """
 
     least_crop = 0.7

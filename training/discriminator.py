@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS
 from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
-from textir_hf.tasks import get_task
-from training.config import TrainingConfig
 
 
 class ResidualBlock(nn.Module):
@@ -100,11 +98,3 @@ class LatentDiscriminator(Judge):
             fit = (x * direction(condition)[..., None, None]).sum(1, keepdim=True)
             found.append((logit(x) + fit, x))
         return found
-
-
-def build_discriminator(config: TrainingConfig, embedding_dim: int) -> nn.Module:
-    """The discriminator of a run."""
-    channels = tuple(config.discriminator_channels)
-    if config.decoder:
-        return LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, channels)
-    return Discriminator(config.sample_size, channels)

@@ -20,7 +20,7 @@ from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
 from training.config import R1_EVERY, TrainingConfig, flag
-from training.discriminator import build_discriminator
+from training.discriminator import Discriminator, LatentDiscriminator
 
 KEPT = 3  # checkpoints
 LAZY = R1_EVERY / (R1_EVERY + 1)  # factor of the discriminator's rate, exponent of its betas (StyleGAN2, App. B)
@@ -52,8 +52,12 @@ class State:
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
         self.config, self.accelerator, self.progress = config, accelerator, Progress()
         self.folder = Path(config.output_dir)
-        shape = generator_config(config, embedding_dim)
-        generator, discriminator = TextIRGenerator(**shape), build_discriminator(config, embedding_dim)
+        shape, widths = generator_config(config, embedding_dim), tuple(config.discriminator_channels)
+        generator = TextIRGenerator(**shape)
+        if config.decoder:
+            discriminator = LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, widths)
+        else:
+            discriminator = Discriminator(config.sample_size, widths)
         if config.init_from:
             start_from(Path(config.init_from), generator, discriminator)
         self.restorer = TextIRGenerator(**shape).to(accelerator.device).eval().requires_grad_(False)
