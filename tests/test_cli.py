@@ -98,17 +98,14 @@ def test_edits_and_sweeps_write_their_result(folder, capsys):
 
 def test_metadata_is_carried_over_unless_the_user_wants_none(folder):
     exif = Image.Exif()
-    exif[306], exif[274] = "2024:01:01 10:00:00", 6  # date, orientation
-    make_image(36, 40).save("photo.jpg", exif=exif, dpi=(300, 300))
-    for output in ("with.png", "with.jpg", "without.png"):
-        rest = ["--no-metadata"] if "without" in output else []
-        assert run("colorize", "--beta", 0.5, *rest, image="photo.jpg", output=output) == 0
-        with Image.open(output) as image:
-            assert image.size == (40, 36)
-            kept = image.getexif().get(306), image.getexif().get(274), round(image.info.get("dpi", (0,))[0])
-            assert kept == (("2024:01:01 10:00:00", 1, 300) if not rest else (None, None, 0))
+    exif[306] = "2024:01:01 10:00:00"
+    make_image(36, 40).save("photo.jpg", exif=exif)
+    assert run("colorize", "--beta", 0.5, image="photo.jpg", output="with.png") == 0
+    assert run("colorize", "--no-metadata", image="photo.jpg", output="without.png") == 0
     settings = read_settings(open_image("with.png"))
     assert settings["prompt"] == "a face" and settings["beta"] == 0.5 and settings["model"] == "colorization"
+    with Image.open("with.png") as image, Image.open("without.png") as other:
+        assert image.getexif()[306] == exif[306] and not other.getexif()
     assert read_settings(open_image("without.png")) == {}
 
 
