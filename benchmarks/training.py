@@ -22,10 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import print_table
 from training import perceptual
-from training.config import TrainingConfig
+from training.config import PRESETS, TrainingConfig
 from training.output import Log
-from training.presets import PRESETS
-from training.train import Run, set_up, train_step
+from training.train import Run, train_step
 
 PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
 MINI = [name for name in PRESETS if name.startswith("textir-mini")]
@@ -58,7 +57,7 @@ def start(config: TrainingConfig, folder: Path, **changes) -> Run:
     common = {"dataset": [str(folder / "images")], "masks": str(folder / "masks")}
     common |= {"cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
     common |= {"adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}
-    return set_up(replace(config, **common | changes))
+    return Run(replace(config, **common | changes))
 
 
 def seconds_of(run: Run, steps: int) -> tuple[float, float]:

@@ -12,8 +12,7 @@ from transformers import HfArgumentParser
 
 from model_cards.make import write
 from textir_hf.cli.main import build_parser
-from training.config import TrainingConfig
-from training.presets import PRESETS
+from training.config import PRESETS, TrainingConfig
 
 REFERENCE = Path(__file__).parent / "reference"
 _HEAD = "<!-- Written by `make pages`. Do not edit. -->"

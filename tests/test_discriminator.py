@@ -1,18 +1,9 @@
-import math
-
 import pytest
 import torch
 from torch.nn import functional as F
 
 from training.discriminator import Discriminator, LatentDiscriminator
 from training.objective import gradient_penalty
-
-
-@pytest.mark.parametrize("size", [8, 16, 64])
-def test_stylegan2s_gives_one_logit_an_image(size):
-    model = Discriminator(size, (4, 8))
-    ((logits, _),) = model(torch.rand(3, 3, size, size), None, None, None)
-    assert logits.shape == (3, 1, 1, 1) and len(model.blocks) == int(math.log2(size)) - 2
 
 
 @pytest.mark.parametrize("latent", [False, True])
@@ -23,7 +14,7 @@ def test_gradient_penalties_reach_all_weights(latent):
     images.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         found = network(images, *seen, full_precision=True)
-    assert all(logits.dtype == torch.float32 for logits, _ in found)
+    assert all(logits.dtype == torch.float32 for logits, _ in found) and found[0][0].shape[:2] == (2, 1)
     gradient_penalty([logits for logits, _ in found], images).backward()
     assert all(n.endswith("bias") for n, p in network.named_parameters() if p.grad is None or not p.grad.any())
 

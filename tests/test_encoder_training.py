@@ -15,14 +15,7 @@ from textir_hf.models.embedding import embed_texts, load_encoder
 from training import clip, evaluate_clip
 from training import clip_words as words
 from training.clip import EncoderConfig, Trainer, main, sentence_features
-from training.clip_data import (
-    CaptionSource,
-    ImageSet,
-    LabeledSource,
-    choice_loss,
-    contrastive_loss,
-)
-from training.clip_words import relation, to_matrix
+from training.clip_data import CaptionSource, ImageSet, LabeledSource, choice_loss, contrastive_loss
 
 CELEBA_COLUMNS = [column for column, *_ in words.WORDS["lfw"].values()]
 
@@ -72,12 +65,6 @@ def test_held_out_rows_are_training_rows_whatever_files_follow(folder):
     assert 0 < len(alone.held_out) < 12 and images.held_out[images.held_out < 16].tolist() == alone.held_out.tolist()
     rows = np.concatenate([alone.train, alone.held_out, alone.test])
     assert sorted(rows.tolist()) == list(range(16)) and alone.test.tolist() == [12, 13, 14, 15]
-
-
-def test_a_statement_is_true_false_or_unknown():
-    labels = torch.tensor([[1, 1, 0], [1, -1, 0]])
-    statements = to_matrix([{"a": 1}, {"a": 1, "b": 1}, {"b": -1, "c": 1}], ("a", "b", "c"))
-    assert relation(labels, statements).tolist() == [[1, 1, -1], [1, -1, 0]]
 
 
 def test_contrastive_loss_spreads_its_target_and_leaves_out_what_is_not_known():
@@ -186,7 +173,6 @@ def test_a_command_writes_an_encoder_that_is_measured(folder, clip_folder, tmp_p
         ({"captions": None}, "--captions"),
         ({"steps": 0}, "--steps"),
         ({"held_out": 1.0}, "--held-out"),
-        ({"captions": ["/none.parquet"]}, "/none.parquet"),
         ({"init_from": "/none"}, "/none"),
     ],
 )

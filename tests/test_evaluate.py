@@ -11,7 +11,7 @@ from textir_hf.cli.main import main
 from textir_hf.evaluation import damages, protocols, report
 from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import PRESETS
-from textir_hf.evaluation.tables import Cell, cell, markdown, read_tables
+from textir_hf.evaluation.tables import cell, markdown, read_tables
 from textir_hf.tasks import TASKS
 
 
@@ -34,13 +34,6 @@ def short(monkeypatch):
     """Shortens the presets to one contrast and one factor."""
     for name, preset in list(PRESETS.items()):
         monkeypatch.setitem(PRESETS, name, replace(preset, factors=preset.factors[:1], contrasts=preset.contrasts[:1]))
-
-
-def test_interval_holds_the_mean_and_shrinks_with_the_count():
-    result = cell(list(np.random.default_rng(0).normal(5, 1, 400)))
-    assert result.mean == pytest.approx(5, abs=0.2) and result.half == pytest.approx(1.96 / 20, abs=0.02)
-    assert len(result.values) == 400
-    assert cell([]) == Cell() and cell([2.0]) == Cell(2.0, None, [2.0]) and cell([2.0, 2.0]).half == 0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -67,17 +60,6 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_
     assert {p.name for p in folder.iterdir()} == written | grids
 
 
-def test_differences_are_paired_by_image(arguments, tmp_path, short):
-    main(arguments("super-resolution"))
-    quality, paired, _ = read_tables(tmp_path / "results" / "report.json")
-    assert set(paired.rows) == set(damages.UPSCALERS)
-    for name, cells in paired.rows.items():
-        for column, found in zip(paired.columns, cells, strict=True):
-            ours, theirs = (quality.rows[row][quality.columns.index(column)].values for row in (OURS[0], name))
-            expected = cell(np.subtract(ours, theirs).tolist())
-            assert (found.mean, found.half) == pytest.approx((expected.mean, expected.half), abs=1e-4)
-
-
 def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatch, capsys, short):
     words, path = arguments("super-resolution"), tmp_path / "results" / "values-0.jsonl"
     assert main(words) == 0
@@ -101,47 +83,34 @@ def test_two_processes_share_the_images(arguments, tmp_path):
     assert "--data DIR --limit 2 " in json.loads((tmp_path / "results" / "report.json").read_text())["command"]
 
 
-@pytest.fixture
-def own_results(arguments, tmp_path, monkeypatch):
-    """Runs a task, and keeps its results under the right prompt in a folder."""
+def test_our_own_results_from_a_folder_give_our_own_row(arguments, tmp_path, short, capsys, monkeypatch):
+    folder, restored = tmp_path / "own", Measures.restored
 
-    def make(task: str):
-        folder, restored = tmp_path / "own", Measures.restored
+    def kept(self, index, table):
+        results, path = restored(self, index, table), folder / table / self.test_set.name(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(results[OURS[0]]).save(path)
+        return results
 
-        def kept(self, index, table):
-            results = restored(self, index, table)
-            path = folder / table.split(" ")[0] / self.test_set.name(index)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(results[OURS[0]]).save(path)
-            return results
+    with monkeypatch.context() as patch:
+        patch.setattr(Measures, "restored", kept)
+        assert main(arguments("super-resolution")) == 0
+    words = arguments("super-resolution", "--against", f"Peer={folder}", "--output", str(tmp_path / "again"))
+    assert main(words) == 0
+    quality, paired, _ = read_tables(tmp_path / "again" / "report.json")
+    assert quality.rows["Peer"] == quality.rows[OURS[0]] and all(c.mean == c.half == 0 for c in paired.rows["Peer"])
+    for column, found in zip(paired.columns, paired.rows["nearest"], strict=True):
+        ours, theirs = (quality.rows[row][quality.columns.index(column)].values for row in (OURS[0], "nearest"))
+        expected = cell(np.subtract(ours, theirs).tolist())
+        assert (found.mean, found.half) == pytest.approx((expected.mean, expected.half), abs=1e-4)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(Measures, "restored", kept)
-            assert main(arguments(task)) == 0
-        return folder
-
-    return make
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_our_own_results_from_a_folder_give_our_own_row(task, own_results, arguments, tmp_path, short, capsys):
-    folder = own_results(task)
-    assert main(arguments(task, "--against", f"Peer={folder}", "--output", str(tmp_path / "again"))) == 0
-    tables = read_tables(tmp_path / "again" / "report.json")
-    quality = [t for t in tables if "Peer" in t.rows and OURS[0] in t.rows]
-    assert quality and all(table.rows["Peer"] == table.rows[OURS[0]] for table in quality)
-    paired = [t for t in tables if "Peer" in t.rows and OURS[0] not in t.rows]
-    assert len(paired) == len(quality) and all(c.mean == c.half == 0 for t in paired for c in t.rows["Peer"])
-    changed = next(folder.rglob("*.png"))  # no run goes on with values of other results
-    Image.new("RGB", (64, 64)).save(changed)
-    assert main(arguments(task, "--against", f"Peer={folder}", "--output", str(tmp_path / "again"))) == 2
-    assert "against" in capsys.readouterr().err
-
-
-def test_results_that_are_missing_or_of_another_size_are_counted_and_named(own_results, arguments, capsys, short):
-    folder = own_results("super-resolution")
     first, second = sorted((folder / "4x").iterdir())[:2]
-    words = arguments("super-resolution", "--against", f"Peer={folder}")
+    Image.new("RGB", (64, 64)).save(second)  # no run goes on with values of other results
+    assert main(words) == 2 and "against" in capsys.readouterr().err
+    Image.new("RGB", (32, 64)).save(first)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "1 of 3" in error and "64x64" in error and f"{first.name} (32x64)" in error
     second.unlink()
     assert main(words) == 2
     error = capsys.readouterr().err

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from training.clip_words import FACE_NAMES, WORDS
-from training.evaluate_clip import PROMPTS, attributes, choices, groups, retrieval
+from training.evaluate_clip import PROMPTS, attributes, choices, retrieval
 
 AXES = len(WORDS["lfw"])
 
@@ -26,19 +26,6 @@ def test_attributes_that_the_embedding_holds_have_a_full_area(labels):
     assert rows["smiling"][0].mean == 1.0
     blind = attributes(torch.zeros(200, AXES), labels, perfect).rows
     assert blind["mean of all"][0].mean == 0.5
-
-
-def test_groups_are_measured_apart_and_small_ones_not_at_all(labels):
-    names = list(WORDS["lfw"])
-    images = torch.from_numpy(labels).float()
-    women = labels[:, names.index("male")] < 0
-    images[women, names.index("smiling")] *= -1  # wrong for women alone
-    labels[labels[:, names.index("young")] < 0, names.index("hat")] = 0
-    table = groups(images, labels, perfect)
-    assert table.columns[0] == f"women ({women.sum()})"
-    cells = dict(zip(("women", "men", "young", "old"), table.rows["smiling"], strict=True))
-    assert cells["women"].mean == 0.0 and cells["men"].mean == 1.0
-    assert table.rows["hat"][3].mean is None and table.rows["male"][0].mean is None
 
 
 def test_retrieval_counts_the_captions_whose_image_comes_first():

@@ -11,21 +11,24 @@ import pytest
 import torch
 from conftest import make_image, make_mask
 from safetensors.torch import load_file, save_file
+from test_tasks import Denoising
 from test_training_processes import command
 
 from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.evaluation.damages import damage_of
-from textir_hf.evaluation.data import open_test_set
+from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.measures import OURS, Measures
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.tasks import TASKS
 from training.output import as_stored, write_pipeline
 from training.state import LAZY
-from training.train import Run, learning_rate, main, set_up, train, train_step
+from training.train import Run, learning_rate, main, train, train_step
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@pytest.mark.parametrize("task", [*TASKS, "denoising"])
 def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "denoising", Denoising())
     folder = train(config(task=task, mixed_precision="bf16", train_batch_size=3))
     pipe = TextIRPipeline.from_pretrained(folder)
     assert pipe.restorer.config.task == task and pipe.recentering.image_mean.norm() > 0.1
@@ -47,10 +50,10 @@ def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path
     assert json.loads((run / "training_config.json").read_text())["task"] == task
 
 
-@pytest.mark.parametrize("task", ["inpainting", "super-resolution", "colorization"])
+@pytest.mark.parametrize("task", TASKS)
 def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, lpips_file, tmp_path):
     settings = config(task=task, sample_size=64, mixed_precision="bf16", lpips=str(lpips_file))
-    run = set_up(settings)
+    run = Run(settings)
     restorer = run.state.averaged()
     for name, parameter in restorer.named_parameters():
         if name.endswith("noise_strength"):
@@ -60,13 +63,13 @@ def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, l
 
     pipe = TextIRPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     protocol = Protocol(task, "the held-out images", boxes=False, factors=(4,), mask_shares=(0, 1))
-    test_set = open_test_set(protocol, data, 64, None, "image", "text", "test")
+    test_set = TestSet(protocol, data, 64)
     damages = run.validation.damages
     masks = torch.stack([damage["mask"] for damage in damages]) if task == "inpainting" else None
     damage = damage_of(task)(protocol, test_set, masks)
     extents = [d["mask"][0].bool().numpy() if masks is not None else d.get("factor") for d in damages]
     damage.extent = lambda index, table: extents[index]
-    measures = Measures(pipe, protocol, test_set, damage, LPIPS(lpips_file))
+    measures = Measures(pipe, damage, LPIPS(lpips_file))
     measures.prepare()
     values = [value for i in range(len(test_set)) for value in measures.measure(i)[0]]
     names = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
@@ -107,7 +110,7 @@ LATENT = {"decoder": "taef2", "discriminator_channels": [4, 6], "blocks": 1, "la
     [("inpainting", {}), ("super-resolution", {}), ("colorization", {}), ("inpainting", LATENT)],
 )
 def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, changes, config):
-    run = set_up(config(task=task, adversarial_start=0, **changes))
+    run = Run(config(task=task, adversarial_start=0, **changes))
     trained = {"generator": run.state.generator, "discriminator": run.state.discriminator}
     modules = trained | {"clip": run.encoder.clip}
     before = {m: {n: p.clone() for n, p in module.named_parameters()} for m, module in modules.items()}
@@ -123,11 +126,10 @@ def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, change
         assert p.grad is None and torch.equal(p, before["clip"][n])
 
 
-@pytest.mark.parametrize("norm", [0.0, 1e-3])
-def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_path, norm):
+def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_path):
     states = []
     for name, scaler in (("plain", None), ("scaled", torch.amp.GradScaler("cpu", 1024.0, growth_interval=1))):
-        run = set_up(config(adversarial_start=0, max_grad_norm=norm, output_dir=str(tmp_path / name)))
+        run = Run(config(adversarial_start=0, max_grad_norm=1e-3, output_dir=str(tmp_path / name)))
         state = run.state
         run.accelerator.scaler = state.optimizer.scaler = state.discriminator_optimizer.scaler = scaler
         batches = run.batches()
@@ -140,9 +142,7 @@ def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_
         torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-7)
 
 
-def test_the_learning_rate_stays_or_falls_over_the_steps_or_the_minutes(config):
-    plain = config(learning_rate=0.5, max_train_steps=100)
-    assert {learning_rate(plain, step) for step in range(100)} == {0.5}
+def test_the_learning_rate_falls_over_the_steps_or_the_minutes(config):
     falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine")
     assert [learning_rate(falling, step) for step in (0, 50, 100)] == pytest.approx([0.5, 0.25, 0])
     falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine", max_minutes=10)
@@ -150,38 +150,25 @@ def test_the_learning_rate_stays_or_falls_over_the_steps_or_the_minutes(config):
 
 
 def test_the_discriminators_rate_and_momentum_follow_lazy_r1(config):
-    run = set_up(config(learning_rate=0.5, adversarial_start=0, discriminator_rate=3.0))
+    run = Run(config(learning_rate=0.5, adversarial_start=0, discriminator_rate=3.0))
     train_step(run, run.batches())
     (group,), (other,) = run.state.optimizer.param_groups, run.state.discriminator_optimizer.param_groups
     assert group["lr"] == 0.5 and group["betas"] == (0.0, 0.99) and LAZY == 16 / 17
     assert other["lr"] == pytest.approx(3 * 0.5 * 16 / 17) and other["betas"] == (0.0, 0.99 ** (16 / 17))
 
 
-def test_the_average_warms_up_to_its_half_life(config):
-    run = set_up(config(ema_half_life=1, train_batch_size=2))
-    batches, seen = run.batches(), []
-    for _ in range(3):
-        train_step(run, batches)
-        seen.append(run.state.generator.style.weight.detach().clone())
-    decays = [min(0.25, (1 + n) / (10 + n)) for n in (1, 2)]  # two images are two half-lives
-    expected = seen[0]
-    for value, decay in zip(seen[1:], decays, strict=True):
-        expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(run.state.averaged().style.weight, expected)
-
-
 def test_a_run_starts_from_both_networks_of_another_or_from_the_generator(config, tmp_path):
     folder = train(config(max_train_steps=1))
     saved = TextIRGenerator.from_pretrained(folder / "restorer").state_dict()
     judge = load_file(folder.parent / "discriminator.safetensors")
-    run = set_up(config(output_dir=str(tmp_path / "next"), seed=1, init_from=str(folder.parent)))
+    run = Run(config(output_dir=str(tmp_path / "next"), seed=1, init_from=str(folder.parent)))
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     assert all(torch.equal(p, judge[n]) for n, p in run.state.discriminator.state_dict().items())
     larger = {"output_dir": str(tmp_path / "large"), "sample_size": 64}
-    run = set_up(config(**larger, init_from=str(folder / "restorer")))
+    run = Run(config(**larger, init_from=str(folder / "restorer")))
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     with pytest.raises(ValueError, match=r"--init-from .* pipeline/restorer"):
-        set_up(config(**larger, init_from=str(folder.parent)))
+        Run(config(**larger, init_from=str(folder.parent)))
 
 
 @contextmanager
@@ -229,24 +216,14 @@ def test_a_checkpoint_of_another_run_is_refused(config):
             train(config(streaming=True, **change))
 
 
-def test_a_run_goes_on_at_another_rate_and_average(config):
-    train(config(max_train_steps=2))
-    run = set_up(config(learning_rate=1e-4, ema_half_life=2, resume_from_checkpoint="latest"))
-    run.state.resume()
-    assert run.state.progress.step == 2 and run.state.average.decay == 0.5
-    train_step(run, run.batches())
-    assert [group["lr"] for group in run.state.optimizer.param_groups] == [1e-4]
-
-
-@pytest.mark.parametrize(("log_steps", "last"), [(1, 2), (8, 3)])  # it is read before each checkpoint
-def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_path, log_steps, last):
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_path):
     train(config(max_train_steps=2))
     path = tmp_path / "run" / "checkpoint-2" / "model.safetensors"
     state = load_file(path)
     state["encoder.first.weight"].fill_(torch.nan)
     save_file(state, path, {"format": "pt"})
-    with pytest.raises(FloatingPointError, match=f"steps 2 to {last}: l1 nan"):
-        train(config(max_train_steps=8, log_steps=log_steps, resume_from_checkpoint="latest"))
+    with pytest.raises(FloatingPointError, match="steps 2 to 3: l1 nan"):
+        train(config(max_train_steps=8, log_steps=8, resume_from_checkpoint="latest"))
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
 
 

@@ -15,14 +15,13 @@ from training.data import (
     Images,
     MaskSampler,
     SampleMaker,
-    StreamedImages,
     StreamedRows,
     collate,
     decode,
     open_split,
     training_and_held_out,
 )
-from training.train import set_up, train_step
+from training.train import Run, train_step
 
 
 def maker(**changes) -> SampleMaker:
@@ -59,8 +58,7 @@ def test_a_stream_shows_every_image_once_an_epoch_and_goes_on_anywhere(config):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("sizes", [(12,), (2, 5, 9), (1, 1, 1, 9)])
-@pytest.mark.parametrize("holdout", [0, 1, 9])
+@pytest.mark.parametrize(("sizes", "holdout"), [((12,), 1), ((2, 5, 9), 0), ((2, 5, 9), 9), ((1, 1, 1, 9), 1)])
 def test_processes_share_a_stream_and_never_see_held_out_images(config, tmp_path, processes, sizes, holdout):
     contents = [(n, encoded(make_image(8, 8, seed=n))["bytes"]) for n in range(sum(sizes))]
     starts = np.cumsum([0, *sizes])
@@ -106,17 +104,11 @@ def test_a_validation_split_is_never_the_training_split(config, data, tmp_path, 
 def test_tar_shards_train(config, tmp_path, streaming):
     shards = [write_shard(tmp_path / f"{i}.tar", range(4 * i, 4 * i + 4)) for i in range(2)]
     columns = {"image_column": "png", "caption_column": "txt", "split_column": None, "holdout": 2}
-    run = set_up(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
+    run = Run(config(dataset=shards, streaming=streaming, shuffle_buffer=3, **columns))
     assert run.validation.captions == [[caption(0)], [caption(1)]]
     batches = run.batches()
     terms = train_step(run, batches)
     assert torch.isfinite(torch.stack(list(terms.values()))).all()
-    changes = {"dataset": shards, "streaming": True, "shuffle_buffer": 3, "train_batch_size": 1}
-    shares = [stream(config(**columns, **changes), None, process, 2, take=8) for process in range(2)]
-    first = [{i["row"]["png"]["path"] for i in share if i["position"]["epoch"] == 0} for share in shares]
-    assert first == [{"0002.png", "0003.png"}, {f"000{n}.png" for n in range(4, 8)}]
-    rest = stream(config(**columns, **changes), shares[1][2]["position"], 1, 2, take=5)
-    assert contents_of(rest) == contents_of(shares[1][3:8])
 
 
 def damaged_files() -> dict[str, bytes]:
@@ -133,7 +125,7 @@ def test_no_file_ends_a_run(kind, tmp_path):
     samples = [images[n] for n in range(5)]
     assert [name for s in samples for name in s["damaged"]] == ["4.png"]
     items = [{"row": row, "number": n, "position": {}} for n, row in enumerate(rows)]
-    samples = [StreamedImages(maker())[item] for item in items]
+    samples = [maker()[item] for item in items]
     batch = collate(samples)
     assert batch["damaged"] == ["4.png"] and torch.equal(batch["target"][4], samples[0]["target"])
     with pytest.raises(ValueError, match=r"4.png"):
@@ -148,7 +140,7 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
         contents = [(n, b"no image" if 3 <= n < 3 + count else content) for n, content in good]
         path = write_rows(tmp_path / f"{count}.parquet", contents)
         changes = {"dataset": [path], "split_column": None, "caption_column": None}
-        batches = set_up(config(**changes, train_batch_size=20)).batches()
+        batches = Run(config(**changes, train_batch_size=20)).batches()
         if stops:
             with pytest.raises(ValueError, match=r"2 of 120 images are damaged, more than 1%: 3.png, 4.png"):
                 [next(batches) for _ in range(7)]
@@ -157,10 +149,18 @@ def test_damaged_images_are_skipped_and_too_many_stop_the_run(config, tmp_path, 
             assert "damaged image 1 skipped: 3.png" in capsys.readouterr().err
 
 
+def test_preloaded_images_make_the_same_batches(config):
+    several = [Run(config(preload=preload, train_batch_size=3)).batches() for preload in (False, True)]
+    for _ in range(6):  # more than an epoch
+        plain, preloaded = (next(batches) for batches in several)
+        assert plain.keys() == preloaded.keys()
+        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(config, streaming):
     settings = config(streaming=streaming, split_column=None, holdout=2)
-    run = set_up(settings)
+    run = Run(settings)
     rows = list(open_split(settings, "train"))[2:]
     images = torch.stack([decode(row["image"], 32) for row in rows])
     images, module = run.encoder.images(images.float() / 255), run.encoder.recentering
@@ -182,7 +182,7 @@ def test_the_shares_of_dropped_conditions_and_of_captions_are_those_asked_for():
     assert not {"caption", "dropped"} & set(maker()(target, 0, ["one"]))
 
 
-@pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
+@pytest.mark.parametrize("mix", [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5)])
 def test_masks_come_in_the_shares_that_are_asked_for(mix):
     irregular = torch.zeros(1, 1, 32, 32)
     irregular[..., :3, :5] = 1
@@ -199,16 +199,10 @@ def test_masks_come_in_the_shares_that_are_asked_for(mix):
         assert abs(count / 400 - share) < 0.08
 
 
-def test_empty_masks_are_left_out():
+def test_masks_with_gray_levels_or_none_marked_are_refused(tmp_path):
     irregular = torch.zeros(3, 1, 16, 16)
     with pytest.raises(ValueError, match="No mask marks a pixel at 16x16"):
         MaskSampler(16, [1.0, 0.0, 0.0], irregular)
-    irregular[1, 0, 5, 5] = 1
-    sampler, rng = MaskSampler(16, [1.0, 0.0, 0.0], irregular), random.Random(0)
-    assert all(sampler(rng).sum() == 1 for _ in range(20))
-
-
-def test_masks_with_gray_levels_are_refused(tmp_path):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 255
     PILImage.fromarray(mask).save(tmp_path / "a.png")
@@ -217,16 +211,3 @@ def test_masks_with_gray_levels_are_refused(tmp_path):
     PILImage.fromarray(mask).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"got the gray level 7"):
         load_masks(tmp_path, "train", 16)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no image"):
-        load_masks(tmp_path / "empty", "train", 16)
-
-
-def test_preloaded_images_make_the_same_batches(config):
-    batches = []
-    for preload in (False, True):
-        iterator = set_up(config(preload=preload, train_batch_size=3)).batches()
-        batches.append([next(iterator) for _ in range(6)])  # more than an epoch
-    for plain, preloaded in zip(*batches, strict=True):
-        assert plain.keys() == preloaded.keys()
-        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))

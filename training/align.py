@@ -124,10 +124,9 @@ def _encode(pixels: np.ndarray, suffix: str) -> dict:
 
 
 def align_faces(sources: list[str], output: Path, rules: Rules, split: str, column: str, workers: int) -> str:
-    """Aligns the faces of a data set and writes them to one parquet file, whole or not at all.
+    """Aligns the faces of a data set, opened as by `open_rows`, into one parquet file, whole or not at all.
 
-    Other columns come along; one with a name of `COLUMNS` is called `source_NAME`. `sources`, `split` and `column` are
-    as for `open_rows`.
+    Other columns come along; one with a name of `COLUMNS` is called `source_NAME`.
     """
     if not output.absolute().parent.is_dir():
         raise ValueError(f"The output folder {output.parent} does not exist. Create it first.")

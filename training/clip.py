@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
@@ -71,19 +72,13 @@ def open_sources(config: EncoderConfig) -> dict[str, CaptionSource | LabeledSour
     return sources
 
 
-class _Steps(Dataset):
-    """Images of each step, which follow from the step's number alone."""
-
-    def __init__(self, sources: dict, sizes: list[int], side: int) -> None:
-        self.sources, self.sizes, self.side = sources, sizes, side
-
-    def __getitem__(self, step: int):
-        rng, draws, pixels = np.random.default_rng([0, step]), [], []
-        for source, size in zip(self.sources.values(), self.sizes, strict=True):
-            draws.append(source.draw(size, rng))
-            for row in draws[-1][0]:
-                pixels.append(augmented(source.images.decode(row), self.side, source.least_crop, rng))
-        return draws, torch.stack(pixels)
+def draw_step(sources: dict, sizes: list[int], side: int, step: int) -> tuple[list, Tensor]:
+    """Draws and images of a step, which follow from its number alone."""
+    rng, draws, pixels = np.random.default_rng([0, step]), [], []
+    for source, size in zip(sources.values(), sizes, strict=True):
+        draws.append(source.draw(size, rng))
+        pixels += [augmented(source.images.decode(row), side, source.least_crop, rng) for row in draws[-1][0]]
+    return draws, torch.stack(pixels)
 
 
 class Trainer:
@@ -113,20 +108,14 @@ class Trainer:
         self.average = EMAModel(self.learning, decay=0.995)
         self.batches, self.step = None, 0
 
-    def rates(self) -> list[float]:
-        """The learning rates of a step: a short rise, then a cosine."""
-        cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * min(self.step / self.config.steps, 1)))
-        return [rate * min((self.step + 1) / 30, cosine) for rate in RATES]
-
     def train_step(self) -> Tensor:
         """One update; the loss of each source, on the device."""
         if self.batches is None:
             loader = DataLoader(
-                _Steps(self.sources, self.sizes, self.side),
+                range(self.step, self.config.steps),
                 batch_size=None,
-                sampler=range(self.step, self.config.steps),
                 num_workers=self.config.workers,
-                collate_fn=tuple,
+                collate_fn=partial(draw_step, self.sources, self.sizes, self.side),
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator(),  # else the loader draws from the state that dropout follows
             )
@@ -140,8 +129,9 @@ class Trainer:
             losses.append(self.sources[name].loss(draw, embedded, self.embed_texts(name), scale, rng))
         (torch.stack(losses) * self.weights).sum().backward()
         nn.utils.clip_grad_norm_(self.learning, 5.0)
-        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
-            group["lr"] = rate
+        cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * min(self.step / self.config.steps, 1)))
+        for group, rate in zip(self.optimizer.param_groups, RATES, strict=True):
+            group["lr"] = rate * min((self.step + 1) / 30, cosine)  # a short rise first
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1

@@ -89,8 +89,7 @@ def augmented(image: Image.Image, size: int, least_crop: float, rng: np.random.G
 def contrastive_loss(logits: Tensor, relation: Tensor) -> Tensor:
     """InfoNCE over the columns of `logits` `[N, M]` (CLIP), the target spread over all that are true.
 
-    `relation` `[N, M]` is 1 for true, -1 for false, and 0 for unknown, which is left out; so are rows without a true
-    column.
+    `relation` `[N, M]` is 1 for true, -1 for false, 0 for unknown; unknown and rows without a true one are left out.
     """
     logits = logits.masked_fill(relation == 0, -1e4)
     target = (relation > 0).to(logits.dtype)
@@ -114,20 +113,20 @@ def choice_loss(logits: Tensor, answer: Tensor) -> Tensor:
     return (by_pair * weight).sum() / weight.sum()
 
 
-def ranks(images: Tensor, texts: Tensor, owners: Tensor) -> Tensor:
-    """How many images `[N, D]` are nearer to each text `[T, D]` than its own, `[T]`; all at unit length, in fp32.
+def recalls(images: Tensor, texts: Tensor, owners: Tensor) -> dict[str, float]:
+    """Share (%) of texts `[T, D]` whose own image of `[N, D]` is among the nearest 1, 5 and 10; at unit length, fp32.
 
     Ties of bf16 would count as hits.
     """
     scores = texts @ images.T
-    return (scores > scores.gather(1, owners[:, None])).sum(1)
+    rank = (scores > scores.gather(1, owners[:, None])).sum(1)
+    return {f"R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 5, 10)}
 
 
 class CaptionSource:
     """Images with several captions each, told from the other images' and from `negatives` more captions.
 
-    A draw is the rows of the images and the numbers of what is asked about them, none here. `embed` embeds sentences
-    by their numbers: `[N]` to `[N, D]` at unit length.
+    A draw is rows of images and numbers of what is asked about them, none here. `embed` embeds sentences by number.
     """
 
     least_crop = 0.5
@@ -140,8 +139,9 @@ class CaptionSource:
 
     def owners(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """The numbers of all captions of these rows, and the place of each one's image among the rows."""
-        places = np.repeat(np.arange(len(rows)), [len(self.numbers[row]) for row in rows])
-        return torch.from_numpy(np.concatenate([self.numbers[row] for row in rows])), torch.from_numpy(places)
+        numbers = [self.numbers[row] for row in rows]
+        places = np.repeat(np.arange(len(rows)), [len(each) for each in numbers])
+        return torch.from_numpy(np.concatenate(numbers)), torch.from_numpy(places)
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Chooses training images for a step."""
@@ -159,18 +159,16 @@ class CaptionSource:
         return (by_image + contrastive_loss(texts[: len(own)] @ images.T * scale, same[:, : len(own)].T)) / 2
 
     def held_out(self, images: Tensor, embed) -> dict[str, float]:
-        """Share (%) of held-out captions whose image, of `[N, D]` fp32, is among the first 1, 5 and 10."""
+        """The `recalls` of held-out captions."""
         numbers, places = self.owners(self.images.held_out)
-        rank = ranks(images, embed(numbers), places.to(images.device))
-        return {f"R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 5, 10)}
+        return recalls(images, embed(numbers), places.to(images.device))
 
 
 class LabeledSource:
     """Images with labels, asked pairs of sentences that differ in one fact.
 
-    A draw takes an attribute, a pair about it, the sentence that should be right, and then an image for which it is. So
-    both sides of every attribute come equally often. `labels` are `[N, len(names)]` in {-1, 0, 1}; the two sentences of
-    pair i have the numbers 2 i and 2 i + 1.
+    A draw takes an attribute, a pair about it, the sentence to be right, and then an image for which it is: both sides
+    of every attribute come equally often. `labels` are `[N, len(names)]`; pair i has sentences 2 i and 2 i + 1.
     """
 
     least_crop = 0.7
@@ -203,8 +201,7 @@ class LabeledSource:
         logits = images @ embed(torch.cat([2 * pairs, 2 * pairs + 1])).T * scale
         first, second = logits.chunk(2, 1)
         choice = choice_loss(first - second, self.answer[rows][:, pairs].float().to(images.device))
-        fits = relation(self.labels[rows], self.statements[:, pairs].flatten(0, 1))
-        fits = fits.to(images.device)
+        fits = relation(self.labels[rows], self.statements[:, pairs].flatten(0, 1)).to(images.device)
         return choice + 0.5 * (contrastive_loss(logits, fits) + contrastive_loss(logits.T, fits.T))
 
     def held_out(self, images: Tensor, embed) -> dict[str, float]:

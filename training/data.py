@@ -97,7 +97,7 @@ class MaskSampler:
         return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
 
 
-class SampleMaker:
+class SampleMaker(data.Dataset):
     """Makes training samples of images."""
 
     def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
@@ -109,8 +109,7 @@ class SampleMaker:
         """Sample `number`, of an image `[3, S, S]` uint8, which is mirrored at random if `flip` is None.
 
         The result of `Task.degrade`, and `target` `[3, S, S]` uint8; `flip` and `seed`, numbers; `condition_noise`
-        `[D]`; with condition dropout, `dropped` (bool tensor); with captions, `caption`, the one to restore under, or
-        "" to restore under the image's embedding; with swaps, `swapped` (bool tensor).
+        `[D]`; where such a share is set, `dropped` and `swapped` (bool tensors) and `caption`, to restore under or "".
         """
         config = self.config
         seed = int.from_bytes(hashlib.sha256(f"{config.seed} {number}".encode()).digest()[:6], "big")
@@ -133,15 +132,18 @@ class SampleMaker:
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def decode(self, row: dict) -> Tensor | None:
-        """A row's image as `[3, S, S]` uint8, or None if it is damaged."""
-        return decode(row[self.config.image_column], self.config.sample_size)
-
-    def of_row(self, row: dict, image: Tensor | None, number: int, name: str, flip: int | None = None) -> dict:
-        """Sample `number`, of a row and its image; without one, only the name of the file (or `name`), `damaged`."""
+    def of_row(self, row: dict, number: int, name: str, image: Tensor | None = None, flip: int | None = None) -> dict:
+        """Sample `number`, of a row; in `damaged` is the name of the file (or `name`) if it cannot be decoded."""
+        value = row[self.config.image_column]
+        image = decode(value, self.config.sample_size) if image is None else image
         if image is None:
-            return {"damaged": [(row[self.config.image_column] or {}).get("path") or name]}
+            return {"damaged": [(value or {}).get("path") or name]}
         return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
+
+    def __getitem__(self, item: dict) -> dict:
+        """The sample of an item of `StreamedRows`."""
+        sample = self.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
+        return sample | {"position": item["position"]}
 
 
 class Images(data.Dataset):
@@ -150,9 +152,10 @@ class Images(data.Dataset):
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
         self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order, self._decoded = -1, np.arange(0), None
+        self._epoch, self._order, self._decoded = -1, np.arange(0), {}
         if maker.config.preload:
-            self._decoded = [maker.decode(rows[row]) for row in tqdm(range(len(rows)), desc="images")]
+            column, size = maker.config.image_column, maker.config.sample_size
+            self._decoded = {i: decode(row[column], size) for i, row in enumerate(tqdm(rows, desc="images"))}
 
     def __getitem__(self, number: int) -> dict:
         images, damaged = len(self._items), []
@@ -163,21 +166,20 @@ class Images(data.Dataset):
         for attempt in range(images):
             row, flip = self._items[self._order[(place + attempt) % images]]
             values = self.rows[int(row)]
-            image = self._decoded[row] if self._decoded else self.maker.decode(values)
-            sample = self.maker.of_row(values, image, number, f"row {row}", flip)
+            sample = self.maker.of_row(values, number, f"row {row}", self._decoded.get(row), flip)
             damaged += sample["damaged"]
             if "target" in sample:
-                if self.latents:
-                    sample["latent"], sample["embedding"] = self.latents[row, flip]
-                    cells = sample["latent"].shape[-1]
-                    sample["valid"] = torch.ones(1, cells, cells)  # 1 = shows a part of the photo
-                    if values.get(VALID):
-                        valid = torch.from_numpy(
-                            read_square(values[VALID], cells, "The valid mask")[None, ..., 0] == 255
-                        )
-                        sample["valid"] = (valid.flip(-1) if flip else valid).float()
-                return sample | {"damaged": damaged}
+                return sample | {"damaged": damaged} | (self._latent(values, row, flip) if self.latents else {})
         raise ValueError(f"None of the {images} images can be decoded. Look at {damaged[0]}, for example.")
+
+    def _latent(self, values: dict, row: int, flip: int) -> dict:
+        """`latent`, `embedding`, and `valid` `[1, h, w]`, 1 = shows a part of the photo."""
+        latent, embedding = self.latents[row, flip]
+        valid = torch.ones(1, *latent.shape[1:])
+        if values.get(VALID):
+            mask = read_square(values[VALID], latent.shape[-1], "The valid mask")[None, ..., 0] == 255
+            valid = torch.from_numpy(mask[..., ::-1].copy() if flip else mask).float()
+        return {"latent": latent, "embedding": embedding, "valid": valid}
 
 
 class StreamedRows:
@@ -237,18 +239,6 @@ class StreamedRows:
                 done = 0
 
 
-class StreamedImages(data.Dataset):
-    """Items of `StreamedRows` to samples."""
-
-    def __init__(self, maker: SampleMaker) -> None:
-        self.maker = maker
-
-    def __getitem__(self, item: dict) -> dict:
-        image = self.maker.decode(item["row"])
-        sample = self.maker.of_row(item["row"], image, item["number"], f"image {item['number']} of the stream")
-        return sample | {"position": item["position"]}
-
-
 def collate(samples: list[dict]) -> dict:
     """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
     batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
@@ -272,12 +262,12 @@ class Batches:
         self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
         process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
-            images = StreamedImages(maker)
+            images = maker
             items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
         else:
             images = Images(rows, maker, latents)
-            starts = count(progress.samples + process * size, size * processes)
-            items = map(range, starts, count(progress.samples + (process + 1) * size, size * processes))
+            first = progress.samples + process * size
+            items = (range(start, start + size) for start in count(first, size * processes))
         loader = data.DataLoader(
             images,
             batch_sampler=items,

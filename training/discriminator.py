@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from textir_hf.models.autoencoder import CELL, LATENT_CHANNELS
 from textir_hf.models.layers import FIR, DownConv2d, EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
-from textir_hf.tasks import get_task
-from training.config import TrainingConfig
 
 
 class ResidualBlock(nn.Module):
@@ -32,7 +30,26 @@ class ResidualBlock(nn.Module):
         return (self.down(self.conv(x)) + shortcut) / math.sqrt(2)
 
 
-class Discriminator(nn.Module):
+class Judge(nn.Module):
+    """A network that tells restored from real."""
+
+    def forward(
+        self, images: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Maps of logits `[N, 1, h, w]`, higher is more real, each with its features `[N, C, h, w]`.
+
+        Args:
+            images: What is judged: `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`, standardized.
+            degraded: `[N, C, S, S]`, as the generator sees it.
+            condition: `[N, D]` at unit length.
+            mask: `[N, 1, ...]`, of the size of `images`, 1 = predicted.
+            full_precision: Leave autocast, for derivatives of derivatives.
+        """
+        with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
+            return self.judge(images, degraded, condition, mask)
+
+
+class Discriminator(Judge):
     """One logit for an image alone (Karras et al., StyleGAN2, Sec. 4.1), without the minibatch-deviation layer.
 
     `channels` are the widths at each size, full size first; the last one is kept down to 4x4.
@@ -48,23 +65,17 @@ class Discriminator(nn.Module):
         self.hidden = EqualizedLinear(16 * widths[-1], widths[-1])
         self.logit = EqualizedLinear(widths[-1], 1)
 
-    def forward(
-        self, images: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
-    ) -> list[tuple[Tensor, Tensor]]:
-        """One map of logits `[N, 1, 1, 1]`, higher is more real, of images in [0, 1], and its features.
-
-        `full_precision` leaves autocast, for derivatives of derivatives. The other arguments are unused.
-        """
-        with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
-            x = self.last(self.blocks(self.first(images * 2 - 1)))
-            logit = self.logit(scaled_leaky_relu(self.hidden(x.flatten(1))))
-            return [(logit[..., None, None], x)]
+    def judge(self, images, degraded, condition, mask):
+        x = self.last(self.blocks(self.first(images * 2 - 1)))
+        return [(self.logit(scaled_leaky_relu(self.hidden(x.flatten(1))))[..., None, None], x)]
 
 
-class LatentDiscriminator(nn.Module):
+class LatentDiscriminator(Judge):
     """Judges latents beside the degraded image and the condition, with `channels` at 1, 1/2, ... of their side.
 
-    Its layers have no normalization: R1 and R2 bound how fast its logits change (Huang et al., "R3GAN", 2024).
+    It sees the degraded image at a quarter of its side. The condition enters by its inner product with the features
+    (Miyato and Koyama, "cGANs with Projection Discriminator", 2018, Eq. 8). No layer normalizes: R1 and R2 bound how
+    fast the logits change (Huang et al., "R3GAN", 2024).
     """
 
     def __init__(self, in_channels: int, embedding_dim: int, channels: tuple[int, ...]) -> None:
@@ -76,20 +87,7 @@ class LatentDiscriminator(nn.Module):
         self.logits = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=False) for c in channels)  # a common bias would cancel out
         self.conditions = nn.ModuleList(nn.Linear(embedding_dim, c) for c in channels)
 
-    def forward(
-        self, latents: Tensor, degraded: Tensor, condition: Tensor, mask: Tensor, full_precision: bool = False
-    ) -> list[tuple[Tensor, Tensor]]:
-        """For each size a map of logits `[N, 1, h, w]`, higher is more real, and its features `[N, C, h, w]`.
-
-        `latents` are `[N, 32, h, w]`, standardized; `degraded` `[N, C, 8h, 8w]` is seen at a quarter of its side;
-        `mask` is `[N, 1, h, w]`, 1 = predicted. The condition `[N, D]` at unit length enters by its inner product with
-        the features (Miyato and Koyama, "cGANs with Projection Discriminator", 2018, Eq. 8). `full_precision` leaves
-        autocast, for derivatives of derivatives.
-        """
-        with torch.autocast(latents.device.type, enabled=False) if full_precision else nullcontext():
-            return self._judge(latents, degraded, condition, mask)
-
-    def _judge(self, latents, degraded, condition, mask):
+    def judge(self, latents, degraded, condition, mask):
         hint = F.pixel_unshuffle(F.avg_pool2d(degraded, CELL // 2), 2)
         x = F.leaky_relu(self.first(torch.cat([latents, hint, mask], 1)), 0.2)
         found = []
@@ -100,11 +98,3 @@ class LatentDiscriminator(nn.Module):
             fit = (x * direction(condition)[..., None, None]).sum(1, keepdim=True)
             found.append((logit(x) + fit, x))
         return found
-
-
-def build_discriminator(config: TrainingConfig, embedding_dim: int) -> nn.Module:
-    """The discriminator of a run."""
-    channels = tuple(config.discriminator_channels)
-    if config.decoder:
-        return LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, channels)
-    return Discriminator(config.sample_size, channels)

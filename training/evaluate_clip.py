@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from textir_hf.evaluation.tables import Cell, Table, markdown, write_report
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER, embed_images, embed_texts, load_encoder
-from training.clip_data import ImageSet, ranks
+from training.clip_data import ImageSet, recalls
 from training.clip_words import COLORS, FACE_NAMES, WORDS, color_labels, quantile_labels
 
 Embed = Callable[..., Tensor]  # sentences -> [N, D] at unit length
@@ -26,10 +26,10 @@ AGAINST = {"blond_hair": "black_hair"}  # attribute: the one it is told from; fa
 
 
 def retrieval(images: Tensor, texts: list[list[str]], embed: Embed) -> Table:
-    """Share of captions whose own image is among the first k: of `images` `[N, D]`, with the captions of each."""
+    """`recalls` of images `[N, D]` with the captions of each."""
     owners = torch.tensor([i for i, several in enumerate(texts) for _ in several])
-    rank = ranks(images, torch.cat([embed(*several) for several in texts]), owners)
-    rows = {f"text to image R@{k}": [Cell(100 * (rank < k).float().mean().item())] for k in (1, 5, 10)}
+    found = recalls(images, torch.cat([embed(*several) for several in texts]), owners)
+    rows = {f"text to image {name}": [Cell(share)] for name, share in found.items()}
     return Table(f"Flickr8k test, {len(texts)} images, {len(owners)} captions", ["measured (%)"], rows, 1)
 
 

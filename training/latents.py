@@ -1,4 +1,4 @@
-"""Latents of the training images, encoded once and kept on the disk: the targets of a generator with a decoder.
+"""What frozen networks say of the training images: embeddings and, if the generator has a decoder, latents as targets.
 
     python -m training.latents --preset textir-mini-inpainting --dataset photos --output-dir runs/photos
 
@@ -8,11 +8,14 @@ from the first `--latent-limit` images.
 
 import hashlib
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,19 +23,67 @@ from tqdm import tqdm
 
 from textir_hf.atomic import replacing
 from textir_hf.models.autoencoder import load_taef2
+from textir_hf.models.embedding import TextRecentering, embed_images, embed_texts, load_encoder
 from training.config import TrainingConfig, parse, run_command
-from training.data import decode, training_and_held_out
-from training.encoder import FrozenEncoder
+from training.data import decode, row_captions, training_and_held_out
 
-_ENCODED, _PER_FILE = 8, 128  # images encoded at a time, and in one file
+_RECENTERED = 1000  # rows from which the recentering is computed
+_SENTENCES, _IMAGES = 64, 8  # embedded or encoded at a time
+_PER_FILE = 128  # latents
+
+
+class FrozenEncoder:
+    """E_I and E_T of Eq. 1, without gradients to their weights; `name` as for `load_encoder`."""
+
+    def __init__(self, name: str, device: torch.device, autocast: Callable[[], AbstractContextManager] = nullcontext):
+        self.device, self.autocast = device, autocast
+        self.clip, self.tokenizer, self.image_processor = load_encoder(name)
+        self.clip.requires_grad_(False).to(device)
+        self.dim: int = self.clip.config.projection_dim
+        self.recentering: TextRecentering | None = None
+
+    @torch.no_grad()
+    def images(self, images: Tensor) -> Tensor:
+        """Embeddings of `[N, 3, S, S]` in [0, 1]: `[N, D]` at unit length, on the device."""
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with self.autocast():
+            return embed_images(self.clip, self.image_processor, images)
+
+    @torch.no_grad()
+    def texts(self, sentences: list[str]) -> Tensor:
+        """Embeddings of sentences, recentered if the run does so: `[N, D]` on the device."""
+        starts = range(0, len(sentences), _SENTENCES)
+        embedding = torch.cat([embed_texts(self.clip, self.tokenizer, sentences[i : i + _SENTENCES]) for i in starts])
+        return embedding if self.recentering is None else self.recentering(embedding)
+
+    def recenter(self, rows: Dataset | IterableDataset, config: TrainingConfig) -> None:
+        """Moves text embeddings to the mean and spread of the training images', if there is a caption column."""
+        if not config.caption_column:
+            return
+        if isinstance(rows, IterableDataset):
+            rows = rows.skip(config.held_out_rows)
+        elif len(rows) > _RECENTERED:  # from all over the data
+            rows = rows.select(np.linspace(0, len(rows) - 1, _RECENTERED).astype(int))
+        captions, images = [], []
+        for row in rows.take(_RECENTERED):
+            captions += row_captions(row, config.caption_column)[:1]
+            image = decode(row[config.image_column], config.sample_size)
+            if image is not None:
+                images.append(self.images(image[None].float() / 255))
+        text, image = self.texts(captions or [""]), torch.cat(images)
+        image_spread, text_spread = ((e - e.mean(0)).norm(dim=1).mean().item() for e in (image, text))
+        if text_spread < 1e-6:
+            raise ValueError(f"Recentering needs two captions or more that differ, got {captions[:3]}.")
+        self.recentering = TextRecentering(self.dim, scale=image_spread / text_spread).to(self.device)
+        self.recentering.text_mean.copy_(text.mean(0))
+        self.recentering.image_mean.copy_(image.mean(0))
 
 
 class Latents:
     """Latents and embeddings of rows, encoded once and kept in files by the image's bytes and whether it is mirrored.
 
-    They are the targets of a generator with a decoder. The latents of a mirrored image are not the mirrored latents, so
-    both are encoded. `items` are the pairs (row, mirrored). The files hold `keys` `[n, 16]` uint8, `latents`
-    `[n, 32, h, w]` float16 and `embeddings` `[n, D]`.
+    The latents of a mirrored image are not the mirrored latents, so both are encoded. `items` are the pairs (row,
+    mirrored). The files hold `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]` float16 and `embeddings` `[n, D]`.
     """
 
     def __init__(self, rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) -> None:
@@ -51,7 +102,8 @@ class Latents:
             self.keys |= {(row, 0): key[:16], (row, 1): key[16:]}
         first = [(row, flip) for flip in (0, 1) for row in range(len(rows))][: config.latent_limit or None]
         missing = [item for item in first if self.keys[item] not in self.places]
-        self._encode(rows, missing, config, encoder)
+        for start in tqdm(range(0, len(missing), _PER_FILE), desc="latents", disable=not missing):
+            self._encode(rows, missing[start : start + _PER_FILE], config, encoder)
         self.items = [item for item, key in self.keys.items() if key in self.places]
         images = len({row for row, _ in self.items})
         if images < 2:  # each image is also judged under another one's condition
@@ -72,29 +124,24 @@ class Latents:
                 self.places[bytes(key.tolist())] = path, i
 
     @torch.inference_mode()
-    def _encode(self, rows: Dataset, missing: list, config: TrainingConfig, encoder: FrozenEncoder) -> None:
-        autoencoder, found = load_taef2("encoder").to(encoder.device), []
-        for at in tqdm(range(0, len(missing), _ENCODED), desc="latents", disable=not missing):
-            batch, images = [], []
-            for row, flip in missing[at : at + _ENCODED]:
-                image = decode(rows[row][config.image_column], config.sample_size)
-                if image is not None:  # the run names damaged ones
-                    images.append(image.flip(-1) if flip else image)
-                    batch.append(torch.tensor(list(self.keys[row, flip]), dtype=torch.uint8))
-            if images:
-                pixels = torch.stack(images).to(encoder.device, memory_format=torch.channels_last).float() / 255
-                with torch.autocast(pixels.device.type, torch.bfloat16):
-                    latents = autoencoder(pixels).half().cpu().contiguous()
-                embeddings = encoder.images(pixels).float().cpu()
-                found.append({"keys": torch.stack(batch), "latents": latents, "embeddings": embeddings})
-            last = at + _ENCODED >= len(missing)
-            if found and (last or len(found) * _ENCODED >= _PER_FILE):
-                tensors = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-                path = self.folder / f"{bytes(tensors['keys'][0].tolist()).hex()}.safetensors"
-                with replacing(path) as temporary:
-                    save_file(tensors, temporary)
-                self._add(path)
-                found = []
+    def _encode(self, rows: Dataset, items: list, config: TrainingConfig, encoder: FrozenEncoder) -> None:
+        """Encodes some images to one file; the run names damaged ones."""
+        autoencoder, found = load_taef2("encoder").to(encoder.device), {"keys": [], "latents": [], "embeddings": []}
+        images = [(item, decode(rows[item[0]][config.image_column], config.sample_size)) for item in items]
+        images = [(item, image.flip(-1) if item[1] else image) for item, image in images if image is not None]
+        for start in range(0, len(images), _IMAGES):
+            batch = images[start : start + _IMAGES]
+            pixels = torch.stack([image for _, image in batch])
+            pixels = pixels.to(encoder.device, memory_format=torch.channels_last).float() / 255
+            with torch.autocast(pixels.device.type, torch.bfloat16):
+                found["latents"].append(autoencoder(pixels).half().cpu().contiguous())
+            found["embeddings"].append(encoder.images(pixels).float().cpu())
+            found["keys"].append(torch.tensor([list(self.keys[item]) for item, _ in batch], dtype=torch.uint8))
+        if images:
+            path = self.folder / f"{self.keys[images[0][0]].hex()}.safetensors"
+            with replacing(path) as temporary:
+                save_file({name: torch.cat(parts) for name, parts in found.items()}, temporary)
+            self._add(path)
 
 
 def main(argv: list[str] | None = None) -> int:

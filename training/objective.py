@@ -1,7 +1,5 @@
 """TextIR's objective: Eq. 6 to 8 of Sec. 3.3 and R1, on images, or on latents if the generator has a frozen decoder."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -13,22 +11,21 @@ from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
 from training.config import R1_EVERY, TrainingConfig
-from training.encoder import FrozenEncoder
+from training.latents import FrozenEncoder
 
 R1_EVERY_LATENT = 4  # as R1_EVERY, for latents: without a norm in its layers, the discriminator needs it more often
 MARGIN = 2  # latent cells around a masked region that the region still changes
 
 
-def discriminator_loss(real: list[Tensor], fakes: list[list[Tensor]], counted: Tensor) -> Tensor:
+def discriminator_loss(real: list[Tensor], fake: list[Tensor], counted: Tensor) -> Tensor:
     """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
 
     Args:
         real: Maps `[N, 1, h, w]` of the targets.
-        fakes: The same for each kind of fake; all kinds weigh the same.
+        fake: The same of the restored images.
         counted: `[N, 1, S, S]`, 1 = repainted: only places that hold such pixels count.
     """
-    losses = [_mean_over_places([F.softplus(x) for x in fake], counted) for fake in fakes]
-    return generator_loss(real, counted) + sum(losses) / len(losses)
+    return generator_loss(real, counted) + generator_loss([-x for x in fake], counted)
 
 
 def generator_loss(fake: list[Tensor], counted: Tensor) -> Tensor:
@@ -68,8 +65,8 @@ def clip_loss(clip: nn.Module, image_processor, restored: Tensor, target_embeddi
 
 
 def _matched(values: Tensor, batch: dict) -> Tensor:
-    """Values `[N, ...]`, 0 for the images that were restored under another one's condition."""
-    return values if "swapped" not in batch else values * ~batch["swapped"].view(-1, *[1] * (values.ndim - 1))
+    """Values `[N, C, H, W]`, 0 for the images that were restored under another one's condition."""
+    return values * ~batch["swapped"][:, None, None, None] if "swapped" in batch else values
 
 
 def masked_cells(mask: Tensor) -> Tensor:
@@ -99,14 +96,8 @@ class Objective:
     A network like `restorer` decides what is compared: latents if it has a decoder, otherwise images.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        encoder: FrozenEncoder,
-        restorer: TextIRGenerator,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
-    ) -> None:
-        self.config, self.task, self.encoder, self.autocast = config, get_task(config.task), encoder, autocast
+    def __init__(self, config: TrainingConfig, encoder: FrozenEncoder, restorer: TextIRGenerator) -> None:
+        self.config, self.task, self.encoder, self.autocast = config, get_task(config.task), encoder, encoder.autocast
         self.draw_noise, self.decode = restorer.draw_noise, restorer.latent_decoder
         self.latent = self.decode is not None
         self.penalty_every = R1_EVERY_LATENT if self.latent else R1_EVERY
@@ -138,90 +129,84 @@ class Objective:
         self, generator: nn.Module, discriminator: nn.Module, batch: dict, step: int
     ) -> tuple[dict[str, Tensor], Comparison]:
         """The generator's terms of Eq. 8 for a batch of `Batches`, and the inputs of the discriminator's step."""
+        config, every = self.config, slice(None, None, self.config.clip_every)
         images = (batch["target"].float() / 255).to(memory_format=torch.channels_last)
         degraded = batch["degraded"].to(memory_format=torch.channels_last)
         own = batch["embedding"] if self.latent else self.encoder.images(images)
+        given, asked, wanted = self._conditions(batch, own)
         noise = self.draw_noise(degraded, [torch.Generator(images.device).manual_seed(s) for s in batch["seed"]])
-        given = self._captioned(batch, own)
-        asked = wanted = own
+        options = {"noise": noise, "output_type": "latent" if self.latent else "image"}
+        sample = generator(degraded, given, batch.get("skip_strength"), **options).sample.float()
+        if self.latent:
+            terms, target, mask = self._compare_latents(sample, batch)
+        else:
+            target, restored = images, self.task.restored(sample, images, batch)
+            terms = {"l1": self.task.reconstruction_error(sample, restored, images, batch).mean()}
+            mask = batch.get("mask", torch.ones_like(images[:, :1]))
+        if config.lambda_clip:
+            shown = self._decoded(sample[every], images, batch, every) if self.latent else restored[every]
+            with self.autocast():
+                terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, shown, wanted[every])
+        if self.latent:  # here, so that the gradients of `sample` are summed in one order
+            restored = mask * sample + (1 - mask) * target
+        if self.perceptual is not None:
+            with self.autocast():
+                terms["perceptual"] = self.perceptual(restored, images)
+        pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, mask, own, asked)
+        if self.adversarial(step):
+            terms |= self._adversarial_terms(discriminator, restored, pair, batch)
+        return terms, pair
+
+    def _conditions(self, batch: dict, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the images' embeddings `own`: the generator's conditions, the images and the embeddings asked for.
+
+        A condition is the image's embedding or where there is one its caption's, with noise, or the empty prompt's.
+        """
+        given = asked = wanted = own
+        if places := [i for i, caption in enumerate(batch.get("caption", ())) if caption]:
+            texts = self.encoder.texts([batch["caption"][i] for i in places]).to(own)
+            given = own.index_copy(0, torch.tensor(places).to(own.device, non_blocking=True), texts)
         if "swapped" in batch:
             where = batch["swapped"][:, None]
             given, asked = (torch.where(where, exchange(x), x) for x in (given, own))
             wanted = torch.where(where, given, own)
-        condition, strength = self._condition(batch, given), batch.get("skip_strength")
-        kind = "latent" if self.latent else "image"
-        sample = generator(degraded, condition, strength, noise=noise, output_type=kind).sample.float()
-        compare = self._compare_latents if self.latent else self._compare_images
-        terms, target, restored, mask = compare(sample, images, wanted, batch)
-        pair = Comparison(target, restored.detach(), degraded * self.task.input_scale, mask, own, asked)
-        if not self.adversarial(step):
-            return terms, pair
-        with self.autocast():
-            logits, features = zip(*discriminator(restored, pair.degraded, asked, mask), strict=True)
-        logits = [x.float() for x in logits]
-        if not self.latent:
-            return terms | {"adversarial": generator_loss(logits, mask)}, pair
-        with torch.no_grad(), self.autocast():
-            real, theirs = zip(*discriminator(target, pair.degraded, own, mask), strict=True)
-        terms["adversarial"] = relativistic_loss(logits, [x.float() for x in real], mask)
-        pairs = zip(features, theirs, strict=True)
-        errors = [_matched((a.float() - b.float()).abs(), batch).mean() for a, b in pairs]
-        terms["matching"] = sum(errors) / len(errors)
-        return terms, pair
+        noise = batch["condition_noise"] * (self.config.embedding_noise / own.shape[1] ** 0.5)
+        given = F.normalize(given + noise, dim=1)
+        return torch.where(batch["dropped"][:, None], self.empty, given) if "dropped" in batch else given, asked, wanted
 
-    def _captioned(self, batch: dict, embedding: Tensor) -> Tensor:
-        """The images' embeddings, or where there is one their caption's."""
-        places = [i for i, caption in enumerate(batch.get("caption", ())) if caption]
-        if not places:
-            return embedding
-        texts = self.encoder.texts([batch["caption"][i] for i in places]).to(embedding)
-        return embedding.index_copy(0, torch.tensor(places).to(embedding.device, non_blocking=True), texts)
+    def _compare_latents(self, sample: Tensor, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """L1 and the perceptual loss, the target, and the mask of what is judged: cells that the mask reaches.
 
-    def _condition(self, batch: dict, embedding: Tensor) -> Tensor:
-        """The generator's condition: an embedding with noise, or the empty prompt's."""
-        noise = batch["condition_noise"] * (self.config.embedding_noise / embedding.shape[1] ** 0.5)
-        condition = F.normalize(embedding + noise, dim=1)
-        return torch.where(batch["dropped"][:, None], self.empty, condition) if "dropped" in batch else condition
-
-    def _compare_images(self, sample: Tensor, target: Tensor, wanted: Tensor, batch: dict):
-        restored = self.task.restored(sample, target, batch)
-        terms = {"l1": self.task.reconstruction_error(sample, restored, target, batch).mean()}
-        with self.autocast():
-            if self.config.lambda_clip:
-                terms["clip"] = self._clip_loss(restored[:: self.config.clip_every], wanted)
-            if self.perceptual is not None:
-                terms["perceptual"] = self.perceptual(restored, target)
-        return terms, target, restored, batch.get("mask", torch.ones_like(target[:, :1]))
-
-    def _compare_latents(self, sample: Tensor, images: Tensor, wanted: Tensor, batch: dict):
-        """Cells that the mask does not reach count half in L1, since the pixels there are known; they alone count where
-        another image was asked for.
-
-        The discriminator sees the target's cells there and beyond the photo's border, where nothing is judged. The
-        dual encoder sees the images that users get.
+        The others count half in L1, since their pixels are known; they alone count where another image was asked for.
+        The discriminator sees the target there.
         """
         target, valid = batch["latent"].float(), batch["valid"]
         mask = masked_cells(batch["mask"]) if "mask" in batch else torch.ones_like(valid)
         error = valid * (sample - target).abs()
         terms = {"l1": ((1 - mask) / 2 * error + _matched(mask * error, batch)).mean()}
-        if self.config.lambda_clip:
-            every = slice(None, None, self.config.clip_every)
-            with self.autocast():
-                decoded = self.decode(sample[every]).float()
-            some = {name: values[every] for name, values in batch.items()}
-            restored = self.task.restored(decoded, images[every], some)
-            with self.autocast():
-                terms["clip"] = self._clip_loss(restored, wanted)
         if self.config.lambda_perceptual:
             with self.autocast():
                 error = (self.decode.features(sample) - self.decode.features(target)).abs()
             terms["perceptual"] = _matched(valid * error, batch).mean()
-        mask = mask * valid
-        return terms, target, mask * sample + (1 - mask) * target, mask
+        return terms, target, mask * valid
 
-    def _clip_loss(self, restored: Tensor, wanted: Tensor) -> Tensor:
-        wanted = wanted[:: self.config.clip_every]
-        return clip_loss(self.encoder.clip, self.encoder.image_processor, restored, wanted)
+    def _decoded(self, latents: Tensor, images: Tensor, batch: dict, every: slice) -> Tensor:
+        """Some of a batch's results as users get them."""
+        with self.autocast():
+            decoded = self.decode(latents).float()
+        return self.task.restored(decoded, images[every], {name: values[every] for name, values in batch.items()})
+
+    def _adversarial_terms(self, discriminator: nn.Module, restored: Tensor, pair: Comparison, batch: dict) -> dict:
+        with self.autocast():
+            logits, features = zip(*discriminator(restored, pair.degraded, pair.asked, pair.mask), strict=True)
+        logits = [x.float() for x in logits]
+        if not self.latent:
+            return {"adversarial": generator_loss(logits, pair.mask)}
+        with torch.no_grad(), self.autocast():
+            real, theirs = zip(*discriminator(pair.target, pair.degraded, pair.own, pair.mask), strict=True)
+        errors = [_matched((a.float() - b.float()).abs(), batch).mean() for a, b in zip(features, theirs, strict=True)]
+        adversarial = relativistic_loss(logits, [x.float() for x in real], pair.mask)
+        return {"adversarial": adversarial, "matching": sum(errors) / len(errors)}
 
     def discriminator_terms(self, discriminator: nn.Module, pair: Comparison, step: int) -> dict[str, Tensor]:
         """The discriminator's term of Eq. 8 and, every `penalty_every` steps, R1, for latents R1 and R2.
@@ -238,16 +223,12 @@ class Objective:
         with self.autocast():
             found = discriminator(torch.cat(judged), degraded, torch.cat(conditions), mask)
         real, *fakes = zip(*[logits.float().chunk(count) for logits, _ in found], strict=True)
-        if self.latent:
-            losses = [relativistic_loss(real, fake, pair.mask) for fake in fakes]
-            terms = {"discriminator": sum(losses) / len(losses)}
-        else:
-            terms = {"discriminator": discriminator_loss(real, fakes, pair.mask)}
+        loss = relativistic_loss if self.latent else discriminator_loss
+        terms = {"discriminator": sum([loss(real, fake, pair.mask) for fake in fakes]) / len(fakes)}
         if step % self.penalty_every == 0:
-            penalties = []
-            for images, condition in list(zip(judged, conditions, strict=True))[: 2 if self.latent else 1]:
+            terms["r1"] = 0
+            for images, condition in zip(judged[: 1 + self.latent], conditions, strict=False):
                 images = images.detach().requires_grad_()
                 found = discriminator(images, pair.degraded, condition, pair.mask, full_precision=True)
-                penalties.append(gradient_penalty([logits for logits, _ in found], images))
-            terms["r1"] = sum(penalties)
+                terms["r1"] += gradient_penalty([logits for logits, _ in found], images)
         return terms

@@ -24,13 +24,13 @@ from textir_hf.imaging.resample import downsample, to_array, to_tensor
 from textir_hf.metrics import functional
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
-from training.config import TrainingConfig
+from training.config import SOURCES, TrainingConfig
 from training.data import SampleMaker, decode, row_captions
-from training.encoder import FrozenEncoder
-from training.presets import SOURCES
+from training.latents import FrozenEncoder
 
 CONDITIONS = ("right", "other", "empty")
 _SHOWN = 8  # images in a grid
+_MEASURED = "validation/psnr/right"  # of lines with a validation
 _RATES = ("step", "images/s", "waiting", "learning_rate")  # not among the curves
 
 
@@ -146,14 +146,14 @@ class Validation:
         """Writes the grid to `path`; returns PSNR (dB), SSIM and perhaps LPIPS as "validation/figure/condition"."""
         if not self.targets:
             return {}
-        encoder, values = self.encoder, {}
+        encoder, device, values = self.encoder, self.encoder.device, {}
         pipe = TextIRPipeline(restorer, encoder.clip, encoder.tokenizer, encoder.image_processor, encoder.recentering)
         pipe.set_progress_bar_config(disable=True)
         if all(self.captions):
             right = pipe.encode_prompt(self.captions)
         else:
-            clip, processor, device = encoder.clip, encoder.image_processor, encoder.device
-            right = torch.cat([embed_images(clip, processor, to_tensor(target, device)) for target in self.targets])
+            tensors = [to_tensor(target, device) for target in self.targets]
+            right = torch.cat([embed_images(encoder.clip, encoder.image_processor, tensor) for tensor in tensors])
         empty = encoder.texts([""]).expand_as(right)
         columns = {"degraded": [], "right": [], "other": [], "empty": [], "target": []}
         for i, conditions in enumerate(torch.stack([right, right.roll(1, 0), empty], 1)):
@@ -203,13 +203,10 @@ def write_pipeline(
         with replacing(folder) as temporary:
             TextIRPipeline(restorer, *parts).save_pretrained(temporary)
             public.save(temporary / "training_config.json")
-            shutil.copy(run / "curves.png", temporary / "curves.png")
-            results = [_table(lines, config.task), "![Losses and figures over the steps](curves.png)"]
+            shutil.copy(run / "curves.png", temporary)
             if grids:
                 shutil.copy(grids[-1], temporary / "samples.png")
-                results.append("![Held-out images, restored under three conditions](samples.png)")
-            card = make_card(public, step, batch, "\n\n".join(results))
-            (temporary / "README.md").write_text(card)
+            (temporary / "README.md").write_text(make_card(public, step, batch, lines, bool(grids)))
     except Exception as error:  # the libraries say "disk full" in several ways
         raise OSError(
             f"The pipeline cannot be written ({error}). The checkpoint of step {step} is whole: free some space and "
@@ -227,23 +224,32 @@ def as_stored(network: nn.Module) -> nn.Module:
 
 def public_config(config: TrainingConfig) -> TrainingConfig:
     """The config without what is the machine's own: local paths are shortened to their names."""
-    public = replace(config, output_dir="", cache_dir="", resume_from_checkpoint=None, dataset=[])
-    for name in config.dataset:
-        public.dataset.append(Path(name).name if Path(name).expanduser().exists() else name)
-    for option in ("masks", "clip", "init_from", "lpips"):
-        value = getattr(config, option)
-        if value and Path(value).expanduser().exists():
-            setattr(public, option, Path(value).name)
-    return public
+
+    def public(value: str | None) -> str | None:
+        return Path(value).name if value and Path(value).expanduser().exists() else value
+
+    paths = {name: public(getattr(config, name)) for name in ("masks", "clip", "init_from", "lpips")}
+    paths |= {"output_dir": "", "cache_dir": "", "resume_from_checkpoint": None}
+    return replace(config, **paths, dataset=[public(name) for name in config.dataset])
 
 
-def make_card(config: TrainingConfig, step: int, batch: int, results: str) -> str:
-    """A model card of a run, whose config has no local paths; `results` is Markdown."""
+def make_card(config: TrainingConfig, step: int, batch: int, lines: list[dict], samples: bool) -> str:
+    """A model card of a run, from its config without local paths and the lines of its `metrics.jsonl`."""
     task, size, names = get_task(config.task), config.sample_size, config.dataset
-    from_hub = len(names) == 1 and names[0].count("/") == 1 and not Path(names[0]).suffix
     source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
     recipe = source + (f". It should reach: {expected}" if expected else "")
     settings = [f"- {k.replace('_', '-')}: {v}" for k, v in asdict(config).items() if v not in (None, "", False)]
+    results, measured = "No images were held out, so nothing was measured.", [x for x in lines if _MEASURED in x]
+    if measured:
+        where = "On held-out images" + (", in the masked regions" if "mask_image" in task.requires else "")
+        results = f"{where}, under the right condition, another image's, and the empty prompt:\n\n"
+        results += f"| | {' | '.join(CONDITIONS)} |\n{'|---' * 4}|"
+        for figure in ("psnr", "ssim", "lpips"):
+            if f"validation/{figure}/right" in measured[-1]:
+                cells = [f"{measured[-1][f'validation/{figure}/{condition}']:.4g}" for condition in CONDITIONS]
+                results += f"\n| {figure.upper()} | {' | '.join(cells)} |"
+    results += "\n\n![Losses and figures over the steps](curves.png)"
+    results += "\n\n![Held-out images, restored under three conditions](samples.png)" * samples
     sections = {
         "How to use it": usage(task, HERE),
         "Training": f"Data: {', '.join(names)}. Recipe: {recipe}.\n\n{step:,} steps of {batch} images "
@@ -252,19 +258,6 @@ def make_card(config: TrainingConfig, step: int, batch: int, results: str) -> st
         "Limits": f"{INVENTED}\n\nIt knows only images like those it was trained on, and has their biases.",
         "Settings": "\n".join(settings),
     }
+    from_hub = len(names) == 1 and names[0].count("/") == 1 and not Path(names[0]).suffix
     summary, metadata = "Restores damaged images to match a text prompt.", {"datasets": names} if from_hub else {}
     return render_card(task, f"TextIR, {task.name}", summary, sections, **metadata)
-
-
-def _table(lines: list[dict], task: str) -> str:
-    """The last validation as Markdown."""
-    rows = [line for line in lines if "validation/psnr/right" in line]
-    if not rows:
-        return "No images were held out, so nothing was measured."
-    table = [f"| | {' | '.join(CONDITIONS)} |", "|---" * 4 + "|"]
-    for figure in ("psnr", "ssim", "lpips"):
-        if f"validation/{figure}/right" in rows[-1]:
-            cells = [f"{rows[-1][f'validation/{figure}/{condition}']:.4g}" for condition in CONDITIONS]
-            table.append(f"| {figure.upper()} | {' | '.join(cells)} |")
-    where = "On held-out images" + (", in the masked regions" if "mask_image" in get_task(task).requires else "")
-    return f"{where}, under the right condition, another image's, and the empty prompt:\n\n" + "\n".join(table)

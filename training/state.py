@@ -20,7 +20,7 @@ from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
 from training.config import R1_EVERY, TrainingConfig, flag
-from training.discriminator import build_discriminator
+from training.discriminator import Discriminator, LatentDiscriminator
 
 KEPT = 3  # checkpoints
 LAZY = R1_EVERY / (R1_EVERY + 1)  # factor of the discriminator's rate, exponent of its betas (StyleGAN2, App. B)
@@ -46,26 +46,26 @@ class Progress:
 class State:
     """Everything that a run changes: two networks as the processes share them, and each one's optimizer.
 
-    `average` is the moving average of the generator's weights, gathered from all processes, and `restorer` a generator
-    that is not shared, to hold it.
+    `average` is the moving average of the generator's weights, which `restorer`, a generator that is not shared, holds.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
         self.config, self.accelerator, self.progress = config, accelerator, Progress()
         self.folder = Path(config.output_dir)
-        generator = TextIRGenerator(**generator_config(config, embedding_dim))
-        discriminator = build_discriminator(config, embedding_dim)
+        shape, widths = generator_config(config, embedding_dim), tuple(config.discriminator_channels)
+        generator = TextIRGenerator(**shape)
+        if config.decoder:
+            discriminator = LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, widths)
+        else:
+            discriminator = Discriminator(config.sample_size, widths)
         if config.init_from:
             start_from(Path(config.init_from), generator, discriminator)
-        self.restorer = TextIRGenerator(**generator_config(config, embedding_dim))
-        self.restorer.to(accelerator.device).eval().requires_grad_(False)
+        self.restorer = TextIRGenerator(**shape).to(accelerator.device).eval().requires_grad_(False)
         self.generator, self.optimizer = _prepare(generator, config, accelerator, (config.beta1, 0.99))
-        self.discriminator, self.discriminator_optimizer = _prepare(
-            discriminator, config, accelerator, (0.0, 0.99**LAZY)
-        )
-        self.images_per_update = (
-            config.train_batch_size * config.gradient_accumulation_steps * accelerator.num_processes
-        )
+        judge = _prepare(discriminator, config, accelerator, (0.0, 0.99**LAZY))
+        self.discriminator, self.discriminator_optimizer = judge
+        batch = config.train_batch_size * config.gradient_accumulation_steps
+        self.images_per_update = batch * accelerator.num_processes
         self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
         self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
@@ -146,49 +146,37 @@ class State:
 
 def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
     """Arguments of the run's `TextIRGenerator`."""
-    made_by_decoder = {"out_channels": 3, "output_scale": 1.0} if config.decoder else {}  # whole images in any task
-    return (
-        get_task(config.task).network_config()
-        | made_by_decoder
-        | {
-            "sample_size": config.sample_size,
-            "channels": tuple(config.channels),
-            "embedding_dim": embedding_dim,
-            "style_dim": config.style_dim,
-            "blocks": config.blocks,
-            "patch_size": config.patch_size,
-            "decoder": config.decoder,
-            "face_template": FACE_TEMPLATES.get(config.face_template),
-        }
-    )
+    shape = get_task(config.task).network_config()
+    if config.decoder:  # it makes whole images in any task
+        shape |= {"out_channels": 3, "output_scale": 1.0}
+    shape |= {name: getattr(config, name) for name in ("sample_size", "style_dim", "blocks", "patch_size", "decoder")}
+    shape |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
+    return shape | {"face_template": FACE_TEMPLATES.get(config.face_template)}
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator."""
-    judge, run = folder / "discriminator.safetensors", folder / "pipeline" / "restorer"
-    if not (folder / "config.json").is_file() and not run.is_dir():
-        raise ValueError(f"--init-from must be the folder of a finished run or of a restorer, got {folder}.")
-    source = folder if (folder / "config.json").is_file() else run
-    adopt(TextIRGenerator.from_pretrained(source).state_dict(), generator, ("encoder.first.", "strength.", "out."))
-    if judge.is_file():
-        adopt(load_file(judge), discriminator, ("first.",))
+    """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator.
 
-
-def adopt(state: dict[str, Tensor], network: nn.Module, free: tuple[str, ...]) -> None:
-    """Copies weights into a network of the same widths, which may be for another task.
-
-    Layers whose names begin with one of `free` differ between tasks, and then keep their own weights.
+    The run may be for another task: layers that differ between tasks then keep their own weights.
     """
-    own, missing = network.state_dict(), torch.zeros(0)
-    for name in sorted(own.keys() | state.keys()):
-        given, needed = (list(values.get(name, missing).shape) for values in (state, own))
-        if given == needed:
-            own[name].copy_(state[name])
-        elif not name.startswith(free):
-            raise ValueError(
-                f"--init-from has shape {given} for {name}, this run needs {needed}. Use the same widths and sizes, or "
-                "name the folder pipeline/restorer of that run to take the generator alone."
-            )
+    source = folder if (folder / "config.json").is_file() else folder / "pipeline" / "restorer"
+    if not source.is_dir():
+        raise ValueError(f"--init-from must be the folder of a finished run or of a restorer, got {folder}.")
+    saved = TextIRGenerator.from_pretrained(source).state_dict()
+    taken = [(generator, saved, ("encoder.first.", "strength.", "out."))]
+    if (folder / "discriminator.safetensors").is_file():
+        taken.append((discriminator, load_file(folder / "discriminator.safetensors"), ("first.",)))
+    for network, state, of_task in taken:
+        own = network.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            given, needed = (list(values[name].shape) if name in values else None for values in (state, own))
+            if given == needed:
+                own[name].copy_(state[name])
+            elif not name.startswith(of_task):
+                raise ValueError(
+                    f"--init-from has shape {given} for {name}, this run needs {needed}. Use the same widths and "
+                    "sizes, or name that run's folder pipeline/restorer to take the generator alone."
+                )
 
 
 def _prepare(

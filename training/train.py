@@ -10,89 +10,72 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
-from datasets import Dataset, IterableDataset
 from torch import Tensor
 from tqdm import tqdm
 
 from textir_hf.atomic import replacing
 from training.config import TrainingConfig, parse, run_command
 from training.data import Batches, SampleMaker, training_and_held_out
-from training.encoder import FrozenEncoder
-from training.latents import Latents
+from training.latents import FrozenEncoder, Latents
 from training.objective import Objective
 from training.output import Log, Validation, write_pipeline
 from training.state import LAZY, State, full_parameters
 
 
-@dataclass
 class Run:
-    """The parts of a run."""
+    """A run's data, encoder, networks and losses, all loaded and built; `minutes` so far, on which processes agree."""
 
-    config: TrainingConfig
-    accelerator: Accelerator
-    encoder: FrozenEncoder
-    state: State
-    objective: Objective
-    maker: SampleMaker
-    validation: Validation
-    rows: Dataset | IterableDataset  # to train on
-    latents: Latents | None  # of the rows, if the generator learns latents
-    minutes: float = 0.0  # so far, on which all processes agree
+    def __init__(self, config: TrainingConfig) -> None:
+        config.check()
+        Path(config.output_dir).mkdir(parents=True, exist_ok=True)
+        self.config, self.minutes = config, 0.0
+        self.accelerator = accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=config.mixed_precision,
+            log_with=config.report_to,
+            project_dir=config.output_dir,
+        )
+        kind = accelerator.distributed_type
+        first = kind == DistributedType.FSDP and not accelerator.is_fsdp2
+        if first or kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            raise ValueError(
+                f"Two networks train together, copied by DDP or in pieces by FSDP 2, but accelerate is set to "
+                f"{kind.value}{' 1' if first else ''}. Launch with training/accelerate/multi_gpu.yaml or fsdp.yaml."
+            )
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True  # all batches have one shape
+
+        self.encoder = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast)
+        with accelerator.main_process_first():  # the first one fills the caches on the disk
+            self.rows, held_out = training_and_held_out(config)
+            self.latents = Latents(self.rows, config, self.encoder) if config.decoder else None
+        self.encoder.recenter(self.rows, config)
+        self.maker = SampleMaker(config, self.encoder.dim)
+        set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
+        self.state = State(config, accelerator, self.encoder.dim)
+        self.objective = Objective(config, self.encoder, self.state.restorer)
+        self.validation = Validation(config, held_out, self.maker, self.encoder)
 
     def batches(self) -> Batches:
         """Batches of this process from the run's progress on."""
         return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state.progress)
 
 
-def set_up(config: TrainingConfig) -> Run:
-    """Loads and builds everything that a run needs."""
-    config.check()
-    Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=config.mixed_precision,
-        log_with=config.report_to,
-        project_dir=config.output_dir,
-    )
-    kind = accelerator.distributed_type
-    first = kind == DistributedType.FSDP and not accelerator.is_fsdp2
-    if first or kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise ValueError(
-            f"Two networks train together, copied by DDP or in pieces by FSDP 2, but accelerate is set to {kind.value}"
-            f"{' 1' if first else ''}. Launch with training/accelerate/multi_gpu.yaml or fsdp.yaml."
-        )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True  # all batches have one shape
-
-    encoder = FrozenEncoder(config.clip, accelerator.device, accelerator.autocast)
-    with accelerator.main_process_first():  # the first one fills the caches on the disk
-        rows, held_out = training_and_held_out(config)
-        latents = Latents(rows, config, encoder) if config.decoder else None
-    encoder.recenter(rows, config)
-    maker = SampleMaker(config, encoder.dim)
-    set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
-    state = State(config, accelerator, encoder.dim)
-    objective = Objective(config, encoder, state.restorer, accelerator.autocast)
-    validation = Validation(config, held_out, maker, encoder)
-    return Run(config, accelerator, encoder, state, objective, maker, validation, rows, latents)
-
-
 def train(config: TrainingConfig) -> Path:
     """Trains to `max_train_steps` or `max_minutes`, saving as it goes; returns the pipeline's folder.
 
     Raises:
-        ValueError: As `set_up`, or a checkpoint does not fit.
+        ValueError: An option, the data or a checkpoint does not fit.
         FloatingPointError: A loss is NaN or infinite.
         OSError: Something cannot be written. The checkpoints are whole.
         KeyboardInterrupt: A signal, whose number comes along, ended the run, which is saved.
     """
-    run, started, folder = set_up(config), time.monotonic(), Path(config.output_dir)
+    run, started, folder = Run(config), time.monotonic(), Path(config.output_dir)
     accelerator, state, last = run.accelerator, run.state, config.max_train_steps
     state.resume()
     if accelerator.is_main_process:
@@ -200,15 +183,13 @@ def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> fl
 def stop_on_signal() -> Iterator[list[int]]:
     """Gives a list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame) -> None:
         received.append(number)
         signal.signal(number, before[number])
 
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for number in before:
-            signal.signal(number, note)
         yield received
     finally:
         for number, handler in before.items():

@@ -89,11 +89,9 @@ def bulk(args: argparse.Namespace) -> int:
         say(text)
     restored, failed = _restored(args.output) - restored_before, _failed(args.output) - failed_before
     if state.is_main_process:
-        text = f"{len(restored)} rows restored to {args.output}, {len(restored_before)} restored before, "
-        text += f"{len(failed)} failed"
-        if failed_before:
-            text += f"; {len(failed_before)} failed before and were left out: delete failed-*.jsonl to try them again"
-        print(text)
+        counts = f"{len(restored)} rows restored to {args.output}, {len(restored_before)} restored before"
+        again = "failed before and were left out: delete failed-*.jsonl to try them again"
+        print(f"{counts}, {len(failed)} failed{f'; {len(failed_before)} {again}' if failed_before else ''}")
     return 1 if failed or failed_before or broken else 0
 
 
@@ -132,8 +130,8 @@ def _restored(folder: Path) -> set[int]:
     """Numbers of the rows that are in finished files, in whichever process they were made."""
     import pyarrow.parquet as pq
 
-    paths = sorted(folder.glob("part-*.parquet"))
-    return {number for path in paths for number in pq.read_table(path, columns=["row"])["row"].to_pylist()}
+    tables = [pq.read_table(path, columns=["row"]) for path in folder.glob("part-*.parquet")]
+    return {number for table in tables for number in table["row"].to_pylist()}
 
 
 def _failed(folder: Path) -> set[int]:

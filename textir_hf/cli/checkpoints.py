@@ -16,21 +16,15 @@ def load_pipeline(name: str | None, task: Task, device: str = "auto", dtype: str
     name = name or task.checkpoint
     if name is None:
         raise ValueError(f"checkpoint must be given: none for {task.name} comes with the package.")
-    device = find_device(device)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = accelerator.type if accelerator else "cpu"
+    if device not in ("auto", "cpu", found):
+        raise ValueError(f"device {device} is not available: PyTorch finds only {found}.")
     quieten()
     pipe = TextIRPipeline.from_pretrained(name, dtype=getattr(torch, dtype))
     if pipe.task is not task:
         raise ValueError(f"The checkpoint {name} is for {pipe.task.name}, and this command needs one for {task.name}.")
-    return pipe.to(device)
-
-
-def find_device(name: str) -> str:
-    """The device of a name of `DEVICES`."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    found = accelerator.type if accelerator else "cpu"
-    if name not in ("auto", "cpu", found):
-        raise ValueError(f"device {name} is not available: PyTorch finds only {found}.")
-    return found if name == "auto" else name
+    return pipe.to(found if device == "auto" else device)
 
 
 def quieten() -> None:

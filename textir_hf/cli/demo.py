@@ -16,23 +16,22 @@ from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import Task
 
 _SIDE = 128  # of the portrait
-_WOMEN_AND_A_MAN = ("a smiling woman", "a serious woman", "a man")
 _INPAINT = (  # what is masked, in shares of the side
-    ("mouth", (0.28, 0.56, 0.72, 0.92), _WOMEN_AND_A_MAN),
-    ("upper half", (0, 0, 1, 0.58), ("a woman with brown hair", "a man with brown hair", "an old man")),
-    ("right half", (0.5, 0, 1, 1), ("a smiling young woman", "a man with brown hair", "a woman with blond hair")),
+    ("mouth", (0.28, 0.56, 0.72, 0.92), "a smiling woman, a serious woman, a man"),
+    ("upper half", (0, 0, 1, 0.58), "a woman with brown hair, a man with brown hair, an old man"),
+    ("right half", (0.5, 0, 1, 1), "a smiling young woman, a man with brown hair, a woman with blond hair"),
 )
 _UPSCALE = (
-    (4, _WOMEN_AND_A_MAN),
-    (8, _WOMEN_AND_A_MAN),
-    (16, ("a woman with blond hair", "a man with black hair", "an old man")),
+    (4, "a smiling woman, a serious woman, a man"),
+    (8, "a smiling woman, a serious woman, a man"),
+    (16, "a woman with blond hair, a man with black hair, an old man"),
 )
 _COLORIZE = (
-    (data.coffee, ("a red cup", "a blue cup", "a green cup")),
-    (data.chelsea, ("an orange cat", "a brown cat", "a gray cat")),
-    (data.astronaut, ("a woman in an orange jacket", "a woman in a blue jacket", "a woman in a red jacket")),
+    (data.coffee, "a red cup, a blue cup, a green cup"),
+    (data.chelsea, "an orange cat, a brown cat, a gray cat"),
+    (data.astronaut, "a woman in an orange jacket, a woman in a blue jacket, a woman in a red jacket"),
 )
-Row = tuple[Image.Image, Cell, dict, tuple[str, ...]]  # original, damaged, arguments of the pipeline, prompts
+Row = tuple[Image.Image, Cell, dict, str]  # original, damaged, arguments of the pipeline, prompts
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
@@ -45,9 +44,8 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
 def _demo(args: argparse.Namespace) -> int:
     check_folder(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "demo.png"
-    save_image(demo(), path)
-    print(f"Grid: {path}")
+    save_image(demo(), args.output / "demo.png")
+    print(f"Grid: {args.output / 'demo.png'}")
     return 0
 
 
@@ -62,7 +60,7 @@ def restored_rows(checkpoint: str) -> list[list[Cell]]:
     pipe = load_pipeline(checkpoint, task)
     pipe.set_progress_bar_config(disable=True)
     return [
-        [("original", original), damaged, *((f"“{p}”", pipe(p, **arguments)[0][0]) for p in prompts)]
+        [("original", original), damaged, *((f"“{p}”", pipe(p, **arguments)[0][0]) for p in prompts.split(", "))]
         for original, damaged, arguments, prompts in rows()
     ]
 
@@ -103,9 +101,8 @@ def _upscale() -> list[Row]:
 
 def _colorize() -> list[Row]:
     photos = [(_photo(photo(), 256), prompts) for photo, prompts in _COLORIZE]
-    return [
-        (photo, ("gray", photo.convert("L").convert("RGB")), {"image": photo.convert("L")}, p) for photo, p in photos
-    ]
+    grays = [(photo, photo.convert("L"), prompts) for photo, prompts in photos]
+    return [(photo, ("gray", gray.convert("RGB")), {"image": gray}, prompts) for photo, gray, prompts in grays]
 
 
 DAMAGED: dict[str, tuple[Task, Callable[[], list[Row]]]] = {

@@ -49,10 +49,10 @@ def _check(args: argparse.Namespace, protocol: Protocol) -> None:
     if args.lpips and not args.lpips.is_file():
         raise ValueError(f"--lpips {args.lpips} does not exist. Leave it out to fetch it once.")
     peers = [word.partition("=") for word in args.against]
-    for name, _, folder in peers:
-        if not name or not Path(folder).is_dir() or not folder:
-            raise ValueError(f"--against must be NAME=FOLDER, and the folder must exist, got {name}={folder}.")
-    args.against = {name: Path(folder) for name, _, folder in peers}
+    args.against = {name: Path(folder) for name, _, folder in peers if name and folder}
+    if len(args.against) < len(peers) or not all(folder.is_dir() for folder in args.against.values()):
+        words = ", ".join("".join(peer) for peer in peers)
+        raise ValueError(f"--against must be NAME=FOLDER, each name once, and the folder must exist, got {words}.")
 
 
 def _evaluate(args: argparse.Namespace) -> int:

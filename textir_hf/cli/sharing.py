@@ -60,8 +60,6 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    if args.command == "publish":
-        print(publish(args.folder, args.repo, args.dry_run, args.private))
-    else:
-        print(publish_space(args.repo, args.dry_run, args.private, args.model))
+    options = args.repo, args.dry_run, args.private
+    print(publish(args.folder, *options) if args.command == "publish" else publish_space(*options, args.model))
     return 0

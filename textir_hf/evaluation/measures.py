@@ -76,12 +76,10 @@ class Conditions:
 
 def _shuffle(sentences: list[list[str]]) -> list[int]:
     """Another image for every image, with other sentences where possible."""
-    count = len(sentences)
-    order = list(range(count))
+    order, shuffled = list(range(len(sentences))), [0] * len(sentences)
     random.Random(0).shuffle(order)
-    shuffled = [0] * count
     for place, i in enumerate(order):
-        following = [order[(place + k) % count] for k in range(1, count)]
+        following = order[place + 1 :] + order[:place]
         shuffled[i] = next((j for j in following if sentences[j] != sentences[i]), following[0])
     return shuffled
 
@@ -91,22 +89,19 @@ def file_of(folder: Path, table: str, name: str) -> Path:
     return folder / table.split(" ")[0] / name
 
 
-class Measures:
-    """A checkpoint on a test set."""
+def _size_of(file: Path) -> str:
+    with Image.open(file) as image:
+        return f"{image.width}x{image.height}"
 
-    def __init__(
-        self,
-        pipe: TextIRPipeline,
-        protocol: Protocol,
-        test_set: TestSet,
-        damage: Damage,
-        lpips: LPIPS,
-        peers: dict[str, Path] | None = None,
-    ) -> None:
-        if pipe.task.name != protocol.task:
-            raise ValueError(f"This protocol is for {protocol.task}, the checkpoint's task is {pipe.task.name}.")
-        self.pipe, self.protocol, self.test_set, self.damage, self.lpips = pipe, protocol, test_set, damage, lpips
-        self.peers = peers or {}
+
+class Measures:
+    """A checkpoint on a test set, and perhaps `peers`, folders of other programs' results by name."""
+
+    def __init__(self, pipe: TextIRPipeline, damage: Damage, lpips: LPIPS, peers: dict[str, Path] | None = None):
+        self.pipe, self.damage, self.lpips, self.peers = pipe, damage, lpips, peers or {}
+        self.protocol, self.test_set = damage.protocol, damage.test_set
+        if pipe.task.name != self.protocol.task:
+            raise ValueError(f"This protocol is for {self.protocol.task}, the checkpoint's task is {pipe.task.name}.")
         for name, folder in self.peers.items():
             self._check_peer(name, folder)
 
@@ -116,20 +111,15 @@ class Measures:
         return [file_of(folder, table, name) for table in self.damage.tables for name in names]
 
     def _check_peer(self, name: str, folder: Path) -> None:
-        files, tables = self.files_of(folder), len(self.damage.tables)
-        missing = [file for file in files if not file.is_file()]
-        if missing:
+        files, count = self.files_of(folder), len(self.test_set)
+        if missing := [file for file in files if not file.is_file()]:
             raise ValueError(
                 f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
                 f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
             )
-        wrong = []
-        sizes = [self.test_set.image(i).shape[1::-1] for i in range(len(self.test_set))] * tables
-        for file, size in zip(files, sizes, strict=True):
-            with Image.open(file) as image:
-                if image.size != size:
-                    wrong.append(f"{file} ({image.width}x{image.height}, not {size[0]}x{size[1]})")
-        if wrong:
+        sizes = ["{1}x{0}".format(*self.test_set.image(i).shape) for i in range(count)] * len(self.damage.tables)
+        found = [(file, _size_of(file), size) for file, size in zip(files, sizes, strict=True)]
+        if wrong := [f"{file} ({own}, not {size})" for file, own, size in found if own != size]:
             raise ValueError(
                 f"--against {name} must have results of the originals' sizes, but {len(wrong)} of {len(files)} "
                 f"have another size, such as {wrong[0]}."

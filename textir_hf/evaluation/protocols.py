@@ -42,6 +42,10 @@ class Protocol:
         """The sentences of which the nearest to an image of a file is right; none where images have captions."""
         return self.candidates.get(file, self.candidates.get("", ()))
 
+    def needs_captions(self, file: str) -> bool:
+        """Whether an image's right prompt is its captions."""
+        return self.ours == OURS and not self.candidates_of(file)
+
 
 FACES, MASKS = "faces_synthetic_256.parquet", "irregular_masks_256.parquet"
 FLOWERS, CLOTHING, SCENES = "flowers_176.parquet", "clothing_176.parquet", "flickr8k_176.parquet"

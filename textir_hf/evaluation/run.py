@@ -20,7 +20,7 @@ from textir_hf import TextIRPipeline
 from textir_hf.atomic import keep_facts, replacing
 from textir_hf.evaluation import report
 from textir_hf.evaluation.damages import damage_of
-from textir_hf.evaluation.data import open_test_set
+from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.measures import Measures, color_words, file_of, text_effect
 from textir_hf.evaluation.protocols import PRESETS
 from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
@@ -52,8 +52,7 @@ def _open(args: argparse.Namespace, state: PartialState) -> Measures:
     pipe = TextIRPipeline.from_pretrained(args.checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)
     size = protocol.size or pipe.restorer.config.sample_size
-    columns = (args.image_column, args.caption_column, args.split)
-    test_set = open_test_set(protocol, args.data, size, args.limit, *columns)
+    test_set = TestSet(protocol, args.data, size, args.limit, args.image_column, args.caption_column, args.split)
     if len(test_set) < 2:
         raise ValueError(f"An evaluation needs at least two images, {args.data} has {len(test_set)}.")
     kind = damage_of(protocol.task)
@@ -61,7 +60,7 @@ def _open(args: argparse.Namespace, state: PartialState) -> Measures:
     masks = load_masks(path, "test", size) if kind.uses_masks else None
     with state.main_process_first():
         lpips = LPIPS(args.lpips or fetch()).to(state.device)
-    measures = Measures(pipe, protocol, test_set, kind(protocol, test_set, masks), lpips, args.against)
+    measures = Measures(pipe, kind(protocol, test_set, masks), lpips, args.against)
     measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
     return measures
 
@@ -90,7 +89,7 @@ def save_inputs(measures: Measures, folder: Path) -> str:
 
 
 def _facts(args: argparse.Namespace, measures: Measures) -> dict:
-    """Everything that decides the values: a folder with values under other facts is refused."""
+    """Everything that decides the values."""
     return {
         "preset": args.preset,
         "images": len(measures.test_set),
@@ -102,9 +101,9 @@ def _facts(args: argparse.Namespace, measures: Measures) -> dict:
 
 
 def _weights(checkpoint: str) -> list[Path]:
-    embedded = checkpoint in embedded_checkpoints()
-    folder = CHECKPOINTS / checkpoint if embedded else Path(checkpoint)
-    return sorted(folder.rglob("*.safetensors")) + embedded * [CHECKPOINTS / ENCODER / "model.safetensors"]
+    if checkpoint not in embedded_checkpoints():
+        return sorted(Path(checkpoint).rglob("*.safetensors"))
+    return [*sorted((CHECKPOINTS / checkpoint).rglob("*.safetensors")), CHECKPOINTS / ENCODER / "model.safetensors"]
 
 
 def _data_files(args: argparse.Namespace) -> list[Path]:

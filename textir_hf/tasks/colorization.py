@@ -30,10 +30,7 @@ class _Canvas(Canvas):
             yield Window(degraded[:, top:bottom, left:right], self.tiles.add)
 
     def result(self):
-        sample = self.tiles.area[None]
-        if sample.shape[1] == 3:  # a network with a decoder gives an image
-            sample = chroma(sample.clamp(0, 1))
-        ab = resize(sample, self.size)
+        ab = resize(_ab(self.tiles.area[None]), self.size)
         joined = [lab_to_bytes(self.lightness[:, :, band], ab[:, :, band]) for band in self.bands]
         return torch.cat(joined, 1)
 
@@ -58,8 +55,13 @@ class Colorization(Task):
 
     def restored(self, sample, target, batch):
         """Colors beyond sRGB would meet the clipping's zero gradient, and the root of lab_to_rgb has none at 0."""
-        return join_lab(batch["degraded"].clamp(1, 99), sample)
+        return join_lab(batch["degraded"].clamp(1, 99), _ab(sample))
 
     def reconstruction_error(self, sample, restored, target, batch):  # of a and b in units of 100
         error = F.smooth_l1_loss(sample / 100, batch["chroma"] / 100, beta=0.03, reduction="none")
         return error.mean((1, 2, 3))
+
+
+def _ab(sample: torch.Tensor) -> torch.Tensor:
+    """The network's output as a and b; a network with a decoder gives an image."""
+    return chroma(sample.clamp(0, 1)) if sample.shape[1] == 3 else sample

@@ -1,12 +1,4 @@
-"""Fréchet distance of two sets of images, on the embeddings of a dual encoder in place of Inception's features.
-
->>> import numpy as np
->>> from textir_hf import metrics
->>> some = list(np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8))
->>> distance = metrics.load("frechet_distance").compute(predictions=some, references=some)
->>> abs(round(distance["frechet_distance"], 6)), distance["features"]
-(0.0, 'textir-mini-clip')
-"""
+"""Fréchet distance of two sets of images, on the embeddings of a dual encoder in place of Inception's features."""
 
 from textir_hf.metrics import functional, images
 from textir_hf.models.embedding import load_encoder

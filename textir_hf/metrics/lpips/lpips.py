@@ -1,12 +1,4 @@
-"""Learned perceptual image patch similarity v0.1 (Zhang et al., 2018) on AlexNet.
-
->>> import numpy as np
->>> from textir_hf import metrics
->>> image = np.zeros((64, 64, 3), np.uint8)
->>> metric = metrics.load("lpips")
->>> metric.compute(predictions=[image], references=[image], weights=LPIPS_FILE)["lpips"]
-0.0
-"""
+"""Learned perceptual image patch similarity v0.1 (Zhang et al., 2018) on AlexNet."""
 
 import torch
 

@@ -1,13 +1,4 @@
-"""Structural similarity (Wang et al., 2004).
-
->>> import numpy as np
->>> from textir_hf import metrics
->>> ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)[..., None].repeat(3, 2)
->>> round(metrics.load("ssim").compute(predictions=[ramp], references=[ramp])["ssim"], 6)
-1.0
->>> round(metrics.load("ssim").compute(predictions=[255 - ramp], references=[ramp])["ssim"], 4)
--0.8262
-"""
+"""Structural similarity (Wang et al., 2004)."""
 
 from textir_hf.metrics import functional, images
 
