@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import downloaded, needs_browser, run, upload, visit
+from browser import INFO, downloaded, needs_browser, run, stroke, until, upload, visit
 from PIL import Image
 
 from textir_hf.imaging.files import read_settings
@@ -123,6 +123,47 @@ def test_editor_tools(page, tmp_path):
     page.set_input_files("#editor .ti-mask-file", str(tmp_path / "small.png"))
     page.wait_for_selector("#editor .ti-info.ti-alert")
     assert "300 × 200, got 9 × 9" in page.inner_text("#editor .ti-info")
+
+
+def test_several_files_are_a_list_in_which_each_keeps_its_mask(page, tmp_path):
+    for number in range(3):
+        Image.new("RGB", (200 + number, 160), "gray").save(tmp_path / f"{number}.png")
+    page.set_input_files("#editor .ti-file", [tmp_path / f"{number}.png" for number in range(3)])
+    assert page.locator(".ti-files button").count() == 3
+
+    def opened(number: int, *info: str) -> None:
+        page.wait_for_function(f"{INFO}.startsWith('{200 + number} × 160')")
+        page.wait_for_selector(f".ti-files button >> nth={number}")
+        assert all(part in page.evaluate(INFO) for part in info)
+        assert page.get_attribute(f".ti-files button >> nth={number}", "aria-pressed") == "true"
+
+    opened(0, ", 0 % masked")
+    stroke(page)
+    masked = page.evaluate(INFO).split(", ")[-1]
+    page.click(".ti-files button >> nth=2")
+    opened(2, ", 0 % masked")
+    page.focus("#editor canvas")
+    page.keyboard.press("PageDown")  # around the end
+    opened(0, masked)
+    page.keyboard.press("Control+z")  # back to where it came from
+    opened(2, ", 0 % masked")
+    page.click(".ti-files button >> nth=0")
+    page.fill("#inpaint-prompt textarea", "a woman")
+    run(page, "inpaint")
+    assert downloaded(page, tmp_path).width == 200
+
+
+def test_a_switch_runs_after_each_stroke(page, photo):
+    upload(page, "inpaint", photo)
+    page.fill("#inpaint-prompt textarea", "a woman")
+    stroke(page)
+    page.wait_for_timeout(700)
+    assert not page.query_selector_all(".tr-history img")
+    page.click("#editor .ti-more summary")
+    page.check("#editor .ti-eager")
+    for below in (-50, 50):  # the second one may come during the run of the first
+        stroke(page, below=below)
+    until(page, lambda: len(page.query_selector_all(".tr-history img")) == 2 and page.is_visible(".tr-bar"))
 
 
 def test_a_face_is_chosen_and_its_parts_are_masked(page, tmp_path):

@@ -32,12 +32,16 @@ def test_a_region_has_its_own_sentence_and_changes_nothing_else(page, photo):
     plain = np.asarray(result(page)).astype(int)
     add(page, "a red cup", -120)
     add(page, "a blue dress", 120)
+    page.fill(f"{ROWS} >> nth=1 >> input >> nth=1", "0.5")
     run(page, "colorize", "Enter")  # in a region's sentence, too
     made = result(page)
     assert [(prompt, beta) for _, prompt, beta in read_settings(made)["regions"]] == [
         ("a red cup", 1),
-        ("a blue dress", 1),
+        ("a blue dress", 0.5),
     ]
+    assert "'a red cup')" in page.text_content("#editor pre") and "'a blue dress', 0.5)" in page.text_content(
+        "#editor pre"
+    )
     changed = np.abs(np.asarray(made) - plain).max(2) > 0
     height = len(changed)
     assert changed[: height // 2].any() and changed[height // 2 :].any()

@@ -201,6 +201,7 @@ def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_
 def test_examples_match_their_inputs():
     for example in examples.EXAMPLES:
         image = open_image(example.input)
-        assert (np.asarray(samples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
+        drawn = np.asarray(samples.draw_input(example).convert("RGB")).astype(int)
+        assert np.abs(drawn - image).max() <= 1  # another machine may round a drawn one otherwise
         stored = read_settings(open_image(example.output))
         assert stored["prompt"] == example.prompt and stored["model"] == TASKS[example.task].checkpoint

@@ -47,7 +47,7 @@ def _custom(value=None, **options) -> gr.HTML:
 
 def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
     """The page's canvas: an image, a mask over it, its results and the visit's steps."""
-    script = "".join(read(f"{part}.js") for part in ("mask", "regions", "view", "editor", "steps", "page"))
+    script = "".join(read(f"{part}.js") for part in ("mask", "regions", "view", "editor", "files", "steps", "page"))
     kinds = {
         "tabs": list(tabs),
         "paints": {name: tab["paints"] for name, tab in tabs.items()},

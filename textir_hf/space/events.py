@@ -122,8 +122,10 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
             if not stored:
                 raise ValueError(texts.NO_SETTINGS)
-            regions = numbered({"regions": stored["regions"]}) if "regions" in stored else gr.skip()
+            regions = numbered({"regions": results.regions(stored)}) if "regions" in stored else gr.skip()
             return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
+        except TypeError:  # regions that the pipeline did not write
+            return [*values({}), status(texts.NO_SETTINGS, alert=True), gr.skip()]
         except ValueError as error:
             return [*values({}), status(str(error), alert=True), gr.skip()]
 

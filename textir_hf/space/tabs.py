@@ -46,7 +46,7 @@ def canvas() -> gr.HTML:
         }
         for task in tasks
     }
-    gray = examples.of(actions.editing_task("colors").name)[0]
+    gray = next(e for e in examples.of(actions.editing_task("colors").name) if not e.regions)
     tabs["edit"] = {
         "paints": False,
         "faces": True,
