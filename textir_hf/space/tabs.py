@@ -121,6 +121,7 @@ class Tab:
             js=take,
             show_progress="minimal",
             show_progress_on=self.status,
+            trigger_mode="multiple",  # the last run may be ending still
             **events.QUEUED,
             **events.PRIVATE,
         )
