@@ -173,10 +173,6 @@ def test_a_wrong_checkpoint_of_the_operator_is_named(monkeypatch):
         networks.offered.cache_clear()
 
 
-def test_about_names_every_network():
-    assert all(t.checkpoint in tabs.about() for t in TASKS.values())
-
-
 def test_a_look_at_a_file_reads_what_browsers_cannot_and_finds_faces_with_their_parts(tmp_path):
     assert "not an image" in events.look([str(fake()), True])["error"]
     assert "error" in events.look(["/etc/passwd", True])

@@ -36,7 +36,7 @@ ANYTHING = st.recursive(
 NAMES = st.sampled_from(["task", "edit", "prompt", *fields.RANGES, "version", "box", "model", "__type__"])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(stored=st.dictionaries(NAMES, ANYTHING), task=st.sampled_from(list(TASKS)))
 def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
     """Whatever a PNG or a link holds, the fields get text and numbers in their range, or the visitor a sentence."""

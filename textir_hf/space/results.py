@@ -6,19 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from textir_hf.imaging.files import SETTINGS, save_image
-from textir_hf.space import storage
+from textir_hf.space import storage, texts
 from textir_hf.tasks import TASKS
 
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
-_PLAIN = _HIDDEN | {
-    "model",
-    "task",
-    "prompt",
-    "edit",
-    "seed",
-    "note",
-    "regions",
-}  # no arguments of the call by that name
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note", "regions"}  # no arguments of the call as such
 _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 
@@ -103,15 +95,14 @@ def shell_command(settings: dict) -> str:
     if "mask_sha256" in settings:
         words += ["--mask-image", "mask.png"]
     words += ["--colors"] if edit == "colors" else []
-    for i, (_, sentence, *_) in enumerate(regions(settings), 1):
+    for i, (_, sentence, *beta) in enumerate(regions(settings), 1):
+        if beta:
+            return texts.NO_COMMAND
         words += ["--region", f"region-{i}.png", sentence]
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
-            values = value if isinstance(value, (list, tuple)) else [value]
-            words += [
-                f"--{name.replace('_', '-')}",
-                *([",".join(map(str, values))] if name == "faces" else map(str, values)),
-            ]
+            values = [str(v) for v in value] if isinstance(value, (list, tuple)) else [str(value)]
+            words += [f"--{name.replace('_', '-')}", *([",".join(values)] if name == "faces" else values)]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)
