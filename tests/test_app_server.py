@@ -93,15 +93,6 @@ def test_endpoints_answer_bad_input_in_a_sentence(server, endpoint, changes, mat
     assert isinstance(answer, str) and match in json.loads('"' + answer.split('"error": "')[1].split('"')[0] + '"')
 
 
-def test_a_turned_photo_is_restored_as_the_browser_shows_it(server):
-    photo, buffer = Image.new("RGB", (40, 20), "white"), io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright
-    photo.save(buffer, "JPEG", exif=exif)
-    made = called(server[0], "upscale", {"image": sent(server[0], buffer.getvalue()), "prompt": "a face", "scale": 2})
-    assert made.size == (40, 80)
-
-
 def test_every_action_is_a_documented_endpoint(server):
     info = httpx.get(f"{server[0]}/gradio_api/info", timeout=60).json()["named_endpoints"]
     assert set(info) == {"/inpaint", "/upscale", "/colorize", "/edit", "/compare"}

@@ -73,10 +73,8 @@ class BatchTab(tabs.Tab):
             recipe = gr.State({})
             ready = custom({}, html_template=read("batch.html"), elem_id="batch-zip")
 
-        def takes_scale(name):
-            return gr.Slider(visible="scale" in TASKS[name].requires)
-
-        task.change(takes_scale, task, scale, **tabs.QUIET)
+        takes_scale = {t.name: "scale" in t.requires for t in able}
+        task.change(lambda name: gr.Slider(visible=takes_scale[name]), task, scale, **tabs.QUIET)
 
         def take(event: gr.EventData):
             known = settings.read(event.settings)

@@ -129,7 +129,7 @@ async function taken(picked, number, { kept = false, one = null } = {}) {
     if (picture.width * picture.height > MAX_PIXELS)
       throw new Error(`The image has ${Math.round((picture.width * picture.height) / 1e6)} megapixels; at most 24 can be used.`);
     if (image) remember();
-    if (!own) trigger("upload"); // the example's sentence leaves
+    if (!kept && (!one || one === files[0])) trigger("upload"); // the example's sentence leaves
     [source, file, own, entry] = [picked, null, true, kept ? entry : one];
     open(picture);
     fitRegions();
