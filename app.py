@@ -5,6 +5,7 @@ TEXTIR_CHECKPOINTS="owner/name folder" python app.py
 """
 
 import os
+import threading
 import time
 from importlib.util import find_spec
 
@@ -55,7 +56,7 @@ def main() -> None:
     style = f"<style>{read('page.css')}{unused}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
     storage.clean_up()
-    networks.load_in_background()
+    threading.Thread(target=networks.load_all, daemon=True).start()
     try:
         while True:
             time.sleep(3600)

@@ -1,4 +1,4 @@
-"""Draws the figures of README, guides and cards, from photos that scikit-image and matplotlib contain.
+"""Draws the figures of README, guides and cards, from photos that scikit-image and matplotlib contain, and a drawn cup.
 
 python -m docs.figures          # or: make figures
 python -m docs.figures --check  # fails if a figure is not what the embedded checkpoints draw
@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import cbook
-from PIL import Image, ImageDraw
+from PIL import Image
 from skimage import data
 
+from docs import samples
 from textir_hf import TextIRPipeline, open_image, save_image, sweep
 from textir_hf.cli.demo import DAMAGED, demo, restored_rows
 from textir_hf.imaging.grid import draw_grid
+from textir_hf.space.examples import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 _CELL = 160
@@ -83,22 +85,17 @@ def draw_beta() -> Image.Image:
 
 
 def draw_regions() -> Image.Image:
-    """A gray photo under one prompt, and with a prompt for each of its parts."""
-    gray = cup().convert("L")
-    plate, wall, coffee = (Image.new("L", gray.size) for _ in range(3))
-    ImageDraw.Draw(plate).ellipse((-10, 40, 228, 233), fill=255)
-    ImageDraw.Draw(wall).ellipse((44, 10, 186, 170), fill=255)
-    ImageDraw.Draw(coffee).ellipse((58, 56, 166, 120), fill=255)
-    regions = [(plate, "a red plate"), (wall, "a blue cup"), (coffee, "brown coffee")]
-    pipe, prompt = _load("colorization"), "a blue cup with brown coffee on a red plate on a brown table"
-    marked = np.asarray(gray.convert("RGB")) // 2
-    for color, (mask, _) in zip(((255, 60, 60), (80, 120, 255), (190, 120, 40)), regions, strict=True):
-        marked = np.where(
-            np.asarray(mask)[..., None] > 0, np.asarray(gray)[..., None] // 2 + np.array(color) // 2, marked
-        )
-    row = [("gray", gray), (f"“{prompt}”", pipe(prompt, gray).images[0])]
-    row.append(("“a red plate”, “a blue cup”, “brown coffee”", Image.fromarray(marked.astype(np.uint8))))
-    row.append(("around them “a brown table”", pipe("a brown table", gray, regions=regions).images[0]))
+    """A gray image under one prompt, and with a prompt for each of its parts."""
+    example = next(example for example in EXAMPLES if example.regions)
+    gray, pipe = samples.draw_input(example), _load("colorization")
+    regions = [(samples.polygon(example.side, corners), prompt) for corners, prompt in example.regions]
+    marked = gray.convert("RGB")
+    for color, (mask, _) in zip(((230, 160, 20), (50, 120, 230)), regions, strict=True):
+        marked.paste(Image.blend(gray.convert("RGB"), Image.new("RGB", gray.size, color), 0.5), mask=mask)
+    one = "a red cup on a brown table under a gray wall"
+    row = [("gray", gray), (f"“{one}”", pipe(one, gray).images[0])]
+    row.append((" and ".join(f"“{prompt}”" for _, prompt in regions), marked))
+    row.append((f"around them “{example.prompt}”", pipe(example.prompt, gray, regions=regions).images[0]))
     return draw_grid([row], 240)
 
 

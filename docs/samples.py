@@ -1,4 +1,4 @@
-"""Draws the examples that the page opens with, from photos that scikit-image contains.
+"""Draws the examples that the page opens with, from photos that scikit-image contains and a drawn cup.
 
 python -m docs.samples  # when an embedded checkpoint has changed
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from textir_hf.checks import Box
+from docs import still_life
 from textir_hf.imaging.files import open_image, save_image
 from textir_hf.space import examples, networks
 from textir_hf.tasks import TASKS
@@ -20,6 +20,8 @@ def draw_input(example: examples.Example) -> Image.Image:
     """The image that an example starts from: a square of its photo, without colors where they are to be made."""
     from skimage import data
 
+    if example.photo == "cup":
+        return still_life.draw(example.side)
     photo = Image.fromarray(getattr(data, example.photo)())
     side = min(photo.size)
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
@@ -35,10 +37,10 @@ def mask(example: examples.Example) -> Image.Image:
     return mask
 
 
-def ellipse(side: int, box: Box) -> Image.Image:
-    """White in the ellipse in a box."""
+def polygon(side: int, corners: tuple) -> Image.Image:
+    """White in a polygon."""
     mask = Image.new("L", (side, side))
-    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    ImageDraw.Draw(mask).polygon(corners, fill=255)
     return mask
 
 
@@ -49,7 +51,7 @@ def restored(example: examples.Example) -> Image.Image:
     pipe = networks.load(TASKS[example.task].checkpoint)
     arguments = example.arguments | ({"mask_image": mask(example)} if example.box else {})
     if example.regions:
-        arguments["regions"] = [(ellipse(example.side, box), prompt) for box, prompt in example.regions]
+        arguments["regions"] = [(polygon(example.side, corners), prompt) for corners, prompt in example.regions]
     generator = torch.Generator().manual_seed(0)
     return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
 

@@ -32,12 +32,16 @@ def test_a_region_has_its_own_sentence_and_changes_nothing_else(page, photo):
     plain = np.asarray(result(page)).astype(int)
     add(page, "a red cup", -120)
     add(page, "a blue dress", 120)
+    page.fill(f"{ROWS} >> nth=1 >> input >> nth=1", "0.5")
     run(page, "colorize", "Enter")  # in a region's sentence, too
     made = result(page)
     assert [(prompt, beta) for _, prompt, beta in read_settings(made)["regions"]] == [
         ("a red cup", 1),
-        ("a blue dress", 1),
+        ("a blue dress", 0.5),
     ]
+    assert "'a red cup')" in page.text_content("#editor pre") and "'a blue dress', 0.5)" in page.text_content(
+        "#editor pre"
+    )
     changed = np.abs(np.asarray(made) - plain).max(2) > 0
     height = len(changed)
     assert changed[: height // 2].any() and changed[height // 2 :].any()
@@ -46,24 +50,18 @@ def test_a_region_has_its_own_sentence_and_changes_nothing_else(page, photo):
     page.click(f"{ROWS} >> nth=1 >> button >> nth=1")  # its eye: hidden, it does not count
     run(page, "colorize")
     assert [prompt for _, prompt, _ in read_settings(result(page))["regions"]] == ["a red cup"]
+    page.click("[data-do=region]")
+    for part, text in (("sentence", "a red cup"), ("empty", "")):  # the second region, which nobody painted
+        page.click("#colorize-run")
+        alert = "part => document.querySelector('#colorize-status .ti-alert')?.textContent.includes(part)"
+        page.wait_for_function(alert, arg=part)
+        page.fill(f"{ROWS} >> nth=2 >> input >> nth=0", text)
+        page.wait_for_timeout(700)  # a second click at once would be that of a double one
+    page.click(f"{ROWS} >> nth=2 >> button >> nth=2")
     page.click(f"{ROWS} >> nth=0 >> button >> nth=2")  # its bin
     assert page.locator(ROWS).count() == 1
     page.click("[data-do=undo]")
     assert page.locator(ROWS).count() == 2 and page.input_value(f"{ROWS} >> nth=0 >> input") == "a red cup"
-
-
-def test_a_region_without_paint_or_sentence_is_named(page, photo):
-    to_tab(page, "Colorize")
-    upload(page, "colorize", photo)
-    page.fill("#colorize-prompt textarea", "a brown table")
-    page.click("[data-do=region]")
-    for part in ("sentence", "empty"):
-        page.click("#colorize-run")
-        page.wait_for_function(
-            "part => document.querySelector('#colorize-status .ti-alert')?.textContent.includes(part)", arg=part
-        )
-        page.fill(f"{ROWS} input", "a red cup")
-        page.wait_for_timeout(700)  # a second click at once would be that of a double one
 
 
 def test_regions_come_back_from_a_reload_and_from_a_link(server, chromium, photo):

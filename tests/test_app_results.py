@@ -182,14 +182,6 @@ def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, t
     assert other.input_value("#inpaint-seed input") == seed
     other.close()
 
-    made.info[SETTINGS] = {"task": "inpainting", "prompt": {"__type__": "update", "label": "owned"}}
-    save_image(made, tmp_path / "bad.png")
-    page.click("#settings-file button[aria-label=Clear]")
-    page.set_input_files("#settings-file input[type=file]", str(tmp_path / "bad.png"))
-    page.wait_for_selector("#settings-status .ti-alert")
-    assert page.inner_text("#settings-status") == "prompt must be a text, got dict."
-    assert "owned" not in page.inner_text("body")
-
 
 def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
     to_tab(page, "Upscale")

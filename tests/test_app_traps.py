@@ -4,7 +4,6 @@ import time
 
 import httpx
 import numpy as np
-import pytest
 from browser import (
     EDITOR,
     INFO,
@@ -21,7 +20,7 @@ from browser import (
 )
 from PIL import Image
 
-from textir_hf.space import examples, tabs, texts
+from textir_hf.space import examples, texts
 
 pytestmark = needs_browser
 ALERT = f"{EDITOR} .ti-info.ti-alert"
@@ -44,7 +43,7 @@ def fields(page) -> dict:
     return {name: page.input_value(f"#inpaint-{name} input[type=number]") for name in ("feather", "seed")}
 
 
-def test_a_double_click_runs_once_and_cancels_nothing(page):
+def test_a_double_click_runs_once_and_an_alert_leaves_with_the_next_run(page):
     before = address_of_result(page)
     box = page.query_selector("#inpaint-run").bounding_box()
     for _ in range(2):
@@ -52,6 +51,19 @@ def test_a_double_click_runs_once_and_cancels_nothing(page):
         page.wait_for_timeout(250)
     new_result(page, before)
     assert page.inner_text("#inpaint-status").strip() != texts.CANCELLED
+
+    # an alert is red, and the next run takes it away
+    page.fill("#inpaint-prompt textarea", "")
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert")
+    colors = page.evaluate("""() => { const probe = document.createElement('i');
+        document.querySelector('.gradio-container').append(probe); probe.style.color = 'var(--ti-alert)';
+        return [probe, document.querySelector('#inpaint-status .ti-alert')].map((e) => getComputedStyle(e).color); }""")
+    assert colors[0] == colors[1]
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
 
 
 def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
@@ -70,39 +82,15 @@ def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
     assert downloaded(page, tmp_path).size == (300, 240)
 
 
-def test_a_file_dropped_anywhere_is_opened(page):
-    drop = """() => { const data = new DataTransfer(), canvas = document.createElement('canvas');
-      [canvas.width, canvas.height] = [31, 17];
-      return new Promise((done) => canvas.toBlob((blob) => {
-        data.items.add(new File([blob], 'drop.png', { type: 'image/png' }));
-        const options = { dataTransfer: data, bubbles: true, cancelable: true };
-        const over = document.body.dispatchEvent(new DragEvent('dragover', options));
-        done([over, document.querySelector('.ti-head').dispatchEvent(new DragEvent('drop', options))]);
-      })); }"""
-    assert page.evaluate(drop) == [False, False]  # the browser does not leave the page for the file
-    page.wait_for_function(f"{INFO}.startsWith('31 × 17')")
-
-
-@pytest.mark.parametrize("found", [True, False])
-def test_looking_for_faces_leaves_the_brush_in_the_hand(page, tmp_path, found):
-    if not found:
-        Image.new("RGB", (300, 240), "gray").save(tmp_path / "gray.png")
-        upload(page, "inpaint", tmp_path / "gray.png")
-    page.click(f"{EDITOR} .ti-faces")
-    page.wait_for_function(f"/{'1' if found else 'No'} .*face/i.test({INFO})")
-    page.click(f"{EDITOR} [data-do=clear]")
-    page.wait_for_function(f"{INFO}.includes(' 0 %')")
-    stroke(page)
-    page.wait_for_function(f"!{INFO}.includes(' 0 %')")
-
-
-def test_a_result_leaves_with_its_image_and_its_tab(page, photo):
-    assert page.is_visible(".tr-bar")
-    to_tab(page, "Edit")
-    page.wait_for_selector(".tr-bar", state="hidden")
-    to_tab(page, "Inpaint")
-    upload(page, "inpaint", photo)
-    page.wait_for_selector(".tr-bar", state="hidden")
+def test_looking_for_faces_leaves_the_brush_in_the_hand(page, photo):
+    for found in ("1", "No"):
+        page.click(f"{EDITOR} .ti-faces")
+        page.wait_for_function(f"/{found} .*face/i.test({INFO})")
+        page.click(f"{EDITOR} [data-do=clear]")
+        page.wait_for_function(f"{INFO}.includes(' 0 %')")
+        stroke(page)
+        page.wait_for_function(f"!{INFO}.includes(' 0 %')")
+        upload(page, "inpaint", photo)
 
 
 def test_keys_run_undo_save_and_compare(page, tmp_path):
@@ -120,25 +108,20 @@ def test_keys_run_undo_save_and_compare(page, tmp_path):
         page.wait_for_selector(f"{EDITOR}.ti-held, .ti-held")
         page.keyboard.up(key)
         page.wait_for_selector(".ti-held", state="detached")
+    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("e")
+    assert not page.query_selector(pressed)  # letters act in the editor alone
     page.focus(f"{EDITOR} canvas")
     before = info(page)
     page.keyboard.press("e")  # the example's mask covers the middle
+    assert page.query_selector(pressed)
     stroke(page)
     page.wait_for_function(f"{INFO} !== '{before}'")
     page.keyboard.press("Control+z")
     assert info(page) == before and page.is_visible(".tr-bar")  # the result is there again
     page.keyboard.press("Control+y")
     assert info(page) != before and not page.is_visible(".tr-bar")
-
-
-def test_letters_do_something_only_in_the_editor(page):
-    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
-    page.focus("button[role=tab][aria-selected=true]")
-    page.keyboard.press("e")
-    assert not page.query_selector(pressed)
-    page.focus(f"{EDITOR} canvas")
-    page.keyboard.press("e")
-    assert page.query_selector(pressed)
 
 
 def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, photo):
@@ -161,20 +144,6 @@ def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, ph
     page.close()
 
 
-def test_an_alert_is_red_and_the_next_run_takes_it_away(page):
-    page.fill("#inpaint-prompt textarea", "")
-    page.click("#inpaint-run")
-    page.wait_for_selector("#inpaint-status .ti-alert")
-    colors = page.evaluate("""() => { const probe = document.createElement('i');
-        document.querySelector('.gradio-container').append(probe); probe.style.color = 'var(--ti-alert)';
-        return [probe, document.querySelector('#inpaint-status .ti-alert')].map((e) => getComputedStyle(e).color); }""")
-    assert colors[0] == colors[1]
-    page.fill("#inpaint-prompt textarea", "a woman")
-    page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
-    page.click("#inpaint-run")
-    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
-
-
 def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
@@ -189,7 +158,17 @@ def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
     assert not page.is_visible("#upscale-cancel")
 
 
-def test_a_file_that_cannot_be_used_is_refused_when_it_is_chosen(page, tmp_path):
+def test_a_file_that_is_dropped_anywhere_is_opened_and_one_that_cannot_be_used_is_refused_at_once(page, tmp_path):
+    drop = """() => { const data = new DataTransfer(), canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [31, 17];
+      return new Promise((done) => canvas.toBlob((blob) => {
+        data.items.add(new File([blob], 'drop.png', { type: 'image/png' }));
+        const options = { dataTransfer: data, bubbles: true, cancelable: true };
+        const over = document.body.dispatchEvent(new DragEvent('dragover', options));
+        done([over, document.querySelector('.ti-head').dispatchEvent(new DragEvent('drop', options))]);
+      })); }"""
+    assert page.evaluate(drop) == [False, False]  # the browser does not leave the page for the file
+    page.wait_for_function(f"{INFO}.startsWith('31 × 17')")
     (tmp_path / "text.png").write_text("hello")
     Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
     (tmp_path / "long.png").write_bytes(bytes(21_000_000))
@@ -201,11 +180,17 @@ def test_a_file_that_cannot_be_used_is_refused_when_it_is_chosen(page, tmp_path)
     page.wait_for_function(f"{INFO}.startsWith('33 × 21')")
 
 
-def test_an_example_leaves_nothing_on_a_visitors_own_photo(page, photo):
+def test_an_example_and_its_result_leave_nothing_on_a_visitors_own_photo(page, photo):
+    assert page.is_visible(".tr-bar")
+    to_tab(page, "Edit")
+    page.wait_for_selector(".tr-bar", state="hidden")
+    to_tab(page, "Inpaint")
+    page.wait_for_selector(".tr-bar")
     assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
     open_settings(page, "inpaint")
     assert fields(page)["feather"] == "12"  # the example's: running it gives what is shown
     upload(page, "inpaint", photo)
+    page.wait_for_selector(".tr-bar", state="hidden")
     page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === ''")
     page.wait_for_function("document.querySelector('#inpaint-feather input[type=number]').value === '8'")
 
@@ -267,8 +252,3 @@ def test_the_generated_programs_run(server, tmp_path, monkeypatch):
         }
         files = {key: handle_file(value["url"]) for key, value in given.items() if isinstance(value, dict)}
         assert client.predict(**given | files, api_name=name), name
-
-
-def test_about_is_short():
-    text = tabs.about()
-    assert len(text[: text.index("## Keys")].split()) <= 150 and len(text.split()) < 400  # with keys and programs

@@ -173,10 +173,6 @@ def test_a_wrong_checkpoint_of_the_operator_is_named(monkeypatch):
         networks.offered.cache_clear()
 
 
-def test_about_names_every_network():
-    assert all(t.checkpoint in tabs.about() for t in TASKS.values())
-
-
 def test_a_look_at_a_file_reads_what_browsers_cannot_and_finds_faces_with_their_parts(tmp_path):
     assert "not an image" in events.look([str(fake()), True])["error"]
     assert "error" in events.look(["/etc/passwd", True])
@@ -201,6 +197,7 @@ def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_
 def test_examples_match_their_inputs():
     for example in examples.EXAMPLES:
         image = open_image(example.input)
-        assert (np.asarray(samples.draw_input(example).convert("RGB")) == np.asarray(image)).all()
+        drawn = np.asarray(samples.draw_input(example).convert("RGB")).astype(int)
+        assert np.abs(drawn - image).max() <= 1  # another machine may round a drawn one otherwise
         stored = read_settings(open_image(example.output))
         assert stored["prompt"] == example.prompt and stored["model"] == TASKS[example.task].checkpoint

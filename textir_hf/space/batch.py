@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from textir_hf.space import actions, networks, progress, results, settings, storage, tabs, texts
-from textir_hf.space.components import batch_results, status
+from textir_hf.space.components import custom, read, status
 from textir_hf.tasks import TASKS, Task
 
 MAX_FILES = 50
@@ -35,9 +35,8 @@ def batch(
             try:
                 image = actions.read_image(path)
                 actions.check_size(image, arguments)
-                result = actions.restore_one(
-                    partial(pipe, image=image, **arguments), guidance, guidance.beta, guidance.seed
-                )
+                call = partial(pipe, image=image, **arguments)
+                result = actions.restore_one(call, guidance, guidance.beta, guidance.seed)
             except ValueError as error:
                 failed.append(f"{path.name}: {error}")
                 continue
@@ -71,12 +70,11 @@ class BatchTab(tabs.Tab):
             task = gr.Radio(kinds, value=able[0].name, label=texts.BATCH_TASK, elem_id="batch-task")
             scale = tabs.argument("scale", "batch")
             self.add_prompt("Run")
-            ready, recipe = batch_results(), gr.State({})
+            recipe = gr.State({})
+            ready = custom({}, html_template=read("batch.html"), elem_id="batch-zip")
 
-        def takes_scale(name):
-            return gr.Slider(visible="scale" in TASKS[name].requires)
-
-        task.change(takes_scale, task, scale, **tabs.QUIET)
+        takes_scale = {t.name: "scale" in t.requires for t in able}
+        task.change(lambda name: gr.Slider(visible=takes_scale[name]), task, scale, **tabs.QUIET)
 
         def take(event: gr.EventData):
             known = settings.read(event.settings)

@@ -41,13 +41,14 @@ def numbered(value: dict) -> dict:
     return value | {"number": next(_NUMBERS)}
 
 
-def _custom(value=None, **options) -> gr.HTML:
+def custom(value=None, **options) -> gr.HTML:
+    """A component of our own."""
     return gr.HTML(value, apply_default_css=False, padding=False, **options)
 
 
 def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
     """The page's canvas: an image, a mask over it, its results and the visit's steps."""
-    script = "".join(read(f"{part}.js") for part in ("mask", "regions", "view", "editor", "steps", "page"))
+    script = "".join(read(f"{part}.js") for part in ("mask", "regions", "view", "editor", "files", "steps", "page"))
     kinds = {
         "tabs": list(tabs),
         "paints": {name: tab["paints"] for name, tab in tabs.items()},
@@ -55,18 +56,13 @@ def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
     }
     value = {"openings": {name: tab["opening"] for name, tab in tabs.items()}}
     web = {"html_template": read("editor.html"), "js_on_load": script, "server_functions": [look]}
-    return _custom(value, elem_id="editor", elem_classes="ti-editor", **web, **kinds)
+    return custom(value, elem_id="editor", elem_classes="ti-editor", **web, **kinds)
 
 
 def example_gallery(items: list[examples.Example], elem_id: str) -> gr.HTML:
     """Images before and after; each triggers `select` with its number."""
     value = {"items": [item.shown for item in items], "boxes": [_percent(item) for item in items]}
-    return _custom(value, html_template=read("examples.html"), js_on_load=read("choose.js"), elem_id=elem_id)
-
-
-def batch_results() -> gr.HTML:
-    """The ZIP of a batch, and thumbnails."""
-    return _custom({}, html_template=read("batch.html"), elem_id="batch-zip")
+    return custom(value, html_template=read("examples.html"), js_on_load=read("choose.js"), elem_id=elem_id)
 
 
 def _percent(item: examples.Example) -> str:
@@ -89,7 +85,7 @@ def status(text: str = "", share: float | None = None, alert: bool = False) -> s
 def status_line(elem_id: str) -> gr.HTML:
     """Where a tab shows its `status`, and a waiting run its place in the queue, which Gradio alone knows."""
     template = '<div class="ti-status" role="status">${value}</div><p class="ti-place" role="status"></p>'
-    return _custom("", html_template=template, js_on_load=read("place.js"), elem_id=elem_id)
+    return custom("", html_template=template, js_on_load=read("place.js"), elem_id=elem_id)
 
 
 def no_addresses(page: gr.Blocks) -> None:

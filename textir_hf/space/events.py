@@ -1,6 +1,5 @@
 """From what the page's components hold to actions and back."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -55,11 +54,6 @@ def cancelled() -> tuple:
     return status(texts.CANCELLED), gr.Button(visible=False)
 
 
-def pause() -> None:
-    """Waits until what a run said last, which may be under way when it is cancelled, has come."""
-    time.sleep(2 * progress.INTERVAL)
-
-
 def settled(shown: str) -> str | dict:
     """The status again, where the last word of the cancelled run has taken its place."""
     return status(texts.CANCELLED) if "<progress" in (shown or "") else gr.skip()
@@ -77,11 +71,6 @@ def shown(outcome: actions.Outcome) -> tuple[dict, str]:
     """The value of the canvas with the results on it, and what the visitor should know."""
     value = vars(outcome)
     return numbered(value), " ".join(value["notes"])
-
-
-def dice() -> int:
-    """Another seed."""
-    return random.randrange(2**31)
 
 
 def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
@@ -122,8 +111,10 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
             if not stored:
                 raise ValueError(texts.NO_SETTINGS)
-            regions = numbered({"regions": stored["regions"]}) if "regions" in stored else gr.skip()
+            regions = numbered({"regions": results.regions(stored)}) if "regions" in stored else gr.skip()
             return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
+        except TypeError:  # regions that the pipeline did not write
+            return [*values({}), status(texts.NO_SETTINGS, alert=True), gr.skip()]
         except ValueError as error:
             return [*values({}), status(str(error), alert=True), gr.skip()]
 

@@ -1,4 +1,4 @@
-"""Examples to open the page with: scikit-image photos that may be shown, with results of `python -m docs.samples`."""
+"""Examples to open the page with: images that anyone may show, with results of `python -m docs.samples`."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -13,7 +13,12 @@ from textir_hf.tasks import TASKS
 SAMPLES = Path(__file__).parent / "samples"
 _SIDE = 256
 _MOUTH, _UPPER = (70, 160, 190, 225), (0, 0, 256, 148)
-_CUP = (((-10, 40, 228, 233), "a red plate"), ((44, 10, 186, 170), "a blue cup"), ((58, 56, 166, 120), "brown coffee"))
+_TABLE = ((0, 124), (256, 124), (256, 256), (0, 256))
+_CUP = (
+    *((53, 97), (62, 88), (90, 81), (120, 79), (155, 82), (180, 90), (187, 99), (196, 112), (204, 124), (200, 140)),
+    *((188, 152), (177, 155), (170, 170), (158, 185), (135, 194), (115, 196), (95, 192), (78, 178)),
+)
+_PARTS = ((_TABLE, "a brown table"), (_CUP, "a red cup"))
 SOFT_EDGE = 12  # feather, pixels
 _SOFT = {"feather": SOFT_EDGE, "faces": "auto"}
 _WHOLE = {"faces": "auto", "background": "restored"}
@@ -30,7 +35,7 @@ class Example:
     box: Box | None = None
     side: int = _SIDE
     arguments: dict = field(default_factory=dict)
-    regions: tuple[tuple[Box, str], ...] = ()  # ellipses in boxes, each with its own prompt
+    regions: tuple[tuple[tuple, str], ...] = ()  # corners of polygons, each with its own prompt
 
     @property
     def name(self) -> str:
@@ -70,7 +75,7 @@ EXAMPLES = (
     Example(_INPAINT, "A serious look", "astronaut", "a serious woman", _MOUTH, arguments=_SOFT),
     Example(_UPSCALE, "64 pixels, 4 times", "astronaut", "a smiling woman", None, 64, {"scale": 4} | _WHOLE),
     Example(_UPSCALE, "32 pixels, 8 times", "astronaut", "a smiling woman", None, 32, {"scale": 8} | _WHOLE),
-    Example(_COLORIZE, "A sentence for each part", "coffee", "a brown table", regions=_CUP),
+    Example(_COLORIZE, "A sentence for each part", "cup", "a gray wall", regions=_PARTS),
     Example(_COLORIZE, "A red cup", "coffee", "a red cup of coffee"),
     Example(_COLORIZE, "A blue cup", "coffee", "a blue cup of coffee"),
     Example(_COLORIZE, "An orange cat", "chelsea", "an orange cat"),

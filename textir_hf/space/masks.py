@@ -10,7 +10,7 @@ from PIL import Image
 from textir_hf.imaging.faces import FACE_TEMPLATES, align
 from textir_hf.imaging.files import open_image
 from textir_hf.space import texts
-from textir_hf.space.settings import check_text
+from textir_hf.space.settings import check_number, check_text
 
 MAX_CHARACTERS, MAX_REGIONS = 8_000_000, 6
 EDITOR_PIXELS = 4_000_000  # of the mask in the browser: MASK_PIXELS in web/mask.js
@@ -41,8 +41,8 @@ def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Im
     return check(mask, size, whole)
 
 
-def regions(given: object, size: tuple[int, int]) -> list[tuple[Image.Image, str]]:
-    """Masks and sentences of the regions that the editor drew."""
+def regions(given: object, size: tuple[int, int]) -> list[tuple]:
+    """Mask and sentence of each region that the editor drew, and its text strength if it has one."""
     if not isinstance(given or [], list) or len(given or []) > MAX_REGIONS:
         raise ValueError(texts.BAD_MASK)
     found = []
@@ -52,7 +52,9 @@ def regions(given: object, size: tuple[int, int]) -> list[tuple[Image.Image, str
         prompt, mask = check_text("prompt", region.get("prompt")), region.get("mask")
         if not prompt or mask is None:
             raise ValueError((texts.NO_REGION if prompt else texts.NO_REGION_PROMPT).format(i))
-        found.append((decode(mask, size, whole=True), prompt))
+        beta = region.get("beta")
+        own = () if beta is None else (check_number("beta", beta),)
+        found.append((decode(mask, size, whole=True), prompt, *own))
     return found
 
 

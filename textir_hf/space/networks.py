@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from textir_hf.space import progress, texts
+from textir_hf.space import progress
 from textir_hf.tasks import TASKS, checkpoint_folder
 
 VARIABLE = "TEXTIR_CHECKPOINTS"
@@ -78,8 +78,3 @@ def load_all() -> None:
         find_faces(np.asarray(image))
     finally:
         READY.set()  # where one cannot be loaded, its runs say why
-
-
-def load_in_background() -> None:
-    """Starts `load_all` beside the server."""
-    threading.Thread(target=load_all, name=texts.TITLE, daemon=True).start()

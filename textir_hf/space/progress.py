@@ -19,22 +19,18 @@ class Progress:
     """Counts the network's runs in place of a pipeline's bar, so that a run can be stopped wherever one would move."""
 
     def __init__(self) -> None:
-        self.image, self.images, self.done, self.total = 0, 1, 0, 0
+        self.image, self.images, self.n, self.total = 0, 1, 0, 0
         self.stopped, self._begun = False, time.monotonic()
 
     def next_image(self, number: int, count: int) -> None:
         """Says that image `number`, from 0, of `count` begins."""
-        self.image, self.images, self.done, self.total = number, count, 0, 0
+        self.image, self.images, self.n, self.total = number, count, 0, 0
         self._check()
 
     def update(self, count: int = 1) -> None:
         """Says that the network has run `count` times."""
-        self.done += count
+        self.n += count
         self._check()
-
-    @property
-    def n(self) -> int:
-        return self.done
 
     def __enter__(self) -> "Progress":
         return self
@@ -48,13 +44,13 @@ class Progress:
 
     def share(self) -> float:
         """What is done, in 0..1."""
-        return min(1.0, (self.image + self.done / max(self.total, 1)) / self.images)
+        return min(1.0, (self.image + self.n / max(self.total, 1)) / self.images)
 
     def message(self) -> str:
         """Image, tile and seconds left, as far as they are known."""
         parts = [f"Image {self.image + 1} of {self.images}"] if self.images > 1 else []
         if self.total > 1:
-            parts.append(f"tile {min(self.done + 1, self.total)} of {self.total}")
+            parts.append(f"tile {min(self.n + 1, self.total)} of {self.total}")
         share, seconds = self.share(), time.monotonic() - self._begun
         if share > 0 and seconds > 1:
             parts.append(f"about {duration(seconds * (1 - share) / share)} left")
@@ -81,7 +77,7 @@ def current() -> Progress:
 def bar(iterable=None, total: int | None = None) -> Progress:
     """Takes the place of a pipeline's `progress_bar`."""
     progress = current()
-    progress.done, progress.total = 0, total or 0
+    progress.n, progress.total = 0, total or 0
     return progress
 
 

@@ -6,19 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from textir_hf.imaging.files import SETTINGS, save_image
-from textir_hf.space import storage
+from textir_hf.space import storage, texts
 from textir_hf.tasks import TASKS
 
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
-_PLAIN = _HIDDEN | {
-    "model",
-    "task",
-    "prompt",
-    "edit",
-    "seed",
-    "note",
-    "regions",
-}  # no arguments of the call by that name
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note", "regions"}  # no arguments of the call as such
 _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 
@@ -45,10 +37,10 @@ def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict
         "width": image.width,
         "height": image.height,
         "beta": settings.get("beta", 1),
-        "regions": settings.get("regions"),
+        "regions": regions(settings),
         "recipe": {name: value for name, value in settings.items() if name not in _HIDDEN and name != "regions"},
         "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0}
-        | ({"regions": "; ".join(_prompts(settings))} if "regions" in settings else {}),
+        | ({"regions": "; ".join(prompt for _, prompt, *_ in regions(settings))} if "regions" in settings else {}),
         "python": python_code(settings),
         "command": shell_command(settings),
     }
@@ -65,9 +57,10 @@ def _prompt(settings: dict):
     return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
 
 
-def _prompts(settings: dict) -> list[str]:
-    """Sentences of the regions; their masks are files by number."""
-    return [prompt for _, prompt, _ in settings.get("regions", ())]
+def regions(settings: dict) -> list[list]:
+    """Mask and sentence of each region, and its text strength where that is not the image's."""
+    stored, whole = settings.get("regions", []), settings.get("beta", 1)
+    return [[mask, prompt, *([] if beta == whole else [beta])] for mask, prompt, beta in stored]
 
 
 def python_code(settings: dict) -> str:
@@ -78,8 +71,8 @@ def python_code(settings: dict) -> str:
     if "mask_sha256" in settings:
         arguments.append('mask_image=Image.open("mask.png")')
     arguments += ["colors=True"] if edit == "colors" else []
-    if prompts := _prompts(settings):
-        pairs = [f'(Image.open("region-{i}.png"), {sentence!r})' for i, sentence in enumerate(prompts, 1)]
+    if own := regions(settings):
+        pairs = [f'(Image.open("region-{i}.png"), {", ".join(map(repr, rest))})' for i, (_, *rest) in enumerate(own, 1)]
         arguments.append(f"regions=[{', '.join(pairs)}]")
     given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
     arguments += [f"{name}={value!r}" for name, value in given.items()]
@@ -102,15 +95,14 @@ def shell_command(settings: dict) -> str:
     if "mask_sha256" in settings:
         words += ["--mask-image", "mask.png"]
     words += ["--colors"] if edit == "colors" else []
-    for i, sentence in enumerate(_prompts(settings), 1):
+    for i, (_, sentence, *beta) in enumerate(regions(settings), 1):
+        if beta:
+            return texts.NO_COMMAND
         words += ["--region", f"region-{i}.png", sentence]
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
-            values = value if isinstance(value, (list, tuple)) else [value]
-            words += [
-                f"--{name.replace('_', '-')}",
-                *([",".join(map(str, values))] if name == "faces" else map(str, values)),
-            ]
+            values = [str(v) for v in value] if isinstance(value, (list, tuple)) else [str(value)]
+            words += [f"--{name.replace('_', '-')}", *([",".join(values)] if name == "faces" else values)]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)

@@ -1,12 +1,15 @@
 """The page's tabs: which fields each task has, and how they are wired to its action."""
 
 import json
+import random
+import time
 from importlib.util import find_spec
 
 import gradio as gr
 
 from textir_hf.space import actions, events, examples, networks, settings, texts
 from textir_hf.space.components import editor, example_gallery, read, status_line
+from textir_hf.space.progress import INTERVAL
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -35,26 +38,15 @@ def canvas() -> gr.HTML:
     def plain(example: examples.Example) -> dict:
         return {"image": example.shown["before"], "boxes": []}
 
-    tasks = [task for task in TASKS.values() if task.checkpoint]
-    tabs = {
-        task.command: {
-            "paints": "mask_image" in (*task.requires, *task.accepts),
-            "faces": "faces" in task.accepts,
-            "regions": True,
-            "sweeps": "scale" in task.requires,
-            "opening": next((example.opening for example in examples.of(task.name)), None),
-        }
-        for task in tasks
-    }
-    gray = examples.of(actions.editing_task("colors").name)[0]
-    tabs["edit"] = {
-        "paints": False,
-        "faces": True,
-        "regions": True,
-        "sweeps": True,
-        "opening": plain(examples.EXAMPLES[0]),
-    }
-    tabs["compare"] = {"paints": False, "faces": False, "opening": plain(gray)}
+    tabs = {}
+    for task in (task for task in TASKS.values() if task.checkpoint):
+        opening = next((example.opening for example in examples.of(task.name)), None)
+        takes = {"paints": "mask_image" in (*task.requires, *task.accepts), "faces": "faces" in task.accepts}
+        tabs[task.command] = takes | {"regions": True, "sweeps": "scale" in task.requires, "opening": opening}
+    takes = {"paints": False, "faces": True, "regions": True, "sweeps": True}
+    tabs["edit"] = takes | {"opening": plain(examples.EXAMPLES[0])}
+    gray = next(e for e in examples.of(actions.editing_task("colors").name) if not e.regions)
+    tabs["compare"] = {"paints": False, "opening": plain(gray)}
     return editor(tabs, events.look)
 
 
@@ -89,15 +81,19 @@ class Tab:
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
         self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
-        names = ("beta", "automatic", "skip_strength")
-        self.fields |= {name: getattr(self, name) for name in names}
+        self.fields |= {"beta": self.beta, "automatic": self.automatic, "skip_strength": self.skip_strength}
 
     def add_seed(self) -> None:
+        """Seed and dice."""
         with gr.Row():
             bounds = {"precision": 0, "minimum": 0, "maximum": settings.RANGES["seed"].high}
             self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
             dice = gr.Button(texts.DICE, elem_id=f"{self.name}-dice", min_width=120)
-        dice.click(events.dice, None, self.seed, **QUIET)
+        dice.click(lambda: random.randrange(2**31), None, self.seed, **QUIET)
+
+    def more(self) -> gr.Accordion:
+        """Where the settings are that few need."""
+        return gr.Accordion(texts.SETTINGS, open=False, elem_id=f"{self.name}-settings", elem_classes="ti-settings")
 
     def _labels(self, name: str) -> dict:
         label, info = texts.FIELDS[name]
@@ -121,13 +117,15 @@ class Tab:
             js=take,
             show_progress="minimal",
             show_progress_on=self.status,
+            trigger_mode="multiple",  # the last run may be ending still
             **events.QUEUED,
             **events.PRIVATE,
         )
         stopped = self.cancel.click(
             events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
         )
-        stopped.then(events.pause, **QUIET).then(events.settled, self.status, self.status, **QUIET)
+        last = stopped.then(lambda: time.sleep(2 * INTERVAL), **QUIET)  # what the run said last may be under way still
+        last.then(events.settled, self.status, self.status, **QUIET)
 
 
 def _guidance(canvas, prompt, beta, automatic, skip_strength, seed) -> actions.Guidance:
@@ -150,9 +148,7 @@ class TaskTab(Tab):
                     known[name] = argument(name, task.command, given.get(name))
             if items:
                 gallery = example_gallery(items, f"{task.command}-examples")
-            with gr.Accordion(
-                texts.SETTINGS, open=False, elem_id=f"{task.command}-settings", elem_classes="ti-settings"
-            ):
+            with self.more():
                 for name in (*task.requires, *task.accepts):
                     if name not in _SHOWN_AT_ONCE and (box := argument(name, task.command, given.get(name))):
                         known[name] = box
@@ -191,11 +187,8 @@ class _Degrading(Tab):
 
         def applying(kind):
             faces = "faces" in actions.editing_task(kind).edit_accepts
-            return (
-                gr.Slider(visible=kind == "factor"),
-                gr.Checkbox(visible=kind != "mask_image"),
-                gr.Dropdown(visible=faces),
-            )
+            shown = (kind == "factor", kind != "mask_image", faces)
+            return [box(visible=show) for box, show in zip((gr.Slider, gr.Checkbox, gr.Dropdown), shown, strict=True)]
 
         self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **QUIET)
 
@@ -208,7 +201,7 @@ class EditTab(_Degrading):
             super().__init__("edit", canvas)
             self.add_prompt("Edit", examples.EXAMPLES[0].prompt)
             self.add_degradation("factor")
-            with gr.Accordion(texts.SETTINGS, open=False, elem_id="edit-settings", elem_classes="ti-settings"):
+            with self.more():
                 self.add_guidance()
 
         def act(canvas, degradation, factor, faces, *values):
@@ -230,7 +223,7 @@ class CompareTab(_Degrading):
             self.status = status_line("compare-status")
             gr.Markdown(texts.HELP["compare"], elem_classes="ti-help")
             self.add_degradation("colors")
-            with gr.Accordion(texts.SETTINGS, open=False, elem_classes="ti-settings"):
+            with self.more():
                 self.add_seed()
 
         def act(canvas, degradation, factor, faces, lines, strengths, seed):

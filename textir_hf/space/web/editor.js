@@ -14,13 +14,14 @@ let opened = Promise.resolve(), opening = 0; // once the last image has arrived 
 const touches = new Map();
 
 const tab = () => document.querySelector("#tabs [role=tab][aria-selected=true]")?.textContent.trim().toLowerCase();
-const state = () => ({ image, file, source, own, run, chosen, pictures, faces, opened });
+const state = () => ({ image, file, source, own, run, chosen, pictures, faces, opened, entry });
 
 function restore(back) {
   const same = image === back.image;
-  ({ image, file, source, own, run, chosen, pictures, faces, opened } = back);
+  ({ image, file, source, own, run, chosen, pictures, faces, opened, entry } = back);
   [chosenFaces, facesShown] = [new Set(), false];
   if (!same) (opening += 1), (reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null), fit();
+  if (own && !file) opened = resend();
   showResult();
   changed();
 }
@@ -49,6 +50,7 @@ function changed() {
   element.classList.toggle("ti-has-strip", several && !run.columns);
   layOutFaces();
   showRegions();
+  markFile();
   draw();
   keep();
 }
@@ -112,7 +114,7 @@ function take(picked, settings = {}) {
   return (opened = taken(picked, ++opening, settings));
 }
 
-async function taken(picked, number, { kept = false } = {}) {
+async function taken(picked, number, { kept = false, one = null } = {}) {
   const url = URL.createObjectURL(picked);
   try {
     let picture = await decode(url).catch(() => null), sent = null;
@@ -127,9 +129,9 @@ async function taken(picked, number, { kept = false } = {}) {
     if (picture.width * picture.height > MAX_PIXELS)
       throw new Error(`The image has ${Math.round((picture.width * picture.height) / 1e6)} megapixels; at most 24 can be used.`);
     if (image) remember();
-    [source, file, own] = [picked, null, true];
+    if (!kept && (!one || one === files[0])) trigger("upload"); // the example's sentence leaves
+    [source, file, own, entry] = [picked, null, true, kept ? entry : one];
     open(picture);
-    if (!kept) trigger("upload");
     fitRegions();
     sent ||= await upload(picked);
     if (number !== opening) return;
@@ -145,7 +147,7 @@ async function taken(picked, number, { kept = false } = {}) {
 async function example(given, number = ++opening) {
   const picture = await decode(given.image.url);
   if (number !== opening) return;
-  [source, file, own] = [null, given.image, false];
+  [source, file, own, entry] = [null, given.image, false, null];
   open(picture, given.boxes);
   await fitRegions(given.results?.[0].regions || []);
   if (given.results) await showRun(given);
@@ -233,8 +235,18 @@ function end() {
     const [x, y, u, v] = rectangle;
     rectangle = null;
     apply({ kind: "box", box: [Math.min(x, u), Math.min(y, v), Math.max(x, u), Math.max(y, v)] });
-  } else if (stroke) (stroke = null), changed();
+  } else if (stroke) (stroke = null), changed(), follow();
 }
+
+// Runs at the end of a stroke, if wished: at once, or once the run under way has ended.
+async function follow() {
+  if (following || !find(".ti-eager").checked) return;
+  following = true;
+  while (stroke || !runButton() || performance.now() - lastRun < GUARD) await new Promise((done) => setTimeout(done, 100));
+  following = false;
+  if (tab() !== "compare" && measure(whole())) request(null);
+}
+let following = false;
 
 function drop() {
   if (stroke) (stroke = null), step(past, []), changed();
@@ -292,5 +304,5 @@ range.addEventListener("input", split);
 all("[data-do]").forEach((b) => b.addEventListener("click", () => actions[b.dataset.do](b)));
 all("[data-tool]").forEach((b) => b.addEventListener("click", () => choose(b.dataset.tool)));
 find(".ti-faces").addEventListener("click", showFaces);
-find(".ti-file").addEventListener("change", (e) => (take(e.target.files[0]), (e.target.value = "")));
+find(".ti-file").addEventListener("change", (e) => (takeAll(e.target.files), (e.target.value = "")));
 find(".ti-mask-file").addEventListener("change", (e) => (takeMask(e.target.files[0]), (e.target.value = "")));

@@ -50,8 +50,11 @@ function remember() {
 function step(from, to) {
   if (!from.length) return;
   to.push(snapshot());
-  const back = from.pop();
-  ({ ratio, layers } = back);
+  bring(from.pop());
+}
+
+function bring(back) {
+  [ratio, layers] = [back.ratio, [...back.layers]];
   activate(back.at);
   restore(back);
 }
@@ -123,6 +126,7 @@ function apply(operation) {
   run = null;
   KINDS[operation.kind](operation);
   changed();
+  follow();
 }
 
 // Which share of a box, in the image's pixels, some layers cover.

@@ -84,7 +84,7 @@ document.addEventListener("dragover", (e) => e.preventDefault());
 document.addEventListener("drop", (e) => {
   if (e.defaultPrevented || e.target.closest?.("[data-testid=file-upload], .file-preview, #batch-files, #settings-file")) return;
   e.preventDefault();
-  take(e.dataTransfer.files[0]);
+  takeAll(e.dataTransfer.files);
 });
 document.addEventListener("paste", (e) => {
   const picked = [...(e.clipboardData?.files || [])].find((f) => f.type.startsWith("image/"));
@@ -97,7 +97,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const LETTERS = {
   b: () => choose("brush"), e: () => choose("eraser"), r: () => choose("box"), s: () => choose("select"),
   f: showFaces, u: use, a: addRegion, m: actions.full, c: () => run && hold(true), "[": () => resize(0.8), "]": () => resize(1.25),
-  "+": () => zoom(1.25), "-": () => zoom(0.8), 0: fit,
+  pagedown: () => stepFile(1), pageup: () => stepFile(-1), "+": () => zoom(1.25), "-": () => zoom(0.8), 0: fit,
 };
 const COMMANDS = {
   z: (e) => (e.shiftKey ? actions.redo() : actions.undo()), y: actions.redo,
@@ -175,7 +175,7 @@ window.textir = {
     await opened;
     if (!image) return null;
     const packed = (parts) => (parts.length && measure(parts) ? maskUrl(parts) : null);
-    const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt }));
+    const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt, beta: layer.about.beta ? +layer.about.beta : null }));
     return { image: file, mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
   },
   paint: (name, wanted) => {

@@ -5,9 +5,9 @@ const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 7h14M9 7V4h
 let listed = null; // what the list shows
 let awaited = null; // masks and sentences from a link or a PNG, until their image comes
 
-function region(prompt = "") {
+function region(prompt = "", beta = "") {
   const free = COLORS.find((one) => layers.every((layer) => layer.about.color !== one));
-  return { mask: sheet(mask.width, mask.height), about: { color: free, prompt, shown: true } };
+  return { mask: sheet(mask.width, mask.height), about: { color: free, prompt, beta, shown: true } };
 }
 
 function addRegion() {
@@ -49,22 +49,28 @@ function showRegions() {
 }
 
 function rowOf(layer, number) {
-  const row = document.createElement("span"), field = document.createElement("input"), { about } = layer;
+  const row = document.createElement("span"), { about } = layer;
   const chip = button(`${number}`, () => paintOn(number), at === number);
   chip.style.setProperty("--ti-region", about.color);
   [chip.className, chip.title] = ["ti-chip", `Paint region ${number}`];
   chip.setAttribute("aria-label", chip.title);
-  [field.value, field.placeholder, field.maxLength] = [about.prompt, "What does it show?", 500];
-  field.setAttribute("aria-label", `Sentence of region ${number}`);
-  field.addEventListener("input", () => ((about.prompt = field.value), keep()));
+  const field = input(about, "prompt", { placeholder: "What does it show?", maxLength: 500, ariaLabel: `Sentence of region ${number}` });
+  const beta = input(about, "beta", { type: "number", min: 0, max: 2, step: 0.05, placeholder: "beta", ariaLabel: `Text strength of region ${number}` });
+  beta.title = "Text strength (beta), 0 to 2. Empty: as for the whole image";
   const eye = icon(EYE, `Show and use region ${number}`, () => {
     about.shown = !about.shown;
     if (at === number) activate(0); // nobody paints what is hidden
     run = null;
     changed();
   }, about.shown);
-  row.append(chip, field, eye, icon(BIN, `Delete region ${number}`, () => removeRegion(number)));
+  row.append(chip, field, beta, eye, icon(BIN, `Delete region ${number}`, () => removeRegion(number)));
   return row;
+}
+
+function input(about, name, options) {
+  const field = Object.assign(document.createElement("input"), options, { value: about[name] ?? "" });
+  field.addEventListener("input", () => ((about[name] = field.value), keep()));
+  return field;
 }
 
 function icon(drawing, label, act, pressed = null) {
@@ -82,8 +88,8 @@ async function fitRegions(wanted = awaited) {
   if (image !== onto || pictures.some((one) => one?.width !== image.width || one?.height !== image.height)) return;
   if (wanted === awaited) awaited = null;
   layers.splice(1);
-  given.forEach(([, prompt], i) => {
-    const made = region(String(prompt));
+  given.forEach(([, prompt, beta], i) => {
+    const made = region(String(prompt), Number.isFinite(beta) ? String(beta) : "");
     made.mask.getContext("2d", { willReadFrequently: true }).drawImage(inked(pictures[i], made.about.color), 0, 0, made.mask.width, made.mask.height);
     layers.push(made);
   });

@@ -51,7 +51,7 @@ function showSteps() {
 // A run has ended: its results take their place on the canvas, if its image is still there, and become a step.
 async function finished(given) {
   const begun = inputs;
-  if (begun.image === image && begun.tab === tab()) {
+  if (begun.image === image && begun.tab === tab() && !stroke) {
     remember();
     await showRun(given, given.sweep ? wanted : 0);
     if (innerWidth <= 700) stage.scrollIntoView({ block: "center", behavior: "smooth" });
@@ -70,7 +70,7 @@ async function goTo(one) {
   remember();
   opening += 1;
   ({ image, file, source } = one.input);
-  own = true;
+  [own, entry] = [true, null];
   image ||= await decode(URL.createObjectURL(source));
   open(image);
   layers = frozen(one.input.layers);
