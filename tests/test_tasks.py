@@ -11,9 +11,9 @@ from PIL import Image
 from textir_hf.imaging import resample
 from textir_hf.imaging.faces import Frame
 from textir_hf.imaging.raster import Raster, to_raster
-from textir_hf.imaging.resample import upsample_bytes
+from textir_hf.imaging.resample import to_bytes, upsample_bytes
 from textir_hf.tasks import TASKS
-from textir_hf.tasks.base import Canvas, Request
+from textir_hf.tasks.base import Canvas, Request, Task, Window
 
 CPU = torch.device("cpu")
 INPAINTING, SUPER_RESOLUTION, COLORIZATION = (TASKS[n] for n in ("inpainting", "super-resolution", "colorization"))
@@ -182,3 +182,37 @@ def test_no_window_of_any_size_holds_a_trace_of_what_is_masked():
         shown, other = (TASKS["inpainting"].canvas(r, 32, torch.device("cpu")).windows() for r in requests)
         for a, b in zip(shown, other, strict=True):
             assert torch.equal(a.degraded, b.degraded)
+
+
+class Denoising(Task):
+    """A fourth task, as short as one can be."""
+
+    name = "denoising"
+    command = "denoise"
+    summary = "remove noise"
+    usage = 'pipe("a face", image)'
+
+    degradation = "noise"
+
+    def canvas(self, request, sample_size, device):
+        return DenoisingCanvas(request, device)
+
+    def degrade(self, target, rng, draw_mask):
+        generator = torch.Generator().manual_seed(rng.getrandbits(60))
+        return {"degraded": (target + 0.1 * torch.randn(target.shape, generator=generator))[0]}
+
+
+class DenoisingCanvas(Canvas):
+    count = 1
+
+    def __init__(self, request, device):
+        self.image = torch.from_numpy(request.image.rgb).to(device).movedim(-1, 0)
+
+    def windows(self):
+        yield Window(self.image.float() / 255, self.paste)
+
+    def paste(self, sample):
+        self.restored = to_bytes(sample)
+
+    def result(self):
+        return self.restored
