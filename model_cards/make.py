@@ -26,6 +26,7 @@ README, RESULTS = HERE.parent / "README.md", HERE.parent / "docs" / "results.md"
 REPORTS = HERE / "results"
 TASK_OF = {task.checkpoint: task for task in TASKS.values()}
 NAMES = (ENCODER, *TASK_OF)
+PHOTOS = sorted(path.stem for path in REPORTS.glob("photos-*.json"))  # reports of `--preset photos-4x`, by set
 GROUPS = "real faces by group"  # title of the tables that groups.py adds
 _HEADLINES = {  # checkpoint: its most telling table, and the preset whose published numbers are nearest to it
     "textir-mini-inpainting": ("irregular masks", "table-1"),
@@ -114,6 +115,11 @@ def results_page() -> str:
             if table.title.startswith("text effect"):
                 columns = ("nearer to its sentence than to the contrary (%)", "shift (100 cosine)")
                 effects += [[task.name, *_row(table, contrast, columns)] for contrast in table.rows]
+    for name in PHOTOS:
+        table = tables_of(name)[0]
+        title = f"{name.removeprefix('photos-')}, {table.title}"
+        for method in ("bicubic", *peers_of(name), OURS[2]):
+            peers.append(["super-resolution", title, *_row(table, method, _QUALITY)])
     by_group = {name: t for name in TASK_OF for t in tables_of(name) if t.title.startswith(GROUPS)}
     columns = ("LPIPS", "man / woman as asked (%)")
     rows = next(iter(by_group.values())).rows if by_group else ()
@@ -190,8 +196,9 @@ def main() -> None:
     for name in NAMES:
         files |= dict.fromkeys((HERE / f"{name}.md", CHECKPOINTS / name / "README.md"), make_card(name))
     write(files, check, "make cards")
-    for name in NAMES if check else ():
-        weights = [*(CHECKPOINTS / name).rglob("*.safetensors"), CHECKPOINTS / ENCODER / "model.safetensors"]
+    for name in (*NAMES, *PHOTOS) if check else ():
+        folder = CHECKPOINTS / _report(name)["checkpoint"]
+        weights = [*folder.rglob("*.safetensors"), CHECKPOINTS / ENCODER / "model.safetensors"]
         if _report(name)["weights"] != {f"{p.parent.name}/{p.name}": sha256(p) for p in weights}:
             sys.exit(f"error: the report of {name} is of other weights. Measure again: textir evaluate.")
 

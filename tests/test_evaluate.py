@@ -110,7 +110,7 @@ def test_our_own_results_from_a_folder_give_our_own_row(arguments, tmp_path, sho
     Image.new("RGB", (32, 64)).save(first)
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert "1 of 3" in error and "64x64" in error and f"{first.name} (32x64)" in error
+    assert "1 of 3" in error and f"{first.name} (32x64, not 64x64)" in error
     second.unlink()
     assert main(words) == 2
     error = capsys.readouterr().err
