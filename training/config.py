@@ -78,7 +78,7 @@ class TrainingConfig:
     adversarial_start: int = option(0, "step from which the discriminator takes part")
     r1_weight: float = option(10.0, "weight of the R1 penalty, and of R2 with --decoder")
     embedding_noise: float = option(0.0, "length of the noise added to the condition (CapDec)")
-    swap_probability: float = option(0.0, "share of the --clip-every images restored under another's condition")
+    swap_probability: float = option(0.0, "share of the images restored under another one's condition; with --decoder")
     condition_dropout: float = option(0.0, "share of the images restored under the empty prompt")
     caption_probability: float = option(0.0, "share of the images restored under one of their captions")
 
@@ -172,7 +172,7 @@ _LATENT = replace(
     lambda_clip=0.25,
     clip_every=8,
     lambda_perceptual=1.0,
-    swap_probability=0.5,
+    swap_probability=0.3,
     lambda_adversarial=0.12,
     lambda_matching=1.0,
     adversarial_start=1000,

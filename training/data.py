@@ -121,9 +121,8 @@ class SampleMaker(data.Dataset):
         noise = torch.randn(self.embedding_dim, generator=torch.Generator().manual_seed(seed))
         sample = {"target": target, "flip": flip, "seed": seed, "condition_noise": noise, **degraded}
         swap = False
-        if config.swap_probability:  # only images that the CLIP loss sees
-            swap = number % config.clip_every == 0 and rng.random() < config.swap_probability
-            swap = swap and self.task.leaves_open(degraded)
+        if config.swap_probability:
+            swap = rng.random() < config.swap_probability and self.task.leaves_open(degraded)
             sample["swapped"] = torch.tensor(swap)
         if config.condition_dropout:
             sample["dropped"] = torch.tensor(rng.random() < config.condition_dropout and not swap)
