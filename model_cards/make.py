@@ -26,7 +26,7 @@ README, RESULTS = HERE.parent / "README.md", HERE.parent / "docs" / "results.md"
 REPORTS = HERE / "results"
 TASK_OF = {task.checkpoint: task for task in TASKS.values()}
 NAMES = (ENCODER, *TASK_OF)
-PHOTOS = sorted(path.stem for path in REPORTS.glob("photos-*.json"))  # reports of `--preset photos-4x`, by set
+PUBLIC = sorted(path.stem for path in REPORTS.glob("public-*.json"))  # reports on sets that anyone can download
 GROUPS = "real faces by group"  # title of the tables that groups.py adds
 _HEADLINES = {  # checkpoint: its most telling table, and the preset whose published numbers are nearest to it
     "textir-mini-inpainting": ("irregular masks", "table-1"),
@@ -104,7 +104,7 @@ def eval_results(tables: list[Table], kind: str) -> list[EvalResult]:
 
 def results_page() -> str:
     """The text of docs/results.md."""
-    effects, peers, tasks = [], [], []
+    effects, peers, public, tasks = [], [], [], []
     for name, task in TASK_OF.items():
         for table in tables_of(name):
             if OURS[0] in table.rows:
@@ -115,11 +115,13 @@ def results_page() -> str:
             if table.title.startswith("text effect"):
                 columns = ("nearer to its sentence than to the contrary (%)", "shift (100 cosine)")
                 effects += [[task.name, *_row(table, contrast, columns)] for contrast in table.rows]
-    for name in PHOTOS:
-        table = tables_of(name)[0]
-        title = f"{name.removeprefix('photos-')}, {table.title}"
-        for method in ("bicubic", *peers_of(name), OURS[2]):
-            peers.append(["super-resolution", title, *_row(table, method, _QUALITY)])
+    for name in PUBLIC:
+        task = TASK_OF[_report(name)["checkpoint"]].name
+        for table in tables_of(name):
+            if ours := [row for row in table.rows if row.startswith("ours")]:
+                title = f"{name.split('-')[1]}, {table.title}"
+                methods = (best_baseline(table, peers_of(name)), *peers_of(name), ours[0])
+                public += [[task, title, *_row(table, method, _QUALITY)] for method in methods]
     by_group = {name: t for name in TASK_OF for t in tables_of(name) if t.title.startswith(GROUPS)}
     columns = ("LPIPS", "man / woman as asked (%)")
     rows = next(iter(by_group.values())).rows if by_group else ()
@@ -133,6 +135,7 @@ def results_page() -> str:
         cards=cards,
         tasks=_table((*head, *quality), tasks),
         peers=_table((*head, *_QUALITY), peers) if peers else no_peer,
+        public=_table((*head, *_QUALITY), public),
         effects=_table(("task", "contrast", "nearer to its own sentence (%)", "shift (100 cosine)"), effects),
         groups_text=fill("groups"),
         groups=_table(("group (images)", *heads), groups),
@@ -196,7 +199,7 @@ def main() -> None:
     for name in NAMES:
         files |= dict.fromkeys((HERE / f"{name}.md", CHECKPOINTS / name / "README.md"), make_card(name))
     write(files, check, "make cards")
-    for name in (*NAMES, *PHOTOS) if check else ():
+    for name in (*NAMES, *PUBLIC) if check else ():
         folder = CHECKPOINTS / _report(name)["checkpoint"]
         weights = [*folder.rglob("*.safetensors"), CHECKPOINTS / ENCODER / "model.safetensors"]
         if _report(name)["weights"] != {f"{p.parent.name}/{p.name}": sha256(p) for p in weights}:

@@ -22,6 +22,7 @@ from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images, embed_texts
 
 Value = tuple[str, str, str, float]  # table, row, column, value
+MAX_PSNR = 100.0  # dB, in place of infinity where images are equal, so that means exist
 PROTOTYPES = {  # sRGB
     "red": (200, 30, 40),
     "orange": (240, 140, 30),
@@ -189,7 +190,7 @@ class Measures:
         pair = to_tensor(output, device), to_tensor(target, device)
         for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
             area = None if region is None else torch.from_numpy(region)[None, None].to(device)
-            columns[f"{prefix}PSNR (dB)"] = functional.psnr(output, target, region)
+            columns[f"{prefix}PSNR (dB)"] = min(functional.psnr(output, target, region), MAX_PSNR)
             columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
             columns[f"{prefix}LPIPS"] = self.lpips(*pair, area).item()
         return columns
