@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import signal
 import subprocess
@@ -104,15 +103,17 @@ def test_every_action_is_a_documented_endpoint(server):
 
 def test_the_printed_programs_run(server, tmp_path, monkeypatch):
     Image.open(io.BytesIO(flat("red"))).save(tmp_path / "small.png")
-    python, shell = re.findall(r"```\w+\n(.*?)```", tabs.about(), re.DOTALL)
-    scope = {"URL": server[0]}
+    guide = (REPOSITORY / "docs" / "guides" / "space.md").read_text()
+    programs = guide[guide.index("## Use it from a program") :].replace("http://127.0.0.1:7860", server[0])
+    python, shell = re.findall(r"```\w+[^\n]*\n(.*?)```", programs, re.DOTALL)[:2]
+    assert re.findall(r"```python\n(.*?)```", tabs.about(), re.DOTALL) == [python.replace(f'"{server[0]}"', "URL")]
+    scope: dict = {}
     monkeypatch.chdir(tmp_path)
     exec(python, scope)
     assert open_image(scope["result"]).size == (192, 192)
     output = subprocess.run(
         ["bash", "-c", shell],
         cwd=tmp_path,
-        env=os.environ | {"URL": server[0]},
         capture_output=True,
         text=True,
         check=True,
