@@ -104,7 +104,7 @@ def eval_results(tables: list[Table], kind: str) -> list[EvalResult]:
 
 def results_page() -> str:
     """The text of docs/results.md."""
-    effects, peers, public, tasks = [], [], [], []
+    effects, peers, tasks = [], [], []
     for name, task in TASK_OF.items():
         for table in tables_of(name):
             if OURS[0] in table.rows:
@@ -121,21 +121,19 @@ def results_page() -> str:
             if ours := [row for row in table.rows if row.startswith("ours")]:
                 title = f"{name.split('-')[1]}, {table.title}"
                 methods = (best_baseline(table, peers_of(name)), *peers_of(name), ours[0])
-                public += [[task, title, *_row(table, method, _QUALITY)] for method in methods]
+                peers += [[task, title, *_row(table, method, _QUALITY)] for method in methods]
     by_group = {name: t for name in TASK_OF for t in tables_of(name) if t.title.startswith(GROUPS)}
     columns = ("LPIPS", "man / woman as asked (%)")
     rows = next(iter(by_group.values())).rows if by_group else ()
     groups = [[row, *(cell for t in by_group.values() for cell in _row(t, row, columns)[1:])] for row in rows]
     heads = [f"{TASK_OF[name].name}: {column}" for name in by_group for column in columns]
     head, quality = ("task", "images", "method"), (*_QUALITY, *_MORE)
-    no_peer = "None has been measured yet: `textir evaluate --save-inputs FOLDER`, then `--against NAME=FOLDER`."
     cards = ", ".join(f"`model_cards/{name}.md`" for name in NAMES)
     return fill(
         "results",
         cards=cards,
         tasks=_table((*head, *quality), tasks),
-        peers=_table((*head, *_QUALITY), peers) if peers else no_peer,
-        public=_table((*head, *_QUALITY), public),
+        peers=_table((*head, *_QUALITY), peers),
         effects=_table(("task", "contrast", "nearer to its own sentence (%)", "shift (100 cosine)"), effects),
         groups_text=fill("groups"),
         groups=_table(("group (images)", *heads), groups),
