@@ -187,7 +187,7 @@ def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
     to_tab(page, "Upscale")
     run(page, "upscale")
     page.click("[data-do=batch]")  # the step's settings are the batch's
-    page.wait_for_function("document.querySelector('#batch-status').textContent.includes('upscale')")
+    page.wait_for_function("document.querySelector('#batch-status')?.textContent.includes('upscale')")
     (tmp_path / "fake.png").write_text("this is no image")
     Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
     page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
