@@ -107,7 +107,9 @@ def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") 
         white = _marked_by_alpha(white, raster.alpha, name)
     soft = _soft_share(white)
     if soft > _MOST_SOFT:
-        raise ValueError(f"{name} must be black and white, but {soft:.0%} of it is neither: it looks like a photo.")
+        raise ValueError(
+            f"{name} must be black and white, but {soft:.0%} of it is neither: it looks like a photo. Give a mask."
+        )
     mask = white >= 128
     if not mask.any():
         raise ValueError(f"{name} marks nothing: paint white what is to be restored.")

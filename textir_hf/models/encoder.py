@@ -280,7 +280,8 @@ class MiniCLIPModel(PreTrainedModel):
         """
         size = self.config.image_size
         if pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}.")
+            got = f"{list(pixel_values.shape)}. Use the model's image processor"
+            raise ValueError(f"pixel_values must be [N, 3, {size}, {size}], got {got}.")
         return self.image_tower(pixel_values.to(self.dtype))
 
     @can_return_tuple

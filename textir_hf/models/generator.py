@@ -304,7 +304,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
         count, levels = shape[0], len(config.channels)
         if shape[2] % self.stride or shape[3] % self.stride or 0 in shape:
-            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {shape[2]}x{shape[3]}.")
+            got = f"{shape[2]}x{shape[3]}"
+            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {got}. Pad it.")
         if list(clip_embedding.shape) != [count, config.embedding_dim]:
             got = list(clip_embedding.shape)
             raise ValueError(f"clip_embedding must be [{count}, {config.embedding_dim}], got {got}.")
@@ -324,7 +325,8 @@ class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
 def _check_config(config) -> None:
     check_bounds(config)
     if config.skip_strength_source not in ("input", "encoder", "embedding"):
-        raise ValueError(f"skip_strength_source is unknown: {config.skip_strength_source!r}.")
+        got = config.skip_strength_source
+        raise ValueError(f"skip_strength_source must be input, encoder or embedding, got {got!r}.")
     if not isinstance(config.signed_fusion, bool):
         raise ValueError(f"signed_fusion must be true or false, got {config.signed_fusion!r}.")
     if config.decoder not in (None, "taef2"):
