@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ class Call:
     feather: float = 0.0
     tile: int | None = None
     regions: Regions | None = None
+    refiner: Any = None
     templates: list[str] | None = None
     prompt_embeds: Tensor | None = None
     num_images_per_prompt: int = 1
@@ -105,6 +107,8 @@ class Call:
             raise ValueError("background needs faces or box: the part that is restored before it.")
         if self.box is not None and self.faces is not None:
             raise ValueError("box and faces cannot both be given.")
+        if self.refiner is not None and getattr(getattr(self.refiner, "task", None), "degradation", None) != "factor":
+            raise ValueError(f"refiner must be a pipeline for super-resolution, got {shown(self.refiner)}.")
         if self.regions is not None:
             self.regions = _plain_regions(self.regions)
         if self.face_prompts is not None:
@@ -119,7 +123,7 @@ class Call:
         names, requires, accepts = ("scale", "tile", "background"), task.requires, task.accepts
         if self.edit:
             names, requires, accepts = ("factor", "colors"), (task.degradation,), task.edit_accepts
-        for name in ("mask_image", "box", "faces", "feather", *names):
+        for name in ("mask_image", "box", "faces", "feather", "refiner", *names):
             value = getattr(self, name)
             given = value is not None and value is not False and (name, value) != ("feather", 0)
             if given and name not in (*requires, *accepts):
@@ -194,6 +198,7 @@ class Call:
             settings[name] = getattr(self, name)
         settings["edit"], settings["faces"] = task.degradation if self.edit else None, self.faces
         settings["background"] = self.background if isinstance(self.background, str) else None
+        settings["refiner"] = None if self.refiner is None else Path(str(self.refiner.name_or_path or "")).name
         if self.faces is not None:
             settings["faces_found"] = len(request.frames)
         if request.face_prompts is not None:

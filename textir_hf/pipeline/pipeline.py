@@ -36,6 +36,7 @@ from textir_hf.pipeline.arguments import (
     result_seeds,
 )
 from textir_hf.pipeline.condition import embed_request, encode_prompt
+from textir_hf.pipeline.refine import refine_fills
 from textir_hf.pipeline.regions import restore_regions
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import Canvas, Request, Window
@@ -148,6 +149,7 @@ class TextIRPipeline(DiffusionPipeline):
         feather: float = 0.0,
         tile: int | None = None,
         regions: Regions | None = None,
+        refiner: "TextIRPipeline | None" = None,
         templates: list[str] | None = None,
         prompt_embeds: Tensor | None = None,
         num_images_per_prompt: int = 1,
@@ -189,6 +191,8 @@ class TextIRPipeline(DiffusionPipeline):
                 holds elsewhere. Masks have the image's size; of overlapping ones, the later counts. Inpainting fills
                 the parts of its mask one after the other from the left. Other tasks restore the image once for each
                 prompt, in one batch, and blend the results near the regions' edges, within 1/32 of the shorter side.
+            refiner: For inpainting: a pipeline for super-resolution, which adds fine detail where fills are shown
+                larger than they were made. The paper has no such step.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each image; they differ by their noise.
@@ -225,6 +229,7 @@ class TextIRPipeline(DiffusionPipeline):
         face_prompts: Prompts | None = None,
         feather: float = 0.0,
         regions: Regions | None = None,
+        refiner: "TextIRPipeline | None" = None,
         templates: list[str] | None = None,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -276,6 +281,10 @@ class TextIRPipeline(DiffusionPipeline):
             variants += [request] * call.num_images_per_prompt
         restore = self._restore_requests if call.regions is None else partial(restore_regions, self)
         rasters = restore(variants, seeds, call)
+        if call.refiner is not None:
+            finished = zip(rasters, variants, seeds, strict=True)
+            rasters = [refine_fills(self, raster, request, seed, call) for raster, request, seed in finished]
+            call.refiner.maybe_free_model_hooks()
         self.maybe_free_model_hooks()
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = []

@@ -96,9 +96,9 @@ class Inpainting(Task):
     usage = 'pipe("a smiling woman", image, mask_image=mask)'
     in_channels = 4
     requires = ("mask_image",)
-    accepts = ("box", "faces", "feather")
+    accepts = ("box", "faces", "feather", "refiner")
     degradation = "mask_image"
-    edit_accepts = ("box", "faces", "feather")
+    edit_accepts = ("box", "faces", "feather", "refiner")
     checkpoint = "textir-mini-inpainting"
     canvas = _Canvas
 

@@ -1,0 +1,83 @@
+"""A refiner adds detail to what inpainting filled, and changes nothing else."""
+
+import numpy as np
+import pytest
+from conftest import make_image
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_faces import PORTRAIT, group, mouths, portrait
+
+from textir_hf import TextIRPipeline
+from textir_hf.evaluation.judges import detail, seam
+from textir_hf.imaging.resample import downsample, to_tensor
+
+quick = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+SIDE = 120  # of images; the tiny networks were trained at 32 pixels
+
+
+def box_mask(left: int, top: int, width: int, height: int, size=(SIDE, SIDE)) -> Image.Image:
+    mask = Image.new("L", size)
+    mask.paste(255, (left, top, left + width, top + height))
+    return mask
+
+
+@quick
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(28, 60), st.booleans())
+def test_a_refiner_changes_fills_alone_and_the_same_way_each_time(noisy_pipe, left, top, side, regions):
+    pipe, refiner = noisy_pipe("inpainting"), noisy_pipe("super-resolution")
+    image, mask = make_image(SIDE, SIDE), box_mask(left, top, side, side)
+    options = {
+        "mask_image": mask,
+        "regions": [(box_mask(left, top, side, 14), "a red flower")] if regions else None,
+    }
+    plain, refined = (
+        np.asarray(pipe("a face", image, refiner=r, **options).images[0]).astype(float) for r in (None, refiner)
+    )
+    outside = np.asarray(mask) == 0
+    assert np.array_equal(refined[outside], np.asarray(image)[outside])
+    assert (refined != plain)[~outside].mean() > 0.3
+    again = pipe("a face", image, refiner=refiner, **options).images[0]
+    assert np.array_equal(refined, np.asarray(again))
+
+
+@pytest.mark.parametrize("side", [12, 15])
+def test_a_fill_that_was_made_at_its_own_size_stays_as_it_is(noisy_pipe, side):
+    pipe, image, mask = noisy_pipe("inpainting"), make_image(SIDE, SIDE), box_mask(40, 30, side, side)
+    plain, refined = (
+        pipe("a face", image, mask_image=mask, refiner=r).images[0] for r in (None, noisy_pipe("super-resolution"))
+    )
+    assert np.array_equal(plain, refined)
+
+
+def test_each_face_is_refined_under_its_own_prompt(pipeline):
+    pipe = pipeline("inpainting", face_template=PORTRAIT)
+    refiner = pipeline("super-resolution", face_template=PORTRAIT)
+    photo, faces = group()
+    assert len(faces) == 2
+    mask, results = mouths(faces, photo.size), []
+    for second in ("a flower", "a red flower"):
+        options = {"mask_image": mask, "faces": "all", "face_prompts": ["a face", second], "refiner": refiner}
+        results.append(np.asarray(pipe("a person", photo, **options).images[0]))
+    changed = (results[0] != results[1]).any((0, 2))
+    middle = (faces[0].box[2] + faces[1].box[0]) // 2
+    assert not changed[:middle].any() and changed[middle:].any()
+
+
+def test_the_embedded_refiner_makes_a_portrait_s_fill_sharp_without_a_seam():
+    pipe, refiner = (TextIRPipeline.from_pretrained(f"textir-mini-{n}") for n in ("inpainting", "super-resolution"))
+    image, mask = portrait().crop((70, 10, 230, 170)).resize((256, 256)), box_mask(60, 70, 140, 80, (256, 256))
+    target, where = np.asarray(image), np.asarray(mask) > 0
+    plain, refined = (np.asarray(pipe("a woman", image, mask_image=mask, refiner=r).images[0]) for r in (None, refiner))
+    assert detail(refined, target, where) > 2 * detail(plain, target, where)
+    assert seam(refined, target, where) < 1.15
+    small = [downsample(to_tensor(result), 8) for result in (plain, refined)]
+    assert (small[0] - small[1]).abs().mean() < 0.01
+
+
+def test_a_refiner_must_be_for_super_resolution_and_refines_inpainting_alone(noisy_pipe):
+    image = make_image()
+    with pytest.raises(ValueError, match="refiner must be a pipeline for super-resolution"):
+        noisy_pipe("inpainting")("a", image, mask_image=Image.new("L", image.size, 255), refiner="upscaler")
+    with pytest.raises(ValueError, match="refiner cannot be used"):
+        noisy_pipe("colorization")("a", image, refiner=noisy_pipe("super-resolution"))
