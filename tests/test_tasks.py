@@ -113,15 +113,6 @@ def test_a_feather_lies_inside_the_mask():
     assert wide[30, 50, 0] == 200
 
 
-def test_many_regions_are_all_filled():
-    mask = np.zeros((1600, 100), bool)
-    mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
-    image = Raster(np.where(mask[..., None], 0, np.uint8([200, 100, 50])))
-    canvas = INPAINTING.canvas(Request(image, mask), 16, CPU)
-    result, _ = drive(canvas, lambda x: torch.zeros_like(x[:, :3]))
-    assert canvas.count > 32 and (result == [200, 100, 50]).all()
-
-
 @pytest.mark.parametrize("shape", [(20, 1500), (1500, 20)])
 @pytest.mark.parametrize("boxed", [False, True])
 def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
