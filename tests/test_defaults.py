@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_image, make_mask
+from conftest import make_image, make_mask, noisy
 from test_faces import PORTRAIT, portrait
-from test_guarantees import noisy
 
 from textir_hf import TextIRPipeline, sweep
 from textir_hf.models.detector import face_detector

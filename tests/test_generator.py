@@ -38,28 +38,6 @@ def test_full_width_has_the_papers_levels():
     assert widths == [(512, 512), (512, 512), (512, 256), (256, 128)]
 
 
-@torch.no_grad()
-def test_noise_needs_a_generator_and_is_per_sample():
-    model = tiny_generator()
-    for name, parameter in model.named_parameters():
-        if name.endswith("noise_strength"):
-            parameter.fill_(0.5)
-    degraded, embedding = inputs(model, 1)
-    silent = model(degraded, embedding).sample
-    torch.testing.assert_close(model(degraded, embedding).sample, silent, rtol=0, atol=0)
-
-    def seeded(count, generator):
-        return model(degraded.expand(count, -1, -1, -1), embedding.expand(count, -1), generator=generator).sample
-
-    alone = seeded(1, torch.Generator().manual_seed(3))
-    assert (alone - silent).abs().max() > 0.01
-    batch = seeded(3, torch.Generator().manual_seed(3))
-    torch.testing.assert_close(batch[:1], alone)
-    assert (batch[1] - batch[0]).abs().max() > 0.01
-    listed = seeded(2, [torch.Generator().manual_seed(s) for s in (9, 3)])
-    torch.testing.assert_close(listed[1:], alone)
-
-
 def test_fusion_weights_are_positive_with_unit_norm():
     for signed in (False, True):
         module = FusionWeights(1, 8, (3, 5), signed)

@@ -50,10 +50,6 @@ def test_arrays_and_tensors_of_any_layout_are_the_image(pipe):
     ]
     for kind in kinds:
         assert np.array_equal(pipe("colorization")("a face", kind, output_type="np").images, expected)
-    mask = np.asarray(make_mask()) > 0
-    expected = pipe("inpainting")("a face", make_image(), make_mask(), output_type="np").images
-    for kind in (mask, torch.tensor(mask), torch.tensor(mask)[None]):
-        assert np.array_equal(pipe("inpainting")("a face", make_image(), kind, output_type="np").images, expected)
 
 
 @pytest.mark.parametrize("value", ["no", 1, None, np.array([True, False])])

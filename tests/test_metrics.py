@@ -139,12 +139,6 @@ def test_modules_give_the_mean_and_the_values_of_batches_with_masks(name):
     assert result["values"] == expected and result[name] == np.mean(expected)
 
 
-@needs_weights
-def test_the_module_of_lpips_takes_a_file():
-    image, weights = pair()[0], str(WEIGHTS / "lpips_alexnet.safetensors")
-    assert metrics.load("lpips").compute(predictions=[image], references=[image], weights=weights)["lpips"] == 0
-
-
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

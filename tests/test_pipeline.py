@@ -7,23 +7,8 @@ from conftest import make_image, make_mask, tiny_generator
 from PIL import Image
 
 from textir_hf import MiniCLIPModel, TextIRPipeline
-from textir_hf.imaging.resample import to_tensor
-from textir_hf.models.embedding import embed_images
 
 TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
-
-
-@pytest.mark.parametrize("beta", [1.5, 0.5, 0, -1])
-def test_beta_mixes_text_and_reference(pipeline, beta):
-    pipe, other = pipeline("super-resolution"), make_image(seed=7)
-    asked = {"image": make_image(), "scale": 2, "output_type": "np"}
-    text = pipe.encode_prompt("a red flower")
-    for reference in (None, other):
-        shown = make_image() if reference is None else reference
-        image = embed_images(pipe.clip, pipe.image_processor, to_tensor(np.asarray(shown))).detach()
-        mixed = torch.nn.functional.normalize(beta * text + (1 - beta) * image, dim=1)
-        result = pipe("a red flower" if beta else None, reference_image=reference, beta=beta, **asked).images
-        assert np.array_equal(result, pipe(prompt_embeds=mixed, **asked).images)
 
 
 def test_weights_at_odd_addresses_are_moved(encoder):

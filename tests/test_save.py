@@ -1,7 +1,5 @@
 """Results as files: whole or not at all, in formats that can hold them, with what is known of their source."""
 
-import os
-import stat
 import subprocess
 import sys
 import warnings
@@ -78,18 +76,6 @@ def test_formats_keep_what_they_promise(tmp_path, suffix):
     save_image(image, path)
     again = np.asarray(open_image(path)).astype(int)
     assert abs(again - np.asarray(image)).max() <= (12 if "j" in suffix else 0)
-
-
-def test_files_have_the_mode_that_the_user_wants(tmp_path):
-    path, old = tmp_path / "out.png", os.umask(0o027)
-    try:
-        save_image(make_image(), path)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
-        path.chmod(0o604)
-        save_image(make_image(seed=1), path)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o604
-    finally:
-        os.umask(old)
 
 
 def test_links_are_written_through(tmp_path):

@@ -1,6 +1,5 @@
 """Labeled grids of images, for people to look at."""
 
-import textwrap
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -24,7 +23,7 @@ def draw_grid(rows: Sequence[Sequence[Cell]], cell: int = 192) -> Image.Image:
     A row is as high as its first image at that width. Larger images are shrunk; smaller ones keep their hard pixels.
     """
     font = ImageFont.load_default(size=12)
-    labels = [[textwrap.fill(label, max(1, cell // 7), replace_whitespace=False) for label, _ in row] for row in rows]
+    labels = [[_wrap(label, cell, font) for label, _ in row] for row in rows]
     tops = [_PAD + _LINE * max(label.count("\n") + 1 if label else 0 for label in line) for line in labels]
     heights = [max(1, round(cell * row[0][1].height / row[0][1].width)) for row in rows]
     width = max(len(row) for row in rows) * (cell + _PAD) + _PAD
@@ -38,3 +37,17 @@ def draw_grid(rows: Sequence[Sequence[Cell]], cell: int = 192) -> Image.Image:
             canvas.paste(image.convert("RGB").resize((cell, height), filter_), (x, y + top))
         y += top + height
     return canvas
+
+
+def _wrap(text: str, width: int, font) -> str:
+    lines = []
+    for part in text.split("\n"):
+        line = ""
+        for word in part.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return "\n".join(lines)
