@@ -5,18 +5,13 @@ No file of a checkpoint names code that is run.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from diffusers import ModelMixin
 from huggingface_hub import snapshot_download
 from PIL import Image
 from torch import nn
 
 from textir_hf.checks import Number, number
-
-if TYPE_CHECKING:
-    from diffusers import ModelMixin as _Model
-else:
-    _Model = object  # the class that is mixed in has diffusers' methods
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # those of the package itself
 _CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")  # can name code to run
@@ -49,8 +44,8 @@ _PROCESSING = {
 }
 
 
-class CheckedWeights(_Model):
-    """Lets a diffusers model load safetensors alone, and only those that hold all of its weights and nothing else."""
+class CheckedWeights(ModelMixin):
+    """A diffusers model that loads safetensors alone, and only those that hold all of its weights and nothing else."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, output_loading_info: bool = False, **kwargs):

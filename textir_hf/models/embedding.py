@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,7 +53,7 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         raise ValueError(f"The dual encoder {name} cannot be loaded ({reason}). {what}") from error
 
 
-class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
+class TextRecentering(CheckedWeights, ConfigMixin):
     """Moves text embeddings to where the image embeddings are, closing CLIP's modality gap.
 
     Text and image embeddings of a contrastive encoder fill two separate cones (Liang et al., 2022), and a generator

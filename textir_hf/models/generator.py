@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class StyleLevel(nn.Module):
         return x, self.to_image(x, codes[2], image)
 
 
-class TextIRGenerator(CheckedWeights, ModelMixin, ConfigMixin):
+class TextIRGenerator(CheckedWeights, ConfigMixin):
     """The network of TextIR (Bai et al., 2023, Sec. 3.2), one class for every task.
 
     It is fully convolutional: any height and width that are multiples of `stride` work, though it was trained at
