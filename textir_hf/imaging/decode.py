@@ -116,7 +116,7 @@ def _check_jpeg(image: Image.Image, content: bytes) -> None:
     position, restart = 2, 0
     while match := _MARKER.search(content, position):
         kind, position = content[match.end() - 1], match.end()
-        if kind in _ARITHMETIC and kind != 0xCC:  # a coding that ends without a trace
+        if kind in _ARITHMETIC:  # a coding that ends without a trace
             return
         if kind == _END:
             break

@@ -20,7 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of res
 LONGEST = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # side, pixels
 OPAQUE = (".jpg", ".jpeg", ".bmp")
 _JPEG = {"quality": 95, "subsampling": "4:4:4"}
-OPTIONS = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"lossless": True, "exact": True}}  # of Pillow
+OPTIONS: dict[str, dict] = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"lossless": True, "exact": True}}  # of Pillow
 _READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".mpo")
 READABLE = (*SUFFIXES, *_READ_ALONE)  # of images in a folder
 

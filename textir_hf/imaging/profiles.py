@@ -101,7 +101,7 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
     turn, written, kept = None, None, Image.Exif()
     try:
         exif = image.getexif()  # a TIFF's, XMP's and a PNG's text too
-        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
         if "exif" in image.info:
             exif.tobytes()  # raises where values are damaged
         kept.update({tag: exif[tag] for tag in _EXIF if tag in exif})
@@ -112,8 +112,8 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
         if len(kept):
             kept[ExifTags.Base.Orientation] = 1
             written = kept.tobytes()
-        if written is not None and len(written) > 65_000:
-            raise ValueError("more than a JPEG has room for")
+            if len(written) > 65_000:
+                raise ValueError("more than a JPEG has room for")
     except Exception as error:  # its parser raises whatever it stumbles over
         written, reason = None, " ".join(str(error).split())[:100]
         warnings.warn(f"{name} has damaged EXIF data, which were left out ({reason}).", stacklevel=2)
