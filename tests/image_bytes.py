@@ -4,7 +4,6 @@ import io
 import struct
 import zlib
 
-import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = {
@@ -77,20 +76,3 @@ ORIENTATION = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
 
 
 BAD_RATIONAL = struct.pack("<HHII", 0x9204, 10, 1, 200)
-
-
-def without_some(kind: str, image: Image.Image, share: float = 0.6, **options) -> bytes:
-    """A file that lacks a part of its pixels' data, with the end mark of a whole one.
-
-    Args:
-        kind: "jpeg" (of the last scan) or "png" (rows are missing).
-        image: The image, RGB.
-        share: Of the data that is kept.
-        **options: Of the encoder.
-    """
-    if kind == "png":
-        rows = b"".join(b"\0" + row.tobytes() for row in np.asarray(image)[: int(image.height * share)])
-        return png(2, 8, image.size, rows)
-    content = encode(image, kind, **options)
-    start = content.rindex(b"\xff\xda") if options.get("progressive") else content.index(b"\xff\xda")
-    return content[: start + 14 + int((len(content) - start - 16) * share)].rstrip(b"\xff") + b"\xff\xd9"

@@ -52,15 +52,6 @@ def test_the_continuation_solves_laplaces_equation(index):
     assert error.max() < 0.07 * np.ptp(exact) and error[:, inside].mean() < 0.025 * np.ptp(exact)
 
 
-def test_a_difference_of_one_color_moves_the_region_by_it():
-    mask, color = regions(), torch.tensor([0.1, -0.2, 0.05])[:, None, None]
-    known = torch.full((4, 3, 61, 84), 0.5)
-    moved = match_border(known + color, known, mask)
-    inside = mask.expand_as(known) == 1
-    torch.testing.assert_close(moved[:3][inside[:3]], known[:3][inside[:3]], atol=1e-6, rtol=0)
-    assert torch.equal(moved[3], known[3] + color)  # nothing is known of the whole image
-
-
 def test_the_pixels_on_both_sides_of_the_border_count():
     mask = regions()[2:3]
     known, restored = torch.full((1, 1, 61, 84), 0.5), 0.4 + 0.2 * mask  # too dark outside, as much too light inside

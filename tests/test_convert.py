@@ -71,7 +71,7 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
         assert not out.exists() and not list(tmp_path.glob(".textir-*"))
 
     refused("task must be inpainting", source, "colorization")
-    refused('has no state dict "params_best" of finite weights, only params', source, weights="params_best")
+    refused('has no state dict "params_best" of weights, only params', source, weights="params_best")
     refused("is not a file", tmp_path / "none.pth")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"params_ema": print}))
     refused("cannot be read as tensors alone", tmp_path / "evil.pth")
@@ -84,12 +84,9 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
         torch.save(content, tmp_path / "changed.pth")
         refused(message, tmp_path / "changed.pth")
 
-    first = "conv_body_first.0.weight"
     changed(r"to_rgbs\.0\.bias", lambda state: state.pop("to_rgbs.0.bias"))
     changed(r"more\.weight", lambda state: state.update({"more.weight": torch.zeros(1)}))
     changed("must have the shape", lambda state: state.update({"to_rgbs.0.bias": torch.zeros(7)}))
-    for weight in (torch.tensor([torch.nan]), torch.zeros(1).expand(10**12), "text"):
-        changed("finite weights", lambda state, weight=weight: state.update({first: weight}))
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists already"):

@@ -1,36 +1,19 @@
 """The decoder: what files hold decides, and whatever is wrong with one becomes one sentence."""
 
-import io
 import random
-import struct
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from conftest import make_image
-from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png, without_some
-from PIL import Image, ImageFile
+from image_bytes import BAD_RATIONAL, FORMATS, ORIENTATION, chunk, encode, exif, icc, png
+from PIL import ImageFile
 
 from textir_hf.imaging import decode
 from textir_hf.imaging.decode import open_image
 
 EXACT = ("png", "webp", "bmp", "tiff", "lzw", "deflate")
-
-
-def change(content: bytes, tag: int, value: int, index: int = 0) -> bytes:
-    """A little-endian TIFF with another value in one of its tags."""
-    content, start = bytearray(content), struct.unpack_from("<I", content, 4)[0]
-    for i in range(struct.unpack_from("<H", content, start)[0]):
-        place = start + 2 + 12 * i
-        number, kind, count = struct.unpack_from("<HHI", content, place)
-        if number == tag:
-            form = {3: "<H", 4: "<I"}[kind]
-            size = struct.calcsize(form)
-            place = place + 8 if size * count <= 4 else struct.unpack_from("<I", content, place + 8)[0]
-            struct.pack_into(form, content, place + index * size, value)
-    return bytes(content)
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
@@ -90,36 +73,6 @@ def test_giant_sizes_are_refused_on_the_header(size):
         open_image(png(0, 8, size, b""))
 
 
-def test_a_pngs_text_of_any_size_does_not_keep_its_pixels_from_being_read():
-    packed = b"a\0\0" + zlib.compress(bytes(10**7))
-    kinds = [
-        chunk(b"zTXt", packed),
-        chunk(b"iTXt", b"a\0\1\0\0\0" + packed[3:]),
-        chunk(b"tEXt", b"a\0" + b"x" * 10**6) * 2,
-    ]
-    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
-    used = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + chunk(b"tEXt", b"textir\0{}")
-    for text in kinds:
-        for texts in (used + text, text + used):
-            content = png(0, 8, (2, 1), b"\0ab", texts)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                image = open_image(content)
-            assert image.convert("L").tobytes() == b"ba" and image.info["textir"] == "{}"
-            assert len(caught) == (len(text) > 10**6)
-    with pytest.raises(ValueError, match="lacks the data"):
-        open_image(png(0, 8, (2, 2), b"\0ab", kinds[0]))
-
-
-def test_a_jpeg_of_too_many_scans_for_its_pixels_is_refused(monkeypatch):
-    content = encode(make_image(), "progressive")
-    scan = content[content.rindex(b"\xff\xda") : -2]
-    monkeypatch.setattr(decode, "MAX_SCAN_PIXELS", 40 * 36 * 40)
-    assert open_image(content).size == (40, 36)
-    with pytest.raises(ValueError, match="scans"):
-        open_image(content[:-2] + 60 * scan + content[-2:])
-
-
 @pytest.mark.parametrize("kind", ["tiff", "gif", "webp", "avif", "png"])
 def test_several_pages_are_refused(kind):
     with pytest.raises(ValueError, match="several pages"):
@@ -127,37 +80,26 @@ def test_several_pages_are_refused(kind):
     assert open_image(encode(make_image(), kind, save_all=True)).size == (40, 36)
 
 
-@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
-def test_a_tiff_that_lacks_some_of_its_pixels_is_refused(compression, capfd):
-    content = encode(make_image(64, 64), "tiff", compression=compression, tiffinfo={278: 16})
-    assert open_image(content).size == (64, 64)
-    damaged = [change(content, 257, 128), change(content, 273, 0, index=2), content[:-40], change(content, 278, 32)]
-    damaged.append(change(content, 273, len(content) - 20, index=1))
-    for broken in damaged + ([] if compression == "raw" else [change(content, 279, 40, index=1)]):
-        with pytest.raises(ValueError, match=r"decoded|strips|lacks"):
-            open_image(broken)
+WAYS = [{}, {"progressive": True}, {"restart_marker_rows": 2}, {"restart_marker_blocks": 1}, {"optimize": True}]
 
 
-WAYS = {
-    "baseline": ("jpeg", {}),
-    "gray": ("jpeg", {}),
-    "progressive": ("jpeg", {"progressive": True}),
-    "restart rows": ("jpeg", {"restart_marker_rows": 2}),
-    "restart blocks": ("jpeg", {"restart_marker_blocks": 1}),
-    "optimized": ("jpeg", {"optimize": True, "subsampling": 0}),
-    "png": ("png", {}),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_missing_data_before_an_end_mark_is_seen_whatever_other_libraries_allow(way, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    image, (kind, options) = make_image(100, 90), WAYS[way]
-    image = image.convert("L") if way == "gray" else image
-    assert open_image(encode(image, kind, **options)).size == (100, 90)
+@pytest.mark.parametrize("options", WAYS, ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_lacks_data_before_its_end_mark_is_refused(mode, options):
+    image = make_image(100, 90).convert(mode)
+    content = encode(image, "jpeg", **options)
+    assert open_image(content).size == (100, 90)
+    start = content.rindex(b"\xff\xda") + 14  # of the last scan
     for share in (0.1, 0.35, 0.6, 0.95):
-        with pytest.raises(ValueError, match=r"lacks|damaged"):
-            open_image(without_some(kind, image, share, **options))
+        kept = start + int((len(content) - start - 2) * share)
+        with pytest.raises(ValueError, match="lacks the data"):
+            open_image(content[:kept].rstrip(b"\xff") + b"\xff\xd9")
+
+
+def test_a_pngs_large_text_does_not_keep_its_pixels_from_being_read():
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7))) + chunk(b"tEXt", b"textir\0{}")
+    image = open_image(png(0, 8, (2, 1), b"\0ab", text))
+    assert image.convert("L").tobytes() == b"ab" and image.info["textir"] == "{}"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -169,51 +111,3 @@ def test_a_cut_file_is_refused_whatever_other_libraries_allow(kind, monkeypatch,
         end = content.index(b"\xff\xd9") if kind == "mpo" else len(content)  # the first of its images
         with pytest.raises(ValueError, match="The image"):
             open_image(content[: int(end * share)])
-
-
-def test_a_progressive_jpeg_needs_all_of_its_scans():
-    content = encode(make_image(64, 64), "progressive")
-    starts = [i for i in range(len(content)) if content[i : i + 2] == b"\xff\xda"]
-    assert len(starts) > 5
-    for start in starts[1:]:
-        tables = content.rindex(b"\xff\xc4", 0, start) if content[start - 40 : start].count(b"\xff\xc4") else start
-        with pytest.raises(ValueError, match="lacks"):
-            open_image(content[: min(tables, start)] + b"\xff\xd9")
-
-
-def test_a_tiff_of_jpegs_needs_all_of_each(capfd):
-    content = encode(make_image(64, 64), "jpeg-tiff", tiffinfo={278: 32})
-    tags = Image.open(io.BytesIO(content)).tag_v2
-    assert len(tags[273]) == 2
-    for strip in range(2):
-        start, size = tags[273][strip], tags[279][strip] * 6 // 10
-        damaged = bytearray(content)
-        damaged[start + size - 2 : start + size] = b"\xff\xd9"
-        with pytest.raises(ValueError, match="lacks"):
-            open_image(change(bytes(damaged), 279, size, index=strip))
-
-
-@pytest.mark.parametrize(("mode", "depth"), [(0, 1), (0, 16), (2, 8), (3, 2), (4, 8), (6, 16)])
-def test_a_png_of_any_kind_needs_all_of_its_rows(mode, depth):
-    width, height, bits = 11, 13, depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[mode]
-    palette = [chunk(b"PLTE", bytes(3 * 256))] if mode == 3 else []
-    size = (1 + (width * bits + 7) // 8) * height
-    assert open_image(png(mode, depth, (width, height), bytes(size), *palette)).size == (width, height)
-    for length in (size - 1, size // 2, 0):
-        with pytest.raises(ValueError, match=r"lacks|cannot be decoded"):
-            open_image(png(mode, depth, (width, height), bytes(length), *palette))
-
-
-def test_strict_decoding_ends_with_the_last_of_several_threads(monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    good, bad = encode(make_image(100, 90)), encode(make_image(100, 90))[:5000]
-
-    def read(number: int) -> bool:
-        try:
-            return open_image(bad if number % 2 else good) is not None
-        except ValueError:
-            return False
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(read, range(20))) == [True, False] * 10
-    assert ImageFile.LOAD_TRUNCATED_IMAGES

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_image, processor, tiny_generator
+from conftest import processor, tiny_generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,17 +42,10 @@ UNLIKE = [
 ]
 
 
-@pytest.mark.parametrize("change", [{}, {"size": {"shortest_edge": 40}}, {"image_mean": [0.1, 0.5, 0.9]}, *UNLIKE])
-def test_a_processor_is_refused_by_name_or_does_what_we_do(change):
-    image, image_processor = make_image(80, 70), CLIPImageProcessorPil(**PLAIN | change)
-    if change in UNLIKE:
-        with pytest.raises(ValueError, match=next(iter(change))):
-            check_processor(image_processor)
-    else:
-        check_processor(image_processor)
-        expected = image_processor(image, return_tensors="pt")["pixel_values"]
-        got = clip_pixel_values(torch.from_numpy(np.array(image)).movedim(-1, 0)[None] / 255, image_processor)
-        assert (got - expected).abs().max() < 0.03
+@pytest.mark.parametrize("change", UNLIKE, ids=str)
+def test_a_processor_that_does_something_else_is_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        check_processor(CLIPImageProcessorPil(**PLAIN | change))
 
 
 def test_every_way_to_a_processor_checks_it(encoder, tmp_path):

@@ -22,12 +22,9 @@ from textir_hf.imaging.faces import (
     reading_order,
     warp_to_frame,
 )
-from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import upsample_bytes
 from textir_hf.models.detector import face_detector
 from textir_hf.pipeline.faces import find_faces, frames_of
-from textir_hf.tasks import TASKS
-from textir_hf.tasks.base import Request
 
 PORTRAIT = FACE_TEMPLATES["portrait"]
 quick = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -176,12 +173,6 @@ def test_masked_faces_are_filled_in_their_own_frames_and_nothing_else_changes(pi
     assert np.array_equal(results[None][400:], results["all"][400:])
     first = np.asarray(mouths(faces[:1], image.size)) > 127
     assert np.array_equal(results[None][first], results[2][first])
-    other, frames = image.copy(), frames_of(np.asarray(image), "all", PORTRAIT)
-    other.paste((255, 0, 255), None, mask)
-    requests = [Request(to_raster(i), inside, frames=frames) for i in (other, image)]
-    hidden, shown = (TASKS["inpainting"].canvas(r, 32, torch.device("cpu")).windows() for r in requests)
-    for a, b in zip(hidden, shown, strict=True):
-        assert torch.equal(a.degraded, b.degraded)
 
 
 def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):

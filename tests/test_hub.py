@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from conftest import SHARED, make_image, make_mask
 from hub_server import TOKEN
 from huggingface_hub import HfApi
@@ -11,7 +10,6 @@ from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.publish import publish
 from textir_hf.imaging.files import open_image
-from textir_hf.models.embedding import load_encoder
 
 NAME = "me/textir-tiny"
 disable_progress_bars()
@@ -73,40 +71,6 @@ def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encode
     assert not hub.requests
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(tmp_path, "empty", local_files_only=True)
-
-
-def test_a_corrupted_download_is_never_used(hub, folder, tmp_path):
-    publish(folder, NAME)
-    for file in ("restorer/config.json", "restorer/diffusion_pytorch_model.safetensors"):
-        hub.faults = {file: "corrupt"}
-        with pytest.raises(ValueError, match=f"{file.split('/')[1]} came damaged from the Hub and was deleted"):
-            load(tmp_path, cache=file.split("/")[1])
-    hub.faults = {}
-    assert load(tmp_path, cache="config.json").restorer is not None  # fetched again
-
-
-def test_a_named_encoder_is_compared_and_checked_too(hub, openai_encoder, tmp_path):
-    for part in openai_encoder:
-        part.save_pretrained(tmp_path / "encoder")
-    HfApi().create_repo("me/encoder", token=TOKEN)
-    HfApi().upload_folder(repo_id="me/encoder", folder_path=tmp_path / "encoder", token=TOKEN)
-    clip, *_ = load_encoder("me/encoder", cache_dir=tmp_path / "sound")
-    state = openai_encoder[0].state_dict()
-    assert all(torch.equal(value, state[key]) for key, value in clip.state_dict().items())
-    hub.faults = {"model.safetensors": "corrupt"}
-    with pytest.raises(ValueError, match=r"dual encoder me/encoder cannot be loaded \(model\.safetensors came damaged"):
-        load_encoder("me/encoder", cache_dir=tmp_path / "broken")
-    torch.save(state, tmp_path / "pytorch_model.bin")
-    HfApi().delete_file("model.safetensors", "me/encoder", token=TOKEN)
-    name = "pytorch_model.bin"
-    HfApi().upload_file(path_or_fileobj=tmp_path / name, path_in_repo=name, repo_id="me/encoder", token=TOKEN)
-    hub.faults = {}
-    with (
-        pytest.warns(UserWarning, match="conversion that is compared with no hash"),
-        pytest.raises(ValueError, match="dual encoder me/encoder cannot be loaded"),
-    ):
-        load_encoder("me/encoder", cache_dir=tmp_path / "pickle")
-    assert not list((tmp_path / "pickle").rglob("*.bin"))
 
 
 @pytest.mark.parametrize("fault", ["file:", "cut", 401, 403])

@@ -19,7 +19,7 @@ def test_transparency_is_told_apart_and_opaque_alpha_dropped():
     palette = Image.new("P", (4, 4))
     palette.info["transparency"] = 0
     assert to_raster(palette).alpha.max() == 0
-    (image,) = to_output([raster], "pil")
+    (image,) = to_output([raster], "pil", [{}])
     assert image.mode == "RGBA" and np.array_equal(np.asarray(image), rgba)
 
 

@@ -12,7 +12,6 @@ from conftest import tiny_generator
 
 from textir_hf import TextIRPipeline, TextRecentering
 from textir_hf.cli.main import main
-from textir_hf.hub import export
 from textir_hf.hub.export import export_onnx
 from textir_hf.models.embedding import clip_pixel_values, embed_images
 
@@ -74,13 +73,6 @@ def test_onnx_gives_the_pipelines_embeddings_and_images(exported):
     torch.testing.assert_close(
         run(folder, "restorer", **inputs, noise=noise), sample, atol=1e-4 * sample.abs().max().item(), rtol=0
     )
-
-
-def test_openais_encoders_are_exported_too(openai_encoder, tmp_path):
-    pipe = TextIRPipeline(tiny_generator(), *openai_encoder)
-    export._export_prompt_encoder(pipe, tmp_path / "prompt_encoder.onnx")
-    embedding = prompt_embedding(pipe, tmp_path, "a face")
-    torch.testing.assert_close(embedding, pipe.encode_prompt("a face"), atol=1e-4, rtol=0)
 
 
 def test_the_guide_runs_without_pytorch(exported):

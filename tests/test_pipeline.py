@@ -7,34 +7,8 @@ from conftest import make_image, make_mask, tiny_generator
 from PIL import Image
 
 from textir_hf import MiniCLIPModel, TextIRPipeline
-from textir_hf.imaging.resample import to_tensor
-from textir_hf.models.embedding import embed_images
 
 TASKS = {"inpainting": {"mask_image": make_mask()}, "super-resolution": {"scale": 3}, "colorization": {}}
-
-
-@pytest.mark.parametrize(("width", "height"), [(40, 36), (90, 70)])
-def test_old_content_of_the_masked_region_never_shows(pipeline, width, height):
-    mask = make_mask(width, height)
-    other = make_image(width, height)
-    other.paste((255, 0, 255), None, mask)
-    pipe = pipeline("inpainting")
-    first, second = (np.asarray(pipe("a face", i, mask).images[0]) for i in (make_image(width, height), other))
-    inside = np.asarray(mask) > 127
-    assert np.array_equal(first[inside], second[inside])
-
-
-@pytest.mark.parametrize("beta", [1.5, 0.5, 0, -1])
-def test_beta_mixes_text_and_reference(pipeline, beta):
-    pipe, other = pipeline("super-resolution"), make_image(seed=7)
-    asked = {"image": make_image(), "scale": 2, "output_type": "np"}
-    text = pipe.encode_prompt("a red flower")
-    for reference in (None, other):
-        shown = make_image() if reference is None else reference
-        image = embed_images(pipe.clip, pipe.image_processor, to_tensor(np.asarray(shown))).detach()
-        mixed = torch.nn.functional.normalize(beta * text + (1 - beta) * image, dim=1)
-        result = pipe("a red flower" if beta else None, reference_image=reference, beta=beta, **asked).images
-        assert np.array_equal(result, pipe(prompt_embeds=mixed, **asked).images)
 
 
 def test_weights_at_odd_addresses_are_moved(encoder):

@@ -98,30 +98,6 @@ def test_a_boxed_edit_changes_nothing_outside_its_box_or_says_why(height, width,
     assert result.shape == image.rgb.shape and not changed.any()
 
 
-def test_a_feather_lies_inside_the_mask():
-    mask = np.zeros((60, 60), bool)
-    mask[20:40, 20:60] = True  # touches the border, where nothing is to be blended
-    image = Raster(np.where(mask[..., None], 0, 200).repeat(3, 2).astype(np.uint8))
-
-    def filled(feather):
-        request = Request(image, mask, feather=feather, box=(0, 0, 60, 60))
-        return drive(INPAINTING.canvas(request, 64, CPU), lambda x: torch.zeros_like(x[:, :3]))[0]
-
-    hard, soft, wide = filled(0), filled(5), filled(500)
-    assert (hard == 200).all() and (soft[~mask] == 200).all()  # one color continues what is known
-    assert (np.diff(soft[20:25, 50, 0].astype(int)) > 0).all() and soft[30, 59, 0] == 200 and 0 < soft[20, 30, 0] < 100
-    assert wide[30, 50, 0] == 200
-
-
-def test_many_regions_are_all_filled():
-    mask = np.zeros((1600, 100), bool)
-    mask[::40, ::50] = True  # 80 pixels, each in a crop of its own or with few others
-    image = Raster(np.where(mask[..., None], 0, np.uint8([200, 100, 50])))
-    canvas = INPAINTING.canvas(Request(image, mask), 16, CPU)
-    result, _ = drive(canvas, lambda x: torch.zeros_like(x[:, :3]))
-    assert canvas.count > 32 and (result == [200, 100, 50]).all()
-
-
 @pytest.mark.parametrize("shape", [(20, 1500), (1500, 20)])
 @pytest.mark.parametrize("boxed", [False, True])
 def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):

@@ -25,7 +25,7 @@ from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
 from textir_hf.hub.data import open_rows, read_image
 from textir_hf.imaging.faces import FACE_TEMPLATES, Frame, align, warp_to_frame
-from textir_hf.imaging.files import FORMATS
+from textir_hf.imaging.files import OPTIONS
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import resize
 from textir_hf.pipeline.faces import find_largest_face
@@ -119,7 +119,7 @@ def visible_pixels(rgb: np.ndarray, frame: Frame, size: int, border: str) -> np.
 
 def _encode(pixels: np.ndarray, suffix: str) -> dict:
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, Image.registered_extensions()[suffix], **FORMATS[suffix].options)
+    Image.fromarray(pixels).save(content, Image.registered_extensions()[suffix], **OPTIONS.get(suffix, {}))
     return {"bytes": content.getvalue(), "path": None}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import tarfile
@@ -16,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from textir_hf.atomic import check_cache
 from textir_hf.imaging.files import READABLE, image_names, open_image
 from textir_hf.imaging.raster import to_raster
 
@@ -81,7 +79,7 @@ def open_rows(
 
 
 def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Dataset | IterableDataset:
-    from datasets import config, load_dataset
+    from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     if len(sources) == 1 and Path(sources[0]).is_dir():
@@ -101,8 +99,6 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
     try:
         return load_dataset(**options, split=split, streaming=streaming)
     except (OSError, ValueError, tarfile.TarError, DatasetsError) as error:
-        if getattr(error, "errno", None):  # of the system
-            check_cache(config.HF_DATASETS_CACHE)
         reason = (str(error.__cause__ or error).strip() or repr(error)).splitlines()[0]
         raise ValueError(f'The data set {shown} cannot be opened, or has no split "{split}": {reason}') from error
 
@@ -123,15 +119,19 @@ def _folder_rows(folder: Path, split: str) -> Dataset:
     chosen = set(_of_split(names, split, folder))
     places = sorted({folder / parent for name in names for parent in name.parents})
     files = [path for place in places for kind in _METADATA if (path := place / kind).is_file()]
-    rows = _described(folder, files, names) if files else [{"image": name} for name in names]
-    rows = [row for row in rows if row["image"] in chosen]
+    rows = [row for file in files for row in _read_metadata(file, folder)] or [{"image": name} for name in names]
+    named = {value for row in rows for value in row.values() if isinstance(value, Path)}
+    if differing := sorted(named - set(names)) or sorted(set(names) - named):
+        got = f"but not so {len(differing)}, such as {differing[0]}"
+        raise ValueError(f"The metadata in {folder} must name each image there and no other file, {got}.")
     columns = dict.fromkeys([column for row in rows for column in row])
+    content: dict[str, list] = {name: [] for name in columns}
     for row in rows:
-        for name in columns:
-            value = row.setdefault(name)
-            row[name] = {"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value
+        for name in columns if row["image"] in chosen else ():
+            value = row.get(name)
+            content[name].append({"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value)
     try:
-        found = Dataset.from_list([{name: row[name] for name in columns} for row in rows])
+        found = Dataset.from_dict(content)
     except (TypeError, ValueError) as error:  # pyarrow's
         raise ValueError(f"The metadata in {folder} must have one type in each column: {error}.") from error
     stats = [(str(path), path.stat()) for path in (*files, *sorted(folder / name for name in chosen))]
@@ -150,46 +150,27 @@ def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
     raise ValueError(f'The folder {folder} has no split "{split}". {remedy}, or use "train", which is all of them.')
 
 
-def _described(folder: Path, files: list[Path], names: list[Path]) -> list[dict]:
-    """The rows of metadata files; the images that they name become paths relative to the folder."""
-    rows = [_with_images(folder, file, row) for file in files for row in _read_metadata(file)]
-    named = {value for row in rows for value in row.values() if isinstance(value, Path)}
-    if unknown := sorted(named - set(names)):
-        raise ValueError(f"The metadata in {folder} names {len(unknown)} files that are not images: {unknown[0]}, ...")
-    if left_out := sorted(set(names) - named):
-        said = f"{len(left_out)} of {len(names)} images, such as {left_out[0]}"
-        raise ValueError(f"The metadata in {folder} leaves out {said}. Add them to {files[0].name}.")
-    return rows
-
-
-def _with_images(folder: Path, file: Path, row: dict) -> dict:
-    found = {}
-    for name, value in row.items():
-        if name == "file_name" or name.endswith("_file_name"):
-            name = name.removesuffix("file_name").rstrip("_") or "image"
-            value = Path(os.path.relpath(file.parent / str(value), folder)) if value else None
-        found[name] = value
-    if not isinstance(found.get("image"), Path):
-        raise ValueError(f"{file} must have the column file_name, with the name of an image in every row.")
-    return found
-
-
-def _read_metadata(file: Path) -> list[dict]:
+def _read_metadata(file: Path, folder: Path) -> list[dict]:
+    """The rows of a metadata file; the files that they name become paths relative to the folder."""
     try:
         if file.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            return pq.read_table(file).to_pylist()
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix == ".csv":
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+            rows = pq.read_table(file).to_pylist()
+        elif file.suffix == ".csv":
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                rows = list(csv.DictReader(lines))
         else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        for row in rows:
+            for name in [name for name in row if name == "file_name" or name.endswith("_file_name")]:
+                value = row.pop(name)
+                path = Path(os.path.relpath(file.parent / value, folder)) if value else None
+                row[name.removesuffix("file_name").rstrip("_") or "image"] = path
+            if not isinstance(row.get("image"), Path):
+                raise ValueError("every row must have the name of an image in the column file_name")
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
-    short = file.suffix == ".csv" and any(None in row or None in row.values() for row in rows)
-    if not rows or short or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file} must have a value for each column in every line, and at least one line.")
     return rows
 
 

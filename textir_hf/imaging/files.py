@@ -2,14 +2,12 @@
 
 import io
 import json
+import math
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from textir_hf.atomic import replacing
@@ -17,39 +15,12 @@ from textir_hf.checks import boolean, shown
 from textir_hf.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from textir_hf.imaging.decode import open_image as open_image
 
-_KEPT = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
-_OUTDATED = {  # of the parts: wrong for an image of other pixels, or readable only where it stood
-    ExifTags.Base.ExifImageWidth,
-    ExifTags.Base.ExifImageHeight,
-    ExifTags.Base.MakerNote,
-    ExifTags.Base.ExifInteroperabilityOffset,
-}
-_LONGEST = 65_000  # bytes that a JPEG has room for
-_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-CARRIED = ("exif", "dpi")  # keys of `Image.info`
 SETTINGS = "textir"  # key of the settings in an image's `info` and in its PNG text
-
-
-class Format(NamedTuple):
-    """What a file format can hold."""
-
-    longest: int  # side, pixels
-    transparent: bool
-    options: dict  # of Pillow, for results that lose nothing, or next to nothing
-
-
-_ANY = 2**31 - 1
-_JPEG = Format(65_500, False, {"quality": 95, "subsampling": "4:4:4"})
-FORMATS = {
-    ".png": Format(_ANY, True, {}),
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".webp": Format(16_383, True, {"lossless": True, "exact": True}),
-    ".bmp": Format(_ANY, False, {}),
-    ".tif": Format(_ANY, True, {}),
-    ".tiff": Format(_ANY, True, {}),
-}
-SUFFIXES = tuple(FORMATS)  # of results
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of results
+LONGEST = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # side, pixels
+OPAQUE = (".jpg", ".jpeg", ".bmp")
+_JPEG = {"quality": 95, "subsampling": "4:4:4"}
+OPTIONS: dict[str, dict] = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"lossless": True, "exact": True}}  # of Pillow
 _READ_ALONE = (".avif", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".mpo")
 READABLE = (*SUFFIXES, *_READ_ALONE)  # of images in a folder
 
@@ -60,35 +31,26 @@ def image_names(folder: Path, recursive: bool = True, without: Path | None = Non
     def stop(error: OSError) -> None:
         raise error
 
-    seen = {_identity(without)} if without is not None and without.exists() else set()
+    seen = {os.path.realpath(without)} if without is not None else set()
     for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        seen.add(_identity(place))
-        shown = [
-            name for name in folders if not name.startswith(".") and _identity(os.path.join(place, name)) not in seen
-        ]
+        seen.add(os.path.realpath(place))
+        shown = [n for n in folders if n[0] != "." and os.path.realpath(os.path.join(place, n)) not in seen]
         folders[:] = sorted(shown) if recursive else []
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in READABLE:
+            if name[0] != "." and Path(name).suffix.lower() in READABLE:
                 yield (Path(place) / name).relative_to(folder)
-
-
-def _identity(path: str | Path) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
 
 
 def check_output(path: Path, size: tuple[int, int] | None = None, transparent: bool = False) -> None:
     """Checks that an image of `size` (height, width) can be written to a path."""
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ValueError(f"The output {path} must end in one of {', '.join(FORMATS)}.")
-    if transparent and not kind.transparent:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"The output {path} must end in one of {', '.join(SUFFIXES)}.")
+    if transparent and suffix in OPAQUE:
         raise ValueError(f"The output {path} would lose the image's transparency. Save it as .png, .webp or .tif.")
-    if size is not None and max(size) > kind.longest:
+    if size is not None and max(size) > LONGEST.get(suffix, math.inf):
         got = f"{size[1]}x{size[0]}"
-        raise ValueError(f"The output {path} can have sides of {kind.longest} pixels at most, got {got}. Use .png.")
-    with suppress(FileNotFoundError):
-        os.lstat(path)  # where the path is too long, questions about it are answered with no
+        raise ValueError(f"The output {path} can have sides of {LONGEST[suffix]} pixels at most, got {got}. Use .png.")
     if path.exists() and not path.is_file():
         raise ValueError(f"The output {path} exists and is not a file. Choose another name.")
     folder = Path(os.path.realpath(path)).parent
@@ -117,10 +79,9 @@ def save_image(image: Image.Image, path: str | Path, metadata: bool = True) -> N
         raise ValueError(f"Only a PIL image with pixels can be saved to {path}, got {shown(image)}.")
     path = Path(path)
     check_output(path, (image.height, image.width), image.has_transparency_data)
-    options: dict = {"icc_profile": image.info.get("icc_profile")} | FORMATS[path.suffix.lower()].options
+    options: dict = {"icc_profile": image.info.get("icc_profile")} | OPTIONS.get(path.suffix.lower(), {})
     if boolean("metadata", metadata):
-        exif = upright_exif(image.info["exif"]) if "exif" in image.info else None
-        options |= {} if exif is None else {"exif": exif}
+        options |= {"exif": image.info["exif"]} if "exif" in image.info else {}
         dpi = image.info.get("dpi")
         if isinstance(dpi, tuple) and len(dpi) == 2 and all(1 <= float(value) < 2**16 for value in dpi):
             options["dpi"] = tuple(map(float, dpi))
@@ -149,39 +110,4 @@ def read_settings(image: Image.Image) -> dict:
 
 def carry_over(source: Image.Image, result: Image.Image) -> None:
     """Puts what is known of a source image besides its pixels into a result's `info`, where `save_image` finds it."""
-    result.info.update({name: source.info[name] for name in CARRIED if name in source.info})
-
-
-def upright_exif(content: bytes) -> bytes | None:
-    """EXIF with date, camera and place of the given one and the orientation 1; None if nothing of it can be read."""
-    exif, kept = Image.Exif(), Image.Exif()
-    try:
-        exif.load(content)
-        parts = {tag: exif.get_ifd(tag) for tag in _PARTS}
-    except Exception:  # Pillow's parser raises what it happens to meet
-        warnings.warn("The image's EXIF cannot be read and was not carried over.", stacklevel=3)
-        return None
-    kept.update({tag: exif[tag] for tag in _KEPT if tag in exif and _is_writable({tag: exif[tag]})})
-    for tag, part in parts.items():
-        values = {k: v for k, v in part.items() if k not in _OUTDATED and _is_writable({tag: {k: v}})}
-        if values:
-            kept[tag] = values
-    if not len(kept):
-        return None
-    kept[ExifTags.Base.Orientation] = 1
-    written = kept.tobytes()
-    if len(written) > _LONGEST:
-        warnings.warn(f"The image's EXIF has more than {_LONGEST} bytes and was not carried over.", stacklevel=3)
-        return None
-    return written
-
-
-def _is_writable(tags: dict) -> bool:
-    """Whether Pillow can write what it has read: it reads values that the format does not allow."""
-    exif = Image.Exif()
-    exif.update(tags)
-    try:
-        exif.tobytes()
-    except Exception:
-        return False
-    return True
+    result.info.update({name: source.info[name] for name in ("exif", "dpi") if name in source.info})

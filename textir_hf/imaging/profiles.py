@@ -1,7 +1,6 @@
 """Any PIL image to upright 8-bit sRGB: its EXIF orientation, its transparency, its bits, its color profile."""
 
 import io
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,13 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
 _KEPT = ("dpi", "icc_profile", "textir")  # of `Image.info`: what a result can carry on
+_EXIF = (270, 271, 272, 305, 306, 315, 33432, 36867)  # description, make, model, software, dates, artist, copyright
+_OUTDATED = {  # of its parts: wrong for an image of other pixels, or readable only where it stood
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.MakerNote,
+    ExifTags.Base.ExifInteroperabilityOffset,
+}
 _SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
 _CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
@@ -58,8 +64,6 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         raise UnfitImage(f"has {image.width}x{image.height} pixels, so there is nothing to see.")
     image, exif = _upright(image, name)
     info = {key: image.info[key] for key in _KEPT if image.info.get(key)} | {"exif": exif}
-    if "dpi" in info and not all(math.isfinite(value) and value > 0 for value in info["dpi"]):
-        del info["dpi"]
     alpha, color = _alpha(image), _without_alpha(image)
     if "icc_profile" in image.info:
         try:
@@ -93,34 +97,33 @@ def _unread_color(info: dict) -> str | None:
 
 
 def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
-    """An image turned as its EXIF says, and EXIF that then says upright, or None where it is damaged."""
-    turn, exif = None, image.info.get("exif")
+    """An image turned as its EXIF says; and date, camera, author and place of its EXIF, with the orientation 1."""
+    turn, written, kept = None, None, Image.Exif()
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))  # a TIFF's, XMP's and a PNG's text too
-        if exif:
-            tags = Image.Exif()  # its own: what `getexif` returns belongs to the image
-            tags.load(exif)
-            if turn is not None:
-                tags[ExifTags.Base.Orientation] = 1
-            written = tags.tobytes()
-            exif = exif if turn is None else written
+        exif = image.getexif()  # a TIFF's, XMP's and a PNG's text too
+        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+        if "exif" in image.info:
+            exif.tobytes()  # raises where values are damaged
+        kept.update({tag: exif[tag] for tag in _EXIF if tag in exif})
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            values = {tag: value for tag, value in exif.get_ifd(part).items() if tag not in _OUTDATED}
+            if values:
+                kept[part] = values
+        if len(kept):
+            kept[ExifTags.Base.Orientation] = 1
+            written = kept.tobytes()
+            if len(written) > 65_000:
+                raise ValueError("more than a JPEG has room for")
     except Exception as error:  # its parser raises whatever it stumbles over
-        exif = None
-        reason = " ".join(str(error).split())[:100]
+        written, reason = None, " ".join(str(error).split())[:100]
         warnings.warn(f"{name} has damaged EXIF data, which were left out ({reason}).", stacklevel=2)
-    return image if turn is None else image.transpose(turn), exif
+    return image if turn is None else image.transpose(turn), written
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    if image.mode in ("LA", "La", "PA", "P", "RGBA", "RGBa"):
-        image = image if image.mode in ("LA", "RGBA") or not image.has_transparency_data else image.convert("RGBA")
-        return image.getchannel("A") if image.has_transparency_data else None
-    key = image.info.get("transparency")  # the one color that is transparent
-    if key is None:
+    if not image.has_transparency_data or image.mode.startswith("I"):
         return None
-    differs = np.asarray(image.convert("L") if image.mode == "1" else image) != np.asarray(key)
-    differs = differs.any(-1) if differs.ndim == 3 else differs
-    return Image.fromarray(np.where(differs, 255, 0).astype(np.uint8))
+    return image.convert("RGBA").getchannel("A")
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -148,8 +151,6 @@ def to_8_bits(array: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From a profile to sRGB; None if that changes nothing: all grays, and 512 colors, come out as they were."""
-    if len(profile) < 128 or int.from_bytes(profile[:4], "big") > len(profile):
-        raise ValueError("is cut short")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()

@@ -40,20 +40,27 @@ class Block(nn.Module):
         return F.relu(x + third(F.relu(second(F.relu(first(x))))))
 
 
-class TAEF2Encoder(nn.Module):
-    """Images to standardized latents: zero mean and unit deviation for each channel, within `LIMIT`."""
+class _Half(nn.Module):
+    """What both halves have; `pooled` are the blocks with statistics of the whole plane."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int, out_channels: int, pooled: range) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, _WIDTH, 3, padding=1)
-        self.blocks = nn.ModuleList(Block(pool=i > 6) for i in range(10))
-        self.down = nn.ModuleList(nn.Conv2d(_WIDTH, _WIDTH, 3, 2, 1, bias=False) for _ in range(3))
-        self.last = nn.Conv2d(_WIDTH, LATENT_CHANNELS, 3, padding=1)
+        self.first = nn.Conv2d(in_channels, _WIDTH, 3, padding=1)
+        self.blocks = nn.ModuleList(Block(pool=i in pooled) for i in range(10))
+        self.last = nn.Conv2d(_WIDTH, out_channels, 3, padding=1)
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS))
         self.register_buffer("std", torch.ones(LATENT_CHANNELS))
+
+
+class TAEF2Encoder(_Half):
+    """Images to standardized latents: zero mean and unit deviation for each channel, within `LIMIT`."""
+
+    def __init__(self) -> None:
+        super().__init__(3, LATENT_CHANNELS, pooled=range(7, 10))
+        self.down = nn.ModuleList(nn.Conv2d(_WIDTH, _WIDTH, 3, 2, 1, bias=False) for _ in range(3))
 
     def forward(self, images: Tensor) -> Tensor:
         """`[N, 3, H, W]` in [0, 1], sides multiples of 8, to `[N, 32, H / 8, W / 8]`."""
@@ -66,20 +73,12 @@ class TAEF2Encoder(nn.Module):
         return latents.clamp(-LIMIT, LIMIT)
 
 
-class TAEF2Decoder(nn.Module):
+class TAEF2Decoder(_Half):
     """Standardized latents to images."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(LATENT_CHANNELS, _WIDTH, 3, padding=1)
-        self.blocks = nn.ModuleList(Block(pool=i < 3) for i in range(10))
+        super().__init__(LATENT_CHANNELS, 3, pooled=range(3))
         self.up = nn.ModuleList(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False) for _ in range(3))
-        self.last = nn.Conv2d(_WIDTH, 3, 3, padding=1)
-        self.register_buffer("mean", torch.zeros(LATENT_CHANNELS))
-        self.register_buffer("std", torch.ones(LATENT_CHANNELS))
 
     def forward(self, latents: Tensor) -> Tensor:
         """`[N, 32, h, w]` to `[N, 3, 8h, 8w]` in about [0, 1]."""

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +21,6 @@ from textir_hf.models.checkpoint import (
     check_processor,
     check_tokenizer,
 )
-from textir_hf.models.download import download
 from textir_hf.models.encoder import MiniCLIPConfig, MiniCLIPModel
 
 ENCODER = "textir-mini-clip"
@@ -34,13 +33,8 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
     the Hub.
     """
     try:
-        where: str | Path = CHECKPOINTS / ENCODER if str(name) == ENCODER else Path(name)
-        if not Path(where).is_dir():
-            where = Path(download(str(name), **options))
-            if not any(where.glob("*.safetensors")):  # transformers looks for a conversion in another revision
-                warnings.warn(f"{name}'s weights are a conversion that is compared with no hash.", stacklevel=3)
-                where = str(name)
-        options = {} if isinstance(where, Path) else options
+        where = CHECKPOINTS / ENCODER if str(name) == ENCODER else name
+        options = {} if Path(where).is_dir() else options
         config, _ = PretrainedConfig.get_config_dict(where, **options)
         check_encoder_config(config)
         own = config["model_type"] == MiniCLIPConfig.model_type
@@ -59,7 +53,7 @@ def load_encoder(name: str | Path, dtype: torch.dtype = torch.float32, **options
         raise ValueError(f"The dual encoder {name} cannot be loaded ({reason}). {what}") from error
 
 
-class TextRecentering(CheckedWeights, ModelMixin, ConfigMixin):
+class TextRecentering(CheckedWeights, ConfigMixin):
     """Moves text embeddings to where the image embeddings are, closing CLIP's modality gap.
 
     Text and image embeddings of a contrastive encoder fill two separate cones (Liang et al., 2022), and a generator

@@ -4,8 +4,6 @@ Image tower: EfficientNet-Lite0 seen at five scales on one coarse grid, pooled b
 BERT, mean-pooled. Both end in the same `projection_dim`-dimensional space.
 """
 
-import math
-
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
@@ -23,7 +21,6 @@ from transformers import (
     CLIPProcessor,
     PreTrainedModel,
 )
-from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -243,33 +240,8 @@ class MiniCLIPModel(PreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.post_init()
 
-    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own initialization, written so that transformers can apply it to what a file lacks."""
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.weight[0].numel())
-                init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, QueryAttention):
-            init.xavier_uniform_(module.in_proj_weight)
-            init.zeros_(module.in_proj_bias)
-            init.zeros_(module.out_proj.bias)
-        elif isinstance(module, ImageTower):
-            init.normal_(module.position, std=0.02)
-            init.normal_(module.queries, std=0.02)
-        elif module is self:
-            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-        else:
-            super()._init_weights(module)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The text tower's token embeddings."""
-        return self.text_tower.bert.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the text tower's token embeddings."""
-        self.text_tower.bert.set_input_embeddings(value)
+        """Leaves PyTorch's own initialization; a file has all weights, or is refused."""
 
     @can_return_tuple
     def get_image_features(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
@@ -289,16 +261,14 @@ class MiniCLIPModel(PreTrainedModel):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        **options,
     ) -> BaseModelOutputWithPooling:
-        """Embeds tokenized text; all arguments are `[N, T]`.
+        """Embeds tokenized text; all arguments are `[N, T]`, options those of `BertModel`.
 
         Returns:
             `pooler_output` `[N, projection_dim]`; `last_hidden_state` `[N, T, hidden]`, the states of the tokens.
         """
-        own = {"position_ids": position_ids, "token_type_ids": token_type_ids}
-        output = self.text_tower.features(input_ids, attention_mask, **own)
+        output = self.text_tower.features(input_ids, attention_mask, **options)
         output.pooler_output = self.text_tower.pool(output.pooler_output)
         return output
 
@@ -308,9 +278,8 @@ class MiniCLIPModel(PreTrainedModel):
         input_ids: Tensor,
         pixel_values: Tensor,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
         return_loss: bool | None = None,
+        **options,
     ) -> CLIPOutput:
         """Similarities of images and texts; `return_loss` adds the contrastive loss, for which text i is of image i.
 
@@ -319,7 +288,7 @@ class MiniCLIPModel(PreTrainedModel):
             unit length; the outputs of both towers.
         """
         image = self.get_image_features(pixel_values, return_dict=True)
-        text = self.get_text_features(input_ids, attention_mask, position_ids, token_type_ids, return_dict=True)
+        text = self.get_text_features(input_ids, attention_mask, return_dict=True, **options)
         image_embeds, text_embeds = (F.normalize(output.pooler_output, dim=-1) for output in (image, text))
         logits = text_embeds @ image_embeds.T.to(text_embeds.device) * self.logit_scale.exp().to(text_embeds.device)
         loss = None

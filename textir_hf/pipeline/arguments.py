@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textir_hf.checks import boolean, check_box, four_sides, number, numbers, shown
+from textir_hf.checks import Box, boolean, check_box, four_sides, number, numbers, shown
 from textir_hf.imaging.faces import check_choice
 from textir_hf.imaging.raster import ImageInput, fill_transparent, to_mask, to_raster
 from textir_hf.pipeline.faces import frames_of
@@ -19,7 +19,6 @@ from textir_hf.tasks.base import DEFAULT_SEED, Request
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
-Box = tuple[int, int, int, int]
 Faces = str | int | list[int]
 Regions = list[tuple[ImageInput, str] | tuple[ImageInput, str, float]]
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
@@ -194,16 +193,16 @@ class Call:
     def _settings(self, request: Request, task: Task) -> dict:
         """What makes the result again, but for the checkpoint and the seed; images and masks as their hashes."""
         settings: dict = {"prompt": _words(request.prompt)}
-        for name in ("beta", "skip_strength", "box", "scale", "factor", "feather", "tile", "templates"):
+        for name in ("beta", "skip_strength", "box", "scale", "factor", "feather", "tile", "templates", "faces"):
             settings[name] = getattr(self, name)
-        settings["edit"], settings["faces"] = task.degradation if self.edit else None, self.faces
+        settings["edit"] = task.degradation if self.edit else None
         settings["background"] = self.background if isinstance(self.background, str) else None
         settings["refiner"] = None if self.refiner is None else Path(str(self.refiner.name_or_path or "")).name
         if self.faces is not None:
             settings["faces_found"] = len(request.frames)
         if request.face_prompts is not None:
             settings["face_prompts"] = [_words(p) for p in request.face_prompts]
-        embeds = None if request.prompt_embeds is None else request.prompt_embeds.detach().float().cpu().numpy()
+        embeds = None if request.prompt_embeds is None else request.prompt_embeds.float().numpy(force=True)
         arrays = {"mask": request.mask, "reference": request.reference, "background": request.background}
         for name, values in (arrays | {"prompt_embeds": embeds}).items():
             values = getattr(values, "rgb", values)
@@ -240,9 +239,9 @@ def _images_apart(name: str, images, masks_of: int | None = None) -> list:
     A tensor or array `[B, H, W]` in place of masks holds B of them, as in diffusers. 1, 3 or 4 could be the channels of
     one mask: they are masks if there are as many images, `masks_of`.
     """
-    if isinstance(images, (Tensor, np.ndarray)) and images.ndim == 3 and not getattr(images, "is_nested", False):
+    if masks_of is not None and getattr(images, "ndim", 0) == 3:
         channels = images.shape[0] if isinstance(images, Tensor) else images.shape[-1]
-        if masks_of is not None and (channels not in (1, 3, 4) or len(images) == masks_of > 1):
+        if channels not in (1, 3, 4) or len(images) == masks_of > 1:
             return list(images)
     several = isinstance(images, (list, tuple))
     apart = []
@@ -255,9 +254,8 @@ def _images_apart(name: str, images, masks_of: int | None = None) -> list:
 
 def _check_embeds(embeds, width: int) -> None:
     fit = isinstance(embeds, Tensor) and embeds.ndim == 2 and embeds.shape[1] == width and len(embeds) > 0
-    fit = fit and embeds.layout == torch.strided and not embeds.is_meta and embeds.is_floating_point()
-    if not fit or not embeds.isfinite().all():
-        raise ValueError(f"prompt_embeds must be a dense tensor [N, {width}] of finite numbers, got {shown(embeds)}.")
+    if not fit or not embeds.is_floating_point() or not embeds.isfinite().all():
+        raise ValueError(f"prompt_embeds must be a tensor [N, {width}] of finite numbers, got {shown(embeds)}.")
 
 
 def _words(prompt: Prompt | None) -> str | list[str] | None:
@@ -268,13 +266,12 @@ def prompt_list(prompt) -> list[Prompt | None]:
     """Prompts as tuples of sentences."""
     prompts = []
     for single in prompt if isinstance(prompt, (list, tuple)) else [prompt]:
-        if not (single is None or isinstance(single, (str, list, tuple))):
-            break
+        if not isinstance(single, (str, list, tuple, type(None))):
+            raise ValueError(f"prompt must be a sentence, or a list of sentences or of lists, got {shown(prompt)}.")
         prompts.append((single,) if isinstance(single, str) else None if single is None else tuple(single))
-    else:
-        if prompts:
-            return prompts
-    raise ValueError(f"prompt must be a sentence, a list of them, or a list of lists of them, got {shown(prompt)}.")
+    if not prompts:
+        raise ValueError("prompt must be a sentence, or a list of sentences or of lists, got an empty list.")
+    return prompts
 
 
 def check_sentences(sentences: Prompt | None) -> Prompt:

@@ -289,11 +289,8 @@ class TextIRPipeline(DiffusionPipeline):
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = []
         for request, seed in zip(variants, seeds, strict=True):
-            said = {}
-            for name, value in (own | request.settings | {"seed": seed}).items():
-                if not (value is None or value is False or value == ""):
-                    said[name] = value
-            settings.append(said)
+            said = own | request.settings | {"seed": seed}
+            settings.append({k: v for k, v in said.items() if not (v is None or v is False or v == "")})
         output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if call.return_dict else (output,)
 
@@ -384,14 +381,14 @@ def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
 
 
 def to_output(
-    rasters: list[Raster], output_type: str, settings: list[dict] | None = None
+    rasters: list[Raster], output_type: str, settings: list[dict]
 ) -> list[Image.Image] | np.ndarray | Tensor | list[np.ndarray] | list[Tensor]:
     """Images as "pil", or as "np" `[N, H, W, 3]` or "pt" `[N, 3, H, W]` in [0, 1].
 
     Arrays and tensors of different sizes stay a list. Alpha, profile and settings go with "pil" alone.
     """
     images: list = []
-    for raster, own in zip(rasters, settings or [None] * len(rasters), strict=True):
+    for raster, own in zip(rasters, settings, strict=True):
         if output_type != "pil":
             images.append(raster.rgb.astype(np.float32) / 255 if output_type == "np" else to_tensor(raster.rgb)[0])
             continue
@@ -400,8 +397,7 @@ def to_output(
             image.putalpha(Image.fromarray(raster.alpha))
         if raster.profile:
             image.info["icc_profile"] = raster.profile
-        if own is not None:
-            image.info[SETTINGS] = own
+        image.info[SETTINGS] = own
         images.append(image)
     if output_type == "pil" or len({image.shape for image in images}) > 1:
         return images
