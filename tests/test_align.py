@@ -79,10 +79,10 @@ def test_every_photo_is_aligned_or_counted_under_its_reason(photos, tmp_path, ca
         assert pixels(row, "image").shape == (128, 128, 3) and pixels(row, "valid").shape == (16, 16)
 
 
-def test_a_head_is_frontal_where_the_nose_is_between_the_eyes():
-    for nose, share in ((50, 1), (40, 0.8), (0, 0), (-20, 0)):
-        landmarks = np.array([[0, 0], [100, 0], [nose, 40], [20, 80], [80, 80]])
-        assert frontal_share(landmarks) == pytest.approx(share)
+@pytest.mark.parametrize(("nose", "share"), [(50, 1), (40, 0.8), (0, 0), (-20, 0)])
+def test_a_head_is_frontal_where_the_nose_is_between_the_eyes(nose, share):
+    landmarks = np.array([[0, 0], [100, 0], [nose, 40], [20, 80], [80, 80]])
+    assert frontal_share(landmarks) == pytest.approx(share)
 
 
 def test_cells_are_valid_where_they_show_the_photo_alone():
@@ -116,9 +116,8 @@ def test_columns_of_the_source_come_along(tmp_path):
     arguments = ["--image-column", "photo", "--size", "64", "--min-sharpness", "0", "--workers", "1"]
     assert main([str(tmp_path / "rows.parquet"), "-o", str(output), *arguments]) == 0
     aligned = open_rows(output, image_columns=("image", "valid", "mask"))
-    assert set(aligned.column_names) == {*COLUMNS, "name", "source_sharpness", "mask"}
-    assert aligned[0]["mask"]["bytes"] == rows[0]["mask"]["bytes"]
-    assert aligned["name"][:] == ["a", "c"] and aligned["source_sharpness"][:] == [0, 2]
+    assert set(aligned.column_names) == {*COLUMNS, "name", "mask"} and min(aligned["sharpness"][:]) > 2
+    assert aligned[0]["mask"]["bytes"] == rows[0]["mask"]["bytes"] and aligned["name"][:] == ["a", "c"]
     assert aligned["source"][:] == ["row 0", "row 2"]
 
 
@@ -126,7 +125,6 @@ def test_columns_of_the_source_come_along(tmp_path):
     "arguments, word",
     [
         (["--size", "100"], "multiple"),
-        (["--workers", "0"], "--workers"),
         (["--max-invisible", "2"], "--max-invisible"),
         (["--image-column", "photo"], "photo"),
         (["--min-sharpness", "1e9"], "2 blurred"),

@@ -21,7 +21,6 @@ PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
         ({"mask_mix": [0.5, 0.2, 0.2]}, "--mask-mix"),
         ({"dataset": None}, "--dataset"),
         ({"output_dir": ""}, "--output-dir"),
-        ({"dataset": ["/none"]}, "/none"),
         ({"image_column": "photo"}, "no column photo"),
         ({"clip": "/none"}, "/none"),
         ({"mask_mix": [0.2, 0.3, 0.5]}, "--masks"),

@@ -92,7 +92,7 @@ class Latents:
             digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
         self.folder = Path(config.cache_dir).expanduser() / "latents" / digest.hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.places, self._files = {}, {}
+        self.places, self._files = {}, {}  # key -> file and place in it
         for path in self.folder.glob("*.safetensors"):
             self._add(path)
         self.keys = {}  # of the pairs

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import broadcast_object_list, gather_object
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
@@ -52,18 +52,22 @@ class State:
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
         self.config, self.accelerator, self.progress = config, accelerator, Progress()
         self.folder = Path(config.output_dir)
-        shape, widths = generator_config(config, embedding_dim), tuple(config.discriminator_channels)
-        generator = TextIRGenerator(**shape)
+        task, widths = get_task(config.task), tuple(config.discriminator_channels)
+        shape = task.network_config() | {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
+        for name in ("sample_size", "style_dim", "blocks", "patch_size", "decoder"):
+            shape[name] = getattr(config, name)
+        if config.decoder:  # it makes whole images in any task
+            shape |= {"out_channels": 3, "output_scale": 1.0}
+        generator = TextIRGenerator(**shape, face_template=FACE_TEMPLATES.get(config.face_template))
         if config.decoder:
-            discriminator = LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, widths)
+            discriminator = LatentDiscriminator(task.in_channels, embedding_dim, widths)
         else:
             discriminator = Discriminator(config.sample_size, widths)
         if config.init_from:
             start_from(Path(config.init_from), generator, discriminator)
-        self.restorer = TextIRGenerator(**shape).to(accelerator.device).eval().requires_grad_(False)
-        self.generator, self.optimizer = _prepare(generator, config, accelerator, (config.beta1, 0.99))
-        judge = _prepare(discriminator, config, accelerator, (0.0, 0.99**LAZY))
-        self.discriminator, self.discriminator_optimizer = judge
+        self.restorer = deepcopy(generator).to(accelerator.device).eval().requires_grad_(False)
+        self.generator, self.optimizer = _prepare(generator, accelerator, (config.beta1, 0.99))
+        self.discriminator, self.discriminator_optimizer = _prepare(discriminator, accelerator, (0.0, 0.99**LAZY))
         batch = config.train_batch_size * config.gradient_accumulation_steps
         self.images_per_update = batch * accelerator.num_processes
         self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
@@ -94,9 +98,9 @@ class State:
             for positions in gather_object([progress.positions]):
                 progress.positions |= positions
         try:
-            with ExitStack() as stack:  # the main process makes the folder, and renames it when all have written
-                path = [stack.enter_context(replacing(final)) if accelerator.is_main_process else None]
-                (temporary,) = broadcast_object_list(path)
+            # The main process makes the folder, and renames it when all have written.
+            with replacing(final) if accelerator.is_main_process else nullcontext() as path:
+                (temporary,) = broadcast_object_list([path])
                 accelerator.save_state(str(temporary))
                 if accelerator.is_main_process:
                     self.config.save(temporary / "training_config.json")
@@ -144,16 +148,6 @@ class State:
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
 
 
-def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
-    """Arguments of the run's `TextIRGenerator`."""
-    shape = get_task(config.task).network_config()
-    if config.decoder:  # it makes whole images in any task
-        shape |= {"out_channels": 3, "output_scale": 1.0}
-    shape |= {name: getattr(config, name) for name in ("sample_size", "style_dim", "blocks", "patch_size", "decoder")}
-    shape |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
-    return shape | {"face_template": FACE_TEMPLATES.get(config.face_template)}
-
-
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
     """Takes the weights of both networks of a run's folder, or those of a restorer's folder for the generator.
 
@@ -179,9 +173,7 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> 
                 )
 
 
-def _prepare(
-    network: nn.Module, config: TrainingConfig, accelerator: Accelerator, betas: tuple[float, float]
-) -> tuple[nn.Module, AcceleratedOptimizer]:
+def _prepare(network: nn.Module, accelerator: Accelerator, betas: tuple[float, float]):
     """A network and its optimizer, shared by the processes: copied (DDP), or in pieces (FSDP 2)."""
     if accelerator.is_fsdp2:  # takes neither scalars nor channels_last; casting is left to autocast
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
@@ -189,7 +181,7 @@ def _prepare(
             parameter.data = torch.atleast_1d(parameter.data)
     else:
         network = network.to(memory_format=torch.channels_last)
-    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True))
+    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), betas=betas, fused=True))
 
 
 def full_parameters(network: nn.Module) -> list[Tensor]:

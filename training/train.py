@@ -4,7 +4,6 @@ python -m training.train --preset textir-mini-super-resolution --dataset photos 
 accelerate launch -m training.train --preset inpainting-ffhq-256 --dataset ffhq --masks masks --output-dir runs/ffhq
 """
 
-import math
 import signal
 import sys
 import time
@@ -28,12 +27,12 @@ from training.state import LAZY, State, full_parameters
 
 
 class Run:
-    """A run's data, encoder, networks and losses, all loaded and built; `minutes` so far, on which processes agree."""
+    """A run's data, encoder, networks and losses, all loaded and built."""
 
     def __init__(self, config: TrainingConfig) -> None:
         config.check()
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-        self.config, self.minutes = config, 0.0
+        self.config = config
         self.accelerator = accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),
             mixed_precision=config.mixed_precision,
@@ -93,9 +92,9 @@ def train(config: TrainingConfig) -> Path:
             ending = accelerator.num_processes == 1 and (received or 0 < config.max_minutes <= minutes)
             if not (saving or ending or step % config.log_steps == 0):
                 continue
-            values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
-            late = 0 < config.max_minutes <= run.minutes
-            log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
+            values, (minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
+            late = 0 < config.max_minutes <= minutes
+            log.write(step, values)
             bar.set_postfix(values)
             if saving or late or signals:
                 checkpoint = state.save()
@@ -150,33 +149,20 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
 
 def update(run: Run, adversarial: bool) -> None:
     """Moves the weights. The gradients of both networks have one scale, which changes after both have moved."""
-    config, state, scaler = run.config, run.state, run.accelerator.scaler
-    rate = learning_rate(config, state.progress.step, run.minutes)
-    updates = [(state.generator, state.optimizer, rate)]
+    config, state = run.config, run.state
+    scaler = run.accelerator.scaler or torch.amp.GradScaler(enabled=False)
+    updates = [(state.generator, state.optimizer, 1.0)]
     if adversarial:
-        updates.append((state.discriminator, state.discriminator_optimizer, rate * config.discriminator_rate * LAZY))
-    for network, optimizer, value in updates:
+        updates.append((state.discriminator, state.discriminator_optimizer, config.discriminator_rate * LAZY))
+    for network, optimizer, factor in updates:
         if config.max_grad_norm:
-            if scaler is not None:
-                scaler.unscale_(optimizer.optimizer)  # Accelerate's way would unscale both at each call
+            scaler.unscale_(optimizer.optimizer)  # Accelerate's way would unscale both at each call
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = value
-        if scaler is None:
-            optimizer.step()
-        else:
-            scaler.step(optimizer.optimizer)
+            group["lr"] = config.learning_rate * factor
+        scaler.step(optimizer.optimizer)
         optimizer.zero_grad()
-    if scaler is not None:
-        scaler.update()
-
-
-def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> float:
-    """The generator's learning rate after `step` updates and so many minutes."""
-    if config.lr_scheduler == "constant":
-        return config.learning_rate
-    done = minutes / config.max_minutes if config.max_minutes else step / config.max_train_steps
-    return config.learning_rate * (1 + math.cos(math.pi * min(done, 1))) / 2
+    scaler.update()
 
 
 @contextmanager
