@@ -60,4 +60,5 @@ def test_a_folder_of_images_is_all_that_a_mini_preset_needs(task, tmp_path, caps
     assert "3 are held out, not 16" in capsys.readouterr().err
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "validation/psnr/right" in rows[-1]
-    assert TextIRPipeline.from_pretrained(tmp_path / "run" / "pipeline").task.name == task
+    pipe = TextIRPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert pipe.task.name == task and (pipe.restorer.config.decoder == "taef2") == (task == "inpainting")

@@ -35,7 +35,7 @@ def test_a_step_without_logging_never_waits_for_the_device(config, task, latent)
     changes = {"decoder": "taef2", "lambda_clip": 0.0, "lambda_matching": 1.0} if latent else {}
     changes |= {"condition_dropout": 0.5, "max_grad_norm": 1.0}
     run = Run(config(task=task, train_batch_size=4, adversarial_start=0, **changes))
-    run.state.progress.step = run.objective.penalty_every - 2
+    run.state.step = run.objective.penalty_every - 2
     loader, log = run.batches(), Log(run.config, run.accelerator, 0, 4)
     batches = iter([next(loader) for _ in range(3)])
     log.add(train_step(run, batches))

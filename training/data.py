@@ -159,12 +159,12 @@ class Images(data.Dataset):
 
     def _latent(self, values: dict, row: int, flip: int) -> dict:
         """`latent`, `embedding`, and `valid` `[1, h, w]`, 1 = shows a part of the photo."""
-        latent, embedding = self.latents[row, flip]
-        valid = torch.ones(1, *latent.shape[1:])
+        encoded = self.latents[row, flip]
+        valid = torch.ones(1, *encoded["latent"].shape[1:])
         if values.get(VALID):
-            mask = read_square(values[VALID], latent.shape[-1], "The valid mask")[None, ..., 0] == 255
+            mask = read_square(values[VALID], valid.shape[-1], "The valid mask")[None, ..., 0] == 255
             valid = torch.from_numpy(mask[..., ::-1].copy() if flip else mask).float()
-        return {"latent": latent, "embedding": embedding, "valid": valid}
+        return encoded | {"valid": valid}
 
 
 class StreamedRows:
@@ -235,20 +235,20 @@ def collate(samples: list[dict]) -> dict:
 
 
 class Batches:
-    """Endless batches of this process, on its device, from where `progress` says, which moves with every batch.
+    """Endless batches of this process, on its device, from where the run's `state` says, which moves with every batch.
 
     `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
     """
 
-    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
-        self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, state) -> None:
+        self.rows, self.config, self.accelerator, self.state = rows, maker.config, accelerator, state
         process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
             images = maker
-            items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
+            items = StreamedRows(rows, self.config, process, processes, state.positions.get(process))
         else:
             images = Images(rows, maker, latents)
-            first = progress.samples + process * size
+            first = state.samples + process * size
             items = (range(start, start + size) for start in count(first, size * processes))
         loader = data.DataLoader(
             images,
@@ -271,15 +271,15 @@ class Batches:
             for name in set(batch.pop("damaged")) - self.damaged:
                 self.damaged.add(name)
                 tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
-            seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
+            seen = max(1000, self.state.samples) if self.config.streaming else len(self.rows)
             if len(self.damaged) > MOST_DAMAGED * seen:
                 raise ValueError(
                     f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
                     f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
                 )
             if position := batch.pop("position"):
-                self.progress.positions[self.accelerator.process_index] = position
-            self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
+                self.state.positions[self.accelerator.process_index] = position
+            self.state.samples += self.accelerator.num_processes * self.config.train_batch_size
         return send_to_device(batch, self.accelerator.device, non_blocking=True)
 
     def close(self) -> None:

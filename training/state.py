@@ -29,28 +29,16 @@ _SAME += ("streaming", "seed")
 _SAME_STREAM = ("train_batch_size", "shuffle_buffer", "holdout")
 
 
-class Progress:
-    """How far a run is."""
-
-    def __init__(self) -> None:
-        self.step, self.samples = 0, 0  # updates done, samples used by all processes
-        self.positions: dict[int, dict] = {}  # of each process in the stream
-
-    def state_dict(self) -> dict:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
-
-
 class State:
     """Everything that a run changes: two networks as the processes share them, and each one's optimizer.
 
     `average` is the moving average of the generator's weights, which `restorer`, a generator that is not shared, holds.
+    `step` updates are done, for which all processes used `samples` samples; `positions` are theirs in the stream.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
-        self.config, self.accelerator, self.progress = config, accelerator, Progress()
+        self.config, self.accelerator = config, accelerator
+        self.step, self.samples, self.positions = 0, 0, {}
         self.folder = Path(config.output_dir)
         task, widths = get_task(config.task), tuple(config.discriminator_channels)
         shape = task.network_config() | {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
@@ -73,7 +61,14 @@ class State:
         self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
         self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
-        accelerator.register_for_checkpointing(self.progress, self.average)
+        accelerator.register_for_checkpointing(self, self.average)
+
+    def state_dict(self) -> dict:
+        """For Accelerate: how far the run is."""
+        return {"step": self.step, "samples": self.samples, "positions": self.positions}
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
 
     @torch.no_grad()
     def averaged(self) -> TextIRGenerator:
@@ -92,11 +87,10 @@ class State:
         Accelerate's own naming and limit would write in place and delete first: a killed process or a full disk would
         leave a broken checkpoint, and one less of the others.
         """
-        accelerator, progress = self.accelerator, self.progress
-        final = self.folder / f"checkpoint-{progress.step}"
+        accelerator, final = self.accelerator, self.folder / f"checkpoint-{self.step}"
         if self.config.streaming:
-            for positions in gather_object([progress.positions]):
-                progress.positions |= positions
+            for positions in gather_object([self.positions]):
+                self.positions |= positions
         try:
             # The main process makes the folder, and renames it when all have written.
             with replacing(final) if accelerator.is_main_process else nullcontext() as path:
@@ -107,7 +101,7 @@ class State:
                 accelerator.wait_for_everyone()
         except Exception as error:  # the libraries say "disk full" in several ways
             raise OSError(
-                f"The checkpoint of step {progress.step} cannot be written ({error}). Older checkpoints are whole: "
+                f"The checkpoint of step {self.step} cannot be written ({error}). Older checkpoints are whole: "
                 "free some space and go on with --resume-from-checkpoint latest."
             ) from error
         for old in self.checkpoints()[:-KEPT] if accelerator.is_main_process else []:
@@ -143,7 +137,7 @@ class State:
         self.accelerator.load_state(str(path))
         self.average.to(self.accelerator.device)
         self.average.decay = self.decay  # a run may go on with another
-        readers, processes = len(self.progress.positions), self.accelerator.num_processes
+        readers, processes = len(self.positions), self.accelerator.num_processes
         if self.config.streaming and readers not in (0, processes):
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
 

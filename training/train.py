@@ -62,7 +62,7 @@ class Run:
 
     def batches(self) -> Batches:
         """Batches of this process from the run's progress on."""
-        return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state.progress)
+        return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state)
 
 
 def train(config: TrainingConfig) -> Path:
@@ -79,14 +79,14 @@ def train(config: TrainingConfig) -> Path:
     state.resume()
     if accelerator.is_main_process:
         config.save(folder / "training_config.json")
-    log = Log(config, accelerator, state.progress.step, state.images_per_update)
-    bar = tqdm(total=last, initial=state.progress.step, desc=config.task, disable=not accelerator.is_local_main_process)
+    log = Log(config, accelerator, state.step, state.images_per_update)
+    bar = tqdm(total=last, initial=state.step, desc=config.task, disable=not accelerator.is_local_main_process)
     late = False
     with closing(run.batches()) as batches, bar, stop_on_signal() as received:
-        while state.progress.step < last and not late:
+        while state.step < last and not late:
             log.add(train_step(run, batches))
             bar.update()
-            step, minutes = state.progress.step, (time.monotonic() - started) / 60
+            step, minutes = state.step, (time.monotonic() - started) / 60
             saving = step % config.checkpointing_steps == 0 or step == last
             # Several processes agree on the time, and to stop, only where they read the losses anyway.
             ending = accelerator.num_processes == 1 and (received or 0 < config.max_minutes <= minutes)
@@ -108,7 +108,7 @@ def train(config: TrainingConfig) -> Path:
 
     discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
     if accelerator.is_main_process:
-        step, images = state.progress.step, state.images_per_update
+        step, images = state.step, state.images_per_update
         write_pipeline(folder / "pipeline", config, step, images, state.averaged(), run.encoder)
         with replacing(folder / "discriminator.safetensors") as temporary:  # for --init-from
             accelerator.save(discriminator, temporary, safe_serialization=True)
@@ -122,7 +122,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
 
     It never waits for the device: the losses that it returns stay there.
     """
-    accelerator, state, objective, step = run.accelerator, run.state, run.objective, run.state.progress.step
+    accelerator, state, objective, step = run.accelerator, run.state, run.objective, run.state.step
     adversarial, parts = objective.adversarial(step), run.config.gradient_accumulation_steps
     frozen, sums = accelerator.unwrap_model(state.discriminator), {}
     for part in range(parts):
@@ -143,7 +143,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
             sums[name] = sums.get(name, 0) + value.detach() / parts
     update(run, adversarial)
     state.average.step(full_parameters(state.generator))
-    state.progress.step += 1
+    state.step += 1
     return sums
 
 
