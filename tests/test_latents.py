@@ -32,7 +32,7 @@ def test_a_sample_has_the_latents_and_embeddings_of_what_it_shows(latent_config)
 
 
 def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
-    run = Run(latent_config())
+    run = Run(latent_config(cache_dir=str(tmp_path / "cache")))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
     assert len(before) == 16 and Latents(run.rows, run.config, run.encoder).items == run.latents.items
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -40,12 +40,13 @@ def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
         Latents(run.rows.select([0]), run.config, run.encoder)
 
 
-def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config):
+def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config, tmp_path):
+    cache = {"cache_dir": str(tmp_path / "cache")}
     with pytest.raises(ValueError, match="1 of 8 have latents"):
-        Run(latent_config(latent_limit=1))
-    some = latent_config(latent_limit=5)
+        Run(latent_config(latent_limit=1, **cache))
+    some = latent_config(latent_limit=5, **cache)
     assert Run(some).latents.items == [(row, 0) for row in range(5)]
-    assert latents_main(command(asdict(latent_config()))) == 0
+    assert latents_main(command(asdict(latent_config(**cache)))) == 0
     assert len(Run(some).latents.items) == 16
 
 
