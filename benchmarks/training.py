@@ -42,8 +42,7 @@ def make_inputs(folder: Path, count: int) -> None:
         blocks.resize((256, 256), Image.Resampling.NEAREST).save(folder / "masks" / f"{i}.png")
     channels, state = 3, {}
     widths = (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 3
-    indices = [layer for layer in perceptual.VGGPerceptualLoss.LAYERS if layer != "M"]
-    for index, width in zip(indices, widths, strict=True):
+    for index, width in zip(perceptual.VGGPerceptualLoss.CONVS, widths, strict=True):
         state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
         state[f"features.{index}.bias"] = torch.zeros(width)
         channels = width
@@ -95,7 +94,7 @@ def on_a_gpu(folder: Path, steps: int) -> None:
             torch.cuda.reset_peak_memory_stats()
             seconds, waiting = seconds_of(run, steps)
             memory = torch.cuda.max_memory_allocated() / 2**30
-            run.state.progress.step = 1  # a step without R1, which one step in sixteen has
+            run.state.step = 1  # a step without R1, which one step in sixteen has
             with FlopCounterMode(display=False) as counter:
                 train_step(run, run.batches())
             row = {"batch": size, "ms": 1e3 * seconds, "images/s": size / seconds, "waiting (%)": 100 * waiting}

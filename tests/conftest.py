@@ -151,10 +151,11 @@ def clip_folder(encoder, tmp_path_factory):
 
 
 @pytest.fixture
-def fields(data, clip_folder, tmp_path):
+def fields(data, clip_folder, tmp_path, tmp_path_factory):
     return {
         **{"task": "inpainting", "dataset": [data], "split_column": "split", "caption_column": "text"},
-        **{"output_dir": str(tmp_path / "run"), "cache_dir": str(tmp_path / "cache"), "clip": clip_folder},
+        **{"output_dir": str(tmp_path / "run"), "clip": clip_folder},
+        "cache_dir": str(tmp_path_factory.getbasetemp() / "latents"),
         **{"sample_size": 32, "channels": [4, 6, 8], "style_dim": 8, "discriminator_channels": [4, 8]},
         **{"train_batch_size": 2, "max_train_steps": 4, "embedding_noise": 0.2, "adversarial_start": 1},
         **{"checkpointing_steps": 4, "mask_mix": [0.0, 0.5, 0.5], "log_steps": 1, "lambda_perceptual": 0.0},

@@ -28,10 +28,6 @@ class Forked:
         process.start()
         self.process, self.pid = process, process.pid
 
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self.process.is_alive()
-
     def wait(self, timeout: float = 300) -> int:
         """Its exit status, or that of a signal below 0; a process that does not end is killed."""
         self.process.join(timeout)
@@ -67,7 +63,7 @@ def fork_ranks(count: int, main: Callable, words: list, environment=NOTHING) -> 
 
 def wait_until(condition: Callable[[], bool], process: Forked) -> None:
     """Waits until something is so, or the process has ended."""
-    while process.running() and not condition():
+    while process.process.is_alive() and not condition():
         time.sleep(0.02)
 
 

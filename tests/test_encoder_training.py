@@ -91,7 +91,7 @@ def test_both_answers_of_a_choice_weigh_the_same():
 def test_sentences_by_number_embed_like_sentences(encoder):
     model, tokenizer, _ = encoder
     sentences = ["a smiling old person", "a face", "a red flower"]
-    features = sentence_features(model.text_tower, tokenizer(sentences)["input_ids"])
+    features = sentence_features(model.text_tower, tokenizer, sentences)
     embedded = torch.nn.functional.normalize(model.text_tower.pool(features.float()), dim=-1)
     torch.testing.assert_close(embedded, embed_texts(model, tokenizer, sentences), atol=5e-3, rtol=0)  # bf16
 
@@ -124,24 +124,21 @@ def test_a_run_learns_and_goes_on_as_if_it_had_not_stopped(folder, encoder, tmp_
     monkeypatch.setattr(clip, "SHARES", {"captions": (4, 1.0), "faces": (4, 1.0)})
 
     def trainer(name: str) -> Trainer:
-        config = EncoderConfig(output_dir=str(tmp_path / name), steps=6)
         (tmp_path / name).mkdir(exist_ok=True)
-        return Trainer(deepcopy(encoder[0]), encoder[1], sources(folder), config)
+        config = EncoderConfig(output_dir=str(tmp_path / name), steps=4)
+        return Trainer(deepcopy(encoder[0]), *encoder[1:], sources(folder), config)
 
     full, first = trainer("full"), trainer("parts")
     backbone = full.clip.image_tower.backbone
     frozen, late = (backbone.stages[n][0].project.weight.clone() for n in (0, 4))
-    losses = [full.train_step().tolist() for _ in range(4)]
-    for _ in range(2):
-        first.train_step()
+    losses = [full.train_step() for _ in range(3)]
+    first.train_step()
     first.save()
     second = trainer("parts")
-    second.resume()
-    assert second.step == 2 and [second.train_step().tolist() for _ in range(2)] == losses[2:]
+    assert second.step == 1 and [second.train_step() for _ in range(2)] == losses[1:]
     assert all(torch.equal(a, b) for a, b in zip(full.average.shadow_params, second.average.shadow_params, strict=True))
     assert torch.equal(backbone.stages[0][0].project.weight, frozen)
     assert not torch.equal(backbone.stages[4][0].project.weight, late)
-    assert 0 <= full.held_out()["captions"]["R@1"] <= full.held_out()["captions"]["R@10"] <= 100
 
 
 def test_a_command_writes_an_encoder_that_is_measured(folder, clip_folder, tmp_path, monkeypatch, capsys):
@@ -169,7 +166,6 @@ def test_a_command_writes_an_encoder_that_is_measured(folder, clip_folder, tmp_p
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"output_dir": ""}, "--output-dir"),
         ({"captions": None}, "--captions"),
         ({"steps": 0}, "--steps"),
         ({"held_out": 1.0}, "--held-out"),

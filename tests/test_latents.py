@@ -1,18 +1,19 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from conftest import encoded, make_image
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from test_training import LATENT
+from test_training_processes import command
 
-from textir_hf import TextIRPipeline
 from textir_hf.models.autoencoder import load_taef2
 from textir_hf.tasks import get_task
-from training.data import decode, open_split
 from training.latents import Latents
 from training.latents import main as latents_main
 from training.objective import MARGIN, masked_cells
-from training.train import Run, train
+from training.train import Run
 
 
 @pytest.fixture
@@ -21,49 +22,31 @@ def latent_config(config):
     return lambda **more: config(**LATENT | more)
 
 
-def test_latents_and_embeddings_are_those_of_the_image_plain_and_mirrored(latent_config):
-    run = Run(latent_config())
-    assert len(run.latents.items) == 2 * len(run.rows) == 16
-    encoder = load_taef2("encoder")
-    for row, flip in ((0, 0), (5, 1)):
-        image = decode(run.rows[row]["image"], 32)
-        image = (image.flip(-1) if flip else image)[None] / 255
-        latent, embedding = run.latents[row, flip]
-        assert (latent.float() - encoder(image)[0]).abs().mean() < 0.02  # they are computed in bfloat16
-        torch.testing.assert_close(embedding, run.encoder.images(image)[0], atol=1e-5, rtol=0)
-
-
-def test_a_sample_has_the_latents_of_what_it_shows(latent_config):
-    batches, encoder = Run(latent_config(train_batch_size=6)).batches(), load_taef2("encoder")
-    assert [len(next(batches)["latent"]) for _ in range(6)] == [6] * 6  # of 16 images: batches are always whole
-    batch = next(Run(latent_config(train_batch_size=16)).batches())
-    expected = encoder(batch["target"].float() / 255)
-    assert (batch["latent"].float() - expected).abs().mean() < 0.02
+def test_a_sample_has_the_latents_and_embeddings_of_what_it_shows(latent_config):
+    run = Run(latent_config(train_batch_size=16))
+    batch = next(run.batches())
+    images = batch["target"].float() / 255
+    torch.testing.assert_close(batch["embedding"], run.encoder.images(images), atol=1e-5, rtol=0)
+    assert (batch["latent"].float() - load_taef2("encoder")(images)).abs().mean() < 0.02  # computed in bfloat16
     assert sorted(batch["flip"]) == [0] * 8 + [1] * 8
 
 
 def test_each_image_is_encoded_once_for_all_runs(latent_config, tmp_path):
-    run = Run(latent_config())
-    files = list((tmp_path / "cache").rglob("*.safetensors"))
-    before = {path: path.stat().st_mtime_ns for path in files}
-    assert before and Latents(run.rows, run.config, run.encoder).items == run.latents.items
-    more = open_split(run.config, "test")
-    assert len(Latents(more, run.config, run.encoder).items) == 4
+    run = Run(latent_config(cache_dir=str(tmp_path / "cache")))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
+    assert len(before) == 16 and Latents(run.rows, run.config, run.encoder).items == run.latents.items
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     with pytest.raises(ValueError, match="2 images"):  # each is also judged under another one's condition
-        Latents(more.select([0]), run.config, run.encoder)
+        Latents(run.rows.select([0]), run.config, run.encoder)
 
 
 def test_a_run_begins_with_the_first_images_while_a_command_encodes_the_others(latent_config, tmp_path):
+    cache = {"cache_dir": str(tmp_path / "cache")}
     with pytest.raises(ValueError, match="1 of 8 have latents"):
-        Run(latent_config(latent_limit=1))
-    some = latent_config(latent_limit=5)
+        Run(latent_config(latent_limit=1, **cache))
+    some = latent_config(latent_limit=5, **cache)
     assert Run(some).latents.items == [(row, 0) for row in range(5)]
-    words = ["--dataset", *some.dataset, "--output-dir", str(tmp_path / "run"), "--cache-dir", some.cache_dir]
-    words += ["--decoder", "taef2", "--lambda-clip", "0", "--lambda-perceptual", "0", "--mask-mix", "0", "1", "0"]
-    words += ["--sample-size", str(some.sample_size), "--channels", *map(str, some.channels), "--clip", some.clip]
-    words += ["--split-column", some.split_column] if some.split_column else []
-    assert latents_main([*words, "--train-batch-size", "2"]) == 0
+    assert latents_main(command(asdict(latent_config(**cache)))) == 0
     assert len(Run(some).latents.items) == 16
 
 
@@ -77,19 +60,6 @@ def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():
         assert rows.min() == max(0, top - MARGIN) and rows.max() == min(15, top + MARGIN)
         assert columns.min() == max(0, left - MARGIN) and columns.max() == min(15, left + MARGIN)
         assert cells.sum() == len(rows.unique()) * len(columns.unique())
-
-
-def test_a_run_learns_latents_and_leaves_a_pipeline_for_another_to_start_from(latent_config, tmp_path):
-    folder = train(latent_config(task="colorization", train_batch_size=4, lambda_clip=0.5))
-    pipe = TextIRPipeline.from_pretrained(folder)
-    assert pipe.restorer.config.decoder == "taef2" and pipe.restorer.stride == 32
-    for name, value in load_taef2("decoder").state_dict().items():
-        assert torch.equal(pipe.restorer.latent_decoder.state_dict()[name], value)
-    start = {"task": "inpainting", "output_dir": str(tmp_path / "next"), "init_from": str(folder.parent)}
-    run = Run(latent_config(**start))
-    for name, value in run.state.generator.state_dict().items():
-        if not name.startswith(("encoder.first.", "strength.")):
-            assert torch.equal(value, pipe.restorer.state_dict()[name])
 
 
 def test_cells_beyond_the_photo_or_the_margin_are_not_judged(latent_config):
@@ -174,20 +144,3 @@ def test_a_swapped_image_is_restored_towards_the_image_or_the_caption_that_was_a
     assert everything["matching"] == 0 and everything["l1"] < known["l1"]
     batch["swapped"][:] = False
     assert run.objective.generator_terms(Spy(), run.state.discriminator, batch, 1)[0]["l1"] > terms["l1"]
-
-
-def test_a_share_of_the_images_is_swapped_and_none_of_them_dropped(latent_config):
-    options = {"train_batch_size": 8, "lambda_clip": 0.5, "clip_every": 4, "condition_dropout": 0.9}
-    batches = Run(latent_config(**options, swap_probability=0.5)).batches()
-    found = [next(batches) for _ in range(24)]
-    swapped, dropped = (torch.stack([batch[name] for batch in found]) for name in ("swapped", "dropped"))
-    assert not (swapped & dropped).any()
-    assert 0.35 < swapped.float().mean() < 0.65 and swapped.any(0).all()
-
-
-def test_upscaled_images_are_swapped_from_a_factor_on_that_leaves_a_face_open(latent_config):
-    options = {"task": "super-resolution", "train_batch_size": 8, "lambda_clip": 0.5, "swap_probability": 1.0}
-    batches = Run(latent_config(**options)).batches()
-    for _ in range(3):
-        batch = next(batches)
-        assert batch["swapped"].tolist() == [factor >= 16 for factor in batch["factor"]]

@@ -23,34 +23,31 @@ from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.tasks import TASKS
 from training.output import as_stored, write_pipeline
 from training.state import LAZY
-from training.train import Run, learning_rate, main, train, train_step
+from training.train import Run, main, train, train_step
 
 
 @pytest.mark.parametrize("task", [*TASKS, "denoising"])
 def test_a_run_leaves_a_pipeline_grids_curves_and_metrics(task, config, tmp_path, monkeypatch):
     monkeypatch.setitem(TASKS, "denoising", Denoising())
-    folder = train(config(task=task, mixed_precision="bf16", train_batch_size=3))
+    run, folder = tmp_path / "run", train(config(task=task, mixed_precision="bf16", max_train_steps=2))
     pipe = TextIRPipeline.from_pretrained(folder)
     assert pipe.restorer.config.task == task and pipe.recentering.image_mean.norm() > 0.1
-    assert {p.name for p in folder.iterdir()} >= {"model_index.json", "README.md", "samples.png", "curves.png"}
     card = (folder / "README.md").read_text()
-    assert f"# TextIR, {task}" in card and "| right |" in card and "4 steps of 3 images at 32x32" in card
+    assert f"# TextIR, {task}" in card and "| right |" in card and "2 steps of 2 images at 32x32" in card
     assert ("in the masked regions" in card) == (task == "inpainting")
+    assert str(tmp_path) not in card + (folder / "training_config.json").read_text()
     make_image().save(folder / "image.png")
     make_mask().save(folder / "mask.png")
     monkeypatch.chdir(folder)
     exec(re.search(r"```python\n(.*?)```", card, re.S)[1], {})
-    assert str(tmp_path) not in card + (folder / "training_config.json").read_text()
-    run = tmp_path / "run"
-    assert (run / "validation" / "0000004.png").exists() and not list(run.glob(".*"))
+    assert {"samples.png", "curves.png"} <= {p.name for p in folder.iterdir()}
+    assert (run / "validation" / "0000002.png").exists() and not list(run.glob(".*"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in rows] == [1, 2, 3, 4, 4]
-    assert "discriminator" not in rows[0] and "discriminator" in rows[1] and "r1" not in rows[1]
-    assert {f"validation/{m}/{c}" for m in ("psnr", "ssim") for c in ("right", "other", "empty")} < set(rows[4])
-    assert json.loads((run / "training_config.json").read_text())["task"] == task
+    assert [r["step"] for r in rows] == [1, 2, 2] and "discriminator" not in rows[0] and "discriminator" in rows[1]
+    assert {f"validation/{m}/{c}" for m in ("psnr", "ssim") for c in ("right", "other", "empty")} < set(rows[2])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["inpainting", "super-resolution"])
 def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, lpips_file, tmp_path):
     settings = config(task=task, sample_size=64, mixed_precision="bf16", lpips=str(lpips_file))
     run = Run(settings)
@@ -80,25 +77,19 @@ def test_validation_and_evaluation_agree_to_the_last_digit(task, config, data, l
             assert len(measured) == 2 and figures[f"validation/{figure}/{condition}"] == float(np.mean(measured))
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_no_process_of_the_loader_outlives_a_run_whatever_holds_its_batches(damaged, config, tmp_path, monkeypatch):
+def test_no_process_of_the_loader_outlives_a_failed_run_whatever_holds_its_batches(config, monkeypatch):
     kept, made = [], Run.batches
     monkeypatch.setattr(Run, "batches", lambda run: kept.append(made(run)) or kept[-1])
-    settings = config(dataloader_num_workers=2, max_train_steps=2)
-    if damaged:
-        monkeypatch.setattr("training.data.MOST_DAMAGED", -1)
-        with pytest.raises(ValueError, match="images are damaged"):
-            train(settings)
-    else:
-        train(settings)
+    monkeypatch.setattr("training.data.MOST_DAMAGED", -1)
+    with pytest.raises(ValueError, match="images are damaged"):
+        train(config(dataloader_num_workers=2))
     assert len(kept) == 1 and not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_an_encoder_from_half_precision_is_stored_in_it_without_a_change(encoder, dtype):
     network = deepcopy(encoder[0]).to(dtype).float()
-    stored = as_stored(network)
-    for before, after in zip(network.parameters(), stored.parameters(), strict=True):
+    for before, after in zip(network.parameters(), as_stored(network).parameters(), strict=True):
         assert after.dtype == dtype and before.dtype == torch.float32 and torch.equal(before, after.float())
 
 
@@ -107,7 +98,7 @@ LATENT = {"decoder": "taef2", "discriminator_channels": [4, 6], "blocks": 1, "la
 
 @pytest.mark.parametrize(
     ("task", "changes"),
-    [("inpainting", {}), ("super-resolution", {}), ("colorization", {}), ("inpainting", LATENT)],
+    [("inpainting", {}), ("colorization", {}), ("inpainting", LATENT)],
 )
 def test_steps_move_every_weight_of_both_networks_and_no_frozen_one(task, changes, config):
     run = Run(config(task=task, adversarial_start=0, **changes))
@@ -133,20 +124,13 @@ def test_both_networks_are_unscaled_by_the_scale_of_their_gradients(config, tmp_
         state = run.state
         run.accelerator.scaler = state.optimizer.scaler = state.discriminator_optimizer.scaler = scaler
         batches = run.batches()
-        for _ in range(3):
+        for _ in range(2):
             train_step(run, batches)
         optimizers = (state.optimizer, state.discriminator_optimizer)
         states.append([s[k] for o in optimizers for s in o.state_dict()["state"].values() for k in s])
-    assert scaler.get_scale() == 1024.0 * 2**3  # one update a step
+    assert scaler.get_scale() == 1024.0 * 2**2  # one update a step
     for plain, scaled in zip(*states, strict=True):
         torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-7)
-
-
-def test_the_learning_rate_falls_over_the_steps_or_the_minutes(config):
-    falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine")
-    assert [learning_rate(falling, step) for step in (0, 50, 100)] == pytest.approx([0.5, 0.25, 0])
-    falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine", max_minutes=10)
-    assert [learning_rate(falling, 7, m) for m in (0, 5, 10, 11)] == pytest.approx([0.5, 0.25, 0, 0])
 
 
 def test_the_discriminators_rate_and_momentum_follow_lazy_r1(config):
@@ -164,9 +148,10 @@ def test_a_run_starts_from_both_networks_of_another_or_from_the_generator(config
     run = Run(config(output_dir=str(tmp_path / "next"), seed=1, init_from=str(folder.parent)))
     assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
     assert all(torch.equal(p, judge[n]) for n, p in run.state.discriminator.state_dict().items())
-    larger = {"output_dir": str(tmp_path / "large"), "sample_size": 64}
+    larger = {"output_dir": str(tmp_path / "large"), "sample_size": 64, "task": "colorization"}
     run = Run(config(**larger, init_from=str(folder / "restorer")))
-    assert all(torch.equal(p, saved[n]) for n, p in run.state.generator.state_dict().items())
+    for name, value in run.state.generator.state_dict().items():
+        assert name.startswith(("encoder.first.", "strength.", "out.")) or torch.equal(value, saved[name])
     with pytest.raises(ValueError, match=r"--init-from .* pipeline/restorer"):
         Run(config(**larger, init_from=str(folder.parent)))
 
@@ -225,15 +210,3 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_
     with pytest.raises(FloatingPointError, match="steps 2 to 3: l1 nan"):
         train(config(max_train_steps=8, log_steps=8, resume_from_checkpoint="latest"))
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
-
-
-def test_losses_are_read_every_few_steps_as_their_means(config, tmp_path):
-    changes = {"max_train_steps": 4, "adversarial_start": 2}
-    train(config(**changes, output_dir=str(tmp_path / "each")))
-    train(config(**changes, output_dir=str(tmp_path / "some"), log_steps=3))
-    files = (tmp_path / name / "metrics.jsonl" for name in ("each", "some"))
-    each, some = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
-    assert [row["step"] for row in some] == [3, 4, 4]
-    assert some[0]["l1"] == pytest.approx(np.mean([row["l1"] for row in each[:3]]), rel=1e-5)
-    assert some[0]["discriminator"] == pytest.approx(each[2]["discriminator"], rel=1e-5)
-    assert some[1]["l1"] == pytest.approx(each[3]["l1"], rel=1e-5)

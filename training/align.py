@@ -126,16 +126,14 @@ def _encode(pixels: np.ndarray, suffix: str) -> dict:
 def align_faces(sources: list[str], output: Path, rules: Rules, split: str, column: str, workers: int) -> str:
     """Aligns the faces of a data set, opened as by `open_rows`, into one parquet file, whole or not at all.
 
-    Other columns come along; one with a name of `COLUMNS` is called `source_NAME`.
+    Other columns come along, unless they have a name of `COLUMNS`.
     """
     if not output.absolute().parent.is_dir():
         raise ValueError(f"The output folder {output.parent} does not exist. Create it first.")
     if output.resolve() in [Path(source).resolve() for source in sources]:
         raise ValueError(f"The output {output} is the input itself. Choose another name.")
     rows = open_rows(sources[0] if len(sources) == 1 else sources, split, image_columns=[column])
-    taken = {name: f"source_{name}" for name in rows.column_names if name in (*COLUMNS, "reason")}
-    rows, column = rows.rename_columns(taken), taken.get(column, column)
-    others = {name: feature for name, feature in rows.features.items() if name != column}
+    others = {n: feature for n, feature in rows.features.items() if n not in (column, "reason", *COLUMNS)}
 
     def aligned(row: dict, number: int) -> dict:
         torch.set_num_threads(1)  # the processes share the cores
@@ -150,7 +148,7 @@ def align_faces(sources: list[str], output: Path, rules: Rules, split: str, colu
         faces = rows.map(
             aligned,
             with_indices=True,
-            remove_columns=[column],
+            remove_columns=[name for name in rows.column_names if name not in others],
             features=Features(COLUMNS | others | {"reason": Value("string")}),
             num_proc=workers if workers > 1 else None,
             cache_file_name=str(temporary.parent / "faces.arrow"),
@@ -178,8 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     rules, args = parser.parse_args_into_dataclasses(argv)
 
     def work() -> str:
-        check_range("--size", rules.size, CELL)
-        if rules.size % CELL:
+        if rules.size < CELL or rules.size % CELL:
             raise ValueError(f"--size must be a multiple of {CELL}, got {rules.size}.")
         for name, most in (("min_side", np.inf), ("min_frontal", 1), ("max_invisible", 1), ("min_sharpness", np.inf)):
             check_range(flag(name), getattr(rules, name), 0, most)

@@ -9,9 +9,11 @@ from datasets import concatenate_datasets
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from textir_hf.checks import check_range
 from textir_hf.hub.data import open_rows, read_image
+from textir_hf.models.embedding import embed_images
 from training import clip_words as words
 from training.clip_words import Pair, relation, to_matrix
 
@@ -44,6 +46,15 @@ class ImageSet:
         """One image, RGB."""
         return read_image(self.rows[int(row)]["image"], f"Image {row}").convert("RGB")
 
+    @torch.no_grad()
+    def embed(self, rows: np.ndarray, model, processor) -> Tensor:
+        """The embeddings of some images, `[N, D]` at unit length, in fp32: ties of bf16 would count as hits."""
+        embedded = []
+        for row in tqdm(rows, desc="images"):
+            pixels = torch.from_numpy(np.array(self.decode(row))).movedim(-1, 0)[None] / 255
+            embedded.append(embed_images(model, processor, pixels.to(model.device)))
+        return torch.cat(embedded)
+
     def face_labels(self) -> Tensor:
         """Labels of faces, `[N, len(FACE_NAMES)]` in {-1, 0, 1}."""
         labels = []
@@ -57,12 +68,6 @@ class ImageSet:
         kinds = self.column("label")
         labels = [words.object_labels(np.asarray(self.decode(row)), kind) for row, kind in enumerate(kinds)]
         return torch.from_numpy(np.stack(labels))
-
-
-def normalized(image: Image.Image, size: int) -> Tensor:
-    """A whole image as `[3, size, size]`, normalized."""
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC), np.float32) / 255
-    return (torch.from_numpy(pixels).movedim(-1, 0) - MEAN) / DEVIATION
 
 
 def augmented(image: Image.Image, size: int, least_crop: float, rng: np.random.Generator) -> Tensor:
@@ -114,10 +119,7 @@ def choice_loss(logits: Tensor, answer: Tensor) -> Tensor:
 
 
 def recalls(images: Tensor, texts: Tensor, owners: Tensor) -> dict[str, float]:
-    """Share (%) of texts `[T, D]` whose own image of `[N, D]` is among the nearest 1, 5 and 10; at unit length, fp32.
-
-    Ties of bf16 would count as hits.
-    """
+    """Share (%) of texts `[T, D]` whose own image of `[N, D]` is among the nearest 1, 5 and 10."""
     scores = texts @ images.T
     rank = (scores > scores.gather(1, owners[:, None])).sum(1)
     return {f"R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 5, 10)}

@@ -12,18 +12,16 @@ from typing import Literal
 
 from transformers import HfArgumentParser
 
-from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
 from textir_hf.models.autoencoder import CELL
 from textir_hf.tasks import TASKS, get_task
 
 R1_EVERY = 16  # steps between two R1 penalties, each counting for all of them (lazy R1: StyleGAN2, App. B)
-_LEAST = {  # the least value of some numbers; all others may be 0
+_LEAST = {  # the least value of some numbers
     **dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"), 1),
     **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer", "clip_every"), 1),
-    **{"learning_rate": 1e-12, "discriminator_rate": 1e-6},
     **dict.fromkeys(("holdout", "latent_limit", "max_minutes", "max_grad_norm", "embedding_noise"), 0),
-    "dataloader_num_workers": 0,
+    **{"learning_rate": 1e-12, "discriminator_rate": 1e-6, "dataloader_num_workers": 0},
 }
 
 
@@ -88,7 +86,6 @@ class TrainingConfig:
     max_minutes: float = option(0.0, "stop after so many minutes; 0 = never")
     learning_rate: float = option(2e-3, "Adam's, of both networks")
     discriminator_rate: float = option(1.0, "factor of the learning rate for the discriminator")
-    lr_scheduler: Literal["constant", "cosine"] = option("constant", "cosine: to 0 over --max-minutes, else the steps")
     max_grad_norm: float = option(0.0, "longer gradients are cut to this norm; 0 = never")
     beta1: float = option(0.0, "Adam's momentum of the generator; the discriminator has none")
     ema_half_life: int = option(5000, "images after which an old weight counts half in the average")
@@ -147,8 +144,7 @@ class TrainingConfig:
 
     def save(self, path: Path) -> None:
         """Writes the config as JSON."""
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2))
+        path.write_text(json.dumps(asdict(self), indent=2))
 
 
 # Two processes of 8 images make the paper's batch of 16: `accelerate launch --num_processes 2 -m training.train`.

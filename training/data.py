@@ -35,7 +35,7 @@ _VALIDATED = 16  # images of a validation split
 
 def open_split(config: TrainingConfig, split: str) -> Dataset | IterableDataset:
     """Rows of one split, the images still encoded."""
-    columns = {"split_column": config.split_column or None, "image_columns": [config.image_column]}
+    columns = {"split_column": config.split_column, "image_columns": [config.image_column]}
     rows = open_rows(config.dataset, split, **columns, streaming=config.streaming)
     if rows.features is not None and isinstance(rows.features.get(VALID), ImageFeature):
         rows = rows.cast_column(VALID, ImageFeature(decode=False))
@@ -69,32 +69,8 @@ def decode(value: dict, size: int) -> Tensor | None:
 
 def row_captions(row: dict, column: str | None) -> list[str]:
     """A row's captions, if it has any."""
-    value = row.get(column) if column else None
-    return [c for c in ([value] if isinstance(value, str) else value or []) if c and c.strip()]
-
-
-class MaskSampler:
-    """Draws training masks in the shares of `mix`: turned and mirrored `irregular` ones, brush strokes and boxes.
-
-    `irregular` is `[M, 1, S, S]` in {0, 1}, or None if its share is 0.
-    """
-
-    def __init__(self, size: int, mix: list[float], irregular: Tensor | None) -> None:
-        if irregular is not None:
-            irregular = irregular[irregular.flatten(1).any(1)]
-            if not len(irregular):
-                raise ValueError(f"No mask marks a pixel at {size}x{size}. White is repainted.")
-        self.size, self.mix, self.irregular = size, mix, irregular
-
-    def __call__(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
-        (kind,) = rng.choices(("irregular", "strokes", "box"), self.mix)
-        if kind == "box":
-            return box_mask(self.size, self.size, rng)[None]
-        if kind == "strokes":
-            return (free_form_mask(self.size, self.size, rng) > 0.5).float()[None]
-        mask = self.irregular[rng.randrange(len(self.irregular))]
-        mask = torch.rot90(mask, rng.randrange(4), (1, 2))
-        return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
+    value = row.get(column) or []
+    return [caption for caption in ([value] if isinstance(value, str) else value) if caption and caption.strip()]
 
 
 class SampleMaker(data.Dataset):
@@ -102,8 +78,23 @@ class SampleMaker(data.Dataset):
 
     def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
-        irregular = load_masks(config.masks, "train", config.sample_size) if config.masks else None
-        self.masks = MaskSampler(config.sample_size, config.mask_mix, irregular)
+        if config.masks:
+            masks = load_masks(config.masks, "train", config.sample_size)
+            self.irregular = masks[masks.flatten(1).any(1)]
+            if not len(self.irregular):
+                raise ValueError(f"No mask marks a pixel at {config.sample_size}x{config.sample_size}.")
+
+    def draw_mask(self, rng: random.Random) -> Tensor:  # -> [1, 1, S, S], 1 = repaint
+        """A turned and mirrored irregular mask, brush strokes or a box, in the shares of `mask_mix`."""
+        size = self.config.sample_size
+        (kind,) = rng.choices(("irregular", "strokes", "box"), self.config.mask_mix)
+        if kind == "box":
+            return box_mask(size, size, rng)[None]
+        if kind == "strokes":
+            return (free_form_mask(size, size, rng) > 0.5).float()[None]
+        mask = self.irregular[rng.randrange(len(self.irregular))]
+        mask = torch.rot90(mask, rng.randrange(4), (1, 2))
+        return (mask.flip(-1) if rng.random() < 0.5 else mask)[None]
 
     def __call__(self, image: Tensor, number: int, captions: Sequence[str] = (), flip: int | None = None) -> dict:
         """Sample `number`, of an image `[3, S, S]` uint8, which is mirrored at random if `flip` is None.
@@ -117,7 +108,7 @@ class SampleMaker(data.Dataset):
         drawn = rng.random() < 0.5  # in any case, so that the other draws stay the same
         flip = int(drawn if flip is None else flip)
         target = image.flip(-1) if flip else image
-        degraded = self.task.degrade(target[None].float() / 255, rng, self.masks)
+        degraded = self.task.degrade(target[None].float() / 255, rng, self.draw_mask)
         noise = torch.randn(self.embedding_dim, generator=torch.Generator().manual_seed(seed))
         sample = {"target": target, "flip": flip, "seed": seed, "condition_noise": noise, **degraded}
         swap = False
@@ -132,12 +123,12 @@ class SampleMaker(data.Dataset):
         return sample
 
     def of_row(self, row: dict, number: int, name: str, image: Tensor | None = None, flip: int | None = None) -> dict:
-        """Sample `number`, of a row; in `damaged` is the name of the file (or `name`) if it cannot be decoded."""
+        """Sample `number`, of a row; or in `damaged` the name of the file (or `name`) if it cannot be decoded."""
         value = row[self.config.image_column]
         image = decode(value, self.config.sample_size) if image is None else image
         if image is None:
-            return {"damaged": [(value or {}).get("path") or name]}
-        return {"damaged": [], **self(image, number, row_captions(row, self.config.caption_column), flip)}
+            return {"damaged": (value or {}).get("path") or name}
+        return self(image, number, row_captions(row, self.config.caption_column), flip)
 
     def __getitem__(self, item: dict) -> dict:
         """The sample of an item of `StreamedRows`."""
@@ -146,7 +137,7 @@ class SampleMaker(data.Dataset):
 
 
 class Images(data.Dataset):
-    """Sample number n to a sample: each epoch has its own order; a damaged image's successor replaces it."""
+    """Sample number n to a sample; each epoch has its own order."""
 
     def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
         self.rows, self.maker, self.latents = rows, maker, latents
@@ -157,28 +148,23 @@ class Images(data.Dataset):
             self._decoded = {i: decode(row[column], size) for i, row in enumerate(tqdm(rows, desc="images"))}
 
     def __getitem__(self, number: int) -> dict:
-        images, damaged = len(self._items), []
-        epoch, place = divmod(number, images)
+        epoch, place = divmod(number, len(self._items))
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(images)
-        for attempt in range(images):
-            row, flip = self._items[self._order[(place + attempt) % images]]
-            values = self.rows[int(row)]
-            sample = self.maker.of_row(values, number, f"row {row}", self._decoded.get(row), flip)
-            damaged += sample["damaged"]
-            if "target" in sample:
-                return sample | {"damaged": damaged} | (self._latent(values, row, flip) if self.latents else {})
-        raise ValueError(f"None of the {images} images can be decoded. Look at {damaged[0]}, for example.")
+            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self._items))
+        row, flip = self._items[self._order[place]]
+        values = self.rows[int(row)]
+        sample = self.maker.of_row(values, number, f"row {row}", self._decoded.get(row), flip)
+        return sample | self._latent(values, row, flip) if self.latents else sample
 
     def _latent(self, values: dict, row: int, flip: int) -> dict:
         """`latent`, `embedding`, and `valid` `[1, h, w]`, 1 = shows a part of the photo."""
-        latent, embedding = self.latents[row, flip]
-        valid = torch.ones(1, *latent.shape[1:])
+        encoded = self.latents[row, flip]
+        valid = torch.ones(1, *encoded["latent"].shape[1:])
         if values.get(VALID):
-            mask = read_square(values[VALID], latent.shape[-1], "The valid mask")[None, ..., 0] == 255
+            mask = read_square(values[VALID], valid.shape[-1], "The valid mask")[None, ..., 0] == 255
             valid = torch.from_numpy(mask[..., ::-1].copy() if flip else mask).float()
-        return {"latent": latent, "embedding": embedding, "valid": valid}
+        return encoded | {"valid": valid}
 
 
 class StreamedRows:
@@ -209,12 +195,11 @@ class StreamedRows:
         state = self.position["state"] or start
         for epoch in count(self.position["epoch"]):
             self.rows.load_state_dict(state)
-            iterator, seen = iter(self.rows), False
+            iterator = iter(self.rows)
             while block := list(islice(iterator, self.config.shuffle_buffer)):
-                seen = True
                 yield epoch, state, block
                 state = deepcopy(self.rows.state_dict())
-            if not seen:
+            if state is start:
                 raise ValueError(f"The stream holds no image for process {self.process + 1} of {self.processes}.")
             state = start
 
@@ -239,33 +224,31 @@ class StreamedRows:
 
 
 def collate(samples: list[dict]) -> dict:
-    """Tensors stacked, numbers as lists; another sample of the batch replaces a damaged image of a stream."""
-    batch = {"damaged": [name for s in samples for name in s["damaged"]], "position": samples[-1].get("position")}
-    good = [s for s in samples if "target" in s]
-    if not good:
-        raise ValueError(f"No image of a batch can be decoded: {', '.join(batch['damaged'])}.")
-    samples = [s if "target" in s else good[i % len(good)] for i, s in enumerate(samples)]
-    for key in good[0].keys() - batch.keys():
+    """Tensors stacked, numbers as lists; other samples of the batch replace damaged images, unless all are damaged."""
+    batch = {"damaged": [s["damaged"] for s in samples if "damaged" in s], "position": samples[-1].get("position")}
+    good = [s for s in samples if "damaged" not in s]
+    samples = [good[i % len(good)] if "damaged" in s else s for i, s in enumerate(samples)] if good else []
+    for key in samples[0].keys() - batch.keys() if good else ():
         values = [s[key] for s in samples]
         batch[key] = torch.stack(values) if isinstance(values[0], Tensor) else values
     return batch
 
 
 class Batches:
-    """Endless batches of this process, on its device, from where `progress` says, which moves with every batch.
+    """Endless batches of this process, on its device, from where the run's `state` says, which moves with every batch.
 
     `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
     """
 
-    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, progress) -> None:
-        self.rows, self.config, self.accelerator, self.progress = rows, maker.config, accelerator, progress
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, state) -> None:
+        self.rows, self.config, self.accelerator, self.state = rows, maker.config, accelerator, state
         process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
             images = maker
-            items = StreamedRows(rows, self.config, process, processes, progress.positions.get(process))
+            items = StreamedRows(rows, self.config, process, processes, state.positions.get(process))
         else:
             images = Images(rows, maker, latents)
-            first = progress.samples + process * size
+            first = state.samples + process * size
             items = (range(start, start + size) for start in count(first, size * processes))
         loader = data.DataLoader(
             images,
@@ -280,21 +263,23 @@ class Batches:
 
     def __next__(self) -> dict:
         """The next batch: tensors on the device, numbers in lists."""
-        start = time.perf_counter()
-        batch = next(self.iterator)
-        self.waited += time.perf_counter() - start
-        for name in set(batch.pop("damaged")) - self.damaged:
-            self.damaged.add(name)
-            tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
-        seen = max(1000, self.progress.samples) if self.config.streaming else len(self.rows)
-        if len(self.damaged) > MOST_DAMAGED * seen:
-            raise ValueError(
-                f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
-                f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
-            )
-        if position := batch.pop("position"):
-            self.progress.positions[self.accelerator.process_index] = position
-        self.progress.samples += self.accelerator.num_processes * self.config.train_batch_size
+        batch: dict = {}
+        while "target" not in batch:  # all images of a batch may be damaged
+            start = time.perf_counter()
+            batch = next(self.iterator)
+            self.waited += time.perf_counter() - start
+            for name in set(batch.pop("damaged")) - self.damaged:
+                self.damaged.add(name)
+                tqdm.write(f"warning: damaged image {len(self.damaged)} skipped: {name}", file=sys.stderr)
+            seen = max(1000, self.state.samples) if self.config.streaming else len(self.rows)
+            if len(self.damaged) > MOST_DAMAGED * seen:
+                raise ValueError(
+                    f"{len(self.damaged)} of {seen} images are damaged, more than {MOST_DAMAGED:.0%}: "
+                    f"{', '.join(sorted(self.damaged)[:20])}. Remove or replace them."
+                )
+            if position := batch.pop("position"):
+                self.state.positions[self.accelerator.process_index] = position
+            self.state.samples += self.accelerator.num_processes * self.config.train_batch_size
         return send_to_device(batch, self.accelerator.device, non_blocking=True)
 
     def close(self) -> None:

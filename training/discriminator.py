@@ -38,12 +38,9 @@ class Judge(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """Maps of logits `[N, 1, h, w]`, higher is more real, each with its features `[N, C, h, w]`.
 
-        Args:
-            images: What is judged: `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`, standardized.
-            degraded: `[N, C, S, S]`, as the generator sees it.
-            condition: `[N, D]` at unit length.
-            mask: `[N, 1, ...]`, of the size of `images`, 1 = predicted.
-            full_precision: Leave autocast, for derivatives of derivatives.
+        `images` `[N, 3, S, S]` in [0, 1], or latents `[N, 32, S / 8, S / 8]`, are judged beside `degraded`
+        `[N, C, S, S]`, as the generator sees it, the `condition` `[N, D]` at unit length, and `mask` `[N, 1, ...]`, of
+        the size of `images`, 1 = predicted. `full_precision` leaves autocast, for derivatives of derivatives.
         """
         with torch.autocast(images.device.type, enabled=False) if full_precision else nullcontext():
             return self.judge(images, degraded, condition, mask)

@@ -4,24 +4,22 @@ python -m training.evaluate_clip --data DIR --checkpoint runs/encoder/encoder --
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from tqdm import tqdm
 
 from textir_hf.evaluation.tables import Cell, Table, markdown, write_report
-from textir_hf.models.embedding import CHECKPOINTS, ENCODER, embed_images, embed_texts, load_encoder
+from textir_hf.models.embedding import CHECKPOINTS, ENCODER, embed_texts, load_encoder
 from training.clip_data import ImageSet, recalls
-from training.clip_words import COLORS, FACE_NAMES, WORDS, color_labels, quantile_labels
+from training.clip_words import COLORS, FACE_NAMES, WORDS, color_labels
 
 Embed = Callable[..., Tensor]  # sentences -> [N, D] at unit length
 SCENES, CELEBA, LFW, OBJECTS = "flickr8k_176", "faces_celeba_89", "faces_lfw_112", ("flowers_176", "clothing_176")
 LFW_NAMES = list(WORDS["lfw"])
-PROMPTS, CHOICES, PARAPHRASES = (WORDS[name] for name in ("prompts", "choices", "paraphrases"))
 AGAINST = {"blond_hair": "black_hair"}  # attribute: the one it is told from; faces with both or neither are left out
 
 
@@ -33,50 +31,53 @@ def retrieval(images: Tensor, texts: list[list[str]], embed: Embed) -> Table:
     return Table(f"Flickr8k test, {len(texts)} images, {len(owners)} captions", ["measured (%)"], rows, 1)
 
 
-def _prompted(images: Tensor, labels: np.ndarray, embed: Embed) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Of each attribute: its name, the labels, and how much nearer each image is to the prompt than to its contrary."""
-    for name, prompts in PROMPTS.items():
-        first, second = (images @ embed(*prompts).T).T.numpy()
-        yield name.replace("_", " "), labels[:, LFW_NAMES.index(name)], first - second
+def lfw_labels(columns: dict[str, list[float]]) -> np.ndarray:
+    """Labels `[N, len(LFW_NAMES)]` from probabilities of a weak classifier, whose ranking alone is good."""
+    labels = []
+    for column, true_share, false_share in WORDS["lfw"].values():
+        low, high = np.quantile(columns[column], [false_share, 1 - true_share])
+        labels.append(np.where(columns[column] >= high, 1, np.where(columns[column] <= low, -1, 0)))
+    return np.stack(labels, 1)
 
 
-def _area(label: np.ndarray, score: np.ndarray, rows: np.ndarray) -> float:
-    return float(roc_auc_score(label[rows] > 0, score[rows]))
+def _area(label: np.ndarray, score: np.ndarray, rows: np.ndarray, least: int = 1) -> Cell:
+    """Area under the curve over some rows; empty where either side has fewer than `least` of them."""
+    true = label[rows] > 0
+    return Cell(float(roc_auc_score(true, score[rows])) if min(true.sum(), (~true).sum()) >= least else None)
 
 
-def attributes(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
-    """A prompt against its contrary; once on the clearly labeled faces, once with all unclear ones called false."""
-    rows: dict[str, list[Cell]] = {}
-    for name, label, score in _prompted(images, labels, embed):
-        rows[name] = [Cell(_area(label, score, label != 0)), Cell(_area(label, score, np.ones(len(label), bool)))]
-    rows["mean of all"] = [Cell(float(np.mean([cells[i].mean for cells in rows.values()]))) for i in range(2)]
-    columns = ["labeled true or false", "all others called false"]
-    return Table(f"LFW test, {len(labels)} faces, AUC", columns, rows)
+def attributes(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8) -> list[Table]:
+    """A prompt against its contrary, by how much nearer a face is to it: for all faces, and by sex and age.
 
-
-def groups(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8) -> Table:
-    """The clearly labeled faces of `attributes` by sex and age; empty where either side has fewer than `least`."""
+    All faces count once where they are clearly labeled, and once with all unclear ones called false.
+    """
     male, young = (labels[:, LFW_NAMES.index(n)] for n in ("male", "young"))
     parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
-    rows: dict[str, list[Cell]] = {}
-    for name, label, score in _prompted(images, labels, embed):
-        rows[name] = []
-        for part in parts.values():
-            enough = min((label[part] > 0).sum(), (label[part] < 0).sum()) >= least
-            rows[name].append(Cell(_area(label, score, part & (label != 0)) if enough else None))
+    together: dict[str, list[Cell]] = {}
+    apart: dict[str, list[Cell]] = {}
+    for attribute, prompts in WORDS["prompts"].items():
+        name, label = attribute.replace("_", " "), labels[:, LFW_NAMES.index(attribute)]
+        first, second = (images @ embed(*prompts).T).T.numpy()
+        score, clear = first - second, label != 0
+        together[name] = [_area(label, score, rows) for rows in (clear, clear | True)]
+        apart[name] = [_area(label, score, part & clear, least) for part in parts.values()]
+    together["mean of all"] = [Cell(float(np.mean([c[i].mean for c in together.values()]))) for i in range(2)]
+    columns = ["labeled true or false", "all others called false"]
     title = f"LFW test by group, AUC of those labeled true or false, {least} of each at least"
-    return Table(title, [f"{name} ({part.sum()})" for name, part in parts.items()], rows)
+    return [
+        Table(f"LFW test, {len(labels)} faces, AUC", columns, together),
+        Table(title, [f"{name} ({part.sum()})" for name, part in parts.items()], apart),
+    ]
 
 
 def colors(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     """A color word against no color word, on the images that clearly have or lack the color (`labels` `[N, 10]`)."""
     rows: dict[str, list[Cell]] = {}
     neutral = embed("a flower", "a piece of clothing").mean(0)
-    for i, word in enumerate(COLORS):
+    for word, label in zip(COLORS, labels.T, strict=True):
         prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
-        true, false, score = labels[:, i] > 0, labels[:, i] < 0, (images @ (prompt - neutral)).numpy()
-        area = _area(labels[:, i], score, true | false) if true.any() and false.any() else None
-        rows[f"{word} ({true.sum()} true, {false.sum()} false)"] = [Cell(area)]
+        name = f"{word} ({(label > 0).sum()} true, {(label < 0).sum()} false)"
+        rows[name] = [_area(label, (images @ (prompt - neutral)).numpy(), label != 0)]
     return Table(f"flowers and clothing test, {len(labels)} images, AUC", ["measured"], rows)
 
 
@@ -86,61 +87,56 @@ def choices(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     `labels` are `[N, len(FACE_NAMES)]` in {-1, 1}. A row is empty where no face has one of the sides.
     """
     rows: dict[str, list[Cell]] = {}
-    for name, sentences in CHOICES.items():
+    for name, sentences in WORDS["choices"].items():
         label = labels[:, FACE_NAMES.index(name)]
         if name in AGAINST:
             label = np.where(label == labels[:, FACE_NAMES.index(AGAINST[name])], 0, label)
         first, second = (images @ embed(*sentences).T).T.numpy()
-        cells = [Cell(), Cell(), Cell()]
+        rows[name.replace("_", " ")] = [Cell(), Cell(), Cell()]
         if (label > 0).any() and (label < 0).any():
-            shares = [100 * np.mean((first > second)[label == side] == (side > 0)) for side in (1, -1)]
-            cells = [Cell(float(share)) for share in (np.mean(shares), *shares)]
-        rows[name.replace("_", " ")] = cells
-    measured = np.array([[cell.mean for cell in cells] for cells in rows.values() if cells[0].mean is not None])
-    rows["mean of all"] = [Cell(float(mean)) for mean in measured.mean(0)]
+            shares = 100 * np.mean((first > second)[label > 0]), 100 * np.mean((first <= second)[label < 0])
+            rows[name.replace("_", " ")] = [Cell(float(share)) for share in (np.mean(shares), *shares)]
+    measured = [[cell.mean for cell in cells] for cells in rows.values() if cells[0].mean is not None]
+    rows["mean of all"] = [Cell(float(mean)) for mean in np.mean(measured, 0)]
     columns = ["balanced accuracy (%)", "first sentence true", "second true"]
     return Table(f"CelebA test, {len(labels)} faces, the nearer of two sentences", columns, rows, 1)
 
 
 def paraphrases(embed: Embed) -> Table:
     """How often a sentence is nearer to its paraphrase than to its contrary."""
-    given, same, contrary = (embed(*several) for several in zip(*PARAPHRASES, strict=True))
+    given, same, contrary = (embed(*several) for several in zip(*WORDS["paraphrases"], strict=True))
     near, far = (given * same).sum(1), (given * contrary).sum(1)
     rows = {
         "nearer to the paraphrase (%)": [Cell(100 * (near > far).float().mean().item())],
         "similarity to the paraphrase": [Cell(near.mean().item())],
         "similarity to the contrary": [Cell(far.mean().item())],
     }
-    return Table(f"{len(PARAPHRASES)} sentences, text to text", ["measured"], rows)
+    return Table(f"{len(near)} sentences, text to text", ["measured"], rows)
 
 
+@torch.no_grad()
 def measure(data: Path, checkpoint: Path) -> list[Table]:
     """All tables of an encoder."""
     model, tokenizer, processor = load_encoder(checkpoint)
     scenes, celeba, lfw = (ImageSet([str(data / f"{name}.parquet")]) for name in (SCENES, CELEBA, LFW))
     objects = ImageSet([str(data / f"{name}.parquet") for name in OBJECTS])
 
-    @torch.no_grad()
     def texts(*sentences: str) -> Tensor:
         return embed_texts(model, tokenizer, list(sentences))
 
-    @torch.no_grad()
-    def pictures(images: ImageSet) -> Tensor:
-        embedded = []
-        for row in tqdm(images.test, desc="embeddings"):
-            pixels = torch.from_numpy(np.array(images.decode(row))).movedim(-1, 0)[None] / 255
-            embedded.append(embed_images(model, processor, pixels))
-        return torch.cat(embedded)
+    def images(rows: ImageSet) -> Tensor:
+        return rows.embed(rows.test, model, processor)
 
     captions, kinds = scenes.column("text"), objects.column("label")
-    tables = [retrieval(pictures(scenes), [captions[row] for row in scenes.test], texts)]
-    columns = {column: np.array(lfw.column(column)) for column, *_ in WORDS["lfw"].values()}
-    faces, labels = pictures(lfw), quantile_labels(columns)[lfw.test]
-    tables += [attributes(faces, labels, texts), groups(faces, labels, texts)]
-    labels = np.stack([color_labels(np.asarray(objects.decode(row)), kinds[row]) for row in objects.test])
-    tables.append(colors(pictures(objects), labels, texts))
-    tables.append(choices(pictures(celeba), celeba.face_labels().numpy()[celeba.test], texts))
-    return [*tables, paraphrases(texts)]
+    of_lfw = lfw_labels({column: lfw.column(column) for column, *_ in WORDS["lfw"].values()})[lfw.test]
+    of_objects = np.stack([color_labels(np.asarray(objects.decode(row)), kinds[row]) for row in objects.test])
+    return [
+        retrieval(images(scenes), [captions[row] for row in scenes.test], texts),
+        *attributes(images(lfw), of_lfw, texts),
+        colors(images(objects), of_objects, texts),
+        choices(images(celeba), celeba.face_labels().numpy()[celeba.test], texts),
+        paraphrases(texts),
+    ]
 
 
 def main() -> None:

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from textir_hf.atomic import replacing
@@ -29,7 +28,6 @@ from training.data import decode, row_captions, training_and_held_out
 
 _RECENTERED = 1000  # rows from which the recentering is computed
 _SENTENCES, _IMAGES = 64, 8  # embedded or encoded at a time
-_PER_FILE = 128  # latents
 
 
 class FrozenEncoder:
@@ -80,68 +78,51 @@ class FrozenEncoder:
 
 
 class Latents:
-    """Latents and embeddings of rows, encoded once and kept in files by the image's bytes and whether it is mirrored.
+    """Latents and embeddings of rows, each encoded once into a file, by the image's bytes and whether it is mirrored.
 
     The latents of a mirrored image are not the mirrored latents, so both are encoded. `items` are the pairs (row,
-    mirrored). The files hold `keys` `[n, 16]` uint8, `latents` `[n, 32, h, w]` float16 and `embeddings` `[n, D]`.
+    mirrored). A file holds a `latent` `[32, h, w]` float16 and an `embedding` `[D]`.
     """
 
     def __init__(self, rows: Dataset, config: TrainingConfig, encoder: FrozenEncoder) -> None:
-        digest = hashlib.sha256()
+        self.paths, digest = {}, hashlib.sha256()
         for name, value in sorted(encoder.clip.state_dict().items()):
             digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
-        self.folder = Path(config.cache_dir).expanduser() / "latents" / digest.hexdigest()[:16]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.places, self._files = {}, {}
-        for path in self.folder.glob("*.safetensors"):
-            self._add(path)
-        self.keys = {}  # of the pairs
+        folder = Path(config.cache_dir).expanduser() / "encoded" / digest.hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
         for row, value in enumerate(rows.select_columns(config.image_column)[:][config.image_column]):
             content = value["bytes"] or Path(value["path"]).read_bytes()
-            key = hashlib.sha256(content + f" {config.sample_size}".encode()).digest()
-            self.keys |= {(row, 0): key[:16], (row, 1): key[16:]}
+            key = hashlib.sha256(content + f" {config.sample_size}".encode()).hexdigest()
+            for flip in (0, 1):
+                self.paths[row, flip] = folder / f"{key}-{flip}.safetensors"
         first = [(row, flip) for flip in (0, 1) for row in range(len(rows))][: config.latent_limit or None]
-        missing = [item for item in first if self.keys[item] not in self.places]
-        for start in tqdm(range(0, len(missing), _PER_FILE), desc="latents", disable=not missing):
-            self._encode(rows, missing[start : start + _PER_FILE], config, encoder)
-        self.items = [item for item, key in self.keys.items() if key in self.places]
+        missing = [item for item in first if not self.paths[item].exists()]
+        autoencoder = load_taef2("encoder").to(encoder.device) if missing else None
+        for start in tqdm(range(0, len(missing), _IMAGES), desc="latents", disable=not missing):
+            items = missing[start : start + _IMAGES]
+            images = {item: decode(rows[item[0]][config.image_column], config.sample_size) for item in items}
+            images = {item: image.flip(-1) if item[1] else image for item, image in images.items() if image is not None}
+            if images:  # the run names damaged ones
+                self._encode(images, encoder, autoencoder)
+        self.items = [item for item, path in self.paths.items() if path.exists()]
         images = len({row for row, _ in self.items})
         if images < 2:  # each image is also judged under another one's condition
             raise ValueError(
                 f"At least 2 images are needed, {images} of {len(rows)} have latents. Raise --latent-limit."
             )
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The latents `[32, h, w]` float16 and the embedding `[D]` of a row, plain (0) or mirrored (1)."""
-        path, i = self.places[self.keys[item]]
-        if path not in self._files:
-            self._files[path] = safe_open(path, framework="pt")
-        return self._files[path].get_slice("latents")[i], self._files[path].get_slice("embeddings")[i]
-
-    def _add(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as file:
-            for i, key in enumerate(file.get_tensor("keys")):
-                self.places[bytes(key.tolist())] = path, i
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
+        """The `latent` and the `embedding` of a row, plain (0) or mirrored (1)."""
+        return load_file(self.paths[item])
 
     @torch.inference_mode()
-    def _encode(self, rows: Dataset, items: list, config: TrainingConfig, encoder: FrozenEncoder) -> None:
-        """Encodes some images to one file; the run names damaged ones."""
-        autoencoder, found = load_taef2("encoder").to(encoder.device), {"keys": [], "latents": [], "embeddings": []}
-        images = [(item, decode(rows[item[0]][config.image_column], config.sample_size)) for item in items]
-        images = [(item, image.flip(-1) if item[1] else image) for item, image in images if image is not None]
-        for start in range(0, len(images), _IMAGES):
-            batch = images[start : start + _IMAGES]
-            pixels = torch.stack([image for _, image in batch])
-            pixels = pixels.to(encoder.device, memory_format=torch.channels_last).float() / 255
-            with torch.autocast(pixels.device.type, torch.bfloat16):
-                found["latents"].append(autoencoder(pixels).half().cpu().contiguous())
-            found["embeddings"].append(encoder.images(pixels).float().cpu())
-            found["keys"].append(torch.tensor([list(self.keys[item]) for item, _ in batch], dtype=torch.uint8))
-        if images:
-            path = self.folder / f"{self.keys[images[0][0]].hex()}.safetensors"
-            with replacing(path) as temporary:
-                save_file({name: torch.cat(parts) for name, parts in found.items()}, temporary)
-            self._add(path)
+    def _encode(self, images: dict[tuple[int, int], Tensor], encoder: FrozenEncoder, autoencoder: nn.Module) -> None:
+        pixels = torch.stack(list(images.values())).to(encoder.device, memory_format=torch.channels_last) / 255
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            latents = autoencoder(pixels).half().cpu()
+        for item, latent, embedding in zip(images, latents, encoder.images(pixels).float().cpu(), strict=True):
+            with replacing(self.paths[item]) as temporary:
+                save_file({"latent": latent.contiguous(), "embedding": embedding.contiguous()}, temporary)
 
 
 def main(argv: list[str] | None = None) -> int:

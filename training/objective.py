@@ -144,7 +144,13 @@ class Objective:
             terms = {"l1": self.task.reconstruction_error(sample, restored, images, batch).mean()}
             mask = batch.get("mask", torch.ones_like(images[:, :1]))
         if config.lambda_clip:
-            shown = self._decoded(sample[every], images, batch, every) if self.latent else restored[every]
+            if self.latent:  # some of the results as users get them
+                with self.autocast():
+                    decoded = self.decode(sample[every]).float()
+                some = {name: values[every] for name, values in batch.items()}
+                shown = self.task.restored(decoded, images[every], some)
+            else:
+                shown = restored[every]
             with self.autocast():
                 terms["clip"] = clip_loss(self.encoder.clip, self.encoder.image_processor, shown, wanted[every])
         if self.latent:  # here, so that the gradients of `sample` are summed in one order
@@ -189,12 +195,6 @@ class Objective:
                 error = (self.decode.features(sample) - self.decode.features(target)).abs()
             terms["perceptual"] = _matched(valid * error, batch).mean()
         return terms, target, mask * valid
-
-    def _decoded(self, latents: Tensor, images: Tensor, batch: dict, every: slice) -> Tensor:
-        """Some of a batch's results as users get them."""
-        with self.autocast():
-            decoded = self.decode(latents).float()
-        return self.task.restored(decoded, images[every], {name: values[every] for name, values in batch.items()})
 
     def _adversarial_terms(self, discriminator: nn.Module, restored: Tensor, pair: Comparison, batch: dict) -> dict:
         with self.autocast():

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from textir_hf import TextIRGenerator, TextIRPipeline
 from textir_hf.atomic import replacing
+from textir_hf.evaluation.tables import Cell, Table, markdown
 from textir_hf.hub.cards import HERE, INVENTED, render_card, usage
 from textir_hf.imaging.grid import draw_grid
 from textir_hf.imaging.resample import downsample, to_array, to_tensor
 from textir_hf.metrics import functional
+from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
 from training.config import SOURCES, TrainingConfig
@@ -30,8 +32,7 @@ from training.latents import FrozenEncoder
 
 CONDITIONS = ("right", "other", "empty")
 _SHOWN = 8  # images in a grid
-_MEASURED = "validation/psnr/right"  # of lines with a validation
-_RATES = ("step", "images/s", "waiting", "learning_rate")  # not among the curves
+_RATES = ("step", "images/s", "waiting")  # not among the curves
 
 
 class Log:
@@ -46,8 +47,7 @@ class Log:
         self.terms: dict[str, list[Tensor]] = {}
         self.began, self.waited = time.perf_counter(), 0.0
         if config.report_to:
-            flat = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in asdict(config).items()}
-            accelerator.init_trackers("textir", flat)
+            accelerator.init_trackers("textir", {name: str(value) for name, value in asdict(config).items()})
         if accelerator.is_main_process and self.path.exists():
             rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             with replacing(self.path) as temporary:
@@ -63,19 +63,18 @@ class Log:
 
         `step` updates are done, and this process waited `waited` seconds in all for data.
         """
-        names, means = list(self.terms), [torch.stack(values).float().mean() for values in self.terms.values()]
+        means = [torch.stack(values).float().mean() for values in self.terms.values()]
         numbers = torch.tensor(shared, dtype=torch.float32, device=means[0].device)
         means = self.accelerator.reduce(torch.cat([torch.stack(means), numbers]), "mean").tolist()
-        values, agreed = dict(zip(names, means, strict=False)), means[len(names) :]
+        values, agreed = dict(zip(self.terms, means, strict=False)), means[len(self.terms) :]
         if bad := [f"{name} {value:.3g}" for name, value in values.items() if not math.isfinite(value)]:
             raise FloatingPointError(
                 f"The loss is not finite within steps {self.step} to {step - 1}: {', '.join(bad)}. Go on from the last "
                 "checkpoint with --resume-from-checkpoint latest and a lower --learning-rate."
             )
         now = time.perf_counter()
-        seconds = now - self.began
-        values["images/s"] = self.images * (step - self.step) / seconds
-        values["waiting"] = (waited - self.waited) / seconds
+        values["images/s"] = self.images * (step - self.step) / (now - self.began)
+        values["waiting"] = (waited - self.waited) / (now - self.began)
         self.terms, self.step, self.began, self.waited = {}, step, now, waited
         return values, agreed
 
@@ -102,7 +101,9 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
 
     names = sorted({name for row in rows for name in row} - {*_RATES})
     lines = max(1, -(-len(names) // 4))
-    figure, axes = plt.subplots(lines, 4, figsize=(13.6, 2.6 * lines))
+    figure, axes = plt.subplots(lines, 4, figsize=(13.6, 2.6 * lines), layout="tight")
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
     for axis, name in zip(axes.flat, names, strict=False):
         steps, values = np.array([(row["step"], row[name]) for row in rows if name in row]).T
         window = max(1, len(values) // 100)
@@ -110,12 +111,8 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
         axis.plot(steps[window - 1 :], smooth, marker="." if len(values) < 30 else "")
         axis.set_title(name, fontsize=10)
         axis.tick_params(labelsize=7)
-    for axis in axes.flat[len(names) :]:
-        axis.axis("off")
     figure.supxlabel("step", fontsize=9)
-    figure.tight_layout()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
@@ -127,18 +124,15 @@ class Validation:
     """
 
     def __init__(self, config: TrainingConfig, rows: list[dict], maker: SampleMaker, encoder: FrozenEncoder) -> None:
-        self.task, self.encoder, self.lpips = maker.task, encoder, None
-        if config.lpips:
-            from textir_hf.metrics.perceptual import LPIPS
-
-            self.lpips = LPIPS(config.lpips).to(encoder.device)
+        self.task, self.encoder = maker.task, encoder
+        self.lpips = LPIPS(config.lpips).to(encoder.device) if config.lpips else None
         self.targets, self.damages, self.captions = [], [], []
         for row in rows:
             image = decode(row[config.image_column], config.sample_size)
             if image is not None:
                 rng = random.Random(len(self.targets))
                 self.targets.append(image.permute(1, 2, 0).numpy())  # [S, S, 3] uint8
-                self.damages.append(maker.task.degrade(image[None].float() / 255, rng, maker.masks))
+                self.damages.append(maker.task.degrade(image[None].float() / 255, rng, maker.draw_mask))
                 self.captions.append(row_captions(row, config.caption_column))
 
     @torch.no_grad()
@@ -152,37 +146,35 @@ class Validation:
         if all(self.captions):
             right = pipe.encode_prompt(self.captions)
         else:
-            tensors = [to_tensor(target, device) for target in self.targets]
-            right = torch.cat([embed_images(encoder.clip, encoder.image_processor, tensor) for tensor in tensors])
-        empty = encoder.texts([""]).expand_as(right)
+            images = [to_tensor(target, device) for target in self.targets]
+            right = torch.cat([embed_images(encoder.clip, encoder.image_processor, image) for image in images])
+        empty = encoder.texts([""])[0]
         columns = {"degraded": [], "right": [], "other": [], "empty": [], "target": []}
-        for i, conditions in enumerate(torch.stack([right, right.roll(1, 0), empty], 1)):
-            visible = (self.damages[i]["degraded"][:3] * self.task.input_scale).expand(3, -1, -1)
+        for i, (target, damage) in enumerate(zip(self.targets, self.damages, strict=True)):
+            visible = (damage["degraded"][:3] * self.task.input_scale).expand(3, -1, -1)
             columns["degraded"].append(Image.fromarray(to_array(visible[None])))
-            columns["target"].append(Image.fromarray(self.targets[i]))
-            restored = pipe(prompt_embeds=conditions, **self._arguments(i)).images
+            columns["target"].append(Image.fromarray(target))
+            conditions = torch.stack([right[i], right[i - 1], empty])
+            restored = pipe(prompt_embeds=conditions, **self._arguments(target, damage)).images
             for name, image in zip(CONDITIONS, restored, strict=True):
                 columns[name].append(image)
-                for figure, value in self._measure(np.asarray(image), i).items():
+                for figure, value in self._measure(np.asarray(image), target, damage.get("mask")).items():
                     values.setdefault(f"validation/{figure}/{name}", []).append(value)
         path.parent.mkdir(parents=True, exist_ok=True)
         cells = [[(name, images[0]), *zip(repeat(""), images[1:_SHOWN])] for name, images in columns.items()]
-        with replacing(path) as temporary:
-            draw_grid(cells, cell=max(64, len(self.targets[0]))).save(temporary)
+        draw_grid(cells, cell=max(64, len(self.targets[0]))).save(path)
         return {name: float(np.mean(each)) for name, each in values.items()}
 
-    def _arguments(self, index: int) -> dict:
+    def _arguments(self, target: np.ndarray, damage: dict) -> dict:
         """The pipeline's arguments for a damaged image."""
-        target, damage = self.targets[index], self.damages[index]
         if "mask_image" in self.task.requires:
             return {"image": target, "mask_image": Image.fromarray(damage["mask"][0].bool().numpy())}
         if "scale" in self.task.requires:
             return {"image": to_array(downsample(to_tensor(target), damage["factor"])), "scale": damage["factor"]}
         return {"image": to_array(damage["degraded"][None]) if self.task.in_channels == 3 else target}
 
-    def _measure(self, result: np.ndarray, index: int) -> dict[str, float]:
-        target, mask, device = self.targets[index], self.damages[index].get("mask"), self.encoder.device
-        where = None if mask is None else mask[0].bool().numpy()
+    def _measure(self, result: np.ndarray, target: np.ndarray, mask: Tensor | None) -> dict[str, float]:
+        where, device = None if mask is None else mask[0].bool().numpy(), self.encoder.device
         values = {"psnr": functional.psnr(result, target, where), "ssim": functional.ssim(result, target, where)}
         if self.lpips:
             region = None if mask is None else mask[None].bool().to(device)
@@ -224,13 +216,12 @@ def as_stored(network: nn.Module) -> nn.Module:
 
 def public_config(config: TrainingConfig) -> TrainingConfig:
     """The config without what is the machine's own: local paths are shortened to their names."""
-
-    def public(value: str | None) -> str | None:
-        return Path(value).name if value and Path(value).expanduser().exists() else value
-
-    paths = {name: public(getattr(config, name)) for name in ("masks", "clip", "init_from", "lpips")}
-    paths |= {"output_dir": "", "cache_dir": "", "resume_from_checkpoint": None}
-    return replace(config, **paths, dataset=[public(name) for name in config.dataset])
+    changes = {"output_dir": "", "cache_dir": "", "resume_from_checkpoint": None}
+    for name in ("masks", "clip", "init_from", "lpips"):
+        path = getattr(config, name)
+        changes[name] = Path(path).name if path and Path(path).expanduser().exists() else path
+    names = [Path(path).name if Path(path).expanduser().exists() else path for path in config.dataset]
+    return replace(config, **changes, dataset=names)
 
 
 def make_card(config: TrainingConfig, step: int, batch: int, lines: list[dict], samples: bool) -> str:
@@ -239,15 +230,15 @@ def make_card(config: TrainingConfig, step: int, batch: int, lines: list[dict], 
     source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
     recipe = source + (f". It should reach: {expected}" if expected else "")
     settings = [f"- {k.replace('_', '-')}: {v}" for k, v in asdict(config).items() if v not in (None, "", False)]
-    results, measured = "No images were held out, so nothing was measured.", [x for x in lines if _MEASURED in x]
+    results, measured = "No images were held out, so nothing was measured.", {}
+    for line in lines:
+        measured = line if "validation/psnr/right" in line else measured
     if measured:
         where = "On held-out images" + (", in the masked regions" if "mask_image" in task.requires else "")
+        figures = [name for name in ("psnr", "ssim", "lpips") if f"validation/{name}/right" in measured]
+        rows = {f.upper(): [Cell(measured[f"validation/{f}/{condition}"]) for condition in CONDITIONS] for f in figures}
         results = f"{where}, under the right condition, another image's, and the empty prompt:\n\n"
-        results += f"| | {' | '.join(CONDITIONS)} |\n{'|---' * 4}|"
-        for figure in ("psnr", "ssim", "lpips"):
-            if f"validation/{figure}/right" in measured[-1]:
-                cells = [f"{measured[-1][f'validation/{figure}/{condition}']:.4g}" for condition in CONDITIONS]
-                results += f"\n| {figure.upper()} | {' | '.join(cells)} |"
+        results += markdown(Table("", list(CONDITIONS), rows))
     results += "\n\n![Losses and figures over the steps](curves.png)"
     results += "\n\n![Held-out images, restored under three conditions](samples.png)" * samples
     sections = {

@@ -23,29 +23,25 @@ def download_vgg() -> str:
 class VGGPerceptualLoss(nn.Module):
     """L1 between VGG16's conv4_3 features before the ReLU (Johnson et al., 2016), of images in [0, 1]."""
 
-    LAYERS = (0, 2, "M", 5, 7, "M", 10, 12, 14, "M", 17, 19, 21)
+    CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)  # a ReLU follows each but the last, then a pooling before some
+    POOLS = (4, 9, 16)
 
     def __init__(self, path: str) -> None:
         super().__init__()
-        state = load_file(path)
-        self.convs = nn.ModuleList()
-        for index in (i for i in self.LAYERS if i != "M"):
-            weight, bias = state[f"features.{index}.weight"].float(), state[f"features.{index}.bias"].float()
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-            conv.weight.data, conv.bias.data = weight, bias
-            self.convs.append(conv)
+        state, self.layers = load_file(path), nn.Sequential()
+        for index in range(self.CONVS[-1] + 1):
+            layer: nn.Module = nn.MaxPool2d(2) if index in self.POOLS else nn.ReLU()
+            if index in self.CONVS:
+                width, channels = state[f"features.{index}.weight"].shape[:2]
+                layer = nn.Conv2d(channels, width, 3, padding=1)
+                layer.load_state_dict({name: state[f"features.{index}.{name}"] for name in ("weight", "bias")})
+            self.layers.append(layer)
         self.requires_grad_(False)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
     def features(self, images: Tensor) -> Tensor:  # [N, 3, H, W] in [0, 1] -> [N, 512, H/8, W/8]
-        x = (images - self.mean) / self.std
-        convs = iter(self.convs)
-        for layer in self.LAYERS:
-            x = F.max_pool2d(F.relu(x), 2) if layer == "M" else next(convs)(x if layer in (0, 5, 10, 17) else F.relu(x))
-        return x
+        return self.layers((images - self.mean) / self.std)
 
-    def forward(self, restored: Tensor, target: Tensor) -> Tensor:
-        with torch.no_grad():
-            target_features = self.features(target)
-        return F.l1_loss(self.features(restored), target_features)
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        return F.l1_loss(self.features(images), self.features(targets))

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import broadcast_object_list, gather_object
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
@@ -29,47 +29,46 @@ _SAME += ("streaming", "seed")
 _SAME_STREAM = ("train_batch_size", "shuffle_buffer", "holdout")
 
 
-class Progress:
-    """How far a run is."""
-
-    def __init__(self) -> None:
-        self.step, self.samples = 0, 0  # updates done, samples used by all processes
-        self.positions: dict[int, dict] = {}  # of each process in the stream
-
-    def state_dict(self) -> dict:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
-
-
 class State:
     """Everything that a run changes: two networks as the processes share them, and each one's optimizer.
 
     `average` is the moving average of the generator's weights, which `restorer`, a generator that is not shared, holds.
+    `step` updates are done, for which all processes used `samples` samples; `positions` are theirs in the stream.
     """
 
     def __init__(self, config: TrainingConfig, accelerator: Accelerator, embedding_dim: int) -> None:
-        self.config, self.accelerator, self.progress = config, accelerator, Progress()
+        self.config, self.accelerator = config, accelerator
+        self.step, self.samples, self.positions = 0, 0, {}
         self.folder = Path(config.output_dir)
-        shape, widths = generator_config(config, embedding_dim), tuple(config.discriminator_channels)
-        generator = TextIRGenerator(**shape)
+        task, widths = get_task(config.task), tuple(config.discriminator_channels)
+        shape = task.network_config() | {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
+        for name in ("sample_size", "style_dim", "blocks", "patch_size", "decoder"):
+            shape[name] = getattr(config, name)
+        if config.decoder:  # it makes whole images in any task
+            shape |= {"out_channels": 3, "output_scale": 1.0}
+        generator = TextIRGenerator(**shape, face_template=FACE_TEMPLATES.get(config.face_template))
         if config.decoder:
-            discriminator = LatentDiscriminator(get_task(config.task).in_channels, embedding_dim, widths)
+            discriminator = LatentDiscriminator(task.in_channels, embedding_dim, widths)
         else:
             discriminator = Discriminator(config.sample_size, widths)
         if config.init_from:
             start_from(Path(config.init_from), generator, discriminator)
-        self.restorer = TextIRGenerator(**shape).to(accelerator.device).eval().requires_grad_(False)
-        self.generator, self.optimizer = _prepare(generator, config, accelerator, (config.beta1, 0.99))
-        judge = _prepare(discriminator, config, accelerator, (0.0, 0.99**LAZY))
-        self.discriminator, self.discriminator_optimizer = judge
+        self.restorer = deepcopy(generator).to(accelerator.device).eval().requires_grad_(False)
+        self.generator, self.optimizer = _prepare(generator, accelerator, (config.beta1, 0.99))
+        self.discriminator, self.discriminator_optimizer = _prepare(discriminator, accelerator, (0.0, 0.99**LAZY))
         batch = config.train_batch_size * config.gradient_accumulation_steps
         self.images_per_update = batch * accelerator.num_processes
         self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
         self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
-        accelerator.register_for_checkpointing(self.progress, self.average)
+        accelerator.register_for_checkpointing(self, self.average)
+
+    def state_dict(self) -> dict:
+        """For Accelerate: how far the run is."""
+        return {"step": self.step, "samples": self.samples, "positions": self.positions}
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
 
     @torch.no_grad()
     def averaged(self) -> TextIRGenerator:
@@ -88,22 +87,21 @@ class State:
         Accelerate's own naming and limit would write in place and delete first: a killed process or a full disk would
         leave a broken checkpoint, and one less of the others.
         """
-        accelerator, progress = self.accelerator, self.progress
-        final = self.folder / f"checkpoint-{progress.step}"
+        accelerator, final = self.accelerator, self.folder / f"checkpoint-{self.step}"
         if self.config.streaming:
-            for positions in gather_object([progress.positions]):
-                progress.positions |= positions
+            for positions in gather_object([self.positions]):
+                self.positions |= positions
         try:
-            with ExitStack() as stack:  # the main process makes the folder, and renames it when all have written
-                path = [stack.enter_context(replacing(final)) if accelerator.is_main_process else None]
-                (temporary,) = broadcast_object_list(path)
+            # The main process makes the folder, and renames it when all have written.
+            with replacing(final) if accelerator.is_main_process else nullcontext() as path:
+                (temporary,) = broadcast_object_list([path])
                 accelerator.save_state(str(temporary))
                 if accelerator.is_main_process:
                     self.config.save(temporary / "training_config.json")
                 accelerator.wait_for_everyone()
         except Exception as error:  # the libraries say "disk full" in several ways
             raise OSError(
-                f"The checkpoint of step {progress.step} cannot be written ({error}). Older checkpoints are whole: "
+                f"The checkpoint of step {self.step} cannot be written ({error}). Older checkpoints are whole: "
                 "free some space and go on with --resume-from-checkpoint latest."
             ) from error
         for old in self.checkpoints()[:-KEPT] if accelerator.is_main_process else []:
@@ -139,19 +137,9 @@ class State:
         self.accelerator.load_state(str(path))
         self.average.to(self.accelerator.device)
         self.average.decay = self.decay  # a run may go on with another
-        readers, processes = len(self.progress.positions), self.accelerator.num_processes
+        readers, processes = len(self.positions), self.accelerator.num_processes
         if self.config.streaming and readers not in (0, processes):
             raise ValueError(f"A stream goes on only with as many processes: {path} has {readers}, got {processes}.")
-
-
-def generator_config(config: TrainingConfig, embedding_dim: int) -> dict:
-    """Arguments of the run's `TextIRGenerator`."""
-    shape = get_task(config.task).network_config()
-    if config.decoder:  # it makes whole images in any task
-        shape |= {"out_channels": 3, "output_scale": 1.0}
-    shape |= {name: getattr(config, name) for name in ("sample_size", "style_dim", "blocks", "patch_size", "decoder")}
-    shape |= {"channels": tuple(config.channels), "embedding_dim": embedding_dim}
-    return shape | {"face_template": FACE_TEMPLATES.get(config.face_template)}
 
 
 def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -179,9 +167,7 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> 
                 )
 
 
-def _prepare(
-    network: nn.Module, config: TrainingConfig, accelerator: Accelerator, betas: tuple[float, float]
-) -> tuple[nn.Module, AcceleratedOptimizer]:
+def _prepare(network: nn.Module, accelerator: Accelerator, betas: tuple[float, float]):
     """A network and its optimizer, shared by the processes: copied (DDP), or in pieces (FSDP 2)."""
     if accelerator.is_fsdp2:  # takes neither scalars nor channels_last; casting is left to autocast
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
@@ -189,7 +175,7 @@ def _prepare(
             parameter.data = torch.atleast_1d(parameter.data)
     else:
         network = network.to(memory_format=torch.channels_last)
-    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True))
+    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), betas=betas, fused=True))
 
 
 def full_parameters(network: nn.Module) -> list[Tensor]:

@@ -4,7 +4,6 @@ python -m training.train --preset textir-mini-super-resolution --dataset photos 
 accelerate launch -m training.train --preset inpainting-ffhq-256 --dataset ffhq --masks masks --output-dir runs/ffhq
 """
 
-import math
 import signal
 import sys
 import time
@@ -28,12 +27,12 @@ from training.state import LAZY, State, full_parameters
 
 
 class Run:
-    """A run's data, encoder, networks and losses, all loaded and built; `minutes` so far, on which processes agree."""
+    """A run's data, encoder, networks and losses, all loaded and built."""
 
     def __init__(self, config: TrainingConfig) -> None:
         config.check()
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-        self.config, self.minutes = config, 0.0
+        self.config = config
         self.accelerator = accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),
             mixed_precision=config.mixed_precision,
@@ -63,7 +62,7 @@ class Run:
 
     def batches(self) -> Batches:
         """Batches of this process from the run's progress on."""
-        return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state.progress)
+        return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state)
 
 
 def train(config: TrainingConfig) -> Path:
@@ -80,22 +79,22 @@ def train(config: TrainingConfig) -> Path:
     state.resume()
     if accelerator.is_main_process:
         config.save(folder / "training_config.json")
-    log = Log(config, accelerator, state.progress.step, state.images_per_update)
-    bar = tqdm(total=last, initial=state.progress.step, desc=config.task, disable=not accelerator.is_local_main_process)
+    log = Log(config, accelerator, state.step, state.images_per_update)
+    bar = tqdm(total=last, initial=state.step, desc=config.task, disable=not accelerator.is_local_main_process)
     late = False
     with closing(run.batches()) as batches, bar, stop_on_signal() as received:
-        while state.progress.step < last and not late:
+        while state.step < last and not late:
             log.add(train_step(run, batches))
             bar.update()
-            step, minutes = state.progress.step, (time.monotonic() - started) / 60
+            step, minutes = state.step, (time.monotonic() - started) / 60
             saving = step % config.checkpointing_steps == 0 or step == last
             # Several processes agree on the time, and to stop, only where they read the losses anyway.
             ending = accelerator.num_processes == 1 and (received or 0 < config.max_minutes <= minutes)
             if not (saving or ending or step % config.log_steps == 0):
                 continue
-            values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
-            late = 0 < config.max_minutes <= run.minutes
-            log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
+            values, (minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
+            late = 0 < config.max_minutes <= minutes
+            log.write(step, values)
             bar.set_postfix(values)
             if saving or late or signals:
                 checkpoint = state.save()
@@ -109,7 +108,7 @@ def train(config: TrainingConfig) -> Path:
 
     discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
     if accelerator.is_main_process:
-        step, images = state.progress.step, state.images_per_update
+        step, images = state.step, state.images_per_update
         write_pipeline(folder / "pipeline", config, step, images, state.averaged(), run.encoder)
         with replacing(folder / "discriminator.safetensors") as temporary:  # for --init-from
             accelerator.save(discriminator, temporary, safe_serialization=True)
@@ -123,7 +122,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
 
     It never waits for the device: the losses that it returns stay there.
     """
-    accelerator, state, objective, step = run.accelerator, run.state, run.objective, run.state.progress.step
+    accelerator, state, objective, step = run.accelerator, run.state, run.objective, run.state.step
     adversarial, parts = objective.adversarial(step), run.config.gradient_accumulation_steps
     frozen, sums = accelerator.unwrap_model(state.discriminator), {}
     for part in range(parts):
@@ -144,39 +143,26 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
             sums[name] = sums.get(name, 0) + value.detach() / parts
     update(run, adversarial)
     state.average.step(full_parameters(state.generator))
-    state.progress.step += 1
+    state.step += 1
     return sums
 
 
 def update(run: Run, adversarial: bool) -> None:
     """Moves the weights. The gradients of both networks have one scale, which changes after both have moved."""
-    config, state, scaler = run.config, run.state, run.accelerator.scaler
-    rate = learning_rate(config, state.progress.step, run.minutes)
-    updates = [(state.generator, state.optimizer, rate)]
+    config, state = run.config, run.state
+    scaler = run.accelerator.scaler or torch.amp.GradScaler(enabled=False)
+    updates = [(state.generator, state.optimizer, 1.0)]
     if adversarial:
-        updates.append((state.discriminator, state.discriminator_optimizer, rate * config.discriminator_rate * LAZY))
-    for network, optimizer, value in updates:
+        updates.append((state.discriminator, state.discriminator_optimizer, config.discriminator_rate * LAZY))
+    for network, optimizer, factor in updates:
         if config.max_grad_norm:
-            if scaler is not None:
-                scaler.unscale_(optimizer.optimizer)  # Accelerate's way would unscale both at each call
+            scaler.unscale_(optimizer.optimizer)  # Accelerate's way would unscale both at each call
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = value
-        if scaler is None:
-            optimizer.step()
-        else:
-            scaler.step(optimizer.optimizer)
+            group["lr"] = config.learning_rate * factor
+        scaler.step(optimizer.optimizer)
         optimizer.zero_grad()
-    if scaler is not None:
-        scaler.update()
-
-
-def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> float:
-    """The generator's learning rate after `step` updates and so many minutes."""
-    if config.lr_scheduler == "constant":
-        return config.learning_rate
-    done = minutes / config.max_minutes if config.max_minutes else step / config.max_train_steps
-    return config.learning_rate * (1 + math.cos(math.pi * min(done, 1))) / 2
+    scaler.update()
 
 
 @contextmanager
