@@ -133,9 +133,9 @@ class MaskedRegion(Damage):
 class LostResolution(Damage):
     hides_identity = True
 
-    @property
-    def tables(self):
-        return [f"{factor}x" for factor in self.protocol.factors]
+    def __init__(self, protocol: Protocol, test_set: TestSet, masks: None = None) -> None:
+        super().__init__(protocol, test_set)
+        self.tables = [f"{factor}x" for factor in protocol.factors]
 
     def extent(self, index, table):
         return float(table.removesuffix("x"))
