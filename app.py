@@ -5,6 +5,8 @@ TEXTIR_CHECKPOINTS="owner/name folder" python app.py
 """
 
 import os
+import signal
+import sys
 import threading
 import time
 from importlib.util import find_spec
@@ -25,7 +27,6 @@ SESSIONS = 32  # Gradio keeps a copy of the page for each
 
 
 def build() -> gr.Blocks:
-    """The page."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as page:
         gr.HTML(texts.INTRO, elem_classes="ti-head", apply_default_css=False)
         loading = status_line("loading")
@@ -55,11 +56,13 @@ def main() -> None:
     unused = "" if mcp else ".snippets .snippet:has(img[src*='/mcp']) {display: none}"
     style = f"<style>{read('page.css')}{unused}</style>"  # as `css=`, Gradio would rewrite what holds for phones alone
     page.launch(theme=theme(), head=style, prevent_thread_lock=True, **options)
-    storage.clean_up()
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: sys.exit())
     threading.Thread(target=networks.load_all, daemon=True).start()
     try:
         while True:
-            time.sleep(3600)
+            time.sleep(300)
+            storage.remove_old()
     finally:
         progress.stop_all()
         page.close()

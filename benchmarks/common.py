@@ -1,14 +1,10 @@
 """Timing, separate processes and tables, for all benchmarks."""
 
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-
-import numpy as np
-from PIL import Image
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 
 def turns(calls: dict[str, Callable], rounds: int = 3) -> dict[str, float]:
@@ -29,23 +25,16 @@ def timed(call: Callable) -> tuple[object, float, float]:
     return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def smooth_image(side: int, seed: int = 0) -> Image.Image:
-    """Smooth random colors."""
-    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+def isolated(case: Callable, *arguments) -> dict:
+    """The columns of a case, measured in a process of its own, and that process's peak memory."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measured, case, arguments).result()
 
 
-def isolated(module: str, *words) -> dict:
-    """The columns of a case, measured in its own process by `python -m MODULE --case WORDS`, with the peak memory."""
-    command = [sys.executable, "-m", module, "--case", json.dumps(words)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def print_case(columns: dict) -> None:
-    """Prints the columns of a case and the peak memory of this process, as JSON."""
+def _measured(case: Callable, arguments: tuple) -> dict:
+    columns = case(*arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps(columns | {"peak memory (GiB)": round(peak, 2)}))
+    return columns | {"peak memory (GiB)": round(peak, 2)}
 
 
 def print_table(title: str, rows: dict[str, dict]) -> None:

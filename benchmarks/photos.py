@@ -5,17 +5,15 @@ python -m benchmarks.photos
 Each case runs in its own process. Its peak memory includes Python, PyTorch and the networks.
 """
 
-import argparse
-import json
-
 import numpy as np
 from matplotlib import cbook
 from PIL import Image, ImageDraw
 from skimage import data
 
-from benchmarks.common import isolated, print_case, print_table, timed
-from textir_hf import TextIRPipeline
+from benchmarks.common import isolated, print_table, timed
+from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.pipeline.faces import find_faces
+from textir_hf.tasks import TASKS
 
 _SIDE = 320  # of a portrait
 _BOXES = ((0.17, 0.25, 0.37, 0.475), (0.67, 0.75, 0.7, 0.825), (0.98, 0.0, 1.0, 0.025))  # shares of the sides
@@ -57,22 +55,18 @@ PHOTOS = {
 }
 
 
-def _load(task: str) -> TextIRPipeline:
-    pipe = TextIRPipeline.from_pretrained(f"textir-mini-{task}")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def large(title: str, size: tuple[int, int] = (6000, 4000)) -> dict:
+def large(title: str) -> dict:
     """A photo of 24 megapixels."""
-    task, scale = LARGE[title]
+    (task, scale), size = LARGE[title], (6000, 4000)
     image = Image.fromarray(data.coffee()).resize(size, Image.Resampling.BICUBIC)
     arguments = {} if scale is None else {"scale": scale}
     if task == "inpainting":
         arguments["mask_image"] = Image.new("L", size)
         for box in _BOXES:
             arguments["mask_image"].paste(255, tuple(round(s * size[i % 2]) for i, s in enumerate(box)))
-    result, seconds, cpu = timed(lambda: _load(task)("a cup of coffee", image, **arguments).images[0])
+    result, seconds, cpu = timed(
+        lambda: load_pipeline(None, TASKS[task])("a cup of coffee", image, **arguments).images[0]
+    )
     return {"result": f"{result.width}x{result.height}", "s": seconds, "CPU s": cpu}
 
 
@@ -90,7 +84,7 @@ def with_faces(task: str, kind: str) -> dict:
     else:
         scale = 4 if photo.width > 3000 else 8
         given = {"image": photo.reduce(scale), "scale": scale}
-    pipe, prompt = _load(task), "a smiling woman"
+    pipe, prompt = load_pipeline(None, TASKS[task]), "a smiling woman"
     find_faces(np.zeros((64, 64, 3), np.uint8))  # loads the detector
     result, seconds, cpu = timed(lambda: pipe(prompt, faces="auto", **given).images[0])
     _, plain_seconds, plain_cpu = timed(lambda: pipe(prompt, **given))
@@ -98,18 +92,10 @@ def with_faces(task: str, kind: str) -> dict:
     return columns | {"without faces, s": plain_seconds, "without faces, CPU s": plain_cpu, "times": cpu / plain_cpu}
 
 
-CASES = {"large": large, "with_faces": with_faces}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
-    if case := parser.parse_args().case:
-        return print_case(CASES[case[0]](*case[1:]))
-    module = "benchmarks.photos"
-    print_table("24 megapixels", {title: isolated(module, "large", title) for title in LARGE})
+    print_table("24 megapixels", {title: isolated(large, title) for title in LARGE})
     pairs = [(task, kind) for task in ("super-resolution", "inpainting") for kind in PHOTOS]
-    print_table("faces", {", ".join(pair): isolated(module, "with_faces", *pair) for pair in pairs})
+    print_table("faces", {", ".join(pair): isolated(with_faces, *pair) for pair in pairs})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from skimage import data, io
 from benchmarks.common import print_table
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIDE = 512
 WARM_UP = 10  # fills, until caches and the allocator have their size
 _CHANGED = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
@@ -34,14 +35,14 @@ _FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.start
 class Server:
     """`python app.py` on a free port, with the time since its start."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str | Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        variables = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": folder}
+        variables = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
         self.begun, self.address = time.perf_counter(), f"http://127.0.0.1:{port}"
-        command = [sys.executable, "app.py"]
-        self.process = psutil.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.DEVNULL)
+        environment = os.environ | variables | {"GRADIO_TEMP_DIR": str(folder)}
+        self.process = psutil.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
     def times(self) -> dict[str, float]:
         """Seconds since the start: on the clock, and of the process's CPU time."""
@@ -73,10 +74,9 @@ def serving() -> Iterator[Server]:
 
 def launch(playwright: Playwright) -> Browser:
     """A headless Chromium."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
+    if CHROMIUM is None:
         raise SystemExit("Chromium is needed: apt-get install chromium.")
-    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 def start_up(page: Page, server: Server) -> dict[str, dict[str, float]]:

@@ -26,25 +26,16 @@ _CELL = 160
 _DIFFERENCE = 8  # mean levels of 255 by which processors and JPEG may differ in a square of 32 pixels
 
 
+def _square(pixels: np.ndarray, box: tuple[int, int, int, int], side: int) -> Image.Image:
+    return Image.fromarray(pixels).crop(box).resize((side, side), Image.Resampling.LANCZOS)
+
+
 def astronaut() -> Image.Image:
-    """A portrait, 128x128."""
-    return Image.fromarray(data.astronaut()).crop((153, 42, 291, 180)).resize((128, 128), Image.Resampling.LANCZOS)
+    return _square(data.astronaut(), (153, 42, 291, 180), 128)
 
 
 def cup() -> Image.Image:
-    """A cup of coffee, 240x240."""
-    return Image.fromarray(data.coffee()).crop((100, 0, 500, 400)).resize((240, 240), Image.Resampling.LANCZOS)
-
-
-def group_photo() -> Image.Image:
-    """Two portraits side by side, 640x320."""
-    with cbook.get_sample_data("grace_hopper.jpg") as file:
-        hopper = open_image(file.read()).crop((90, 30, 430, 370)).resize((320, 320), Image.Resampling.LANCZOS)
-    portrait = Image.fromarray(data.astronaut()).crop((113, 10, 333, 230)).resize((320, 320), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (640, 320))
-    canvas.paste(portrait, (0, 0))
-    canvas.paste(hopper, (320, 0))
-    return canvas
+    return _square(data.coffee(), (100, 0, 500, 400), 240)
 
 
 def draw_tasks() -> Image.Image:
@@ -69,7 +60,11 @@ def draw_tasks() -> Image.Image:
 
 def draw_faces() -> Image.Image:
     """A group photo shrunk 8 times, and restored with a prompt for each face."""
-    photo = group_photo()
+    photo = Image.new("RGB", (640, 320))
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        hopper = np.asarray(open_image(file.read()))
+    photo.paste(_square(data.astronaut(), (113, 10, 333, 230), 320), (0, 0))
+    photo.paste(_square(hopper, (90, 30, 430, 370), 320), (320, 0))
     small = photo.resize((photo.width // 8, photo.height // 8), Image.Resampling.BICUBIC)
     prompts = ["a smiling woman", "a serious woman with glasses"]
     faces = {"faces": "all", "face_prompts": prompts, "background": "restored"}

@@ -3,9 +3,6 @@
 python -m docs.samples  # when an embedded checkpoint has changed
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from PIL import Image, ImageDraw
 
 from docs import still_life
@@ -31,14 +28,12 @@ def draw_input(example: examples.Example) -> Image.Image:
 
 
 def mask(example: examples.Example) -> Image.Image:
-    """White in an example's box."""
     mask = Image.new("L", (example.side, example.side))
     mask.paste(255, example.box)
     return mask
 
 
 def polygon(side: int, corners: tuple) -> Image.Image:
-    """White in a polygon."""
     mask = Image.new("L", (side, side))
     ImageDraw.Draw(mask).polygon(corners, fill=255)
     return mask
@@ -56,15 +51,8 @@ def restored(example: examples.Example) -> Image.Image:
     return pipe(example.prompt, open_image(example.input), generator=generator, **arguments).images[0]
 
 
-def make() -> Iterator[Path]:
-    """Writes input and result of every example."""
-    examples.SAMPLES.mkdir(exist_ok=True)
-    for example in examples.EXAMPLES:
-        save_image(draw_input(example), example.input)
-        save_image(restored(example), example.output)
-        yield example.output
-
-
 if __name__ == "__main__":
-    for path in make():
-        print(path.name)
+    for each in examples.EXAMPLES:
+        save_image(draw_input(each), each.input)
+        save_image(restored(each), each.output)
+        print(each.output.name)

@@ -37,7 +37,6 @@ _GROUPS = {  # group: whether a row belongs to it
 
 
 def sentence(row: dict) -> str:
-    """The labels as a sentence."""
     who = "man" if row["male"] else "woman"
     return f"an old {who}" if row["age"] >= _OLD else f"a young {who}" if row["age"] <= _YOUNG else f"a {who}"
 
@@ -66,8 +65,11 @@ class FaceJudge:
 
     @torch.no_grad()
     def measure(self, prompt: str, index: int) -> dict[str, float]:
-        """The columns of one face."""
-        (man, woman), (old, young) = self._sides(SEXES, index), self._sides(AGES, index)
+        sides = {}  # how much nearer the face under each of two sentences is to the first one than to the second
+        for pair, axis in self.axes.items():
+            results = torch.cat([to_tensor(self.restore(text, index)) for text in pair])
+            sides[pair] = (embed_images(self.pipe.clip, self.pipe.image_processor, results) @ axis).tolist()
+        (man, woman), (old, young) = sides[SEXES], sides[AGES]
         result, target = self.restore(prompt, index), np.asarray(self.faces[index])
         area = None if self.mask is None else torch.from_numpy(self.mask)[None, None].float()
         values = {
@@ -83,12 +85,6 @@ class FaceJudge:
             "man / woman as asked (%)": 50.0 * ((man > 0) + (woman < 0)),
             "older as asked (%)": 100.0 * (old > young),
         }
-
-    def _sides(self, pair: tuple[str, str], index: int) -> list[float]:
-        """How much nearer a face restored under each of two sentences is to the first one than to the second."""
-        results = torch.cat([to_tensor(self.restore(prompt, index)) for prompt in pair])
-        seen = embed_images(self.pipe.clip, self.pipe.image_processor, results)
-        return (seen @ self.axes[pair]).tolist()
 
 
 def measure(judge: FaceJudge, rows: list[dict]) -> Table:

@@ -49,7 +49,6 @@ def fill(template: str, **values: str) -> str:
 
 
 def tables_of(name: str) -> list[Table]:
-    """The tables of a checkpoint's report."""
     return read_tables(REPORTS / f"{name}.json")
 
 
@@ -63,7 +62,6 @@ def peers_of(name: str) -> list[str]:
 
 
 def make_card(name: str) -> str:
-    """The text of a card."""
     report, tables = _report(name), tables_of(name)
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
     source = (
@@ -103,7 +101,6 @@ def eval_results(tables: list[Table], kind: str) -> list[EvalResult]:
 
 
 def results_page() -> str:
-    """The text of docs/results.md."""
     effects, peers, tasks = [], [], []
     for name, task in TASK_OF.items():
         for table in tables_of(name):

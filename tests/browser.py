@@ -2,63 +2,27 @@
 
 import io
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
+from benchmarks.space import CHROMIUM, Server, launch
 from textir_hf.imaging.files import open_image
 from textir_hf.space import texts
 
-REPOSITORY = Path(__file__).parent.parent
-
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
-
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-
-WAIT = 60_000
-
 EDITOR = "#editor"
 INFO = f"document.querySelector('{EDITOR} .ti-info').textContent"
-
 TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
-
-
-def start(folder: Path, **variables) -> tuple[str, subprocess.Popen, Path]:
-    """Address, process and log of `python app.py`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
-    environment |= {"GRADIO_TEMP_DIR": str(folder), **variables}
-    log = folder.parent / f"log-{port}"
-    with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=out, stderr=out)
-    return f"http://127.0.0.1:{port}", process, log
-
-
-def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            raise RuntimeError(log.read_text())
-        try:
-            httpx.get(address, timeout=5)
-            return
-        except httpx.TransportError:
-            time.sleep(0.2)
 
 
 def visit(browser, address: str, width: int = 1280, **options):
     page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-    page.set_default_timeout(WAIT)
+    page.set_default_timeout(60_000)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(address)
@@ -85,11 +49,7 @@ def open_settings(page, tab: str) -> None:
 
 def upload(page, tab: str, path) -> None:
     page.set_input_files("#editor .ti-file", str(path))
-    size = "{} × {}".format(*open_image(path).size)
-    page.wait_for_function(
-        "size => document.querySelector('#editor .ti-info').textContent.startsWith(size)",
-        arg=size,
-    )
+    page.wait_for_function(f"{INFO}.startsWith('{{}} × {{}}')".format(*open_image(path).size))
 
 
 def stroke(page, tab: str = "inpaint", below: float = 0) -> None:
@@ -125,8 +85,12 @@ def press(page, selector: str, keys: str | None = None) -> None:
     """Presses a button, or keys, and waits for a result."""
     before = address_of_result(page)
     page.keyboard.press(keys) if keys else page.click(selector)
-    changed = "before => document.querySelector('.tr-download').getAttribute('href') !== before"
-    page.wait_for_function(changed, arg=before)
+    new_result(page, before)
+
+
+def new_result(page, before: str | None) -> None:
+    """Waits for a result other than that of an address."""
+    page.wait_for_function("b => document.querySelector('.tr-download').getAttribute('href') !== b", arg=before)
 
 
 def begin_long_run(page, folder: Path) -> None:
@@ -206,21 +170,25 @@ def upscaled(address: str, color, scale: int = 2) -> np.ndarray | str:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Address and process of the page (`python app.py`)."""
-    address, process, log = start(tmp_path_factory.mktemp("server") / "files")
-    wait_for(address, process, log)
-    upscaled(address, "red")  # waits until the networks are loaded
-    yield address, process
-    process.terminate()
-    process.wait(30)
+    """Address and process of the page (`python app.py`), which leaves no file behind, also of a server that died."""
+    files = tmp_path_factory.mktemp("server") / "files"
+    (files / "textir-space-999999999" / "left").mkdir(parents=True)
+    server = Server(files)
+    server.wait()
+    upscaled(server.address, "red")  # waits until the networks are loaded
+    (folder,) = files.iterdir()
+    assert folder.name == f"textir-space-{server.process.pid}" and folder.stat().st_mode & 0o077 == 0
+    yield server.address, server.process
+    server.process.terminate()
+    server.process.wait(30)
+    assert not list(files.iterdir())
 
 
 @pytest.fixture(scope="module")
 def chromium():
     """A headless browser."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
         yield browser
         browser.close()
 

@@ -1,42 +1,37 @@
-"""The mask editor in a real browser. Without Chromium the tests are skipped."""
+"""The editor: masks, regions, faces and the slider from image to text, in a real browser."""
 
 import io
 import re
 
+import httpx
 import numpy as np
-import pytest
-from browser import INFO, downloaded, needs_browser, run, stroke, until, upload, visit
+from browser import INFO, copied, downloaded, needs_browser, press, run, stroke, to_tab, until, upload, visit
 from PIL import Image
 
-from textir_hf.imaging.files import read_settings
+from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.imaging.raster import to_mask
+from textir_hf.space import examples
 
 pytestmark = needs_browser
-
 INK = np.array((229, 23, 123)) / 2  # the mask's color at half weight
 
 
-def masked_on_screen(page, tab: str) -> np.ndarray:
-    """Where the canvas shows the mask's color over a gray image."""
-    shown = page.query_selector("#editor canvas").screenshot()
-    rgb = np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")).astype(int)
-    return np.abs(rgb - (INK + 64)).max(2) < 12
-
-
-@pytest.mark.parametrize("size", [(900, 300), (40, 30), (2000, 1500)])
-def test_the_mask_on_the_screen_lies_where_it_is_on_the_image(page, tmp_path, size):
-    width, height = size
-    Image.new("RGB", size, (128, 128, 128)).save(tmp_path / "gray.png")
-    mask = Image.new("L", size)
-    box = (width // 4, height // 5, width // 2, height // 2)
-    mask.paste(255, box)
-    mask.save(tmp_path / "mask.png")
-    upload(page, "inpaint", tmp_path / "gray.png")
-    page.set_input_files("#editor .ti-mask-file", str(tmp_path / "mask.png"))
-    page.wait_for_function("!document.querySelector('#editor .ti-info').textContent.includes(', 0 %')")
-    page.mouse.move(5, 5)
-    for _ in range(2):
-        shown = masked_on_screen(page, "inpaint")
+def test_the_mask_on_the_screen_lies_where_it_is_on_the_image(page, tmp_path):
+    for window, size in ((1280, (900, 300)), (1280, (40, 30)), (1280, (2000, 1500)), (700, (1200, 900))):
+        width, height = size
+        Image.new("RGB", size, (128, 128, 128)).save(tmp_path / "gray.png")
+        mask = Image.new("L", size)
+        box = (width // 4, height // 5, width // 2, height // 2)
+        mask.paste(255, box)
+        mask.save(tmp_path / "mask.png")
+        page.set_viewport_size({"width": window, "height": 800})
+        upload(page, "inpaint", tmp_path / "gray.png")
+        page.set_input_files("#editor .ti-mask-file", str(tmp_path / "mask.png"))
+        page.wait_for_function(f"!{INFO}.includes(', 0 %')")
+        page.mouse.move(5, 5)
+        page.wait_for_timeout(300)
+        rgb = np.asarray(Image.open(io.BytesIO(page.query_selector("#editor canvas").screenshot())).convert("RGB"))
+        shown = np.abs(rgb - (INK + 64)).max(2) < 12
         scale = min(shown.shape[1] / width, shown.shape[0] / height)
         left, top = (shown.shape[1] - width * scale) / 2, (shown.shape[0] - height * scale) / 2
         expected = np.array(box) * scale + np.array((left, top, left, top))
@@ -44,8 +39,6 @@ def test_the_mask_on_the_screen_lies_where_it_is_on_the_image(page, tmp_path, si
         found = np.array((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
         assert np.abs(found - expected).max() <= 2
         assert shown.sum() > 0.97 * np.prod(found[2:] - found[:2])  # one full rectangle, and no second one
-        page.set_viewport_size({"width": 700, "height": 800})
-        page.wait_for_timeout(300)
 
 
 def masks_of_many_kinds() -> dict[str, Image.Image]:
@@ -109,11 +102,6 @@ def test_editor_tools(page, tmp_path):
     assert percent() == "0 % masked"
     page.keyboard.press("Control+Shift+Z")
     assert percent() == "17 % masked"
-    before = int(page.input_value("#editor input[type=range]"))
-    page.keyboard.press("]")
-    assert int(page.input_value("#editor input[type=range]")) > before
-    page.keyboard.press("[")
-    assert abs(int(page.input_value("#editor input[type=range]")) - before) <= 1
     image.resize((9, 9)).save(tmp_path / "small.png")
     page.set_input_files("#editor .ti-mask-file", str(tmp_path / "small.png"))
     page.wait_for_selector("#editor .ti-info.ti-alert")
@@ -213,3 +201,98 @@ def test_two_fingers_zoom_and_move_the_image_with_them_and_paint_nothing(server,
     fingers(page, [ended[0].tolist()])  # one finger alone uses the tool, where it is on the image
     assert ", 0 %" not in page.inner_text("#editor .ti-info")
     page.close()
+
+
+ROWS = ".ti-regions > span"
+
+
+def result(page) -> Image.Image:
+    return open_image(httpx.get(page.get_attribute(".tr-download", "href")).content)
+
+
+def add(page, prompt: str, below: float) -> None:
+    """A region: a stroke at a height of the canvas, and its sentence."""
+    count = page.locator(ROWS).count()
+    page.click("[data-do=region]")
+    stroke(page, below=below)
+    page.fill(f"{ROWS} >> nth={count} >> input", prompt)
+
+
+def test_a_region_has_its_own_sentence_and_changes_nothing_else(page, photo):
+    to_tab(page, "Colorize")
+    upload(page, "colorize", photo)
+    page.fill("#colorize-prompt textarea", "a brown table")
+    run(page, "colorize")
+    plain = np.asarray(result(page)).astype(int)
+    add(page, "a red cup", -120)
+    add(page, "a blue dress", 120)
+    page.fill(f"{ROWS} >> nth=1 >> input >> nth=1", "0.5")
+    run(page, "colorize", "Enter")  # in a region's sentence, too
+    made = result(page)
+    assert [tuple(rest) for _, *rest in read_settings(made)["regions"]] == [("a red cup", 1), ("a blue dress", 0.5)]
+    code = page.text_content("#editor pre")
+    assert "'a red cup')" in code and "'a blue dress', 0.5)" in code
+    changed = np.abs(np.asarray(made) - plain).max(2) > 0
+    height = len(changed)
+    assert changed[: height // 2].any() and changed[height // 2 :].any()
+    assert not changed[height // 2 - 8 : height // 2 + 8].any()  # between the strokes
+
+    page.click(f"{ROWS} >> nth=1 >> button >> nth=1")  # its eye: hidden, it does not count
+    run(page, "colorize")
+    assert [prompt for _, prompt, _ in read_settings(result(page))["regions"]] == ["a red cup"]
+    page.click(f"{ROWS} >> nth=0 >> button >> nth=2")  # its bin
+    assert page.locator(ROWS).count() == 1
+    page.click("[data-do=undo]")
+    assert page.locator(ROWS).count() == 2 and page.input_value(f"{ROWS} >> nth=0 >> input") == "a red cup"
+
+
+def test_regions_come_back_from_a_reload_and_from_a_link(server, chromium, photo):
+    page = visit(chromium, server[0])
+    to_tab(page, "Colorize")
+    upload(page, "colorize", photo)
+    page.fill("#colorize-prompt textarea", "a wooden table")
+    add(page, "a red cup", -100)
+    run(page, "colorize")
+    made, link = np.asarray(result(page)), copied(page, "link")
+    page.wait_for_timeout(3000)  # until the browser has kept it
+    page.reload()
+    page.wait_for_selector(ROWS)
+    other = visit(chromium, link)
+    other.wait_for_function("document.querySelector('#colorize-prompt textarea')?.value === 'a wooden table'")
+    upload(other, "colorize", photo)
+    other.wait_for_selector(ROWS)
+    for again in (page, other):
+        assert again.input_value(f"{ROWS} input") == "a red cup"
+        run(again, "colorize")
+        assert (np.asarray(result(again)) == made).all()
+        again.close()
+
+
+def test_the_slider_from_image_to_text_shows_steps_made_beforehand(page):
+    to_tab(page, "Edit")
+    run(page, "edit")
+    page.focus(".tr-strength input")
+    press(page, "", "ArrowLeft")  # the first move makes them all
+    seen = {}
+    for _ in range(3):
+        page.wait_for_function("document.querySelector('.tr-strength input').value !== '' ")
+        seen[page.input_value(".tr-strength input")] = read_settings(result(page))["beta"]
+        page.keyboard.press("ArrowLeft")  # at once
+    assert seen == {"3": 0.75, "2": 0.5, "1": 0.25}
+    assert not page.is_visible(".tr-strip")
+
+
+def test_a_small_face_is_cut_out_by_one_click(page, tmp_path):
+    portrait = open_image(examples.EXAMPLES[0].input)
+    image = Image.new("RGB", (1200, 900), "gray")
+    image.paste(portrait.resize((200, 200)), (850, 500))
+    image.save(tmp_path / "far.png")
+    upload(page, "inpaint", tmp_path / "far.png")
+    page.wait_for_function(f"{INFO}.includes('1 face')")
+    assert page.is_visible(".ti-advice")
+    page.click("[data-do=crop]")
+    page.wait_for_function(f"!{INFO}.startsWith('1200')")
+    page.wait_for_function(f"{INFO}.includes('1 face')")
+    assert not page.is_visible(".ti-advice")
+    stroke(page, below=250)  # beside the face
+    page.wait_for_function("document.querySelector('.ti-advice').textContent.includes('no face')")

@@ -1,25 +1,32 @@
-"""The page as a visitor sees it, in a real browser. Without Chromium the tests are skipped."""
+"""The page as a visitor sees it, and what goes wrong for them, in a real browser."""
 
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import (
+    EDITOR,
+    INFO,
     TABS,
+    address_of_result,
     downloaded,
     needs_browser,
+    new_result,
     open_settings,
     painted,
     run,
     stroke,
     to_tab,
+    until,
     upload,
     visit,
 )
+from PIL import Image
 
 from textir_hf.imaging.files import open_image, read_settings
-from textir_hf.space import examples
+from textir_hf.space import examples, texts
 
 pytestmark = needs_browser
 
@@ -34,10 +41,6 @@ def test_the_first_view_has_an_example_and_its_result(page):
     assert len(page.query_selector_all("#inpaint-examples img")) == 2 * len(examples.of("inpainting"))
     assert page.inner_text("#editor .ti-info") == "256 × 256, 58 % masked"
     assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
-    for height, share in ((720, 0.7), (900, 0.78)):  # the canvas fills the window
-        page.set_viewport_size({"width": 1280, "height": height})
-        tall = "least => document.querySelector('#editor .ti-stage').clientHeight > least"
-        page.wait_for_function(tall, arg=share * height)
     page.click("footer button >> nth=0")
     page.wait_for_selector(".snippet:has-text('Python')")
     assert page.is_visible(".snippet:has-text('MCP')") == (find_spec("mcp") is not None)
@@ -82,6 +85,12 @@ def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
     for tab in TABS:
         box = page.query_selector(f"button[role=tab]:has-text('{tab}')").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, tab
+    kinds = ".ti-tools button, .ti-bar button, .ti-ask button, .tr-bar button, .ti-upload"
+    small = """kinds => [...document.querySelectorAll(kinds)]
+      .filter((b) => b.offsetParent && (b.getBoundingClientRect().height < 43.5)).map((b) => b.textContent)"""
+    assert page.evaluate(small, kinds) == []
+    place = page.query_selector("#inpaint-run").bounding_box()
+    assert place["y"] + place["height"] <= 800 and place["y"] > 400  # the thumb reaches it
     open_settings(page, "inpaint")
     page.wait_for_selector("#inpaint-beta, #inpaint-feather", state="visible")
     run(page, "inpaint")
@@ -92,33 +101,13 @@ def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
     for tab in TABS:
         to_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
-    for selector in ("#inpaint-run", "#inpaint-prompt", ".ti-stage"):
-        to_tab(page, "Inpaint")
-        box = page.query_selector(selector).bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    to_tab(page, "Upscale")  # where nothing is painted, a finger scrolls
+    assert page.evaluate("getComputedStyle(document.querySelector('#editor canvas')).touchAction") == "pan-y"
     assert not page.problems
     page.close()
 
 
-def tab_to(page, selector: str) -> None:
-    """Presses Tab until something within `selector` has the focus."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        if page.evaluate("s => !!document.activeElement.closest(s)", selector):
-            return
-    raise AssertionError(f"{selector} cannot be reached by Tab.")
-
-
-def next_tab(page, name: str) -> None:
-    """From one tab to the next, by keys."""
-    page.focus("button[role=tab][aria-selected=true]")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(f"#{name}-run")
-    painted(page)
-
-
-def test_the_keyboard_alone_completes_each_task(page):
+def test_the_keyboard_alone_completes_a_task(page):
     page.click("#editor [data-do=clear]")
     page.focus("#editor canvas")
     for key in (" ", "ArrowRight", "ArrowRight", "ArrowDown"):
@@ -126,14 +115,20 @@ def test_the_keyboard_alone_completes_each_task(page):
     page.keyboard.up(" ")
     assert ", 0 %" not in page.inner_text("#editor .ti-info")
     run(page, "inpaint", "Control+Enter")
-    for tab in ("upscale", "colorize", "edit"):
-        next_tab(page, tab)
-        tab_to(page, f"#{tab}-prompt")
-        page.keyboard.press("Control+a")
-        page.keyboard.type("a red cup")
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#upscale-run")
+    painted(page)
+    for _ in range(60):
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.id") == f"{tab}-run"
-        run(page, tab, "Enter")
+        if page.evaluate("!!document.activeElement.closest('#upscale-prompt')"):
+            break
+    page.keyboard.press("Control+a")
+    page.keyboard.type("a red cup")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "upscale-run"
+    run(page, "upscale", "Enter")
 
 
 def test_axe_finds_nothing(page):
@@ -154,3 +149,160 @@ def test_axe_finds_nothing(page):
             found = page.evaluate("options => axe.run(document, options)", {"resultTypes": ["violations"]} | options)
             wrong = [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found["violations"]]
             assert not wrong, (tab, theme)
+
+
+ALERT = f"{EDITOR} .ti-info.ti-alert"
+KEPT = """(sentence) => new Promise((done) => { const request = indexedDB.open('textir');
+  request.onsuccess = () => { const got = request.result.transaction('kept').objectStore('kept').get('work');
+    got.onsuccess = () => (request.result.close(), done(got.result?.prompts.inpaint === sentence)); }; })"""
+
+
+def info(page) -> str:
+    return page.inner_text(f"{EDITOR} .ti-info")
+
+
+def test_a_double_click_runs_once_and_an_alert_leaves_with_the_next_run(page):
+    before = address_of_result(page)
+    box = page.query_selector("#inpaint-run").bounding_box()
+    for _ in range(2):
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(250)
+    new_result(page, before)
+    assert page.inner_text("#inpaint-status").strip() != texts.CANCELLED
+
+    page.fill("#inpaint-prompt textarea", "")
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert")
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
+    page.click("#inpaint-run")
+    page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
+
+
+def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
+    def slowly(route):
+        time.sleep(3)
+        route.continue_()
+
+    before = address_of_result(page)
+    to_tab(page, "Colorize")
+    page.route("**/gradio_api/upload*", slowly)
+    page.set_input_files(f"{EDITOR} .ti-file", str(photo))
+    page.wait_for_function(f"{INFO}.startsWith('300 × 240')", timeout=2500)  # its preview comes before it has arrived
+    page.fill("#colorize-prompt textarea", "a flower")
+    page.click("#colorize-run")
+    new_result(page, before)
+    assert downloaded(page, tmp_path).size == (300, 240)
+
+
+def test_looking_for_faces_leaves_the_brush_in_the_hand(page, photo):
+    for found in ("1", "No"):
+        page.click(f"{EDITOR} .ti-faces")
+        page.wait_for_function(f"/{found} .*face/i.test({INFO})")
+        page.click(f"{EDITOR} [data-do=clear]")
+        page.wait_for_function(f"{INFO}.includes(' 0 %')")
+        stroke(page)
+        page.wait_for_function(f"!{INFO}.includes(' 0 %')")
+        upload(page, "inpaint", photo)
+
+
+def test_keys_run_undo_save_and_compare(page, tmp_path):
+    before = address_of_result(page)
+    page.focus("#inpaint-prompt textarea")
+    page.keyboard.press("Enter")
+    new_result(page, before)
+    page.focus(f"{EDITOR} canvas")
+    with page.expect_download() as download:
+        page.keyboard.press("Control+s")
+    assert download.value.suggested_filename.endswith(".png")
+    page.focus(".tr-hold")
+    page.keyboard.down("Space")
+    page.wait_for_selector(".ti-held")
+    page.keyboard.up("Space")
+    page.wait_for_selector(".ti-held", state="detached")
+    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("e")
+    assert not page.query_selector(pressed)  # letters act in the editor alone
+    page.focus(f"{EDITOR} canvas")
+    before = info(page)
+    page.keyboard.press("e")  # the example's mask covers the middle
+    assert page.query_selector(pressed)
+    stroke(page)
+    page.wait_for_function(f"{INFO} !== '{before}'")
+    page.keyboard.press("Control+z")
+    assert info(page) == before and page.is_visible(".tr-bar")  # the result is there again
+    page.keyboard.press("Control+y")
+    assert info(page) != before and not page.is_visible(".tr-bar")
+
+
+def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, photo):
+    page = visit(chromium, server[0])
+    upload(page, "inpaint", photo)
+    stroke(page)
+    page.wait_for_function(f"{INFO}.includes('face')")  # the server has looked at it
+    masked = info(page)
+    page.fill("#inpaint-prompt textarea", "a man with a hat")
+    page.route("**/gradio_api/app_id", lambda route: route.abort())
+    page.wait_for_selector("#offline:not([hidden])", timeout=15_000)
+    page.unroute("**/gradio_api/app_id")
+    page.wait_for_selector("#offline", state="hidden", timeout=15_000)
+    until(page, lambda: page.evaluate(KEPT, "a man with a hat"))
+    page.reload()
+    page.wait_for_selector(f"{EDITOR} .ti-filled")
+    page.wait_for_function(f"({INFO}) === '{masked}'")
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === 'a man with a hat'")
+    run(page, "inpaint")
+    page.close()
+
+
+def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    Image.new("RGB", (1400, 700), "gray").save(tmp_path / "large.png")
+    to_tab(page, "Upscale")
+    page.evaluate("localStorage.textirPace = 0.5")
+    upload(page, "upscale", tmp_path / "large.png")
+    page.fill("#upscale-prompt textarea", "a face")
+    page.click("#upscale-run")
+    page.wait_for_timeout(800)
+    assert len(asked) == 1 and "4 minutes" in asked[0]  # 435 tiles at half a second
+    assert not page.is_visible("#upscale-cancel")
+
+
+def test_a_file_that_is_dropped_anywhere_is_opened_and_one_that_cannot_be_used_is_refused_at_once(page, tmp_path):
+    drop = """() => { const data = new DataTransfer(), canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [31, 17];
+      return new Promise((done) => canvas.toBlob((blob) => {
+        data.items.add(new File([blob], 'drop.png', { type: 'image/png' }));
+        const options = { dataTransfer: data, bubbles: true, cancelable: true };
+        const over = document.body.dispatchEvent(new DragEvent('dragover', options));
+        done([over, document.querySelector('.ti-head').dispatchEvent(new DragEvent('drop', options))]);
+      })); }"""
+    assert page.evaluate(drop) == [False, False]  # the browser does not leave the page for the file
+    page.wait_for_function(f"{INFO}.startsWith('31 × 17')")
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("1", (6000, 5000)).save(tmp_path / "large.png")
+    (tmp_path / "long.png").write_bytes(bytes(21_000_000))
+    for name, words in (("text.png", "image"), ("large.png", "megapixels"), ("long.png", "20 MB")):
+        page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / name))
+        page.wait_for_function(f"document.querySelector('{ALERT}')?.textContent.includes('{words}')")
+    Image.new("RGB", (33, 21), "red").save(tmp_path / "image.tiff")
+    page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / "image.tiff"))
+    page.wait_for_function(f"{INFO}.startsWith('33 × 21')")
+
+
+def test_an_example_and_its_result_leave_nothing_on_a_visitors_own_photo(page, photo):
+    assert page.is_visible(".tr-bar")
+    to_tab(page, "Edit")
+    page.wait_for_selector(".tr-bar", state="hidden")
+    to_tab(page, "Inpaint")
+    page.wait_for_selector(".tr-bar")
+    assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
+    open_settings(page, "inpaint")
+    feather = "#inpaint-feather input[type=number]"
+    assert page.input_value(feather) == "12"  # the example's: running it gives what is shown
+    upload(page, "inpaint", photo)
+    page.wait_for_selector(".tr-bar", state="hidden")
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === ''")
+    page.wait_for_function(f"document.querySelector('{feather}').value === '8'")

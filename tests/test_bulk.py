@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import encoded, make_image, make_mask
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset, Features, Image, List, Value, disable_progress_bars, load_dataset
 from processes import Forked, fork_ranks, wait_until
 from test_faces import group
 
@@ -52,14 +52,10 @@ def results(folder: Path) -> dict[int, dict]:
     return {row["row"]: row for row in rows}
 
 
-def wait_for_files(process: Forked, out: Path, number: int) -> None:
-    wait_until(lambda: len(list(out.glob("part-*"))) >= number, process)
-
-
 def test_two_processes_killed_and_started_again_do_each_image_once(folder):
     out = folder / "out"
     processes = fork_ranks(2, main, arguments(folder))
-    wait_for_files(processes[0], out, 2)
+    wait_until(lambda: len(list(out.glob("part-*"))) >= 2, processes[0])
     for process in processes:
         process.kill()
     before = {p: p.stat().st_mtime_ns for p in out.glob("part-*")}
@@ -84,7 +80,7 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert line.startswith("textir: row 3: ")
     assert sorted(results(folder)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     with (folder / "out" / "failed-0.jsonl").open("a") as file:
-        file.write('{"row": ')  # as a killed process leaves it
+        file.write('\n{"row": ')  # as a killed process leaves it
     make_image().save(folder / "images" / "3.png")
     assert main(arguments(folder)) == 1 and capsys.readouterr().err == ""
     assert 3 not in results(folder)
@@ -100,10 +96,6 @@ def rows_file(path: Path, values: list, column: str = "image") -> Path:
     return path
 
 
-def counts(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"(?<![\w/-])\d+(?![\w/-])", text)]
-
-
 def test_paths_in_the_rows_of_a_file_are_followed_only_where_asked(folder, capsys):
     image, url = folder / "images" / "1.png", (folder / "images" / "2.png").as_uri()
     values = [encoded(make_image()), *({"bytes": None, "path": path} for path in (str(image), url, "/etc/passwd"))]
@@ -113,7 +105,7 @@ def test_paths_in_the_rows_of_a_file_are_followed_only_where_asked(folder, capsy
     assert sorted(results(folder)) == [0] and captured.err.count("--allow-paths") == 3
     assert main([*command, "--allow-paths", "--output", str(folder / "out2")]) == 1
     captured = capsys.readouterr()
-    assert counts(captured.out.replace("out2", "")) == [3, 0, 1] and "row 3" in captured.err
+    assert captured.out.startswith("3 rows restored") and "row 3" in captured.err
 
 
 def test_a_file_that_breaks_off_costs_no_row_before_it(folder, capsys):
@@ -123,22 +115,23 @@ def test_a_file_that_breaks_off_costs_no_row_before_it(folder, capsys):
     files[1].write_bytes(content)
     assert main(one_prompt(folder, folder / "[01].parquet", "--batch-size", 2)) == 1
     captured = capsys.readouterr()
-    assert "beyond row 2" in captured.err and sorted(results(folder)) == [0, 1, 2] and counts(captured.out) == [3, 0, 0]
+    assert "beyond row 2" in captured.err and sorted(results(folder)) == [0, 1, 2]
+    assert captured.out.startswith("3 rows restored")
 
 
 def test_a_stopped_run_writes_what_it_has(folder):
     make_image(300, 200).save(folder / "images" / "10.png")
-    for i in range(11, 30):
+    for i in range(11, 20):
         shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
     (folder / "images" / "metadata.jsonl").unlink()
-    command = one_prompt(folder, folder / "images", "--shard-size", 5)
+    command = one_prompt(folder, folder / "images", "--shard-size", 2)
     process = Forked(main, command)
-    wait_for_files(process, folder / "out", 2)
+    wait_until(lambda: len(list((folder / "out").glob("part-*"))) >= 2, process)
     os.kill(process.pid, signal.SIGINT)
     code, err, done = process.wait(), process.err(), results(folder)
     assert code == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
-    assert 10 <= len(done) < 30
-    assert main(command) == 0 and len(results(folder)) == 30
+    assert 4 <= len(done) < 20
+    assert main(command) == 0 and len(results(folder)) == 20
 
 
 def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
@@ -153,8 +146,6 @@ def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
 
 
 def test_masks_come_from_a_column(folder, pipeline, capsys):
-    from datasets import Features, Image, List, Value
-
     rows = [
         {"image": make_image(seed=i), "mask": make_mask() if i else None, "text": ["a face", "a flower"]}
         for i in range(3)
@@ -171,8 +162,6 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
 
 
 def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, pipeline, capsys):
-    from datasets import Features, Image, List, Value
-
     photo, _ = group()
     small = photo.resize((200, 105))
     texts = [["a red face", "an old person"], ["a face"], ["a face"]]
@@ -200,9 +189,7 @@ def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, p
         (["--dataset", "/none.parquet"], "/none.parquet"),
         (["--prompt-column", "words"], "prompt_column words"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
-        (["--mask-column", "image"], "mask_image cannot be used"),
         (["--task", "inpainting"], "mask_image must be given"),
-        (["--beta", "nan"], "--beta"),
         (["--output", __file__], "is a file"),
     ],
 )

@@ -1,6 +1,5 @@
 """The documentation: its examples run, and the names in it exist."""
 
-import ast
 import json
 import re
 import shlex
@@ -130,32 +129,6 @@ def test_commands_and_flags_in_prose_exist(page):
     flags = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9-]+)", re.sub(r"```.*?```|`git [^`]*`", "", text, flags=re.S)))
     known = set(re.findall(r"`(--[a-z0-9-]+)`", REFERENCE))
     assert flags - known - {flag.replace("--", "--no-", 1) for flag in known} == set()
-
-
-@cache
-def _messages() -> list[str]:
-    """All texts of the sources, with … for what is filled in."""
-
-    def text(node) -> str:
-        return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
-
-    found = []
-    for path in [*(ROOT / "textir_hf").rglob("*.py"), *(ROOT / "training").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.JoinedStr):
-                found.append("".join(text(part) for part in node.values))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return found
-
-
-def test_troubleshooting_quotes_real_errors():
-    text = (ROOT / "docs/guides/troubleshooting.md").read_text()
-    quotes = [quote for quote in re.findall(r"^\| `([^`]+)` \|", text, re.M) if " " in quote]
-    assert len(quotes) > 15
-    for quote in quotes:
-        pattern = ".*".join(re.escape(part) for part in quote.split("…"))
-        assert any(re.search(pattern, message, re.S) for message in _messages()), quote
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -37,7 +37,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_path, capsys):
+def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_path, capsys, short):
     assert main(arguments(task)) == 0
     printed, folder = capsys.readouterr().out, tmp_path / "results"
     tables = read_tables(folder / "report.json")
@@ -45,7 +45,7 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_
     kinds = {"inpainting": damages.FILLERS, "super-resolution": damages.UPSCALERS}
     kinds["colorization"] = ("gray", "mean a and b of the training set")
     quality = [t for t in tables if OURS[0] in t.rows]
-    assert len(quality) == {"inpainting": 2, "super-resolution": 3, "colorization": 1}[task]
+    assert len(quality) == (2 if task == "inpainting" else 1)
     for table in quality:
         assert set(table.rows) == {*kinds[task], *OURS} and report.FRECHET[:7] == table.columns[-1][:7]
         assert all(c.mean is not None for row in OURS for c in table.rows[row])
@@ -115,11 +115,6 @@ def test_our_own_results_from_a_folder_give_our_own_row(arguments, tmp_path, sho
     assert main(words) == 2
     error = capsys.readouterr().err
     assert "Peer" in error and "1 of 3" in error and second.name in error and "--save-inputs" in error
-    Image.new("RGB", (64, 63)).save(second)
-    Image.new("RGB", (32, 64)).save(first)
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert "2 of 3" in error and f"{first.name} (32x64, not 64x64)" in error
 
 
 def test_photos_without_captions_are_measured_as_they_are(arguments, tmp_path, short):
@@ -140,18 +135,6 @@ def test_photos_without_captions_are_measured_as_they_are(arguments, tmp_path, s
     assert psnr.values == pytest.approx([100, 48.13], abs=0.01) and "CLIP score" not in table.columns
     make_image(70, 67).save(theirs / "photos-00000.png")
     assert main(arguments("super-resolution", *words, "--against", f"Peer={theirs.parent}")) == 2
-
-
-def test_faces_without_captions_are_restored_under_the_nearest_sentence(arguments, tmp_path, short):
-    folder = tmp_path / "faces"
-    folder.mkdir()
-    for i in range(2):
-        make_image(64, 64, seed=i).save(folder / f"{i}.png")
-    words = ["--preset", "faces-super-resolution", "--data", str(folder), "--split", "train"]
-    assert main(arguments("super-resolution", *words, "--save-inputs", str(tmp_path / "inputs"))) == 0
-    prompts = json.loads((tmp_path / "inputs" / "prompts.json").read_text())
-    sentences = PRESETS["faces-super-resolution"].candidates_of("any")
-    assert len(prompts) == 2 and all(len(found) == 1 and found[0] in sentences for found in prompts.values())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -178,7 +161,6 @@ def test_saved_inputs_hold_no_lost_pixel(task, arguments, tmp_path, test_sets, c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--data", "{tmp}"], ["faces_synthetic_256.parquet", "--data"]),
         (["--preset", "table-1", "--masks", "{tmp}", "--data", "a/b/c"], ["a/b/c", "a folder"]),
         (["--preset", "table-1"], ["--masks must be given"]),
         (["--preset", "table-3", "--data", "{scenes}"], ["super-resolution", "inpainting"]),

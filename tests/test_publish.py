@@ -83,7 +83,7 @@ def test_a_space_is_assembled_and_pushed_whole(hub, capsys, tmp_path):
     assert main(["publish-space", "--repo", "no name"]) == 2
     assert "--repo must be owner/name, got no name" in capsys.readouterr().err
     assert main(["publish-space", "--repo", "me/textir", "--model", "no name"]) == 2
-    assert "--model must be owner/name on the Hub, got no name" in capsys.readouterr().err
+    assert "--model must be owner/name, got no name" in capsys.readouterr().err
     hub.faults["/preupload/main"] = 403
     assert main(["publish-space", "--repo", "me/textir"]) == 2
     assert "could not be pushed to me/textir" in capsys.readouterr().err

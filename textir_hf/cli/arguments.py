@@ -7,10 +7,14 @@ from typing import NoReturn
 
 from textir_hf.checks import NUMBERS, Number, from_text, number
 from textir_hf.imaging.decode import is_url
+from textir_hf.tasks.base import DEFAULT_SEED
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, as all others are."""
+    """An argument parser whose errors are one line."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
@@ -44,13 +48,12 @@ def values(text: str):
 
 
 def file_path(text: str) -> Path:
-    """The path of a file or a folder."""
     if is_url(text):
         raise argparse.ArgumentTypeError(f"must be a file, got the address {text}. Download it first")
     return Path(text)
 
 
-FLAGS: dict[str, dict] = {  # arguments of the pipeline with argparse's options; the flag has the argument's name
+FLAGS: dict[str, dict] = {  # arguments of the pipeline and of its loading with argparse's options
     "prompt": {"action": "append", "help": "what the result should show; several sentences are averaged"},
     "beta": {"default": 1.0, "help": "share of the prompt against the reference (1)"},
     "skip_strength": {"type": values, "help": "s of the paper, 0..1: one, or one for each level, such as 0.2,0.5,0.5"},
@@ -67,11 +70,15 @@ FLAGS: dict[str, dict] = {  # arguments of the pipeline with argparse's options;
     "factor": {"help": "lose resolution so many times, 2 to 64"},
     "colors": {"action": "store_true", "help": "take the colors away"},
     "batch_size": {"help": "images, crops or tiles that the network takes at a time"},
+    "checkpoint": {"help": "embedded name, folder or Hub id; the task's embedded one if left out"},
+    "seed": {"default": DEFAULT_SEED, "help": "of the fine noise (%(default)s)"},
+    "device": {"choices": DEVICES, "default": "auto", "help": "where to compute (%(default)s)"},
+    "dtype": {"choices": DTYPES, "default": "float32", "help": "of the network (%(default)s)"},
 }
 
 
 def add_flag(command: argparse.ArgumentParser, argument: str, **options) -> None:
-    """Adds the flag of an argument of the pipeline."""
+    """Adds the flag of an argument, which has its name."""
     own = {"type": number_type(argument)} if argument in NUMBERS else {}
     flag = "--region" if argument == "regions" else f"--{argument.replace('_', '-')}"
     command.add_argument(flag, dest=argument, **own | FLAGS[argument] | options)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from textir_hf.atomic import keep_facts, replacing
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import add_flag, number_type
-from textir_hf.cli.checkpoints import DTYPES, load_pipeline
+from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.jobs import check_folder, restore_each
 from textir_hf.hub.data import has_own_paths, open_rows, read_image
@@ -34,12 +34,9 @@ _FACTS = ("task", "dataset", "split", "image_column", "mask_column", "prompt", "
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the command's flags."""
     command.set_defaults(run=bulk)
     command.description = __doc__
     command.add_argument("--task", required=True, choices=TASKS, help="what the checkpoint does")
-    text = "embedded name, folder or Hub id; the task's embedded one if left out"
-    command.add_argument("--checkpoint", help=text)
     command.add_argument("--dataset", required=True, help="folder of images, parquet file, or Hub id")
     command.add_argument("--allow-paths", action="store_true", help="follow paths and URLs in the rows of a file")
     command.add_argument("--split", default="train", help="of the data set (%(default)s)")
@@ -47,10 +44,9 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--mask-column", help="column of masks, white = repaint")
     command.add_argument("--prompt", help="one sentence for all images")
     command.add_argument("--prompt-column", help="column of sentences; a list is averaged, or has one for each face")
-    for argument in ("scale", "faces", "beta", "batch_size"):
+    for argument in ("checkpoint", "scale", "faces", "beta", "batch_size", "dtype"):
         add_flag(command, argument)
     command.add_argument("--background", choices=["restored"], help="restore what is around the faces, too")
-    command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
     kind = number_type(Number(1, 10**6, whole=True))
     command.add_argument("--shard-size", type=kind, default=200, help="images in a file (%(default)s)")
@@ -77,13 +73,14 @@ def bulk(args: argparse.Namespace) -> int:
     if args.faces is not None:
         check_template(pipe.restorer.config.face_template)
     with state.main_process_first():
-        _check_same_run(args, state.is_main_process)
         restored_before, failed_before = _restored(args.output), _failed(args.output)
+        if restored_before and not (args.output / "bulk.json").is_file():
+            raise ValueError(f"{args.output} holds results of an unknown run. Give another --output.")
+        keep_facts(args.output / "bulk.json", _facts(args), state.is_main_process)
     state.wait_for_everyone()  # all have seen the same files before any writes another
     broken: list[str] = []
     share = _share(rows, restored_before | failed_before, state.process_index, state.num_processes, broken)
-    with tqdm(desc=f"process {state.process_index}", unit="image", position=state.process_index, delay=2) as bar:
-        _restore_rows(pipe, args, share, allow_paths, args.output / f"failed-{state.process_index}.jsonl", bar)
+    _restore_rows(pipe, args, share, allow_paths, state.process_index)
     state.wait_for_everyone()
     for text in broken:
         say(text)
@@ -109,11 +106,8 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
     return chain([first], iterator), args.allow_paths or has_own_paths(rows)
 
 
-def _check_same_run(args: argparse.Namespace, write: bool) -> None:
-    """Keeps what decides the results in `bulk.json`: options, and the hash of weights that are here."""
-    path = args.output / "bulk.json"
-    if not path.is_file() and _restored(args.output):
-        raise ValueError(f"{args.output} holds results of an unknown run. Give another --output.")
+def _facts(args: argparse.Namespace) -> dict:
+    """What decides the results: options, and the hash of weights that are here."""
     checkpoint = args.checkpoint or TASKS[args.task].checkpoint
     if folder := checkpoint_folder(checkpoint):
         weights = hashlib.sha256()
@@ -121,9 +115,7 @@ def _check_same_run(args: argparse.Namespace, write: bool) -> None:
             weights.update(file.read_bytes())
         checkpoint = f"{folder.name} {weights.hexdigest()}"
     facts = {name: getattr(args, name) for name in _FACTS} | {"checkpoint": checkpoint}
-    if Path(args.dataset).exists():
-        facts["dataset"] = str(Path(args.dataset).resolve())
-    keep_facts(path, facts, write)
+    return facts | ({"dataset": str(Path(args.dataset).resolve())} if Path(args.dataset).exists() else {})
 
 
 def _restored(folder: Path) -> set[int]:
@@ -152,11 +144,11 @@ def _share(rows: Iterable[dict], known: set[int], process: int, processes: int, 
 
 
 def _restore_rows(
-    pipe: TextIRPipeline, args: argparse.Namespace, rows: Iterator[tuple], paths: bool, failures: Path, bar: tqdm
+    pipe: TextIRPipeline, args: argparse.Namespace, rows: Iterator[tuple], paths: bool, process: int
 ) -> None:
     """Restores rows and writes them, also where the user stops it."""
     done: list[dict] = []
-    count = 0
+    count, bar = 0, tqdm(desc=f"process {process}", unit="image", position=process, delay=2)
 
     def read(item: tuple) -> tuple:
         row = item[1]
@@ -176,9 +168,9 @@ def _restore_rows(
         for (number, _), error in restore_each(rows, size, read, lambda c: _restore(pipe, args, c), write):
             if error is not None:
                 say(f"row {number}: {explain(error)}")
-                torn = failures.is_file() and not failures.read_bytes().endswith(b"\n")
-                with failures.open("a", encoding="utf-8") as file:
-                    file.write(("\n" if torn else "") + json.dumps({"row": number, "error": explain(error)}) + "\n")
+                with (args.output / f"failed-{process}.jsonl").open("a", encoding="utf-8") as file:
+                    line = json.dumps({"row": number, "error": explain(error)})
+                    file.write(f"\n{line}" if file.tell() else line)  # a killed process may have left a torn line
             count += error is None
             bar.update()
             if len(done) == args.shard_size:
@@ -187,6 +179,7 @@ def _restore_rows(
     except KeyboardInterrupt as error:
         raise Stopped(f"stopped, {count} rows done. The same command goes on.") from error
     finally:
+        bar.close()
         if done:
             _write(args.output, done)
 

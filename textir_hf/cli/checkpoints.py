@@ -7,9 +7,6 @@ import transformers
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.tasks import Task
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("float32", "float16", "bfloat16")
-
 
 def load_pipeline(name: str | None, task: Task, device: str = "auto", dtype: str = "float32") -> TextIRPipeline:
     """Loads a checkpoint, without the libraries' remarks and their bars for reading from the disk."""

@@ -1,7 +1,7 @@
 """The demonstration: sample photos are damaged and restored under several prompts, on one labeled grid."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +9,6 @@ from skimage import data
 from tqdm import tqdm
 
 from textir_hf.cli.checkpoints import load_pipeline
-from textir_hf.cli.jobs import check_folder
 from textir_hf.imaging.files import save_image
 from textir_hf.imaging.grid import Cell, draw_grid
 from textir_hf.tasks import TASKS
@@ -35,14 +34,12 @@ Row = tuple[Image.Image, Cell, dict, str]  # original, damaged, arguments of the
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the command's flags."""
     command.set_defaults(run=_demo)
     text = "folder for the grid (%(default)s)"
     command.add_argument("-o", "--output", type=Path, default=Path("textir_demo"), help=text)
 
 
 def _demo(args: argparse.Namespace) -> int:
-    check_folder(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
     save_image(demo(), args.output / "demo.png")
     print(f"Grid: {args.output / 'demo.png'}")
@@ -66,46 +63,41 @@ def restored_rows(checkpoint: str) -> list[list[Cell]]:
 
 
 def _photo(pixels, side: int) -> Image.Image:
-    """The middle square of a photo."""
     photo = Image.fromarray(pixels)
     half, x, y = min(photo.size) / 2, photo.width / 2, photo.height / 2
     return photo.resize((side, side), Image.Resampling.LANCZOS, box=(x - half, y - half, x + half, y + half))
 
 
-def _inpaint() -> list[Row]:
-    face, rows = _photo(data.astronaut()[42:180, 153:291], _SIDE), []
+def _inpaint() -> Iterator[Row]:
+    face = _photo(data.astronaut()[42:180, 153:291], _SIDE)
     for name, shares, prompts in _INPAINT:
         box = tuple(round(share * _SIDE) for share in shares)
         mask, masked = Image.new("L", face.size), face.copy()
         mask.paste(255, box)
         masked.paste((128, 128, 128), box)
-        arguments = {"image": face, "mask_image": mask, "faces": "auto"}
-        rows.append((face, (f"masked: {name}", masked), arguments, prompts))
-    return rows
+        yield face, (f"masked: {name}", masked), {"image": face, "mask_image": mask, "faces": "auto"}, prompts
 
 
-def _upscale() -> list[Row]:
-    rows = []
+def _upscale() -> Iterator[Row]:
     for scale, prompts in _UPSCALE:
         found = scale < 16  # smaller faces are not, so that image must show the face as the network learned it
         top, bottom, left, right = (10, 230, 113, 333) if found else (40, 161, 163, 284)
         face = _photo(data.astronaut()[top:bottom, left:right], 256)
         small = face.resize((256 // scale, 256 // scale), Image.Resampling.BICUBIC)
         shown = small.resize(face.size, Image.Resampling.NEAREST)
-        arguments = {"image": small, "scale": scale}
-        if found:
-            arguments |= {"faces": "auto", "background": "restored"}
-        rows.append((face, (f"{small.width}x{small.height} pixels", shown), arguments, prompts))
-    return rows
+        faces = {"faces": "auto", "background": "restored"} if found else {}
+        label = f"{small.width}x{small.height} pixels"
+        yield face, (label, shown), {"image": small, "scale": scale} | faces, prompts
 
 
-def _colorize() -> list[Row]:
-    photos = [(_photo(photo(), 256), prompts) for photo, prompts in _COLORIZE]
-    grays = [(photo, photo.convert("L"), prompts) for photo, prompts in photos]
-    return [(photo, ("gray", gray.convert("RGB")), {"image": gray}, prompts) for photo, gray, prompts in grays]
+def _colorize() -> Iterator[Row]:
+    for make, prompts in _COLORIZE:
+        photo = _photo(make(), 256)
+        gray = photo.convert("L")
+        yield photo, ("gray", gray.convert("RGB")), {"image": gray}, prompts
 
 
-DAMAGED: dict[str, tuple[Task, Callable[[], list[Row]]]] = {
+DAMAGED: dict[str, tuple[Task, Callable[[], Iterator[Row]]]] = {
     "textir-mini-inpainting": (TASKS["inpainting"], _inpaint),
     "textir-mini-super-resolution": (TASKS["super-resolution"], _upscale),
     "textir-mini-colorization": (TASKS["colorization"], _colorize),

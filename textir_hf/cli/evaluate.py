@@ -12,7 +12,6 @@ from textir_hf.tasks import get_task
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the command's flags."""
     command.set_defaults(run=_evaluate)
     command.add_argument("--preset", required=True, choices=PRESETS, help="the protocol")
     text = "folder of the protocol's files; for tables 1 to 3 a data set: parquet file, folder or Hub id"

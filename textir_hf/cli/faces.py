@@ -12,7 +12,6 @@ from textir_hf.pipeline.faces import find_faces
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the command's flags."""
     command.set_defaults(run=_faces)
     command.add_argument("image", type=file_path, help="a photo")
     command.add_argument("-o", "--output", type=Path, required=True, help="the photo with the boxes")

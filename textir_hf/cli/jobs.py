@@ -26,35 +26,32 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
         return [Job(image, mask, output)]
     if output.suffix.lower() in SUFFIXES or (output.exists() and not output.is_dir()):
         raise ValueError(f"The output must be a folder as {image} is, got {output}.")
-    if _identity(output) in [_identity(folder) for folder in (image, mask) if folder is not None]:
+    if output.resolve() in [folder.resolve() for folder in (image, mask) if folder is not None]:
         raise ValueError(f"The output {output} is the folder of the inputs. Choose another.")
     names = sorted(image_names(image, recursive, output))
     if not names:
         deeper = not recursive and any(image_names(image, True, output))
         hint = " Its subfolders have some: give --recursive." if deeper else ""
         raise ValueError(f"{image} has no image ({', '.join(READABLE)}).{hint}")
-    masks = _masks_of(mask, names, recursive) if mask is not None and mask.is_dir() else dict.fromkeys(names, mask)
+    masks = sorted(image_names(mask, recursive)) if mask is not None and mask.is_dir() else []
+    known = {name.with_suffix(""): name for name in masks} | {name: name for name in masks}
     stems = Counter(name.with_suffix("") for name in names)
     jobs = []
-    for name in names:  # where only the suffixes differ, the results keep them
-        result = name.with_suffix(".png") if stems[name.with_suffix("")] == 1 else name.with_name(f"{name.name}.png")
-        jobs.append(Job(image / name, masks[name], output / result))
+    for name in names:
+        stem, own = name.with_suffix(""), mask
+        if mask is not None and mask.is_dir():  # any suffix will do, but the image's own comes first
+            own = mask / known.get(name, known.get(stem, name))
+        result = name.with_suffix(".png") if stems[stem] == 1 else name.with_name(f"{name.name}.png")
+        jobs.append(Job(image / name, own, output / result))
     return jobs
 
 
-def _masks_of(folder: Path, images: list[Path], recursive: bool) -> dict[Path, Path]:
-    """For each image, the mask in a folder that has its name; any suffix will do, but the image's own comes first."""
-    masks = sorted(image_names(folder, recursive))
-    known = {name.with_suffix(""): name for name in masks} | {name: name for name in masks}
-    return {name: folder / known.get(name, known.get(name.with_suffix(""), name)) for name in images}
-
-
-def check_no_overwriting(jobs: Iterable[Job], *others: Path | None) -> None:
+def check_no_overwriting(jobs: Iterable[Job], *others: str | Path | None) -> None:
     """Checks that no result is written over an image, a mask or another input, or over another result."""
-    inputs = {_identity(path): path for job in jobs for path in (job.image, job.mask, *others) if path is not None}
+    inputs = {Path(path).resolve(): path for job in jobs for path in (job.image, job.mask, *others) if path}
     results: dict = {}
     for job in jobs:
-        key = _identity(job.output)
+        key = job.output.resolve()
         if key in inputs:
             raise ValueError(f"The output {job.output} would overwrite the input {inputs[key]}. Choose another name.")
         if key in results:
@@ -69,15 +66,6 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"The output must be a folder, but {there} is a file. Choose another.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(f"No permission to write into {there}. Choose another output folder.")
-
-
-def _identity(path: Path) -> tuple:
-    """What two names of one file share: links, hard or symbolic, and letters' case where it does not count."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (os.path.realpath(path),)
-    return found.st_dev, found.st_ino
 
 
 def restore_each(items: Iterable, size: int, read: Callable, restore: Callable, write: Callable) -> Iterator[tuple]:

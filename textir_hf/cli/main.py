@@ -36,7 +36,6 @@ def build_parser(chosen: Iterable[str] = COMMANDS) -> Parser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a command."""
     words = sys.argv[1:] if words is None else words
 
     def run() -> int:

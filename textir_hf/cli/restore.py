@@ -9,17 +9,16 @@ from tqdm import tqdm
 
 from textir_hf.checks import Number
 from textir_hf.cli.arguments import add_flag, file_path, number_type
-from textir_hf.cli.checkpoints import DEVICES, DTYPES, load_pipeline
+from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs, restore_each
 from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.scale import estimate_scale
 from textir_hf.pipeline.arguments import Call, result_size
-from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.pipeline.sweep import sweep
 from textir_hf.tasks import TASKS, Task
-from textir_hf.tasks.base import DEFAULT_SEED, DEGRADATIONS
+from textir_hf.tasks.base import DEGRADATIONS
 
 _DELAY = 2  # seconds of work for which no bar is shown
 
@@ -27,22 +26,25 @@ _DELAY = 2  # seconds of work for which no bar is shown
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     """Adds the flags of a command: those of all, and one for each argument of the pipeline that it takes."""
     task = next((task for task in TASKS.values() if task.command == name), None)
-    names = _arguments_of(name, task)
+    names = ["prompt", "beta", "skip_strength", "batch_size"]  # of the pipeline's arguments
+    if name == "sweep":
+        names += DEGRADATIONS
+    elif task is None:
+        names += ["regions", *DEGRADATIONS, *(n for task in TASKS.values() for n in task.edit_accepts)]
+    else:
+        names += ["reference_image", "regions", *task.requires, *task.accepts]
+    names = list(dict.fromkeys([*names, *(["face_prompts"] if "faces" in names else [])]))
     command.set_defaults(run=restore, task=task, arguments=names)
     command.set_defaults(mask_image=None, reference_image=None, regions=None, scale=None, background=None)
     command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
-    text = "embedded name, folder or Hub id; the task's embedded one if left out"
-    command.add_argument("--checkpoint", help=text)
     for argument in names:
         required = {"required": True} if task and argument in task.requires and argument != "scale" else {}
         several = {"nargs": "+", "default": [1.0 if argument == "beta" else None], "help": "one, or several"}
         own = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
         add_flag(command, argument, **required | own)
-    kind = number_type("seed")
-    command.add_argument("--seed", type=kind, default=DEFAULT_SEED, help="of the fine noise (%(default)s)")
-    command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (%(default)s)")
-    command.add_argument("--dtype", choices=DTYPES, default="float32", help="of the network (%(default)s)")
+    for argument in ("checkpoint", "seed", "device", "dtype"):
+        add_flag(command, argument)
     command.add_argument("--recursive", action="store_true", help="of a folder, take the subfolders too")
     command.add_argument("--skip-existing", action="store_true", help="leave results that are there as they are")
     command.add_argument("--no-metadata", action="store_true", help="write no settings, date, camera or resolution")
@@ -50,23 +52,8 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--max-megapixels", type=kind, default=MAX_PIXELS / 1e6, help=text)
 
 
-def _arguments_of(name: str, task: Task | None) -> list[str]:
-    """The arguments of the pipeline that a command takes."""
-    common = ("prompt", "beta", "skip_strength", "batch_size")
-    if name == "sweep":
-        return [*common, *DEGRADATIONS]
-    if task is not None:
-        names = (*common, "reference_image", "regions", *task.requires, *task.accepts)
-    else:
-        names = (*common, "regions", *DEGRADATIONS, *(n for task in TASKS.values() for n in task.edit_accepts))
-    return list(dict.fromkeys([*names, *(["face_prompts"] if "faces" in names else [])]))
-
-
 def restore(args: argparse.Namespace) -> int:
-    """Runs one of the commands; returns its exit status.
-
-    What can be wrong with options, files and outputs is found before a checkpoint is loaded.
-    """
+    """Runs one of the commands; what can be wrong with options, files and outputs is found before loading."""
     work = _Restoration(args, args.task or _edit_task(args))
     jobs = find_jobs(args.image, args.mask_image, args.output, args.recursive)
     check_no_overwriting(jobs, args.reference_image, *(mask for mask, _ in args.regions or ()))
@@ -127,12 +114,10 @@ class _Restoration:
         self.given = {name: getattr(args, name) for name in args.arguments}
         self.background = args.background if args.background not in (None, "restored") else None
         if "scale" in task.requires and args.task and args.scale is None:
-            hint = ""
-            if not args.image.is_dir():
-                guess = estimate_scale(open_image(args.image, self.max_pixels))
-                if guess.factor > 1:
-                    found = f"{guess.factor}x already (confidence {guess.confidence:.1f})"
-                    hint = f" It looks upscaled {found}: try edit --factor."
+            hint, guess = "", None if args.image.is_dir() else estimate_scale(open_image(args.image, self.max_pixels))
+            if guess and guess.factor > 1:
+                found = f"{guess.factor}x already (confidence {guess.confidence:.1f})"
+                hint = f" It looks upscaled {found}: try edit --factor."
             raise ValueError(f"scale must be given: how many times larger, 2 to 64.{hint}")
         values = self.given | ({"background": args.image} if self.background else {})  # a checkpoint makes an image
         for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
@@ -159,25 +144,21 @@ class _Restoration:
                 looked_for = f"{job.mask.with_suffix('')} with one of the suffixes {', '.join(READABLE)}"
                 raise ValueError(f"{job.image} has no mask: {looked_for} was not found.")
             mask = open_image(job.mask, self.max_pixels)
-        if self.args.command == "sweep":
-            check_output(job.output)
-            return image, mask
-        size = result_size((image.height, image.width), self.args.scale, self.max_pixels)
-        transparent = to_raster(image).alpha is not None and self.task.degradation != "mask_image"  # which makes opaque
-        check_output(job.output, size, transparent)
+        known: tuple = ()
+        if self.args.command != "sweep":
+            transparent = to_raster(image).alpha is not None and self.task.degradation != "mask_image"  # makes opaque
+            known = result_size((image.height, image.width), self.args.scale, self.max_pixels), transparent
+        check_output(job.output, *known)
         return image, mask
 
     def load(self, **bar) -> None:
-        """Loads the checkpoint and that of the background."""
-        self.upscaler = self._load(self.background, bar) if self.background else None
-        self.pipe = self._load(self.args.checkpoint, bar)
+        pipes = []
+        for checkpoint in (self.args.checkpoint, *([self.background] if self.background else [])):
+            pipes.append(load_pipeline(checkpoint, self.task, self.args.device, self.args.dtype))
+            pipes[-1].max_pixels = self.max_pixels
+            pipes[-1].set_progress_bar_config(**bar)
+        self.pipe, self.upscaler = pipes[0], pipes[1] if self.background else None
         self.batch_size = self.args.batch_size or (1 if self.pipe.device.type == "cpu" else 8)
-
-    def _load(self, checkpoint: str | None, bar: dict) -> TextIRPipeline:
-        pipe = load_pipeline(checkpoint, self.task, self.args.device, self.args.dtype)
-        pipe.max_pixels = self.max_pixels
-        pipe.set_progress_bar_config(**bar)
-        return pipe
 
     def restore(self, items: list[_Item]) -> list[Image.Image]:
         """The results of images, made by one call of the pipeline, after it has been loaded."""

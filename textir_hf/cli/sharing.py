@@ -14,7 +14,6 @@ from textir_hf.tasks import TASKS
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the flags of one of the commands."""
     if name == "convert":
         command.set_defaults(run=_convert)
         command.add_argument("source", type=Path, help="net_g_*.pth")
@@ -34,7 +33,8 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
         if name == "publish":
             command.add_argument("folder", type=Path)
         else:
-            command.add_argument("--model", action="append", default=[], help="checkpoint on the Hub to offer besides")
+            text = "checkpoint on the Hub to offer besides"
+            command.add_argument("--model", type=_repository, action="append", default=[], help=text)
         command.add_argument("--repo", type=_repository, required=True, help="owner/name")
         command.add_argument("--private", action="store_true", help="make the repository private, if it is new")
         command.add_argument("--dry-run", action="store_true", help="only check, and list what would be pushed")

@@ -5,7 +5,6 @@ factor, or None where every image loses the same.
 """
 
 import random
-from functools import partial
 
 import cv2
 import numpy as np
@@ -28,39 +27,28 @@ Extent = np.ndarray | float | None
 _BOX_SHARES = (0.3, 0.6)  # of the image's sides
 
 
-def _opencv(flag: int, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return cv2.inpaint(np.ascontiguousarray(image), mask.astype(np.uint8), 3, flag)
-
-
-def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """scikit-image's solution of the biharmonic equation in the mask."""
+def _biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     filled = inpaint_biharmonic(np.where(mask[..., None], 0, image), mask, channel_axis=-1, split_into_regions=True)
     return np.where(mask[..., None], (255 * filled).round().clip(0, 255), image).astype(np.uint8)
 
 
-def border_mean(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mean of the pixels along the mask's border."""
+def _border_mean(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     border = binary_dilation(mask) & ~mask
     mean = (image[border] if border.any() else np.full((1, 3), 128.0)).mean(0)
     return np.where(mask[..., None], mean.round().astype(np.uint8), image)
 
 
 FILLERS = {
-    "OpenCV Telea": partial(_opencv, cv2.INPAINT_TELEA),
-    "OpenCV Navier-Stokes": partial(_opencv, cv2.INPAINT_NS),
-    "biharmonic": biharmonic,
-    "mean of the border": border_mean,
+    "OpenCV Telea": lambda image, mask: cv2.inpaint(image, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA),
+    "OpenCV Navier-Stokes": lambda image, mask: cv2.inpaint(image, mask.astype(np.uint8), 3, cv2.INPAINT_NS),
+    "biharmonic": _biharmonic,
+    "mean of the border": _border_mean,
 }
-
-
-def _resized(filter_: Image.Resampling, small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(small).resize(size[::-1], filter_))
-
-
+_FILTERS = Image.Resampling
 UPSCALERS = {
-    "nearest": partial(_resized, Image.Resampling.NEAREST),
+    "nearest": lambda small, size: np.asarray(Image.fromarray(small).resize(size[::-1], _FILTERS.NEAREST)),
     "bicubic": lambda small, size: to_array(resample.upsample(to_tensor(small), size)),
-    "Lanczos": partial(_resized, Image.Resampling.LANCZOS),
+    "Lanczos": lambda small, size: np.asarray(Image.fromarray(small).resize(size[::-1], _FILTERS.LANCZOS)),
 }
 
 
@@ -71,7 +59,6 @@ def with_chroma(image: np.ndarray, chroma: Tensor) -> np.ndarray:
 
 
 def mask_of(extent: Extent) -> np.ndarray | None:
-    """The pixels that alone are restored, or None."""
     return extent if isinstance(extent, np.ndarray) else None
 
 
@@ -108,8 +95,6 @@ class Damage:
 
 
 class MaskedRegion(Damage):
-    """The pixels of a mask are lost."""
-
     uses_masks = True
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor) -> None:
@@ -146,8 +131,6 @@ class MaskedRegion(Damage):
 
 
 class LostResolution(Damage):
-    """The image is shrunk by a factor."""
-
     hides_identity = True
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: None = None) -> None:
@@ -177,8 +160,6 @@ class LostResolution(Damage):
 
 
 class LostColor(Damage):
-    """The image keeps its lightness alone."""
-
     tables = ["colors"]
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: None = None) -> None:
@@ -205,5 +186,4 @@ DAMAGES: dict[str | None, type[Damage]] = {"mask_image": MaskedRegion, "factor":
 
 
 def damage_of(task: str) -> type[Damage]:
-    """The kind of damage that a task's checkpoints repair."""
     return DAMAGES[get_task(task).degradation]

@@ -58,7 +58,6 @@ class TestSet:
                 raise ValueError(f"Image {i} of {row.file} has no caption, which this protocol needs.")
 
     def _open(self, protocol: Protocol, data: str, name: str, split: str) -> tuple[Dataset, list[str]]:
-        """The rows of a file or data set, and the split of each."""
         path = Path(data).expanduser() / name if protocol.files else Path(data).expanduser()
         if protocol.files and not path.is_file():
             raise ValueError(f"{path} does not exist. --data must be the folder that holds it.")
@@ -78,7 +77,6 @@ class TestSet:
         return len(self.test)
 
     def decode(self, row: Row, size: int) -> np.ndarray:
-        """`[size, size, 3]` uint8."""
         name = f"Row {row.number} of {row.file}"
         return read_square(row.rows[row.number][self.image_column], size, name, has_own_paths(row.rows))
 
@@ -92,7 +90,6 @@ class TestSet:
         return np.asarray(image.convert("RGB"))[:height, :width].copy()
 
     def name(self, index: int) -> str:
-        """The name under which an image is saved."""
         row = self.test[index]
         return f"{Path(row.file).stem}-{row.number:05d}.png"
 

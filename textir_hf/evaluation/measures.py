@@ -39,7 +39,12 @@ class Conditions:
     @torch.no_grad()
     def __init__(self, pipe: TextIRPipeline, protocol: Protocol, test_set: TestSet, images: Tensor) -> None:
         self.pipe, self.images = pipe, images  # [N, D] at unit length, of the originals
-        self.sentences = self._right_sentences(protocol, test_set)  # of every image
+        candidates = {row.file: protocol.candidates_of(row.file) for row in test_set.test}
+        embedded = {file: self._embed(texts) for file, texts in candidates.items() if texts}
+        self.sentences = [test_set.captions(i) for i in range(len(test_set))]  # of every image
+        for i, image in enumerate(images):
+            if (file := test_set.test[i].file) in embedded:
+                self.sentences[i] = [candidates[file][int((embedded[file] @ image).argmax())]]
         self.texts = None  # [N, D], their mean embeddings, not recentered
         if protocol.ours[0] == OURS[0]:
             self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
@@ -58,18 +63,8 @@ class Conditions:
         """The conditions of an image in the order of the protocol's `ours`: `[K, D]`."""
         if self.texts is None:
             return self._empty[None]
-        right = self._right
-        return torch.stack([right[index], right[self.shuffled[index]], self._empty, self.images[index]])
-
-    def _right_sentences(self, protocol: Protocol, test_set: TestSet) -> list[list[str]]:
-        """Captions; or the candidate that is nearest to the image."""
-        candidates = {row.file: protocol.candidates_of(row.file) for row in test_set.test}
-        embedded = {file: self._embed(texts) for file, texts in candidates.items() if texts}
-        sentences = [test_set.captions(i) for i in range(len(test_set))]
-        for i, image in enumerate(self.images):
-            if (file := test_set.test[i].file) in embedded:
-                sentences[i] = [candidates[file][int((embedded[file] @ image).argmax())]]
-        return sentences
+        own, other = self._right[index], self._right[self.shuffled[index]]
+        return torch.stack([own, other, self._empty, self.images[index]])
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
         return embed_texts(self.pipe.clip, self.pipe.tokenizer, list(sentences)).cpu()
@@ -90,11 +85,6 @@ def file_of(folder: Path, table: str, name: str) -> Path:
     return folder / table.split(" ")[0] / name
 
 
-def _size_of(file: Path) -> str:
-    with Image.open(file) as image:
-        return f"{image.width}x{image.height}"
-
-
 class Measures:
     """A checkpoint on a test set, and perhaps `peers`, folders of other programs' results by name."""
 
@@ -104,27 +94,26 @@ class Measures:
         if pipe.task.name != self.protocol.task:
             raise ValueError(f"This protocol is for {self.protocol.task}, the checkpoint's task is {pipe.task.name}.")
         for name, folder in self.peers.items():
-            self._check_peer(name, folder)
+            files, wrong = self.files_of(folder), []
+            if missing := [file for file in files if not file.is_file()]:
+                raise ValueError(
+                    f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are "
+                    f"missing, such as {missing[0]}. Write the inputs with --save-inputs and keep folders and names."
+                )
+            for i, file in enumerate(files):
+                height, width, _ = self.test_set.image(i % len(self.test_set)).shape
+                with Image.open(file) as result:
+                    if result.size != (width, height):
+                        wrong.append(f"{file} ({result.width}x{result.height}, not {width}x{height})")
+            if wrong:
+                raise ValueError(
+                    f"--against {name} must have results of the originals' sizes, but {len(wrong)} of {len(files)} "
+                    f"have another size, such as {wrong[0]}."
+                )
 
     def files_of(self, folder: Path) -> list[Path]:
-        """The results of a peer."""
         names = [self.test_set.name(i) for i in range(len(self.test_set))]
         return [file_of(folder, table, name) for table in self.damage.tables for name in names]
-
-    def _check_peer(self, name: str, folder: Path) -> None:
-        files, count = self.files_of(folder), len(self.test_set)
-        if missing := [file for file in files if not file.is_file()]:
-            raise ValueError(
-                f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are missing, "
-                f"such as {missing[0]}. Write the inputs with --save-inputs and keep their folders and names."
-            )
-        sizes = ["{1}x{0}".format(*self.test_set.image(i).shape) for i in range(count)] * len(self.damage.tables)
-        found = [(file, _size_of(file), size) for file, size in zip(files, sizes, strict=True)]
-        if wrong := [f"{file} ({own}, not {size})" for file, own, size in found if own != size]:
-            raise ValueError(
-                f"--against {name} must have results of the originals' sizes, but {len(wrong)} of {len(files)} "
-                f"have another size, such as {wrong[0]}."
-            )
 
     def prepare(self, progress: Callable = iter) -> None:
         """Embeds all images and their sentences; `progress` wraps the loop over the images."""
@@ -160,22 +149,27 @@ class Measures:
         for name, folder in self.peers.items():
             with Image.open(file_of(folder, table, self.test_set.name(index))) as result:
                 results[name] = np.asarray(result.convert("RGB"))
-        return results | dict(
-            zip(self.protocol.ours, self.restore(image, self.conditions.of(index), extent), strict=True)
-        )
+        ours = self.restore(image, self.conditions.of(index), extent)
+        return results | dict(zip(self.protocol.ours, ours, strict=True))
 
     def measure(self, index: int) -> tuple[list[Value], dict[str, np.ndarray]]:
         """The values of an image in all tables of quality, and embeddings of the results, under "table|method"."""
         values: list[Value] = []
-        embeddings, target = {}, self.test_set.image(index)
+        embeddings, target, device = {}, self.test_set.image(index), self.lpips.shift.device
         for table in self.damage.tables:
             extent = self.damage.extent(index, table)
             mask = mask_of(extent)
             embeddings[f"{table}|target"] = self.conditions.images[index].numpy()
             for name, output in self.restored(index, table).items():
-                embedding = self.embed(output)
+                embedding, columns = self.embed(output), {}
                 embeddings[f"{table}|{name}"] = embedding.numpy()
-                columns = self._quality(output, target, mask) | self.damage.columns(output, target, extent)
+                for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
+                    area = None if region is None else torch.from_numpy(region)[None, None].to(device)
+                    columns[f"{prefix}PSNR (dB)"] = min(functional.psnr(output, target, region), MAX_PSNR)
+                    columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
+                    lpips = self.lpips(to_tensor(output, device), to_tensor(target, device), area)
+                    columns[f"{prefix}LPIPS"] = lpips.item()
+                columns |= self.damage.columns(output, target, extent)
                 if self.conditions.texts is not None:
                     columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
                 if self.damage.hides_identity:
@@ -184,16 +178,6 @@ class Measures:
                     columns[f"recognized among {among} (%)"] = 100.0 * recognized
                 values += [(table, name, column, value) for column, value in columns.items()]
         return values, embeddings
-
-    def _quality(self, output: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        columns, device = {}, self.lpips.shift.device
-        pair = to_tensor(output, device), to_tensor(target, device)
-        for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
-            area = None if region is None else torch.from_numpy(region)[None, None].to(device)
-            columns[f"{prefix}PSNR (dB)"] = min(functional.psnr(output, target, region), MAX_PSNR)
-            columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
-            columns[f"{prefix}LPIPS"] = self.lpips(*pair, area).item()
-        return columns
 
 
 def text_effect(measures: Measures, index: int) -> list[Value]:

@@ -73,6 +73,11 @@ _COLOR_CONTRASTS = (
     Contrast("red / blue garment", ("a red piece of clothing", "a blue piece of clothing")),
     Contrast("green / pink garment", ("a green piece of clothing", "a pink piece of clothing")),
 )
+_ALIGNED = "aligned faces at 256 px, such as FFHQ, without captions"
+_FACES: dict = {"candidates": {"": _FACE_SENTENCES}, "contrasts": _FACE_CONTRASTS}
+_MASKED: dict = {"checkpoint": "textir-mini-inpainting", "mask_shares": (0.1, 0.4), "boxes": True}
+_SHRUNK: dict = {"checkpoint": "textir-mini-super-resolution", "factors": (4, 8, 16)}
+_GRAY: dict = {"checkpoint": "textir-mini-colorization"}
 
 PRESETS = {
     "table-1": Protocol(
@@ -104,60 +109,19 @@ PRESETS = {
         ours=OURS[2:3],
         factors=(4,),
     ),
-    "faces-inpainting": Protocol(
-        "inpainting",
-        "aligned faces at 256 px, such as FFHQ, without captions",
-        checkpoint="textir-mini-inpainting",
-        size=256,
-        mask_shares=(0.1, 0.4),
-        boxes=True,
-        candidates={"": _FACE_SENTENCES},
-        contrasts=_FACE_CONTRASTS,
-    ),
-    "faces-super-resolution": Protocol(
-        "super-resolution",
-        "aligned faces at 256 px, such as FFHQ, without captions",
-        checkpoint="textir-mini-super-resolution",
-        size=256,
-        factors=(4, 8, 16),
-        candidates={"": _FACE_SENTENCES},
-        contrasts=_FACE_CONTRASTS,
-    ),
-    "faces-colorization": Protocol(
-        "colorization",
-        "aligned faces at 256 px, such as FFHQ, without captions",
-        checkpoint="textir-mini-colorization",
-        size=256,
-        candidates={"": _FACE_SENTENCES},
-    ),
-    "textir-mini-inpainting": Protocol(
-        "inpainting",
-        "test faces",
-        files=(FACES,),
-        masks=MASKS,
-        checkpoint="textir-mini-inpainting",
-        mask_shares=(0.1, 0.4),
-        boxes=True,
-        candidates={FACES: _FACE_SENTENCES},
-        contrasts=_FACE_CONTRASTS,
-    ),
-    "textir-mini-super-resolution": Protocol(
-        "super-resolution",
-        "test faces",
-        files=(FACES,),
-        checkpoint="textir-mini-super-resolution",
-        factors=(4, 8, 16),
-        candidates={FACES: _FACE_SENTENCES},
-        contrasts=_FACE_CONTRASTS,
-    ),
+    "faces-inpainting": Protocol("inpainting", _ALIGNED, size=256, **_FACES, **_MASKED),
+    "faces-super-resolution": Protocol("super-resolution", _ALIGNED, size=256, **_FACES, **_SHRUNK),
+    "faces-colorization": Protocol("colorization", _ALIGNED, size=256, **_GRAY | {"candidates": _FACES["candidates"]}),
+    "textir-mini-inpainting": Protocol("inpainting", "test faces", (FACES,), MASKS, **_FACES, **_MASKED),
+    "textir-mini-super-resolution": Protocol("super-resolution", "test faces", (FACES,), **_FACES, **_SHRUNK),
     "textir-mini-colorization": Protocol(
         "colorization",
         "test flowers, clothing and scenes",
-        files=(FLOWERS, CLOTHING, SCENES),
-        checkpoint="textir-mini-colorization",
+        (FLOWERS, CLOTHING, SCENES),
         per_file=100,
         candidates={FLOWERS: _FLOWER_SENTENCES, CLOTHING: _CLOTHING_SENTENCES},
         contrasts=_COLOR_CONTRASTS,
         color_words={FLOWERS: "a {} flower", CLOTHING: "a {} piece of clothing"},
+        **_GRAY,
     ),
 }

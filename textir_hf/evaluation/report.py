@@ -42,7 +42,12 @@ def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], en
         for name, values in protocol.published.items():
             known = dict(zip(_PUBLISHED, values, strict=True))
             table.rows[name] = [Cell(known.get(column)) for column in table.columns]
-        result.append(_differences(title, rows, protocol.ours))
+        ours, cells = rows[protocol.ours[0]], {}
+        columns = [column for column in ours if column.endswith(_PUBLISHED)]
+        for name in [row for row in rows if row not in protocol.ours]:  # intervals are narrower than the means' own
+            full = [cell(np.subtract(ours[column], rows[name][column]).tolist()) for column in columns]
+            cells[name] = [Cell(c.mean, c.half) for c in full]
+        result.append(Table(f"{title}, {protocol.ours[0]} minus each other method, paired by image", columns, cells))
     return result
 
 
@@ -53,33 +58,22 @@ def _table(title: str, rows: Rows, digits: int) -> Table:
     return Table(f"{title}, {count} images", columns, cells, digits)
 
 
-def _differences(title: str, rows: Rows, names: tuple[str, ...]) -> Table:
-    """Means of the differences on the same image; their intervals are narrower than the means' own."""
-    ours, cells = rows[names[0]], {}
-    columns = [column for column in ours if column.endswith(_PUBLISHED)]
-    for name in [row for row in rows if row not in names]:
-        full = [cell(np.subtract(ours[column], rows[name][column]).tolist()) for column in columns]
-        cells[name] = [Cell(c.mean, c.half) for c in full]
-    return Table(f"{title}, {names[0]} minus each other method, paired by image", columns, cells)
-
-
 def draw_grids(measures: Measures, grouped: dict[str, Rows], folder: Path) -> None:
     """Writes for each table the best, median and worst image by LPIPS under the first prompt, by every method."""
     for table in measures.damage.tables:
         columns = grouped[table][measures.protocol.ours[0]]
         values = columns.get("masked LPIPS", columns["LPIPS"])
-        order = np.argsort(values)
+        order = np.argsort(values).tolist()
         chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-        rows = [_row(measures, table, int(i), f"{name}: LPIPS {values[i]:.3f}") for name, i in chosen.items()]
+        rows = []
+        for name, index in chosen.items():
+            image, sentences = measures.test_set.image(index), measures.conditions.sentences[index]
+            damaged = Image.fromarray(measures.damage.damaged(image, measures.damage.extent(index, table)))
+            damaged = damaged.resize(image.shape[1::-1], Image.Resampling.NEAREST)
+            rows.append([(f"{name}: LPIPS {values[index]:.3f}", damaged)])
+            for method, result in measures.restored(index, table).items():
+                right = sentences and method == measures.protocol.ours[0]
+                shown_as = f"right prompt: “{'; '.join(sentences)}”" if right else method
+                rows[-1].append((shown_as, Image.fromarray(result)))
+            rows[-1].append(("original", Image.fromarray(image)))
         save_image(draw_grid(rows, cell=128), folder / f"{table.split(' ')[0]}.png")
-
-
-def _row(measures: Measures, table: str, index: int, label: str) -> list[tuple[str, Image.Image]]:
-    image, sentences = measures.test_set.image(index), measures.conditions.sentences[index]
-    damaged = Image.fromarray(measures.damage.damaged(image, measures.damage.extent(index, table)))
-    cells = [(label, damaged.resize(image.shape[1::-1], Image.Resampling.NEAREST))]
-    for method, result in measures.restored(index, table).items():
-        right = sentences and method == measures.protocol.ours[0]
-        shown_as = f"right prompt: “{'; '.join(sentences)}”" if right else method
-        cells.append((shown_as, Image.fromarray(result)))
-    return [*cells, ("original", Image.fromarray(image))]

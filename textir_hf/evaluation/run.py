@@ -1,8 +1,4 @@
-"""Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues.
-
-textir evaluate --preset textir-mini-inpainting --data DIR --lpips lpips_alexnet.safetensors --output results
-accelerate launch -m textir_hf evaluate --preset table-1 --data DATASET --masks MASKS --checkpoint C --output results
-"""
+"""Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues."""
 
 import argparse
 import json
@@ -38,16 +34,6 @@ def evaluate(args: argparse.Namespace) -> str:
     """
     disable_progress_bars()  # of reading files from the disk
     state = PartialState(cpu=not torch.accelerator.is_available())
-    measures = _open(args, state)
-    if args.save_inputs:
-        return save_inputs(measures, args.save_inputs) if state.is_main_process else ""
-    keep_facts(args.output / "evaluation.json", _facts(args, measures), state.is_main_process)
-    _measure(measures, args.output, state)
-    state.wait_for_everyone()
-    return _write(measures, args) if state.is_main_process else ""
-
-
-def _open(args: argparse.Namespace, state: PartialState) -> Measures:
     protocol = PRESETS[args.preset]
     pipe = TextIRPipeline.from_pretrained(args.checkpoint).to(state.device)
     pipe.set_progress_bar_config(disable=True)
@@ -62,14 +48,24 @@ def _open(args: argparse.Namespace, state: PartialState) -> Measures:
         lpips = LPIPS(args.lpips or fetch()).to(state.device)
     measures = Measures(pipe, kind(protocol, test_set, masks), lpips, args.against)
     measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
-    return measures
+    if args.save_inputs:
+        return _save_inputs(measures, args.save_inputs) if state.is_main_process else ""
+    facts = {  # everything that decides the values
+        "preset": args.preset,
+        "images": len(test_set),
+        "size": test_set.size,
+        "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
+        "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
+        "versions": package_versions(),
+    }
+    keep_facts(args.output / "evaluation.json", facts, state.is_main_process)
+    _measure(measures, args.output, state)
+    state.wait_for_everyone()
+    return _write(measures, args) if state.is_main_process else ""
 
 
-def save_inputs(measures: Measures, folder: Path) -> str:
-    """Writes the damaged images to `images/`, masks to `masks/`, and the right prompts to `prompts.json`.
-
-    `--against NAME=FOLDER` measures another program's results of the same folders and names as those in `images/`.
-    """
+def _save_inputs(measures: Measures, folder: Path) -> str:
+    """Writes the damaged images to `images/`, masks to `masks/`, and the right prompts to `prompts.json`."""
     test_set, damage, prompts = measures.test_set, measures.damage, {}
     for index in range(len(test_set)):
         image, name = test_set.image(index), test_set.name(index)
@@ -86,18 +82,6 @@ def save_inputs(measures: Measures, folder: Path) -> str:
     with replacing(folder / "prompts.json") as temporary:
         temporary.write_text(json.dumps(prompts, indent=1))
     return f"{len(test_set)} damaged images for each of {', '.join(damage.tables)}: {folder}"
-
-
-def _facts(args: argparse.Namespace, measures: Measures) -> dict:
-    """Everything that decides the values."""
-    return {
-        "preset": args.preset,
-        "images": len(measures.test_set),
-        "size": measures.test_set.size,
-        "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
-        "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
-        "versions": package_versions(),
-    }
 
 
 def _weights(checkpoint: str) -> list[Path]:
@@ -117,7 +101,7 @@ def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
 
     Every image's values are appended to a file of the process, so that a killed run loses at most one image.
     """
-    count, done = len(measures.test_set), {record["index"] for record in read_records(folder)}
+    count, done = len(measures.test_set), {record["index"] for record in _records(folder)}
     state.wait_for_everyone()  # none adds before all have read
     left = [i for i in range(count) if i not in done][state.process_index :: state.num_processes]
     path = folder / f"values-{state.process_index}.jsonl"
@@ -132,7 +116,7 @@ def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
             file.flush()
 
 
-def read_records(folder: Path) -> list[dict]:
+def _records(folder: Path) -> list[dict]:
     """The values of every image that has been measured, in the images' order; a torn last line is dropped."""
     found = {}
     for path in folder.glob("values-*.jsonl"):
@@ -144,7 +128,7 @@ def read_records(folder: Path) -> list[dict]:
 
 
 def _write(measures: Measures, args: argparse.Namespace) -> str:
-    records, folder = read_records(args.output), args.output
+    records, folder = _records(args.output), args.output
     encoder = measures.pipe.config.encoder or "the checkpoint's encoder"
     grouped = report.group(records)
     tables = report.tables(measures.protocol, grouped, records, encoder)

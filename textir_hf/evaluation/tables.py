@@ -12,13 +12,11 @@ from scipy.stats import bootstrap
 
 from textir_hf.atomic import replacing
 
-PACKAGES = ("torch", "diffusers", "transformers", "kornia", "numpy", "scikit-image")
+_PACKAGES = ("torch", "diffusers", "transformers", "kornia", "numpy", "scikit-image")
 
 
 @dataclass
 class Cell:
-    """One result."""
-
     mean: float | None = None  # None where it was not measured
     half: float | None = None  # half the width of the mean's 95 % bootstrap interval
     values: list[float] = field(default_factory=list)  # of the single images, if they are known
@@ -26,8 +24,6 @@ class Cell:
 
 @dataclass
 class Table:
-    """Methods by metrics."""
-
     title: str
     columns: list[str]
     rows: dict[str, list[Cell]]  # cells of each method, in the columns' order
@@ -46,7 +42,6 @@ def cell(values: list[float]) -> Cell:
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown."""
     lines = [f"| {table.title} | {' | '.join(table.columns)} |", f"|{'---|' * (len(table.columns) + 1)}"]
     for name, cells in table.rows.items():
         lines.append(f"| {name} | {' | '.join(format_cell(c, table.digits) for c in cells)} |")
@@ -61,23 +56,15 @@ def format_cell(cell: Cell, digits: int) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute the results."""
-    return {p: version(p) for p in PACKAGES} | {"python": platform.python_version()}
+    return {p: version(p) for p in _PACKAGES} | {"python": platform.python_version()}
 
 
 def write_report(
-    path: Path,
-    name: str,
-    tables: list[Table],
-    weights: list[Path],
-    data: list[Path],
-    command: str,
-    config: dict | None = None,
+    path: Path, name: str, tables: list, weights: list[Path], data: list[Path], command: str, config: dict | None = None
 ) -> None:
     """Writes everything needed to check the results of a checkpoint as JSON: hashes, versions, command, tables."""
     report = {"checkpoint": name, "command": command, "config": config or {}, "versions": package_versions()}
@@ -89,6 +76,5 @@ def write_report(
 
 
 def read_tables(path: Path) -> list[Table]:
-    """The tables of a report."""
     tables = json.loads(path.read_text())["tables"]
     return [Table(**t | {"rows": {n: [Cell(**c) for c in cs] for n, cs in t["rows"].items()}}) for t in tables]

@@ -17,12 +17,13 @@ from textir_hf.tasks.base import DEGRADATIONS
 
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
 _CELL = 256  # width of an image in a grid, pixels
+_LEAST_NOISE = 0.05  # of a network's noise strengths; below, the results of two seeds look alike
 _STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
 _SWEEP = (0, 0.25, 0.5, 0.75, 1)  # betas from all of the image to all of the text
 Faces = str | list[int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Guidance:
     """What a result shall show, checked."""
 
@@ -34,9 +35,9 @@ class Guidance:
     sweep: bool = False  # instead of variants, a result for each text strength
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prompt", settings.check_text("prompt", self.prompt))
+        self.prompt = settings.check_text("prompt", self.prompt)
         for name in ("beta", "seed", "variants", *([] if self.skip_strength is None else ["skip_strength"])):
-            object.__setattr__(self, name, settings.check_number(name, getattr(self, name)))
+            setattr(self, name, settings.check_number(name, getattr(self, name)))
         if not self.prompt and self.beta != 0:
             raise ValueError(texts.NO_PROMPT)
 
@@ -50,8 +51,6 @@ class Guidance:
 
 @dataclass
 class Outcome:
-    """What a run made."""
-
     results: list[dict]
     notes: list[str] = field(default_factory=list)
     columns: int = 0
@@ -60,7 +59,6 @@ class Outcome:
 
 
 def read_image(path: Path) -> Image.Image:
-    """An uploaded file as an image."""
     return open_image(path, MAX_PIXELS, "The image")
 
 
@@ -78,7 +76,6 @@ class Given:
         return read_image(self.path)
 
     def call(self, function: Callable, **arguments) -> Callable:
-        """A pipeline's call with this image and its regions."""
         regions = masks.regions(self.regions, self.image.size) or None
         return partial(function, image=self.image, regions=regions, **arguments)
 
@@ -90,20 +87,19 @@ class Given:
 
 
 def restore(task: Task, given: Given, guidance: Guidance, checkpoint: str, arguments: dict) -> Outcome:
-    """Restores an image."""
     arguments = check_arguments(task, arguments)
     pipe = networks.load(checkpoint, task.name)
     if "mask_image" in (*task.requires, *task.accepts):
         arguments["mask_image"] = given.read_mask(True)
     check_size(given.image, arguments)
-    before = _before(task, given.image, given.path)
+    before = given.path if task.in_channels != 1 else results.save(given.image.convert("L"), "gray")
     return _run(given.call(pipe, **arguments), pipe, guidance, before, task.command)
 
 
 def edit(degradation: str, given: Given, guidance: Guidance, factor: float) -> Outcome:
     """Takes something away from a good image and restores it, at its own size, and only where a mask is white."""
     pipe, call = _editor(degradation, given, factor)
-    return _run(call, pipe, guidance, results.as_file(given.path), "edit")
+    return _run(call, pipe, guidance, given.path, "edit")
 
 
 def compare(
@@ -117,14 +113,15 @@ def compare(
     _, call = _editor(degradation, given, factor)
     image = given.image
     check_grid(len(prompts), 1 + len(betas), _CELL, (image.height, image.width))
-    outcome, rows, before = Outcome([], columns=len(betas)), [], results.as_file(given.path)
+    outcome, rows = Outcome([], columns=len(betas)), []
     for line in cells:
         rows.append([("original", image)])
         for guidance in line:
             progress.current().next_image(len(outcome.results), count)
             result = restore_one(call, guidance, guidance.beta, seed)
             caption = f"“{guidance.prompt}”, {texts.STRENGTH_CAPTION.format(guidance.beta)}"
-            outcome.results.append(results.describe(result, results.save(result, "textir-compare"), before, caption))
+            path = results.save(result, "textir-compare")
+            outcome.results.append(results.describe(result, path, given.path, caption))
             rows[-1].append((caption, result))
     outcome.grid = results.as_file(results.save(draw_grid(rows, _CELL), "textir-grid"))
     return outcome
@@ -170,23 +167,18 @@ def _editor(degradation: str, given: Given, factor: float):
 
 
 def check_size(image: Image.Image, arguments: dict) -> None:
-    """Checks that a result is not too large."""
     scale = arguments.get("scale", 1)
     pixels = image.width * scale * image.height * scale
     if pixels > MAX_RESULT and scale > 1:
         raise ValueError(texts.LARGE.format(pixels / 1e6, MAX_RESULT / 1e6))
 
 
-def _before(task: Task, image: Image.Image, path: Path) -> dict:
-    """What the network sees of the image, for the comparison: the very file, or its gray version."""
-    if task.in_channels != 1:
-        return results.as_file(path)
-    return results.as_file(results.save(image.convert("L"), "gray"))
-
-
-def _run(call: Callable, pipe, guidance: Guidance, before: dict, name: str) -> Outcome:
-    outcome = Outcome([], _notes(guidance.prompt, pipe), sweep=guidance.sweep)
-    variants = guidance.each(networks.learned_noise(pipe))
+def _run(call: Callable, pipe, guidance: Guidance, before: Path, name: str) -> Outcome:
+    outcome, limit = Outcome([], sweep=guidance.sweep), pipe.tokenizer.model_max_length
+    if len(pipe.tokenizer(guidance.prompt, verbose=False)["input_ids"]) > limit:
+        outcome.notes.append(texts.CUT_PROMPT.format(limit * 2 // 3))
+    noise = [abs(v.item()) for name, v in pipe.restorer.named_parameters() if name.endswith("noise_strength")]
+    variants = guidance.each(by_seed=max(noise, default=0) >= _LEAST_NOISE)
     for i, (caption, beta, seed) in enumerate(variants):
         progress.current().next_image(i, len(variants))
         result = restore_one(call, guidance, beta, seed)
@@ -201,9 +193,3 @@ def restore_one(call: Callable, guidance: Guidance, beta: float, seed: int) -> I
 
     generator = torch.Generator().manual_seed(seed)
     return call(guidance.prompt or None, beta=beta, skip_strength=guidance.skip_strength, generator=generator).images[0]
-
-
-def _notes(prompt: str, pipe) -> list[str]:
-    limit = pipe.tokenizer.model_max_length
-    cut = len(pipe.tokenizer(prompt, verbose=False)["input_ids"]) > limit
-    return [texts.CUT_PROMPT.format(limit * 2 // 3)] if cut else []

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 from textir_hf.space import actions, networks, progress, results, settings, storage, tabs, texts
 from textir_hf.space.components import custom, read, status
@@ -25,8 +24,7 @@ def batch(
     """A ZIP of several files restored alike, if there are any; a line for each that failed; thumbnails as addresses."""
     if not 1 <= len(paths) <= MAX_FILES:
         raise ValueError(texts.FILES.format(MAX_FILES, len(paths)))
-    arguments, failed, names = actions.check_arguments(task, arguments), [], set()
-    thumbnails = []
+    arguments, failed, names, thumbnails = actions.check_arguments(task, arguments), [], set(), []
     pipe = networks.load(networks.offered()[task.name][0])
     archive = storage.new_path(f"textir-{task.command}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
@@ -40,27 +38,20 @@ def batch(
             except ValueError as error:
                 failed.append(f"{path.name}: {error}")
                 continue
-            name = path.stem if path.stem not in names else f"{path.stem}-{i + 1}"
+            name = path.stem
             while name in names:
                 name += f"-{i + 1}"
             names.add(name)
-            saved = results.save(result, name)
+            saved, small, buffer = results.save(result, name), result.convert("RGB"), io.BytesIO()
             file.write(saved, saved.name)
             saved.unlink()
-            thumbnails.append(_thumbnail(result))
+            small.thumbnail((160, 160))
+            small.save(buffer, "JPEG")
+            thumbnails.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
     return (results.as_file(archive) if names else None), failed, thumbnails
 
 
-def _thumbnail(image: Image.Image) -> str:
-    small, buffer = image.copy(), io.BytesIO()
-    small.thumbnail((160, 160))
-    small.save(buffer, "JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 class BatchTab(tabs.Tab):
-    """Several files with one sentence, for tasks that need no mask."""
-
     def __init__(self, canvas: gr.HTML, chosen: gr.Tabs) -> None:
         able = [t for t in TASKS.values() if t.checkpoint and "mask_image" not in t.requires]
         with gr.Tab("Batch", id="batch"):

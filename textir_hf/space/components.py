@@ -17,7 +17,6 @@ _NUMBERS = count(1)
 
 
 def read(name: str) -> str:
-    """A file that goes to the browser."""
     return (WEB / name).read_text(encoding="utf-8")
 
 
@@ -42,7 +41,6 @@ def numbered(value: dict) -> dict:
 
 
 def custom(value=None, **options) -> gr.HTML:
-    """A component of our own."""
     return gr.HTML(value, apply_default_css=False, padding=False, **options)
 
 
@@ -61,16 +59,13 @@ def editor(tabs: dict[str, dict], look: Callable) -> gr.HTML:
 
 def example_gallery(items: list[examples.Example], elem_id: str) -> gr.HTML:
     """Images before and after; each triggers `select` with its number."""
-    value = {"items": [item.shown for item in items], "boxes": [_percent(item) for item in items]}
+    boxes = []  # over the thumbnails
+    for item in items:
+        left, top, right, bottom = (100 * v / item.side for v in item.box or (0, 0, 0, 0))
+        place = f"left:{left:.0f}%;top:{top:.0f}%;width:{right - left:.0f}%;height:{bottom - top:.0f}%"
+        boxes.append(f'<i style="{place}"></i>' if item.box else "")
+    value = {"items": [item.shown for item in items], "boxes": boxes}
     return custom(value, html_template=read("examples.html"), js_on_load=read("choose.js"), elem_id=elem_id)
-
-
-def _percent(item: examples.Example) -> str:
-    """The masked box of an example, over its thumbnail."""
-    if not item.box:
-        return ""
-    left, top, right, bottom = (100 * v / item.side for v in item.box)
-    return f'<i style="left:{left:.0f}%;top:{top:.0f}%;width:{right - left:.0f}%;height:{bottom - top:.0f}%"></i>'
 
 
 def status(text: str = "", share: float | None = None, alert: bool = False) -> str:

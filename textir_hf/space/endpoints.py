@@ -18,11 +18,16 @@ from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
 _REQUIRED = inspect.Parameter.empty
-_ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the pipeline's call
+_ARGUMENTS = {  # annotation, default, meaning
     "image": (FileData, _REQUIRED, "The image, an uploaded file."),
     "mask_image": (FileData, _REQUIRED, "An uploaded file of the image's size: white is repainted."),
     "prompt": (str, _REQUIRED, "What the result should show, a sentence."),
+    "prompts": (list[str], _REQUIRED, "Sentences, a row of the grid for each."),
+    "betas": (list[float], [0.0, 0.5, 1.0], "Text strengths, a column for each."),
     "scale": (float, 4.0, "How many times larger the result is, 2 to 64."),
+    "degradation": (Literal[DEGRADATIONS], DEGRADATIONS[1], "What is taken away."),
+    "mask": (FileData | None, None, "Nothing outside its white changes; needed for a region."),
+    "factor": (float, 8.0, "How many times to lose resolution, 2 to 64."),
     "faces": (Literal[settings.FACES], "auto", "Faces to restore, each in a frame of its own."),
     "background": (Literal[settings.BACKGROUNDS], "restored", "What lies around the faces."),
     "feather": (float, 0.0, "Pixels inside the mask over which old content turns into new."),
@@ -32,6 +37,7 @@ _ARGUMENTS = {  # annotation, default, meaning; in place of an argument of the p
     "variants": (int, 1, "Number of results, 1 to 4."),
 }
 _GUIDANCE = ("beta", "skip_strength", "seed", "variants")
+_DEGRADING = ("degradation", "mask", "factor", "faces")
 
 
 def one_sentence(function: Callable) -> Callable:
@@ -49,79 +55,61 @@ def one_sentence(function: Callable) -> Callable:
     return wrapped
 
 
+def for_task(task: Task) -> Callable:
+    """The endpoint of a task, with the arguments that the task takes."""
+    own = [name for name in (*task.requires, *task.accepts) if name in _ARGUMENTS and name != "mask_image"]
+    mask = ["mask_image"] if "mask_image" in task.requires else []
+    rows = {name: _ARGUMENTS[name] for name in ("image", *mask, "prompt", *own, *_GUIDANCE)}
+    checkpoints = tuple(networks.offered()[task.name])
+    kind = Literal[checkpoints] if len(checkpoints) > 1 else str  # Gradio prints a choice of one without its quotes
+    rows["checkpoint"] = (kind, checkpoints[0], "The network's checkpoint.")
+
+    def act(given: actions.Given, values: dict) -> list[dict]:
+        arguments = {name: values[name] for name in own}
+        return _files(actions.restore(task, given, _guidance(values), values["checkpoint"], arguments))
+
+    return _endpoint(act, task.command, f"TextIR can {task.summary} as a sentence says.", rows)
+
+
+def for_edit() -> Callable:
+    def act(given: actions.Given, values: dict) -> list[dict]:
+        return _files(actions.edit(values["degradation"], given, _guidance(values), values["factor"]))
+
+    rows = {name: _ARGUMENTS[name] for name in ("image", "prompt", *_DEGRADING, *_GUIDANCE)}
+    return _endpoint(act, "edit", "Takes something away from a good image and restores it.", rows)
+
+
+def for_compare() -> Callable:
+    def act(given: actions.Given, values: dict) -> dict | None:
+        for name in ("prompts", "betas"):
+            if not isinstance(values[name], list):
+                raise ValueError(f"{name} must be a list, got {type(values[name]).__name__}.")
+        axes = values["prompts"], values["betas"], values["seed"], values["factor"]
+        return actions.compare(values["degradation"], given, *axes).grid
+
+    rows = {name: _ARGUMENTS[name] for name in ("image", "prompts", "betas", *_DEGRADING, "seed")}
+    text = "Draws a labeled grid of edits of one image, over sentences and text strengths."
+    return _endpoint(act, "compare", text, rows, FileData)
+
+
+def _guidance(values: dict) -> actions.Guidance:
+    return actions.Guidance(values["prompt"], *(values[name] for name in _GUIDANCE))
+
+
 def _files(outcome: actions.Outcome) -> list[dict]:
     return [result["after"] for result in outcome.results]
 
 
-def _given(image, mask=None, faces="none") -> actions.Given:
-    path = storage.given_file(image, texts.NO_IMAGE)
-    return actions.Given(path, None if mask is None else storage.given_file(mask, texts.NO_IMAGE), None, faces)
-
-
-def for_task(task: Task) -> Callable:
-    """The endpoint of a task, with the arguments that the task takes."""
-    own = [n for n in (*task.requires, *task.accepts) if n in _ARGUMENTS]
-    numbers = [n for n in own if n != "mask_image"]
-    names = ["image", *(["mask_image"] if "mask_image" in own else []), "prompt", *numbers, *_GUIDANCE]
-    checkpoints = tuple(networks.offered()[task.name])
-    rows = {name: _ARGUMENTS[name] for name in names}
-    kind = Literal[checkpoints] if len(checkpoints) > 1 else str  # Gradio prints a choice of one without its quotes
-    rows["checkpoint"] = (kind, checkpoints[0], "The network's checkpoint.")
+def _endpoint(act: Callable, name: str, summary: str, rows: dict, returned=list[FileData]) -> Callable:
+    """A function of the arguments in `rows`, with the name, signature and docstring that Gradio shows."""
 
     def function(*args, **kwargs):
-        given = {n: row[1] for n, row in rows.items()} | dict(zip(rows, args, strict=False)) | kwargs
-        guidance = actions.Guidance(given["prompt"], *(given[n] for n in _GUIDANCE))
-        arguments = {n: given[n] for n in numbers}
-        image = _given(given["image"], given.get("mask_image"))
-        return _files(actions.restore(task, image, guidance, given["checkpoint"], arguments))
+        values = {n: default for n, (_, default, _) in rows.items()} | dict(zip(rows, args, strict=False)) | kwargs
+        path, mask = storage.given_file(values["image"], texts.NO_IMAGE), values.get("mask_image", values.get("mask"))
+        mask = None if mask is None else storage.given_file(mask, texts.NO_IMAGE)
+        return act(actions.Given(path, mask, faces=values.get("faces", "none")), values)
 
-    return _typed(one_sentence(function), task.command, f"TextIR can {task.summary} as a sentence says.", rows)
-
-
-def for_edit() -> Callable:
-    """The endpoint that takes something away from a good image and restores it."""
-    rows = {"image": _ARGUMENTS["image"], "prompt": _ARGUMENTS["prompt"]} | _degrading()
-    rows |= {name: _ARGUMENTS[name] for name in _GUIDANCE}
-
-    def function(image, prompt, degradation=DEGRADATIONS[1], mask=None, factor=8.0, faces="auto", *guidance, **more):
-        guidance = actions.Guidance(prompt, *guidance, **more)
-        return _files(actions.edit(degradation, _given(image, mask, faces), guidance, factor))
-
-    return _typed(one_sentence(function), "edit", "Takes something away from a good image and restores it.", rows)
-
-
-def for_compare() -> Callable:
-    """The endpoint that edits an image under several sentences and text strengths."""
-    rows = {
-        "image": _ARGUMENTS["image"],
-        "prompts": (list[str], _REQUIRED, "Sentences, a row of the grid for each."),
-        "betas": (list[float], [0.0, 0.5, 1.0], "Text strengths, a column for each."),
-    }
-    rows |= _degrading() | {"seed": _ARGUMENTS["seed"]}
-
-    def function(image, prompts, betas=None, degradation="factor", mask=None, factor=8.0, faces="auto", seed=0):
-        betas = [0.0, 0.5, 1.0] if betas is None else betas
-        for name, values in (("prompts", prompts), ("betas", betas)):
-            if not isinstance(values, list):
-                raise ValueError(f"{name} must be a list, got {type(values).__name__}.")
-        return actions.compare(degradation, _given(image, mask, faces), prompts, betas, seed, factor).grid
-
-    text = "Draws a labeled grid of edits of one image, over sentences and text strengths."
-    return _typed(one_sentence(function), "compare", text, rows, FileData)
-
-
-def _degrading() -> dict:
-    return {
-        "degradation": (Literal[DEGRADATIONS], DEGRADATIONS[1], "What is taken away."),
-        "mask": (FileData | None, None, "Nothing outside its white changes; needed for a region."),
-        "factor": (float, 8.0, "How many times to lose resolution, 2 to 64."),
-        "faces": _ARGUMENTS["faces"],
-    }
-
-
-def _typed(function: Callable, name: str, summary: str, rows: dict, returned=list[FileData]) -> Callable:
-    """Gives a function the name, signature and docstring that Gradio shows."""
-
+    function = one_sentence(function)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(n, kind, default=d, annotation=a) for n, (a, d, _) in rows.items()]
     function.__signature__ = inspect.Signature(parameters, return_annotation=returned)
@@ -132,22 +120,16 @@ def _typed(function: Callable, name: str, summary: str, rows: dict, returned=lis
     return function
 
 
-def _sent(name: str) -> dict:
-    """A file as Gradio's generated programs upload it."""
-    return {"path": name, "url": name, "meta": {"_type": "gradio.FileData"}}
-
-
-_SENTENCE = "a smiling woman"
+_FILE = {"meta": {"_type": "gradio.FileData"}}
 _PRINTED = {  # in generated programs, for arguments without a default
-    "image": _sent("image.png"),
-    "mask_image": _sent("mask.png"),
-    "prompt": _SENTENCE,
-    "prompts": [_SENTENCE],
+    "image": _FILE | {"path": "image.png", "url": "image.png"},
+    "mask_image": _FILE | {"path": "mask.png", "url": "mask.png"},
+    "prompt": "a smiling woman",
+    "prompts": ["a smiling woman"],
 }
 
 
 async def _refuse(request: Request, error: TypeError) -> JSONResponse:
-    """Answers a call that lacks an argument."""
     if "/call/v2/" not in request.url.path:
         raise error
     return JSONResponse({"error": f"{error}. An image is an uploaded file; see the page's API."}, 422)
@@ -157,11 +139,9 @@ REFUSALS = {"exception_handlers": {TypeError: _refuse}}  # of the server
 
 
 def register(page: gr.Blocks, concurrency: dict) -> None:
-    """Adds the endpoints to the page that is being built."""
     tasks = [task for task in TASKS.values() if task.name in networks.offered()]
-    functions = {task.command: for_task(task) for task in tasks} | {"edit": for_edit(), "compare": for_compare()}
-    for name, function in functions.items():
-        gr.api(networks.gpu(function), api_name=name, **concurrency)
+    for function in (*map(for_task, tasks), for_edit(), for_compare()):
+        gr.api(networks.gpu(function), api_name=function.__name__, **concurrency)
         inputs = list(page.fns.values())[-1].inputs
         for block, argument in zip(inputs, inspect.signature(function).parameters, strict=True):
             if argument in _PRINTED:

@@ -7,7 +7,7 @@ from functools import partial
 import gradio as gr
 
 from textir_hf.imaging.files import read_settings
-from textir_hf.space import actions, examples, masks, networks, progress, results, settings, storage, texts
+from textir_hf.space import actions, masks, networks, progress, results, settings, storage, texts
 from textir_hf.space.components import numbered, status, status_line
 
 QUEUED = {"concurrency_id": "networks", "concurrency_limit": 2}
@@ -49,18 +49,12 @@ def streamed(function: Callable, finish: Callable) -> Callable:
     return networks.gpu(stream)
 
 
-def cancelled() -> tuple:
-    """Status and cancel button after a cancelled run."""
-    return status(texts.CANCELLED), gr.Button(visible=False)
-
-
 def settled(shown: str) -> str | dict:
     """The status again, where the last word of the cancelled run has taken its place."""
     return status(texts.CANCELLED) if "<progress" in (shown or "") else gr.skip()
 
 
 def readiness() -> Iterator[str]:
-    """Says that the networks are loading, until they are loaded."""
     if not networks.READY.is_set():
         yield status(texts.LOADING)
         networks.READY.wait()
@@ -69,18 +63,7 @@ def readiness() -> Iterator[str]:
 
 def shown(outcome: actions.Outcome) -> tuple[dict, str]:
     """The value of the canvas with the results on it, and what the visitor should know."""
-    value = vars(outcome)
-    return numbered(value), " ".join(value["notes"])
-
-
-def example_picker(items: list[examples.Example], names: list[str]) -> Callable:
-    """Fills a tab with an example: canvas, prompt, and the arguments in `names`."""
-
-    def pick(event: gr.EventData) -> list:
-        item = items[int(event.choice)]
-        return [numbered(item.opening), item.prompt, *(item.arguments.get(name, gr.skip()) for name in names)]
-
-    return pick
+    return numbered(vars(outcome)), " ".join(outcome.notes)
 
 
 def look(given: list) -> dict:
@@ -109,14 +92,11 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML
     def from_file(path) -> list:
         try:
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
-            if not stored:
-                raise ValueError(texts.NO_SETTINGS)
             regions = numbered({"regions": results.regions(stored)}) if "regions" in stored else gr.skip()
             return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
-        except TypeError:  # regions that the pipeline did not write
-            return [*values({}), status(texts.NO_SETTINGS, alert=True), gr.skip()]
-        except ValueError as error:
-            return [*values({}), status(str(error), alert=True), gr.skip()]
+        except (TypeError, ValueError) as error:  # the first for regions that the pipeline did not write
+            said = texts.NO_SETTINGS if isinstance(error, TypeError) else str(error)
+            return [*values({}), status(said, alert=True), gr.skip()]
 
     def from_link(request: gr.Request) -> list:
         try:

@@ -26,8 +26,6 @@ _WHOLE = {"faces": "auto", "background": "restored"}
 
 @dataclass(frozen=True)
 class Example:
-    """A task, an image, what is done to it, and the result."""
-
     task: str
     label: str
     photo: str
@@ -39,7 +37,6 @@ class Example:
 
     @property
     def name(self) -> str:
-        """Of its result's file."""
         return f"{TASKS[self.task].command}-{self.label.lower().replace(' ', '-').replace(',', '')}"
 
     @property
@@ -59,11 +56,10 @@ class Example:
         paths = [Path(shutil.copy(path, assets)) for path in (self.input, self.output)]
         image = open_image(paths[1])
         image.info["textir"] = read_settings(image)
-        return results.describe(image, paths[1], results.as_file(paths[0]), self.label)
+        return results.describe(image, paths[1], paths[0], self.label)
 
     @property
     def opening(self) -> dict:
-        """The canvas with the example on it."""
         value = {"image": self.shown["before"], "boxes": [self.box] if self.box else [], "results": [self.shown]}
         return value | {"columns": 0, "grid": None}
 
@@ -83,5 +79,4 @@ EXAMPLES = (
 
 
 def of(task: str) -> list[Example]:
-    """The examples of a task."""
     return [example for example in EXAMPLES if example.task == task]

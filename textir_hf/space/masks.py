@@ -1,7 +1,6 @@
 """Masks as the editor sends them, and boxes over parts of a face."""
 
 import base64
-import binascii
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Im
         raise ValueError(texts.BAD_MASK)
     try:
         content = base64.b64decode(mask.removeprefix(_PREFIX), validate=True)
-    except (ValueError, binascii.Error) as error:
+    except ValueError as error:
         raise ValueError(texts.BAD_MASK) from error
     mask = open_image(content, size[0] * size[1], "The mask")
     if size[0] * size[1] > EDITOR_PIXELS:  # then the editor paints on a smaller sheet of the same shape
@@ -43,23 +42,19 @@ def decode(mask: object, size: tuple[int, int], whole: bool = False) -> Image.Im
 
 def regions(given: object, size: tuple[int, int]) -> list[tuple]:
     """Mask and sentence of each region that the editor drew, and its text strength if it has one."""
-    if not isinstance(given or [], list) or len(given or []) > MAX_REGIONS:
+    given, found = given or [], []
+    if not isinstance(given, list) or len(given) > MAX_REGIONS or not all(isinstance(one, dict) for one in given):
         raise ValueError(texts.BAD_MASK)
-    found = []
-    for i, region in enumerate(given or [], 1):
-        if not isinstance(region, dict):
-            raise ValueError(texts.BAD_MASK)
+    for i, region in enumerate(given, 1):
         prompt, mask = check_text("prompt", region.get("prompt")), region.get("mask")
         if not prompt or mask is None:
             raise ValueError((texts.NO_REGION if prompt else texts.NO_REGION_PROMPT).format(i))
-        beta = region.get("beta")
-        own = () if beta is None else (check_number("beta", beta),)
+        own = [] if region.get("beta") is None else [check_number("beta", region["beta"])]
         found.append((decode(mask, size, whole=True), prompt, *own))
     return found
 
 
 def check(mask: Image.Image, size: tuple[int, int], whole: bool = False) -> Image.Image:
-    """A mask of an image's size, as gray."""
     if mask.size != tuple(size):
         raise ValueError(texts.MASK_SIZE.format(*size, *mask.size))
     mask = mask.convert("L")

@@ -11,7 +11,6 @@ from textir_hf.space import progress
 from textir_hf.tasks import TASKS, checkpoint_folder
 
 VARIABLE = "TEXTIR_CHECKPOINTS"
-LEAST_NOISE = 0.05  # of a network's noise strengths; below, the results of two seeds look alike
 READY = threading.Event()
 _LOADING = threading.Lock()
 
@@ -41,7 +40,6 @@ def offered() -> dict[str, list[str]]:
 
 
 def load(name: str, task: str | None = None):
-    """A checkpoint that is offered, as a pipeline."""
     names = [n for kind, checkpoints in offered().items() if task in (None, kind) for n in checkpoints]
     if name not in names:
         raise ValueError(f"The checkpoint must be one of {', '.join(names)}, got {str(name)[:80]!r}.")
@@ -56,12 +54,6 @@ def gpu(function: Callable) -> Callable:
     except ImportError:
         return function
     return GPU(function)
-
-
-def learned_noise(pipe) -> bool:
-    """Whether two seeds give results that can be told apart."""
-    strengths = (abs(v.item()) for n, v in pipe.restorer.named_parameters() if n.endswith("noise_strength"))
-    return max(strengths, default=0) >= LEAST_NOISE
 
 
 def load_all() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import ContextVar
 from weakref import WeakSet
 
@@ -23,27 +24,16 @@ class Progress:
         self.stopped, self._begun = False, time.monotonic()
 
     def next_image(self, number: int, count: int) -> None:
-        """Says that image `number`, from 0, of `count` begins."""
         self.image, self.images, self.n, self.total = number, count, 0, 0
-        self._check()
+        self.update(0)
 
     def update(self, count: int = 1) -> None:
         """Says that the network has run `count` times."""
         self.n += count
-        self._check()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *error) -> None:
-        pass
-
-    def _check(self) -> None:
         if self.stopped:
             raise Stopped
 
     def share(self) -> float:
-        """What is done, in 0..1."""
         return min(1.0, (self.image + self.n / max(self.total, 1)) / self.images)
 
     def message(self) -> str:
@@ -64,7 +54,6 @@ def duration(seconds: float) -> str:
 
 
 def stop_all() -> None:
-    """Stops every run at its next tile."""
     for progress in list(_RUNNING):
         progress.stopped = True
 
@@ -74,11 +63,11 @@ def current() -> Progress:
     return _CURRENT.get() or Progress()
 
 
-def bar(iterable=None, total: int | None = None) -> Progress:
-    """Takes the place of a pipeline's `progress_bar`."""
+@contextmanager
+def bar(iterable=None, total: int | None = None) -> Iterator[Progress]:
     progress = current()
     progress.n, progress.total = 0, total or 0
-    return progress
+    yield progress
 
 
 def watched(work: Callable, interval: float = INTERVAL) -> Iterator[Progress]:

@@ -15,32 +15,34 @@ _DEFAULTS = {"beta": 1, "feather": 0}
 _FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
 
 
-def as_file(path: str | Path, name: str | None = None) -> dict:
+def as_file(path: Path) -> dict:
     """A file as Gradio's browser side and its clients know it."""
-    return {"path": str(path), "orig_name": name or Path(path).name, "meta": {"_type": "gradio.FileData"}}
+    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 
 def save(image: Image.Image, name: str) -> Path:
-    """Writes a result as a PNG with its settings."""
     path = storage.new_path(f"{name}.png")
     save_image(image, path)
     return path
 
 
-def describe(image: Image.Image, path: Path, before: dict, caption: str) -> dict:
-    """All that the page shows of a result."""
+def describe(image: Image.Image, path: Path, before: Path, caption: str) -> dict:
+    """All that the page shows of a result; `before` is what the network saw of the image."""
     settings = image.info[SETTINGS]
+    known = {name: value for name, value in settings.items() if name not in _HIDDEN and name != "regions"}
+    shown = {name: _shown(value) for name, value in known.items() if value != 0}
+    if own := regions(settings):
+        shown["regions"] = "; ".join(prompt for _, prompt, *_ in own)
     return {
-        "before": before,
+        "before": as_file(before),
         "after": as_file(path),
         "caption": caption,
         "width": image.width,
         "height": image.height,
         "beta": settings.get("beta", 1),
-        "regions": regions(settings),
-        "recipe": {name: value for name, value in settings.items() if name not in _HIDDEN and name != "regions"},
-        "settings": {name: _shown(value) for name, value in settings.items() if name not in _HIDDEN and value != 0}
-        | ({"regions": "; ".join(prompt for _, prompt, *_ in regions(settings))} if "regions" in settings else {}),
+        "regions": own,
+        "recipe": known,
+        "settings": shown,
         "python": python_code(settings),
         "command": shell_command(settings),
     }
@@ -52,11 +54,6 @@ def _shown(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _prompt(settings: dict):
-    prompt = settings.get("prompt")
-    return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
-
-
 def regions(settings: dict) -> list[list]:
     """Mask and sentence of each region, and its text strength where that is not the image's."""
     stored, whole = settings.get("regions", []), settings.get("beta", 1)
@@ -65,7 +62,7 @@ def regions(settings: dict) -> list[list]:
 
 def python_code(settings: dict) -> str:
     """A program that makes the result again from `image.png` and, where there was a mask, `mask.png`."""
-    prompt, edit = _prompt(settings), settings.get("edit")
+    prompt, edit = settings.get("prompt"), settings.get("edit")
     arguments = [] if prompt is None else [repr(prompt)]
     arguments.append('image=Image.open("image.png")')
     if "mask_sha256" in settings:
@@ -87,8 +84,7 @@ def python_code(settings: dict) -> str:
 
 
 def shell_command(settings: dict) -> str:
-    """The same as a command of the shell."""
-    prompt, edit = _prompt(settings), settings.get("edit")
+    prompt, edit = settings.get("prompt"), settings.get("edit")
     words = ["textir", "edit" if edit else TASKS[settings["task"]].command, "image.png"]
     for sentence in [prompt] if isinstance(prompt, str) else prompt or []:
         words += ["--prompt", sentence]
@@ -102,7 +98,7 @@ def shell_command(settings: dict) -> str:
     for name in settings:
         if name in _FLAGS and settings[name] != _DEFAULTS.get(name):
             value = settings[name]
-            values = [str(v) for v in value] if isinstance(value, (list, tuple)) else [str(value)]
-            words += [f"--{name.replace('_', '-')}", *([",".join(values)] if name == "faces" else values)]
+            value = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            words += [f"--{name.replace('_', '-')}", value]
     words += ["--seed", str(settings.get("seed", 0)), "--checkpoint", settings["model"], "-o", "result.png"]
     return shlex.join(words)

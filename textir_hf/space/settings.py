@@ -30,12 +30,10 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_number(name: str, value: object) -> float:
-    """A number in the range that the page has for it."""
     return number(name, value, RANGES[name])
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """One of several words."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {str(value)[:80]!r}.")
     return value
@@ -60,7 +58,6 @@ def read(stored: dict) -> dict:
 
 
 def from_query(query: dict[str, str]) -> dict:
-    """The settings of a link."""
     known = ("task", "prompt", "edit", "faces", "background", *RANGES)
     stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
     return read(stored) if "task" in stored else {}

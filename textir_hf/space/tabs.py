@@ -8,14 +8,11 @@ from importlib.util import find_spec
 import gradio as gr
 
 from textir_hf.space import actions, events, examples, networks, settings, texts
-from textir_hf.space.components import editor, example_gallery, read, status_line
+from textir_hf.space.components import editor, example_gallery, numbered, read, status, status_line
 from textir_hf.space.progress import INTERVAL
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
 
-_SCALE = 4  # at first
-_SHOWN_AT_ONCE = ("scale",)  # the other arguments stand among the settings
-_SHOW = "() => [{ __type__: 'update', visible: true }, '']"
 QUIET = {"queue": False, "show_progress": "hidden", **events.PRIVATE}
 
 
@@ -28,13 +25,11 @@ def argument(name: str, tab: str, value=None) -> gr.components.Component | None:
     if name in texts.CHOICES:
         kinds = [(text, choice) for choice, text in texts.CHOICES[name].items()]
         return gr.Dropdown(kinds, value=value or kinds[0][1], **options)
-    opening = {"scale": _SCALE, "feather": settings.SOFT_EDGE}
+    opening = {"scale": 4, "feather": settings.SOFT_EDGE}
     return gr.Slider(*settings.RANGES[name][:2], value or opening[name], step=1, **options)
 
 
 def canvas() -> gr.HTML:
-    """The canvas that all tabs but the batch share."""
-
     def plain(example: examples.Example) -> dict:
         return {"image": example.shown["before"], "boxes": []}
 
@@ -57,7 +52,6 @@ class Tab:
         self.name, self.canvas, self.fields = name, canvas, {}
 
     def add_prompt(self, label: str, value: str = "") -> None:
-        """Sentence, button and status."""
         options = {"placeholder": texts.PLACEHOLDER, "elem_id": f"{self.name}-prompt", "lines": 1, "max_lines": 3}
         options |= {"container": False, "show_label": False}
         with gr.Row(elem_classes="ti-ask"):
@@ -67,24 +61,19 @@ class Tab:
         gr.Markdown(texts.HELP.get(self.name, ""), elem_classes="ti-help")
 
     def add_button(self, label: str) -> None:
-        """Run and cancel."""
-
-        def button(text: str, kind: str, **options) -> gr.Button:
-            return gr.Button(text, elem_id=f"{self.name}-{kind}", elem_classes=f"ti-{kind}", min_width=110, **options)
-
-        self.button = button(label, "run", variant="primary")
-        self.cancel = button(texts.CANCEL, "cancel", visible=False)
+        run, cancel = ({"elem_id": f"{self.name}-{k}", "elem_classes": f"ti-{k}"} for k in ("run", "cancel"))
+        self.button = gr.Button(label, variant="primary", min_width=110, **run)
+        self.cancel = gr.Button(texts.CANCEL, visible=False, min_width=110, **cancel)
 
     def add_guidance(self) -> None:
-        """Text strength, generated features and seed."""
         self.beta = gr.Slider(*settings.RANGES["beta"][:2], 1, step=0.05, **self._labels("beta"))
         self.automatic = gr.Checkbox(True, **self._labels("automatic"))
         self.skip_strength = gr.Slider(0, 1, 0.5, step=0.05, **self._labels("skip_strength"))
         self.add_seed()
+        self.guidance = [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed]  # as `_guidance` has it
         self.fields |= {"beta": self.beta, "automatic": self.automatic, "skip_strength": self.skip_strength}
 
     def add_seed(self) -> None:
-        """Seed and dice."""
         with gr.Row():
             bounds = {"precision": 0, "minimum": 0, "maximum": settings.RANGES["seed"].high}
             self.seed = self.fields["seed"] = gr.Number(0, **bounds, **self._labels("seed"))
@@ -92,24 +81,19 @@ class Tab:
         dice.click(lambda: random.randrange(2**31), None, self.seed, **QUIET)
 
     def more(self) -> gr.Accordion:
-        """Where the settings are that few need."""
         return gr.Accordion(texts.SETTINGS, open=False, elem_id=f"{self.name}-settings", elem_classes="ti-settings")
 
     def _labels(self, name: str) -> dict:
         label, info = texts.FIELDS[name]
         return {"label": label, "info": info, "elem_id": f"{self.name}-{name}"}
 
-    def guidance(self) -> list:
-        """The fields of `_guidance`, in its order."""
-        return [self.prompt, self.beta, self.automatic, self.skip_strength, self.seed]
-
     def run(self, function, inputs: list, finish=events.shown, output=None) -> None:
         """Lets the button run a function of the canvas and `inputs`."""
         output = self.canvas if output is None else output
         canvas = [self.canvas] if self.canvas else []
         take = "async (canvas, ...rest) => [await textir.value(), ...rest]" if canvas else None
-        cleared = [self.cancel, self.status]  # at once: a run may wait in the queue
-        self.button.click(None, None, cleared, js=_SHOW, **events.PRIVATE)
+        show = "() => [{ __type__: 'update', visible: true }, '']"  # at once: a run may wait in the queue
+        self.button.click(None, None, [self.cancel, self.status], js=show, **events.PRIVATE)
         event = self.button.click(
             events.streamed(function, finish),
             [*canvas, *inputs],
@@ -121,8 +105,9 @@ class Tab:
             **events.QUEUED,
             **events.PRIVATE,
         )
+        outputs, ending = [self.status, self.cancel], {"cancels": event, "queue": False, **events.PRIVATE}
         stopped = self.cancel.click(
-            events.cancelled, None, [self.status, self.cancel], cancels=event, queue=False, **events.PRIVATE
+            lambda: (status(texts.CANCELLED), gr.Button(visible=False)), None, outputs, **ending
         )
         last = stopped.then(lambda: time.sleep(2 * INTERVAL), **QUIET)  # what the run said last may be under way still
         last.then(events.settled, self.status, self.status, **QUIET)
@@ -135,30 +120,31 @@ def _guidance(canvas, prompt, beta, automatic, skip_strength, seed) -> actions.G
 
 
 class TaskTab(Tab):
-    """The tab of a task, with the arguments that the task takes."""
-
     def __init__(self, task: Task, canvas: gr.HTML) -> None:
         items = examples.of(task.name)
         with gr.Tab(task.command.capitalize(), id=task.command):
             super().__init__(task.command, canvas)
             self.add_prompt(task.command.capitalize(), items[0].prompt if items else "")
             known, given = {}, items[0].arguments if items else {}
-            for name in _SHOWN_AT_ONCE:
-                if name in (*task.requires, *task.accepts):
-                    known[name] = argument(name, task.command, given.get(name))
+            if "scale" in task.requires:  # the other arguments stand among the settings
+                known["scale"] = argument("scale", task.command, given.get("scale"))
             if items:
                 gallery = example_gallery(items, f"{task.command}-examples")
             with self.more():
                 for name in (*task.requires, *task.accepts):
-                    if name not in _SHOWN_AT_ONCE and (box := argument(name, task.command, given.get(name))):
+                    if name not in known and (box := argument(name, task.command, given.get(name))):
                         known[name] = box
                 self.add_guidance()
                 names = networks.offered()[task.name]
                 self.checkpoint = gr.Dropdown(names, value=names[0], **self._labels("checkpoint"))
             self.fields |= known
-            if items:
-                outputs = [canvas, self.prompt, *known.values()]
-                gallery.select(events.example_picker(items, list(known)), None, outputs, **QUIET)
+
+        def pick(event: gr.EventData) -> list:
+            item = items[int(event.choice)]
+            return [numbered(item.opening), item.prompt, *(item.arguments.get(name, gr.skip()) for name in known)]
+
+        if items:
+            gallery.select(pick, None, [canvas, self.prompt, *known.values()], **QUIET)
 
         def act(canvas, *values):
             arguments = dict(zip(known, values[6:], strict=True))
@@ -167,7 +153,7 @@ class TaskTab(Tab):
                 arguments["faces"] = given.faces
             return actions.restore(task, given, _guidance(canvas, *values[:5]), values[5], arguments)
 
-        self.run(act, [*self.guidance(), self.checkpoint, *known.values()])
+        self.run(act, [*self.guidance, self.checkpoint, *known.values()])
 
 
 class _Degrading(Tab):
@@ -194,8 +180,6 @@ class _Degrading(Tab):
 
 
 class EditTab(_Degrading):
-    """Takes something away from a good image and restores it."""
-
     def __init__(self, canvas: gr.HTML) -> None:
         with gr.Tab("Edit", id="edit"):
             super().__init__("edit", canvas)
@@ -207,12 +191,10 @@ class EditTab(_Degrading):
         def act(canvas, degradation, factor, faces, *values):
             return actions.edit(degradation, events.given(canvas, faces), _guidance(canvas, *values), factor)
 
-        self.run(act, [self.degradation, self.factor, self.faces, *self.guidance()])
+        self.run(act, [self.degradation, self.factor, self.faces, *self.guidance])
 
 
 class CompareTab(_Degrading):
-    """Edits one image under several sentences and text strengths."""
-
     def __init__(self, canvas: gr.HTML) -> None:
         with gr.Tab("Compare", id="compare"):
             super().__init__("compare", canvas)
@@ -227,21 +209,16 @@ class CompareTab(_Degrading):
                 self.add_seed()
 
         def act(canvas, degradation, factor, faces, lines, strengths, seed):
-            given = events.given(canvas, faces)
-            return actions.compare(degradation, given, *_axes(lines, strengths), seed, factor)
+            if not isinstance(lines, str) or not isinstance(strengths, str):
+                raise ValueError("prompts and betas must be texts.")
+            try:
+                betas = [float(word) for word in strengths.replace(",", " ").split()]
+            except ValueError as error:
+                raise ValueError(texts.NOT_NUMBERS.format(strengths[:80])) from error
+            sentences = [line for line in lines.splitlines() if line.strip()] or [""]
+            return actions.compare(degradation, events.given(canvas, faces), sentences, betas, seed, factor)
 
         self.run(act, [self.degradation, self.factor, self.faces, prompts, betas, self.seed])
-
-
-def _axes(lines: object, strengths: object) -> tuple[list[str], list[float]]:
-    """Sentences and text strengths, as they are written in the fields."""
-    if not isinstance(lines, str) or not isinstance(strengths, str):
-        raise ValueError("prompts and betas must be texts.")
-    try:
-        betas = [float(word) for word in strengths.replace(",", " ").split()]
-    except ValueError as error:
-        raise ValueError(texts.NOT_NUMBERS.format(strengths[:80])) from error
-    return [line for line in lines.splitlines() if line.strip()] or [""], betas
 
 
 def forget_examples(canvas: gr.HTML, made: dict[str, Tab]) -> None:
