@@ -23,7 +23,7 @@ from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.tasks import TASKS
 from training.output import as_stored, write_pipeline
 from training.state import LAZY
-from training.train import Run, main, train, train_step
+from training.train import Run, learning_rate, main, train, train_step
 
 
 @pytest.mark.parametrize("task", [*TASKS, "denoising"])
@@ -210,3 +210,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(config, tmp_
     with pytest.raises(FloatingPointError, match="steps 2 to 3: l1 nan"):
         train(config(max_train_steps=8, log_steps=8, resume_from_checkpoint="latest"))
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_the_learning_rate_falls_over_the_steps_or_the_minutes(config):
+    falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine")
+    assert [learning_rate(falling, step) for step in (0, 50, 100)] == pytest.approx([0.5, 0.25, 0])
+    falling = config(learning_rate=0.5, max_train_steps=100, lr_scheduler="cosine", max_minutes=10)
+    assert [learning_rate(falling, 7, m) for m in (0, 5, 10, 11)] == pytest.approx([0.5, 0.25, 0, 0])

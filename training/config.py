@@ -86,6 +86,7 @@ class TrainingConfig:
     max_minutes: float = option(0.0, "stop after so many minutes; 0 = never")
     learning_rate: float = option(2e-3, "Adam's, of both networks")
     discriminator_rate: float = option(1.0, "factor of the learning rate for the discriminator")
+    lr_scheduler: Literal["constant", "cosine"] = option("constant", "cosine: to 0 over --max-minutes, else the steps")
     max_grad_norm: float = option(0.0, "longer gradients are cut to this norm; 0 = never")
     beta1: float = option(0.0, "Adam's momentum of the generator; the discriminator has none")
     ema_half_life: int = option(5000, "images after which an old weight counts half in the average")

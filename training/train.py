@@ -4,6 +4,7 @@ python -m training.train --preset textir-mini-super-resolution --dataset photos 
 accelerate launch -m training.train --preset inpainting-ffhq-256 --dataset ffhq --masks masks --output-dir runs/ffhq
 """
 
+import math
 import signal
 import sys
 import time
@@ -27,12 +28,12 @@ from training.state import LAZY, State, full_parameters
 
 
 class Run:
-    """A run's data, encoder, networks and losses, all loaded and built."""
+    """A run's data, encoder, networks and losses, all loaded and built; `minutes` so far, on which processes agree."""
 
     def __init__(self, config: TrainingConfig) -> None:
         config.check()
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-        self.config = config
+        self.config, self.minutes = config, 0.0
         self.accelerator = accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),
             mixed_precision=config.mixed_precision,
@@ -92,9 +93,9 @@ def train(config: TrainingConfig) -> Path:
             ending = accelerator.num_processes == 1 and (received or 0 < config.max_minutes <= minutes)
             if not (saving or ending or step % config.log_steps == 0):
                 continue
-            values, (minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
-            late = 0 < config.max_minutes <= minutes
-            log.write(step, values)
+            values, (run.minutes, signals) = log.read(step, batches.waited, [minutes, len(received)])
+            late = 0 < config.max_minutes <= run.minutes
+            log.write(step, values | {"learning_rate": learning_rate(config, step - 1, run.minutes)})
             bar.set_postfix(values)
             if saving or late or signals:
                 checkpoint = state.save()
@@ -149,7 +150,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
 
 def update(run: Run, adversarial: bool) -> None:
     """Moves the weights. The gradients of both networks have one scale, which changes after both have moved."""
-    config, state = run.config, run.state
+    config, state, rate = run.config, run.state, learning_rate(run.config, run.state.step, run.minutes)
     scaler = run.accelerator.scaler or torch.amp.GradScaler(enabled=False)
     updates = [(state.generator, state.optimizer, 1.0)]
     if adversarial:
@@ -159,10 +160,18 @@ def update(run: Run, adversarial: bool) -> None:
             scaler.unscale_(optimizer.optimizer)  # Accelerate's way would unscale both at each call
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * factor
+            group["lr"] = rate * factor
         scaler.step(optimizer.optimizer)
         optimizer.zero_grad()
     scaler.update()
+
+
+def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> float:
+    """The generator's learning rate after `step` updates and so many minutes."""
+    if config.lr_scheduler == "constant":
+        return config.learning_rate
+    done = minutes / config.max_minutes if config.max_minutes else step / config.max_train_steps
+    return config.learning_rate * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
 @contextmanager
