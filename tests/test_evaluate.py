@@ -37,8 +37,10 @@ def short(monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_path, capsys, short):
-    assert main(arguments(task)) == 0
+def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, pipeline, tmp_path, capsys, short):
+    pipeline("super-resolution", sample_size=64).save_pretrained(tmp_path / "refiner")
+    refiner = ["--refiner", str(tmp_path / "refiner")] if task == "inpainting" else []
+    assert main(arguments(task, *refiner)) == 0
     printed, folder = capsys.readouterr().out, tmp_path / "results"
     tables = read_tables(folder / "report.json")
     assert all(markdown(table) in printed for table in tables)
@@ -55,6 +57,7 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, tmp_
     assert set(quality[0].columns) >= columns.get(task, {"colorfulness"})
     facts = json.loads((folder / "report.json").read_text())
     assert len(facts["weights"]) == 3 and facts["versions"]["torch"] and facts["data"]
+    assert bool(json.loads((folder / "evaluation.json").read_text())["refiner"]) == bool(refiner)
     grids = {table.title.split(" ")[0].rstrip(",") + ".png" for table in quality}
     written = {"tables.md", "report.json", "evaluation.json", "values-0.jsonl"}
     assert {p.name for p in folder.iterdir()} == written | grids

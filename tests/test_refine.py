@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_faces import PORTRAIT, group, mouths, portrait
 
-from textir_hf import TextIRPipeline
+from textir_hf import TextIRPipeline, open_image
+from textir_hf.cli.main import main
 from textir_hf.evaluation.judges import detail, seam
 from textir_hf.imaging.resample import downsample, to_tensor
 
@@ -64,11 +65,17 @@ def test_each_face_is_refined_under_its_own_prompt(pipeline):
     assert not changed[:middle].any() and changed[middle:].any()
 
 
-def test_the_embedded_refiner_makes_a_portrait_s_fill_sharp_without_a_seam():
+def test_the_embedded_refiner_makes_a_portrait_s_fill_sharp_without_a_seam(tmp_path):
     pipe, refiner = (TextIRPipeline.from_pretrained(f"textir-mini-{n}") for n in ("inpainting", "super-resolution"))
     image, mask = portrait().crop((70, 10, 230, 170)).resize((256, 256)), box_mask(60, 70, 140, 80, (256, 256))
     target, where = np.asarray(image), np.asarray(mask) > 0
     plain, refined = (np.asarray(pipe("a woman", image, mask_image=mask, refiner=r).images[0]) for r in (None, refiner))
+    image.save(tmp_path / "image.png")
+    mask.save(tmp_path / "mask.png")
+    for flags, expected in ([], refined), (["--refiner", "none"], plain):
+        files = ["--mask-image", f"{tmp_path}/mask.png", "-o", f"{tmp_path}/result.png"]
+        assert main(["inpaint", f"{tmp_path}/image.png", *files, "--prompt", "a woman", *flags]) == 0
+        assert np.array_equal(np.asarray(open_image(tmp_path / "result.png")), expected)
     assert detail(refined, target, where) > 2 * detail(plain, target, where)
     assert seam(refined, target, where) < 1.15
     small = [downsample(to_tensor(result), 8) for result in (plain, refined)]

@@ -65,6 +65,7 @@ FLAGS: dict[str, dict] = {  # arguments of the pipeline and of its loading with 
     "faces": {"type": values, "help": "restore faces upright: all, largest, numbers such as 1,3, or auto (if any)"},
     "face_prompts": {"action": "append", "help": "what a face should show; one for each"},
     "background": {"help": "around faces or box: restored, or a checkpoint that upscales it; bicubic if left out"},
+    "refiner": {"metavar": "CHECKPOINT", "help": "for super-resolution: adds detail to fills shown larger than made"},
     "feather": {"default": 0.0, "help": "soft border inside the mask, pixels (0)"},
     "tile": {"help": "side of the tiles, pixels of the result"},
     "factor": {"help": "lose resolution so many times, 2 to 64"},

@@ -18,6 +18,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--data", required=True, help=text)
     command.add_argument("-o", "--output", type=Path, help="folder for values, tables and grids")
     command.add_argument("--checkpoint", help="embedded name, folder or Hub id; the preset's if left out")
+    command.add_argument("--refiner", help="checkpoint that adds detail to large fills, such as textir inpaint takes")
     text = "masks, where the preset has none: parquet file or folder"
     command.add_argument("--masks", type=file_path, help=text)
     command.add_argument("--lpips", type=Path, help="LPIPS on AlexNet as safetensors; fetched once if left out")

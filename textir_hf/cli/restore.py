@@ -16,6 +16,7 @@ from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, 
 from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.scale import estimate_scale
 from textir_hf.pipeline.arguments import Call, result_size
+from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.pipeline.sweep import sweep
 from textir_hf.tasks import TASKS, Task
 from textir_hf.tasks.base import DEGRADATIONS
@@ -42,6 +43,9 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
         required = {"required": True} if task and argument in task.requires and argument != "scale" else {}
         several = {"nargs": "+", "default": [1.0 if argument == "beta" else None], "help": "one, or several"}
         own = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
+        if argument == "refiner" and task:
+            text = "adds detail to fills shown larger than made, or none (%(default)s)"
+            own = {"default": TASKS["super-resolution"].checkpoint, "help": text}
         add_flag(command, argument, **required | own)
     for argument in ("checkpoint", "seed", "device", "dtype"):
         add_flag(command, argument)
@@ -112,6 +116,7 @@ class _Restoration:
     def __init__(self, args: argparse.Namespace, task: Task) -> None:
         self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
         self.given = {name: getattr(args, name) for name in args.arguments}
+        self.refiner = self.given.pop("refiner", None)
         self.background = args.background if args.background not in (None, "restored") else None
         if "scale" in task.requires and args.task and args.scale is None:
             hint, guess = "", None if args.image.is_dir() else estimate_scale(open_image(args.image, self.max_pixels))
@@ -123,6 +128,8 @@ class _Restoration:
         for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
             values[name] = values[name][0]
         Call(image=args.image, edit=args.task is None, **values).check_values(task)
+        if self.refiner not in (None, "none") and "refiner" not in task.accepts:
+            raise ValueError(f"refiner cannot be used with this checkpoint, whose task is {task.name}.")
 
     def open_shared(self) -> None:
         """Decodes what goes with every image: the reference, the masks of regions, and a mask for all."""
@@ -152,13 +159,18 @@ class _Restoration:
         return image, mask
 
     def load(self, **bar) -> None:
-        pipes = []
-        for checkpoint in (self.args.checkpoint, *([self.background] if self.background else [])):
-            pipes.append(load_pipeline(checkpoint, self.task, self.args.device, self.args.dtype))
-            pipes[-1].max_pixels = self.max_pixels
-            pipes[-1].set_progress_bar_config(**bar)
-        self.pipe, self.upscaler = pipes[0], pipes[1] if self.background else None
+        """Loads the checkpoint, and those of the background and of the fills' detail."""
+        self.pipe = self._pipeline(self.args.checkpoint, self.task, bar)
+        self.upscaler = self._pipeline(self.background, self.task, bar) if self.background else None
+        if self.refiner not in (None, "none"):
+            self.given["refiner"] = self._pipeline(self.refiner, TASKS["super-resolution"], bar)
         self.batch_size = self.args.batch_size or (1 if self.pipe.device.type == "cpu" else 8)
+
+    def _pipeline(self, checkpoint: str | None, task: Task, bar: dict) -> TextIRPipeline:
+        pipe = load_pipeline(checkpoint, task, self.args.device, self.args.dtype)
+        pipe.max_pixels = self.max_pixels
+        pipe.set_progress_bar_config(**bar)
+        return pipe
 
     def restore(self, items: list[_Item]) -> list[Image.Image]:
         """The results of images, made by one call of the pipeline, after it has been loaded."""

@@ -90,6 +90,7 @@ class Measures:
 
     def __init__(self, pipe: TextIRPipeline, damage: Damage, lpips: LPIPS, peers: dict[str, Path] | None = None):
         self.pipe, self.damage, self.lpips, self.peers = pipe, damage, lpips, peers or {}
+        self.options: dict = {}  # further arguments of every call
         self.protocol, self.test_set = damage.protocol, damage.test_set
         if pipe.task.name != self.protocol.task:
             raise ValueError(f"This protocol is for {self.protocol.task}, the checkpoint's task is {pipe.task.name}.")
@@ -139,6 +140,7 @@ class Measures:
     def restore(self, image: np.ndarray, conditions: Tensor, extent: Extent) -> list[np.ndarray]:
         """The checkpoint's results for a damaged image under each of the conditions `[K, D]`."""
         given, arguments = self.damage.given(image, extent)
+        arguments |= self.options
         results = self.pipe(image=Image.fromarray(given), prompt_embeds=conditions, **arguments).images
         return [np.asarray(result) for result in results]
 

@@ -47,15 +47,20 @@ def evaluate(args: argparse.Namespace) -> str:
     with state.main_process_first():
         lpips = LPIPS(args.lpips or fetch()).to(state.device)
     measures = Measures(pipe, kind(protocol, test_set, masks), lpips, args.against)
+    if args.refiner:
+        measures.options["refiner"] = TextIRPipeline.from_pretrained(args.refiner).to(state.device)
+        measures.options["refiner"].set_progress_bar_config(disable=True)
     measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
     if args.save_inputs:
         return _save_inputs(measures, args.save_inputs) if state.is_main_process else ""
+    refiner = [sha256(file) for file in _weights(args.refiner)] if args.refiner else None
     facts = {  # everything that decides the values
         "preset": args.preset,
         "images": len(test_set),
         "size": test_set.size,
         "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
         "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
+        "refiner": refiner,
         "versions": package_versions(),
     }
     keep_facts(args.output / "evaluation.json", facts, state.is_main_process)
@@ -135,7 +140,8 @@ def _write(measures: Measures, args: argparse.Namespace) -> str:
     text = "\n\n".join(markdown(table) for table in tables) + "\n"
     limit = "" if args.limit is None else f" --limit {args.limit}"
     against = "".join(f" --against {name}=DIR" for name in args.against)
-    command = f"textir evaluate --preset {args.preset} --data DIR{limit}{against} --output results"
+    refiner = f" --refiner {args.refiner}" if args.refiner else ""
+    command = f"textir evaluate --preset {args.preset} --data DIR{limit}{refiner}{against} --output results"
     config = {"preset": args.preset, "images": len(records), "size": measures.test_set.size, "against": [*args.against]}
     files = _weights(args.checkpoint), _data_files(args)
     write_report(folder / "report.json", Path(args.checkpoint).name, tables, *files, command, config)

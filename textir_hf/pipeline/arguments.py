@@ -66,7 +66,8 @@ class Call:
             raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {len(given)}.")
         embeds, background = self.prompt_embeds, self.background
         if embeds is not None:
-            _check_embeds(embeds, config.embedding_dim)
+            for network in (config, *([] if self.refiner is None else [self.refiner.restorer.config])):
+                _check_embeds(embeds, network.embedding_dim)
         images = _images_apart("image", self.image)
         lists = {
             "image": images,

@@ -90,7 +90,7 @@ def restore(task: Task, given: Given, guidance: Guidance, checkpoint: str, argum
     arguments = check_arguments(task, arguments)
     pipe = networks.load(checkpoint, task.name)
     if "mask_image" in (*task.requires, *task.accepts):
-        arguments["mask_image"] = given.read_mask(True)
+        arguments |= {"mask_image": given.read_mask(True), "refiner": networks.refiner()}
     check_size(given.image, arguments)
     before = given.path if task.in_channels != 1 else results.save(given.image.convert("L"), "gray")
     return _run(given.call(pipe, **arguments), pipe, guidance, before, task.command)
@@ -162,8 +162,10 @@ def _editor(degradation: str, given: Given, factor: float):
     pipe, region = networks.load(networks.offered()[task.name][0]), given.read_mask(degradation == "mask_image")
     number = settings.check_number("factor", factor) if degradation == "factor" else None
     values = {"mask_image": region, "factor": number, "colors": True}
-    faces = _faces(given.faces) if "faces" in task.edit_accepts else {}
-    return pipe, given.call(pipe.edit, **{"mask_image": region, degradation: values[degradation]}, **faces)
+    more = _faces(given.faces) if "faces" in task.edit_accepts else {}
+    if "refiner" in task.edit_accepts:
+        more["refiner"] = networks.refiner()
+    return pipe, given.call(pipe.edit, **{"mask_image": region, degradation: values[degradation]}, **more)
 
 
 def check_size(image: Image.Image, arguments: dict) -> None:

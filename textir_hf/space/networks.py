@@ -47,6 +47,11 @@ def load(name: str, task: str | None = None):
         return _loaded(name)
 
 
+def refiner():
+    """The network that gives fills fine detail: the first one for super-resolution that is offered."""
+    return load(offered()[TASKS["super-resolution"].name][0])
+
+
 def gpu(function: Callable) -> Callable:
     """Runs a function with a GPU where the page is served with ZeroGPU."""
     try:
