@@ -1,9 +1,10 @@
-"""Draws the figures of README, guides and cards, from photos that scikit-image and matplotlib contain, and a drawn cup.
+"""Draws the figures of README, guides and cards, from photos that may be shown and a drawn cup.
 
 python -m docs.figures          # or: make figures
 python -m docs.figures --check  # fails if a figure is not what the embedded checkpoints draw
 
-Anyone may use and show these photos: the portraits are NASA's and the US Navy's, the others are CC0.
+scikit-image and matplotlib contain most photos: the portraits are NASA's and the US Navy's, the others are CC0.
+`docs/portraits` has one more, under CC BY.
 """
 
 import argparse
@@ -73,6 +74,19 @@ def draw_faces() -> Image.Image:
     return draw_grid([[(f"{small.width}x{small.height} pixels", small), (label, restored)]], 384)
 
 
+def draw_refiner() -> Image.Image:
+    """A portrait's eyes filled, without and with a refiner."""
+    pipe, refiner, prompt = _load("inpainting"), _load("super-resolution"), "a young woman"
+    photo = open_image(ROOT / "docs" / "portraits" / "002.jpg")
+    mask, masked = Image.new("L", photo.size), photo.copy()
+    mask.paste(255, (108, 135, 278, 208))
+    masked.paste((128, 128, 128), mask=mask)
+    row = [(f"masked, “{prompt}”", masked)]
+    for label, network in (("filled", None), ("with a refiner", refiner)):
+        row.append((label, pipe(prompt, photo, mask_image=mask, faces="auto", refiner=network).images[0]))
+    return draw_grid([row], 320)
+
+
 def draw_beta() -> Image.Image:
     """Two prompts against the share of the text: Figure 7 of the paper."""
     prompts = ["a red cup of coffee", "a blue cup of coffee"]
@@ -113,7 +127,7 @@ def _load(task: str) -> TextIRPipeline:
 
 def figures() -> dict[Path, Image.Image]:
     """All figures by their files."""
-    drawn = (draw_tasks, draw_faces, draw_beta, draw_regions, draw_skip_strength, draw_demo)
+    drawn = (draw_tasks, draw_faces, draw_refiner, draw_beta, draw_regions, draw_skip_strength, draw_demo)
     found = {ROOT / "docs" / "images" / f"{draw.__name__[5:]}.jpg": draw() for draw in drawn}
     samples = ROOT / "model_cards" / "samples"
     return found | {samples / f"{name}.jpg": draw_grid(restored_rows(name), 144) for name in DAMAGED}

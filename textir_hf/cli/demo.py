@@ -9,6 +9,7 @@ from skimage import data
 from tqdm import tqdm
 
 from textir_hf.cli.checkpoints import load_pipeline
+from textir_hf.cli.jobs import check_folder
 from textir_hf.imaging.files import save_image
 from textir_hf.imaging.grid import Cell, draw_grid
 from textir_hf.tasks import TASKS
@@ -40,6 +41,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    check_folder(args.output)
     args.output.mkdir(parents=True, exist_ok=True)
     save_image(demo(), args.output / "demo.png")
     print(f"Grid: {args.output / 'demo.png'}")

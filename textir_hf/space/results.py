@@ -10,9 +10,9 @@ from textir_hf.space import storage, texts
 from textir_hf.tasks import TASKS
 
 _HIDDEN = {"version", "mask_sha256", "faces_found"}  # not shown
-_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note", "regions"}  # no arguments of the call as such
+_PLAIN = _HIDDEN | {"model", "task", "prompt", "edit", "seed", "note", "regions", "refiner"}  # no plain arguments
 _DEFAULTS = {"beta": 1, "feather": 0}
-_FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength"}
+_FLAGS = {"faces", "background", "feather", "scale", "factor", "beta", "skip_strength", "refiner"}
 
 
 def as_file(path: Path) -> dict:
@@ -73,11 +73,15 @@ def python_code(settings: dict) -> str:
         arguments.append(f"regions=[{', '.join(pairs)}]")
     given = {name: value for name, value in settings.items() if name not in _PLAIN and value != _DEFAULTS.get(name)}
     arguments += [f"{name}={value!r}" for name, value in given.items()]
+    loaded = [("pipe", settings["model"])]
+    if "refiner" in settings:
+        loaded.append(("refiner", settings["refiner"]))
+        arguments.append("refiner=refiner")
     arguments.append(f"generator=torch.Generator().manual_seed({settings.get('seed', 0)})")
     call = ",\n    ".join(arguments)
+    loading = "".join(f'{name} = TextIRPipeline.from_pretrained("{checkpoint}")\n' for name, checkpoint in loaded)
     return (
-        "import torch\nfrom PIL import Image\nfrom textir_hf import TextIRPipeline\n\n"
-        f'pipe = TextIRPipeline.from_pretrained("{settings["model"]}")\n'
+        f"import torch\nfrom PIL import Image\nfrom textir_hf import TextIRPipeline\n\n{loading}"
         f"result = pipe{'.edit' if edit else ''}(\n    {call},\n).images[0]\n"
         'result.save("result.png")'
     )
