@@ -30,6 +30,7 @@ EARLY = [  # found before a checkpoint is loaded: command, more words, options o
     ("colorize", [], {"image": "images", "output": "text.png/more"}, "text.png is a file"),
     ("colorize", [], {"image": "empty", "output": "results"}, "no image"),
     ("colorize", [], {"output": "link.png"}, "would overwrite the input images/0.png"),
+    ("colorize", [], {"output": "hard.png"}, "would overwrite the input images/0.png"),
     ("colorize", ["--reference-image", "images/1.png"], {"output": "images/1.png"}, "would overwrite"),
     ("edit", [], {}, "edit needs one of mask_image, factor, colors"),
     ("edit", ["--factor", "4", "--colors"], {}, "factor and colors"),
@@ -55,6 +56,7 @@ def awkward(folder):
     """The folder with some awkward files."""
     Path("text.png").write_text("no image")
     Path("link.png").symlink_to("images/0.png")
+    Path("hard.png").hardlink_to("images/0.png")
     make_mask(8, 8).save("small.png")
     Image.new("RGBA", (40, 36)).save("clear.png")
     Image.new("RGB", (16_400, 8)).save("wide.png")

@@ -111,6 +111,23 @@ def test_a_block_that_is_interrupted_leaves_the_old_alone_and_one_that_ends_the_
     assert inside.read_text() == "new" and list(tmp_path.iterdir()) == [result]
 
 
+def test_an_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "old").write_text("old")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if (self / "new").exists():
+            raise OSError(13, "permission denied", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError), replacing(tmp_path / "result") as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("result"), Path("result/old")]
+
+
 def test_exif_is_kept_upright_and_without_what_is_outdated(tmp_path):
     exif = Image.Exif()
     exif[271], exif[274], exif[282], exif[273] = "Camera", 8, 72.0, 9

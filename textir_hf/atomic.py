@@ -21,9 +21,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with TemporaryDirectory(prefix=".textir-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
             temporary = Path(scratch) / path.name
             yield temporary
-            if path.exists() and temporary.is_dir():
-                path.rename(Path(scratch) / ".replaced")
-            elif path.exists():
+            if path.exists() and temporary.is_dir():  # no single call renames a folder onto another
+                old = path.rename(Path(scratch) / ".replaced")
+                try:
+                    temporary.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
+                return
+            if path.exists():
                 shutil.copymode(path, temporary)
             temporary.replace(path)
     except OSError as error:

@@ -48,15 +48,20 @@ def find_jobs(image: Path, mask: Path | None, output: Path, recursive: bool = Fa
 
 def check_no_overwriting(jobs: Iterable[Job], *others: str | Path | None) -> None:
     """Checks that no result is written over an image, a mask or another input, or over another result."""
-    inputs = {Path(path).resolve(): path for job in jobs for path in (job.image, job.mask, *others) if path}
+    inputs = {_identity(Path(path)): path for job in jobs for path in (job.image, job.mask, *others) if path}
     results: dict = {}
     for job in jobs:
-        key = job.output.resolve()
+        key = _identity(job.output)
         if key in inputs:
             raise ValueError(f"The output {job.output} would overwrite the input {inputs[key]}. Choose another name.")
         if key in results:
             raise ValueError(f"{job.image} and {results[key]} would both become {job.output}. Rename one.")
         results[key] = job.image
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What all names of a file share: links, and letters' case where it does not count."""
+    return (path.stat().st_dev, path.stat().st_ino) if path.exists() else path.resolve()
 
 
 def check_folder(folder: Path) -> None:
