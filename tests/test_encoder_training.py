@@ -128,12 +128,13 @@ def test_captions_are_told_from_those_of_other_images(folder):
 
 
 def test_a_run_learns_and_goes_on_as_if_it_had_not_stopped(folder, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "SHARES", {"captions": (4, 1.0), "faces": (4, 1.0)})
+    monkeypatch.setattr(clip, "SHARES", {"captions": (2, 1.0), "faces": (2, 1.0)})
+    both = sources(folder)
 
     def trainer(name: str) -> Trainer:
         (tmp_path / name).mkdir(exist_ok=True)
         config = EncoderConfig(output_dir=str(tmp_path / name), steps=4)
-        return Trainer(deepcopy(encoder[0]), *encoder[1:], sources(folder), config)
+        return Trainer(deepcopy(encoder[0]), *encoder[1:], both, config)
 
     full, first = trainer("full"), trainer("parts")
     backbone = full.clip.image_tower.backbone
