@@ -168,9 +168,9 @@ def config(fields):
     return lambda **changes: TrainingConfig(**fields | changes)
 
 
-def final_state(folder, name: str | None = None) -> dict[str, torch.Tensor]:
-    """All that a checkpoint of a run holds, the last one's unless named."""
-    last = max(Path(folder).glob(name or "checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+def final_state(folder) -> dict[str, torch.Tensor]:
+    """All that the last checkpoint of a run holds."""
+    last = max(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     state = {f"{p.name}.{k}": v for p in sorted(last.glob("*.safetensors")) for k, v in load_file(p).items()}
     for path in sorted(last.glob("pytorch_model_fsdp*.bin")):
         state |= {f"{path.name}.{k}": v for k, v in torch.load(path, weights_only=True).items()}
@@ -192,19 +192,6 @@ def lpips_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("lpips") / "lpips.safetensors"
     save_file(weights, path)
     return path
-
-
-@pytest.fixture
-def small_vgg(tmp_path):
-    """A VGG16 with four to eight channels, in torchvision's names."""
-    widths = {0: 4, 2: 4, 5: 4, 7: 4, 10: 8, 12: 8, 14: 8, 17: 8, 19: 8, 21: 8}
-    state, channels = {}, 3
-    for index, width in widths.items():
-        state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3)
-        state[f"features.{index}.bias"] = torch.randn(width)
-        channels = width
-    save_file(state, tmp_path / "vgg.safetensors")
-    return tmp_path / "vgg.safetensors", state
 
 
 @pytest.fixture(scope="session")

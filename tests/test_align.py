@@ -31,25 +31,6 @@ def pixels(row: dict, name: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(row[name]["bytes"])))
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """A folder with two good photos and one for each reason to leave a photo out but a turned head."""
-    folder = tmp_path / "photos"
-    (folder / "more").mkdir(parents=True)
-    images = {
-        "good.png": photo(),
-        "more/mirrored.jpg": ImageOps.mirror(photo()),
-        "blurred.png": photo().filter(ImageFilter.GaussianBlur(4)),
-        "cup.png": Image.fromarray(data.coffee()),
-        "cut.png": photo().crop((95, 60, 215, 230)),
-        "small.png": photo().resize((100, 100)),
-    }
-    for name, image in images.items():
-        image.save(folder / name)
-    (folder / "damaged.png").write_bytes(encoded(photo())["bytes"][:2000])
-    return folder
-
-
 @quick
 @given(st.floats(-30, 30), st.integers(300, 600), st.sampled_from(list(FACE_TEMPLATES)), st.booleans())
 def test_a_face_comes_to_the_template(angle, side, template, png):
@@ -64,9 +45,22 @@ def test_a_face_comes_to_the_template(angle, side, template, png):
     assert np.abs((found[[0, 1, 3, 4]] - FACE_TEMPLATES[template]).mean(0)).max() < 0.02
 
 
-def test_every_photo_is_aligned_or_counted_under_its_reason(photos, tmp_path, capsys):
+def test_every_photo_is_aligned_or_counted_under_its_reason(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    images = {
+        "good.png": photo(),
+        "more/mirrored.jpg": ImageOps.mirror(photo()),
+        "blurred.png": photo().filter(ImageFilter.GaussianBlur(4)),
+        "cup.png": Image.fromarray(data.coffee()),
+        "cut.png": photo().crop((95, 60, 215, 230)),
+        "small.png": photo().resize((100, 100)),
+    }
+    for name, image in images.items():
+        image.save(folder / name)
+    (folder / "damaged.png").write_bytes(encoded(photo())["bytes"][:2000])
     output = tmp_path / "aligned.parquet"
-    assert main([str(photos), "-o", str(output), "--size", "128", "--min-frontal", "0.75", "--workers", "2"]) == 0
+    assert main([str(folder), "-o", str(output), "--size", "128", "--min-frontal", "0.75", "--workers", "2"]) == 0
     line = capsys.readouterr().out.strip()
     assert "2 of 7" in line and all(f"1 {reason}" in line for reason in REASONS if reason != "turned away")
     rows = pq.read_table(output).to_pylist()
@@ -115,20 +109,12 @@ def test_columns_of_the_source_come_along(tmp_path):
     assert aligned["name"][:] == ["a", "c"] and aligned["source"][:] == ["row 0", "row 2"]
 
 
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (["--size", "100"], "multiple"),
-        (["--max-invisible", "2"], "--max-invisible"),
-        (["--min-sharpness", "1e9"], "2 blurred"),
-    ],
-)
-def test_a_failed_run_leaves_what_was_there(arguments, word, tmp_path, capsys):
+def test_a_failed_run_leaves_what_was_there(tmp_path, capsys):
     folder, output = tmp_path / "photos", tmp_path / "aligned.parquet"
     folder.mkdir()
     photo().save(folder / "a.png")
-    photo().save(folder / "b.png")
     output.write_text("older")
-    assert main([str(folder), "-o", str(output), "--workers", "1", *arguments]) == 1
-    assert word in capsys.readouterr().err and output.read_text() == "older"
+    for option, value, word in (("--size", "100", "multiple"), ("--min-sharpness", "1e9", "1 blurred")):
+        assert main([str(folder), "-o", str(output), "--workers", "1", option, value]) == 1
+        assert word in capsys.readouterr().err and output.read_text() == "older"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["aligned.parquet", "photos"]

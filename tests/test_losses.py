@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
+from training.discriminator import Discriminator, LatentDiscriminator
 from training.objective import clip_loss, discriminator_loss, generator_loss, gradient_penalty, relativistic_loss
 from training.perceptual import VGGPerceptualLoss
 from training.train import Run
@@ -45,6 +47,19 @@ def test_the_gradient_penalty_of_a_linear_discriminator_is_its_squared_weight_no
     torch.testing.assert_close(gradient_penalty([wide, logits], images), 4 * weight.square().sum())
 
 
+@pytest.mark.parametrize("latent", [False, True])
+def test_gradient_penalties_reach_all_weights_in_full_precision(latent):
+    network = LatentDiscriminator(3, 16, (4, 6)) if latent else Discriminator(32, (4, 8))
+    images = torch.randn(2, 32, 4, 4) if latent else torch.rand(2, 3, 32, 32)
+    seen = torch.rand(2, 3, 32, 32), torch.randn(2, 16), torch.ones(2, 1, 4, 4)
+    images.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(images, *seen, full_precision=True)
+    assert all(logits.dtype == torch.float32 for logits, _ in found) and found[0][0].shape[:2] == (2, 1)
+    gradient_penalty([logits for logits, _ in found], images).backward()
+    assert all(n.endswith("bias") for n, p in network.named_parameters() if p.grad is None or not p.grad.any())
+
+
 def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
     clip, _, image_processor = encoder
     clip.requires_grad_(False)
@@ -59,12 +74,17 @@ def test_clip_loss_is_one_minus_the_cosine_and_teaches_the_image_alone(encoder):
     clip.requires_grad_(True)
 
 
-def test_perceptual_loss_reads_conv4_3_before_its_relu(small_vgg):
-    path, state = small_vgg
-    loss, images = VGGPerceptualLoss(path), torch.rand(1, 3, 32, 32, requires_grad=True)
+def test_perceptual_loss_reads_conv4_3_before_its_relu(tmp_path):
+    widths, state, channels = {0: 4, 2: 4, 5: 4, 7: 4, 10: 8, 12: 8, 14: 8, 17: 8, 19: 8, 21: 8}, {}, 3
+    for index, width in widths.items():  # a VGG16 with four to eight channels, in torchvision's names
+        state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3)
+        state[f"features.{index}.bias"] = torch.randn(width)
+        channels = width
+    save_file(state, tmp_path / "vgg.safetensors")
+    loss, images = VGGPerceptualLoss(tmp_path / "vgg.safetensors"), torch.rand(1, 3, 32, 32, requires_grad=True)
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     x = (images - mean) / deviation
-    for index in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21):
+    for index in widths:
         if index:
             x = F.relu(x)
         if index in (5, 10, 17):

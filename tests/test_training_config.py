@@ -1,51 +1,31 @@
 import json
-from dataclasses import replace
 
 import pytest
 from conftest import make_image
 
 from textir_hf import TextIRPipeline
-from training.config import PRESETS, TrainingConfig, parse
 from training.train import Run, main
-
-PAPER = [name for name in PRESETS if not name.startswith("textir-mini")]
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"task": "sharpening"}, "task"),
         ({"sample_size": 48, "channels": [4] * 6}, "--sample-size"),
-        ({"max_minutes": float("nan")}, "--max-minutes"),
         ({"caption_probability": 1.5}, "--caption-probability"),
         ({"mask_mix": [0.5, 0.2, 0.2]}, "--mask-mix"),
         ({"dataset": None}, "--dataset"),
-        ({"output_dir": ""}, "--output-dir"),
         ({"image_column": "photo"}, "no column photo"),
-        ({"clip": "/none"}, "/none"),
         ({"mask_mix": [0.2, 0.3, 0.5]}, "--masks"),
-        ({"report_to": "trackio"}, "pip install trackio"),
         ({"init_from": "/none"}, "--init-from"),
         ({"caption_probability": 0.5, "caption_column": None}, "--caption-column"),
         ({"decoder": "taef2", "train_batch_size": 3}, "--train-batch-size"),
-        ({"decoder": "taef2", "clip_every": 3}, "--clip-every"),
-        ({"decoder": "taef2", "streaming": True}, "--streaming"),
+        ({"split_column": None, "validation_split": "validation"}, 'has no split "validation"'),
         ({"swap_probability": 0.5}, "--swap-probability"),
     ],
 )
 def test_an_input_that_does_not_fit_is_named(config, change, named):
     with pytest.raises(ValueError, match=named):
         Run(config(**change))
-
-
-def test_a_preset_gives_way_to_the_command_line():
-    words = ["--preset", "super-resolution-ffhq-512", "--dataset", "x", "--learning-rate", "1e-3"]
-    words += ["--mask-mix", "0", "1", "0"]
-    changes = {"preset": words[1], "dataset": ["x"], "learning_rate": 1e-3, "mask_mix": [0.0, 1.0, 0.0]}
-    assert parse(words) == replace(PRESETS[words[1]], **changes)
-    assert parse(["--dataset", "a", "b"]) == TrainingConfig(dataset=["a", "b"])
-    with pytest.raises(SystemExit):
-        parse(["--preset", "none"])
 
 
 @pytest.mark.parametrize("task", ["inpainting", "colorization"])  # on latents and on images

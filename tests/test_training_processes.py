@@ -2,20 +2,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import PartialState
+from accelerate.commands import launch
 from accelerate.utils import DistributedType
 from conftest import final_state
 from processes import Forked, fork_ranks, wait_until
 from safetensors.torch import load_file
 
 from training.config import TrainingConfig
-from training.train import main, train, train_step
+from training.train import main, train
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -30,13 +29,13 @@ def command(fields: dict) -> list[str]:
     return words
 
 
-def sharding() -> dict[str, str]:
+def sharding(monkeypatch) -> dict[str, str]:
     """What `accelerate launch` tells its processes with the config that is shipped."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "training/accelerate/fsdp.yaml"]
-    show = ["--num_processes", "1", "--main_process_port", "0", "--no_python", "env", "-0"]
-    told = subprocess.run([*launcher, *show], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    variables = dict(line.split("=", 1) for line in told.split("\0") if "=" in line)
-    return {name: value for name, value in variables.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
+    told = {}
+    monkeypatch.setattr(launch, "multi_gpu_launcher", lambda args: told.update(launch.prepare_multi_gpu_env(args)))
+    config = str(REPOSITORY / "training" / "accelerate" / "fsdp.yaml")
+    launch.launch_command(launch.launch_command_parser().parse_args(["--config_file", config, "train.py"]))
+    return {name: value for name, value in told.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
 
 
 def train_sharded(argv: list[str]) -> int:
@@ -78,19 +77,6 @@ def test_a_killed_run_goes_on_bit_for_bit(fields, kind, tmp_path):
         assert {p.name for p in folder.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4", "checkpoint-5"}
 
 
-def test_a_signal_ends_a_run_after_its_step_saved_in_one_line(fields, monkeypatch, tmp_path, capsys):
-    def signaled(run, batches):
-        if run.state.step == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return train_step(run, batches)
-
-    monkeypatch.setattr("training.train.train_step", signaled)
-    assert main(command(fields | {"log_steps": 100})) == 128 + signal.SIGTERM
-    checkpoint, error = tmp_path / "run" / "checkpoint-2", capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"Interrupted. {checkpoint} is saved") and "--resume-from-checkpoint latest" in error
-    assert checkpoint.is_dir() and not (tmp_path / "run" / "pipeline").exists()
-
-
 def test_two_processes_end_on_one_step_when_one_gets_a_signal(fields, tmp_path):
     changes = {"max_train_steps": 100_000, "checkpointing_steps": 100_000, "log_steps": 3, "dataloader_num_workers": 1}
     processes = fork_ranks(2, main, command(fields | changes))
@@ -104,7 +90,7 @@ def test_two_processes_end_on_one_step_when_one_gets_a_signal(fields, tmp_path):
 
 @pytest.mark.parametrize("latent", [False, True])
 def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, latent, tmp_path):
-    changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
+    changes = {"max_train_steps": 1, "adversarial_start": 0, "lambda_clip": 0.0}
     if latent:
         changes |= {"decoder": "taef2", "lambda_matching": 0.5, "lambda_adversarial": 0.5}
     one, two = tmp_path / "one", tmp_path / "two"
@@ -114,7 +100,7 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, late
     for alone, shared in zip(*rows, strict=True):
         for term in ("l1", "adversarial", "matching", "discriminator", "r1"):
             assert shared.get(term) == pytest.approx(alone.get(term), abs=1e-4)
-    states = [final_state(f, "checkpoint-1") for f in (one, two)]
+    states = [final_state(f) for f in (one, two)]
     for key, value in states[0].items():
         if "exp_avg_sq" in key:  # the squared gradients of the first update
             torch.testing.assert_close(states[1][key], value, atol=1e-4 * value.max().item(), rtol=1e-3, msg=key)
@@ -123,9 +109,9 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, late
     assert (torch.cat(moved) > 1e-4).float().mean() < 0.01
 
 
-def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fields, tmp_path):
+def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fields, tmp_path, monkeypatch):
     """FSDP2 with the config that is shipped."""
-    shards = sharding()
+    shards = sharding(monkeypatch)
     changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "mixed_precision": "no"}
     pieces, again, one = (str(tmp_path / name) for name in ("pieces", "again", "one"))
     two = fields | changes | {"gradient_accumulation_steps": 2}
