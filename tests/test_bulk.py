@@ -89,8 +89,8 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert json.loads(lines[0])["row"] == 3 and json.loads(lines[-1])["row"] == 0
 
 
-def rows_file(path: Path, values: list, column: str = "image") -> Path:
-    Dataset.from_list([{column: value} for value in values]).to_parquet(path)
+def rows_file(path: Path, values: list) -> Path:
+    Dataset.from_list([{"image": value} for value in values]).to_parquet(path)
     return path
 
 

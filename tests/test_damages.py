@@ -44,15 +44,6 @@ def test_the_regions_of_contrasts_are_where_they_say_and_known_pixels_stay(measu
     assert (damaged[mask] == 255).all() and (damaged[~mask] == target[~mask]).all()
 
 
-def test_lost_resolution_is_given_small_and_comes_back(measures):
-    made = measures("super-resolution")
-    image = made.test_set.image(0)
-    assert made.damage.tables == ["4x", "8x", "16x"] and made.damage.extent(0, "8x") == 8
-    assert made.damage.damaged(image, 8).shape == (8, 8, 3) and made.damage.given(image, 8)[1] == {"scale": 8}
-    assert made.damage.columns(image, image, 8) == {"detail": 1, "PSNR to the input (dB)": 60}
-    assert made.damage.columns(255 - image, image, 8)["PSNR to the input (dB)"] < 15
-
-
 def test_every_image_is_shuffled_to_another_and_gets_a_sentence_of_its_file(measures):
     made = measures("colorization")
     conditions = made.conditions

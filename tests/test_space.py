@@ -53,13 +53,8 @@ def photo(width=48, height=40, name="photo.png", image: Image.Image | None = Non
     return path
 
 
-def box(size=(48, 40)) -> Image.Image:
-    mask = Image.new("L", size)
-    mask.paste(255, (8, 10, 30, 24))
-    return mask
-
-
-PAINTED = box()
+BOX = Image.new("L", (48, 40))
+BOX.paste(255, (8, 10, 30, 24))
 
 
 def url(mask: Image.Image) -> str:
@@ -68,7 +63,7 @@ def url(mask: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def painted(path=None, mask=PAINTED, regions=None) -> actions.Given:
+def painted(path=None, mask=BOX, regions=None) -> actions.Given:
     return actions.Given(path or photo(), None if mask is None else photo(image=mask, name="mask.png"), regions)
 
 
@@ -77,7 +72,7 @@ def guidance(prompt="a face", **changes) -> actions.Guidance:
 
 
 def restored(
-    task=INPAINT, path=None, mask=PAINTED, checkpoint=None, arguments=None, regions=None, **changes
+    task=INPAINT, path=None, mask=BOX, checkpoint=None, arguments=None, regions=None, **changes
 ) -> actions.Outcome:
     given, checkpoint = painted(path, mask, regions), checkpoint or task.checkpoint
     return actions.restore(task, given, guidance(**changes), checkpoint, arguments or {})
@@ -85,12 +80,6 @@ def restored(
 
 def array(result: dict) -> np.ndarray:
     return np.asarray(open_image(result["after"]["path"]).convert("RGB"))
-
-
-def fake() -> Path:
-    path = storage.new_path("x.png")
-    path.write_text("hello")
-    return path
 
 
 def test_variants_follow_the_seed_where_noise_was_learned_and_text_strength_elsewhere():
@@ -123,12 +112,12 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
     [
         (lambda: restored(mask=None), texts.NO_MASK),
         (lambda: masks.check(Image.new("L", (9, 9), 255), (9, 9)), texts.ALL_MASKED),
-        (lambda: restored(regions=[{"mask": url(box()), "prompt": " "}]), texts.NO_REGION_PROMPT.format(1)),
+        (lambda: restored(regions=[{"mask": url(BOX), "prompt": " "}]), texts.NO_REGION_PROMPT.format(1)),
         (
-            lambda: restored(regions=[{"mask": url(box()), "prompt": "a face", "beta": 3}]),
+            lambda: restored(regions=[{"mask": url(BOX), "prompt": "a face", "beta": 3}]),
             "beta must lie in 0..2, got 3",
         ),
-        (lambda: restored(regions=[{"mask": url(box())}] * 7), texts.BAD_MASK),
+        (lambda: restored(regions=[{"mask": url(BOX)}] * 7), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is not an image of a known format"),
         (lambda: guidance("a" * 2000), "has 2000 characters. The limit is 500"),
         (lambda: restored(checkpoint=UPSCALE.checkpoint), "one of textir-mini-inpainting, got"),
@@ -287,7 +276,7 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
 def test_the_code_beside_a_result_makes_it_again(kind, monkeypatch, tmp_path):
     """Program and command give the same image bit for bit."""
     changes = {"beta": 0.5, "seed": 7, "skip_strength": 0.25}
-    regions = [{"mask": url(box()), "prompt": "a red cup"}]
+    regions = [{"mask": url(BOX), "prompt": "a red cup"}]
     if kind in DEGRADATIONS:
         (result,) = actions.edit(kind, painted(regions=regions), guidance(**changes), 4).results
     else:
@@ -295,11 +284,11 @@ def test_the_code_beside_a_result_makes_it_again(kind, monkeypatch, tmp_path):
         arguments = {"inpaint": {"feather": 3}, "upscale": {"scale": 2}}.get(kind)
         (result,) = restored(task, arguments=arguments, regions=regions, **changes).results
     if kind in ("inpaint", *DEGRADATIONS):
-        outside = np.asarray(box()) == 0
+        outside = np.asarray(BOX) == 0
         assert (array(result)[outside] == np.asarray(make_image(48, 40))[outside]).all()
-    box().save(tmp_path / "region-1.png")
+    BOX.save(tmp_path / "region-1.png")
     make_image(48, 40).save(tmp_path / "image.png")
-    box().save(tmp_path / "mask.png")
+    BOX.save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textir_hf.TextIRPipeline.from_pretrained", lambda name, **kwargs: networks.load(name))
     exec(result["python"], {})
