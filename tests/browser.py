@@ -17,6 +17,7 @@ from textir_hf.space import texts
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 EDITOR = "#editor"
 INFO = f"document.querySelector('{EDITOR} .ti-info').textContent"
+ROWS = ".ti-regions > span"
 TABS = ("Inpaint", "Upscale", "Colorize", "Edit", "Compare", "Batch", "About")
 
 
@@ -52,7 +53,7 @@ def upload(page, tab: str, path) -> None:
     page.wait_for_function(f"{INFO}.startsWith('{{}} × {{}}')".format(*open_image(path).size))
 
 
-def stroke(page, tab: str = "inpaint", below: float = 0) -> None:
+def stroke(page, below: float = 0) -> None:
     """Draws a line through the middle of the canvas, or below it."""
     box = page.query_selector("#editor canvas").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + below
@@ -61,6 +62,14 @@ def stroke(page, tab: str = "inpaint", below: float = 0) -> None:
     page.mouse.move(x, y + 4, steps=4)
     page.mouse.move(x + 40, y + 10, steps=4)
     page.mouse.up()
+
+
+def add_region(page, prompt: str, below: float) -> None:
+    """A region: a stroke at a height of the canvas, and its sentence."""
+    count = page.locator(ROWS).count()
+    page.click("[data-do=region]")
+    stroke(page, below=below)
+    page.fill(f"{ROWS} >> nth={count} >> input", prompt)
 
 
 def address_of_result(page) -> str | None:

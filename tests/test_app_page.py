@@ -1,7 +1,7 @@
 """The page as a visitor sees it, and what goes wrong for them, in a real browser."""
 
 import time
-from importlib.util import find_spec
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,16 @@ import pytest
 from browser import (
     EDITOR,
     INFO,
+    ROWS,
     TABS,
+    add_region,
     address_of_result,
     downloaded,
     needs_browser,
     new_result,
     open_settings,
     painted,
+    press,
     run,
     stroke,
     to_tab,
@@ -31,22 +34,33 @@ from textir_hf.space import examples, texts
 pytestmark = needs_browser
 
 
-def test_the_first_view_has_an_example_and_its_result(page):
+def info(page) -> str:
+    return page.inner_text(f"{EDITOR} .ti-info")
+
+
+def test_the_first_view_has_an_example_and_its_result_which_leave_a_visitors_own_photo(page, photo):
     page.wait_for_selector(".tr-bar")
     for selector in ("#inpaint-run", "#inpaint-prompt", "#editor .ti-stage", ".tr-download"):
         box = page.query_selector(selector).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 800, selector
     images = "[...document.querySelectorAll('#inpaint-examples img')]"
     page.wait_for_function(f"{images}.every(i => i.complete && i.naturalWidth)")
-    assert len(page.query_selector_all("#inpaint-examples img")) == 2 * len(examples.of("inpainting"))
     assert page.inner_text("#editor .ti-info") == "256 × 256, 58 % masked"
+    to_tab(page, "Edit")
+    page.wait_for_selector(".tr-bar", state="hidden")
+    to_tab(page, "Inpaint")
+    page.wait_for_selector(".tr-bar")
     assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
-    page.click("footer button >> nth=0")
-    page.wait_for_selector(".snippet:has-text('Python')")
-    assert page.is_visible(".snippet:has-text('MCP')") == (find_spec("mcp") is not None)
+    open_settings(page, "inpaint")
+    feather = "#inpaint-feather input[type=number]"
+    assert page.input_value(feather) == "12"  # the example's: running it gives what is shown
+    upload(page, "inpaint", photo)
+    page.wait_for_selector(".tr-bar", state="hidden")
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === ''")
+    page.wait_for_function(f"document.querySelector('{feather}').value === '8'")
 
 
-def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):
+def test_an_examples_settings_are_those_of_a_batch_that_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
     to_tab(page, "Upscale")
     page.click("#upscale-examples button >> nth=1")
     page.wait_for_function("document.querySelector('#upscale-prompt textarea').value == 'a smiling woman'")
@@ -54,13 +68,33 @@ def test_an_example_fills_its_tab_and_shows_its_result_at_once(page, tmp_path):
     assert page.input_value("#upscale-scale input[type=number]") == "8"
     assert read_settings(downloaded(page, tmp_path))["prompt"] == "a smiling woman"
     run(page, "upscale")
-    again = downloaded(page, tmp_path)
-    assert again.size == (256, 256)
+    assert downloaded(page, tmp_path).size == (256, 256)
+
+    page.click("[data-do=batch]")  # the step's settings are the batch's
+    page.wait_for_function("document.querySelector('#batch-status')?.textContent.includes('upscale')")
+    (tmp_path / "fake.png").write_text("this is no image")
+    Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
+    page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
+    page.wait_for_selector("#batch-files :text('fake')")
+    assert page.input_value("#batch-prompt textarea") == "a smiling woman"
+    page.click("#batch-run")
+    page.wait_for_selector("#batch-zip a")
+    text = page.inner_text("#batch-status")
+    assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is not an image of a known format" in text
+    with page.expect_download() as download:
+        page.click("#batch-zip a")
+    download.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.namelist() == ["small.png"]
+        made = open_image(archive.read("small.png"))
+    assert made.size == (240, 192) and read_settings(made)["scale"] == 8
+
+    to_tab(page, "Upscale")
     page.click("[data-do=use]")
     page.wait_for_function("document.querySelector('#editor .ti-info').textContent.startsWith('256 × 256')")
 
 
-def test_edit_shows_what_applies(page, photo, tmp_path):
+def test_edit_shows_what_applies_and_slides_from_image_to_text(page, photo, tmp_path):
     to_tab(page, "Edit")
     upload(page, "edit", photo)
     tools, factor, confine = "#editor [data-tool=brush]", "#edit-factor", "#edit-confine"
@@ -69,7 +103,7 @@ def test_edit_shows_what_applies(page, photo, tmp_path):
         page.check(f"#edit-degradation label:has-text('{kind}') input")
         for selector, visible in zip((tools, factor, confine), wanted, strict=True):
             page.wait_for_selector(selector, state="visible" if visible else "hidden")
-    stroke(page, "edit")
+    stroke(page)
     page.fill("#edit-prompt textarea", "a serious man")
     run(page, "edit")
     changed = (np.asarray(downloaded(page, tmp_path)) != np.asarray(open_image(photo))).any(2)
@@ -78,6 +112,16 @@ def test_edit_shows_what_applies(page, photo, tmp_path):
     page.wait_for_selector(tools, state="hidden")
     run(page, "edit")
     assert (np.asarray(downloaded(page, tmp_path)) != np.asarray(open_image(photo))).any(2).mean() > 0.5
+
+    page.focus(".tr-strength input")
+    press(page, "", "ArrowLeft")  # the first move makes all steps
+    seen = {}
+    for _ in range(3):
+        page.wait_for_function("document.querySelector('.tr-strength input').value !== '' ")
+        seen[page.input_value(".tr-strength input")] = read_settings(downloaded(page, tmp_path))["beta"]
+        page.focus(".tr-strength input")
+        page.keyboard.press("ArrowLeft")  # at once
+    assert seen == {"3": 0.75, "2": 0.5, "1": 0.25}
 
 
 def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
@@ -107,13 +151,42 @@ def test_a_phone_shows_everything_and_goes_to_the_result(server, chromium):
     page.close()
 
 
-def test_the_keyboard_alone_completes_a_task(page):
-    page.click("#editor [data-do=clear]")
-    page.focus("#editor canvas")
+def test_keys_run_undo_save_and_compare_and_the_keyboard_alone_completes_a_task(page):
+    before = address_of_result(page)
+    page.focus("#inpaint-prompt textarea")
+    page.keyboard.press("Enter")
+    new_result(page, before)
+    page.focus(f"{EDITOR} canvas")
+    with page.expect_download() as download:
+        page.keyboard.press("Control+s")
+    assert download.value.suggested_filename.endswith(".png")
+    page.focus(".tr-hold")
+    page.keyboard.down("Space")
+    page.wait_for_selector(".ti-held")
+    page.keyboard.up("Space")
+    page.wait_for_selector(".ti-held", state="detached")
+    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
+    page.focus("button[role=tab][aria-selected=true]")
+    page.keyboard.press("e")
+    assert not page.query_selector(pressed)  # letters act in the editor alone
+    page.focus(f"{EDITOR} canvas")
+    before = info(page)
+    page.keyboard.press("e")  # the example's mask covers the middle
+    assert page.query_selector(pressed)
+    stroke(page)
+    page.wait_for_function(f"{INFO} !== '{before}'")
+    page.keyboard.press("Control+z")
+    assert info(page) == before and page.is_visible(".tr-bar")  # the result is there again
+    page.keyboard.press("Control+y")
+    assert info(page) != before and not page.is_visible(".tr-bar")
+
+    page.click(f"{EDITOR} [data-do=clear]")
+    page.click(f"{EDITOR} [data-tool=brush]")
+    page.focus(f"{EDITOR} canvas")
     for key in (" ", "ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.down(key) if key == " " else page.keyboard.press(key)
     page.keyboard.up(" ")
-    assert ", 0 %" not in page.inner_text("#editor .ti-info")
+    assert ", 0 %" not in info(page)
     run(page, "inpaint", "Control+Enter")
     page.focus("button[role=tab][aria-selected=true]")
     page.keyboard.press("Tab")
@@ -157,11 +230,7 @@ KEPT = """(sentence) => new Promise((done) => { const request = indexedDB.open('
     got.onsuccess = () => (request.result.close(), done(got.result?.prompts.inpaint === sentence)); }; })"""
 
 
-def info(page) -> str:
-    return page.inner_text(f"{EDITOR} .ti-info")
-
-
-def test_a_double_click_runs_once_and_an_alert_leaves_with_the_next_run(page):
+def test_clicks_that_come_twice_too_early_or_for_minutes_do_what_is_meant(page, photo, tmp_path):
     before = address_of_result(page)
     box = page.query_selector("#inpaint-run").bounding_box()
     for _ in range(2):
@@ -178,85 +247,21 @@ def test_a_double_click_runs_once_and_an_alert_leaves_with_the_next_run(page):
     page.click("#inpaint-run")
     page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
 
-
-def test_a_run_during_an_upload_takes_the_new_image(page, photo, tmp_path):
     def slowly(route):
-        time.sleep(3)
+        time.sleep(2)
         route.continue_()
 
-    before = address_of_result(page)
     to_tab(page, "Colorize")
+    before = address_of_result(page)
     page.route("**/gradio_api/upload*", slowly)
     page.set_input_files(f"{EDITOR} .ti-file", str(photo))
-    page.wait_for_function(f"{INFO}.startsWith('300 × 240')", timeout=2500)  # its preview comes before it has arrived
+    page.wait_for_function(f"{INFO}.startsWith('300 × 240')", timeout=1500)  # its preview comes before it has arrived
     page.fill("#colorize-prompt textarea", "a flower")
     page.click("#colorize-run")
     new_result(page, before)
     assert downloaded(page, tmp_path).size == (300, 240)
+    page.unroute("**/gradio_api/upload*")
 
-
-def test_looking_for_faces_leaves_the_brush_in_the_hand(page, photo):
-    for found in ("1", "No"):
-        page.click(f"{EDITOR} .ti-faces")
-        page.wait_for_function(f"/{found} .*face/i.test({INFO})")
-        page.click(f"{EDITOR} [data-do=clear]")
-        page.wait_for_function(f"{INFO}.includes(' 0 %')")
-        stroke(page)
-        page.wait_for_function(f"!{INFO}.includes(' 0 %')")
-        upload(page, "inpaint", photo)
-
-
-def test_keys_run_undo_save_and_compare(page, tmp_path):
-    before = address_of_result(page)
-    page.focus("#inpaint-prompt textarea")
-    page.keyboard.press("Enter")
-    new_result(page, before)
-    page.focus(f"{EDITOR} canvas")
-    with page.expect_download() as download:
-        page.keyboard.press("Control+s")
-    assert download.value.suggested_filename.endswith(".png")
-    page.focus(".tr-hold")
-    page.keyboard.down("Space")
-    page.wait_for_selector(".ti-held")
-    page.keyboard.up("Space")
-    page.wait_for_selector(".ti-held", state="detached")
-    pressed = f"{EDITOR} [data-tool=eraser][aria-pressed=true]"
-    page.focus("button[role=tab][aria-selected=true]")
-    page.keyboard.press("e")
-    assert not page.query_selector(pressed)  # letters act in the editor alone
-    page.focus(f"{EDITOR} canvas")
-    before = info(page)
-    page.keyboard.press("e")  # the example's mask covers the middle
-    assert page.query_selector(pressed)
-    stroke(page)
-    page.wait_for_function(f"{INFO} !== '{before}'")
-    page.keyboard.press("Control+z")
-    assert info(page) == before and page.is_visible(".tr-bar")  # the result is there again
-    page.keyboard.press("Control+y")
-    assert info(page) != before and not page.is_visible(".tr-bar")
-
-
-def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, photo):
-    page = visit(chromium, server[0])
-    upload(page, "inpaint", photo)
-    stroke(page)
-    page.wait_for_function(f"{INFO}.includes('face')")  # the server has looked at it
-    masked = info(page)
-    page.fill("#inpaint-prompt textarea", "a man with a hat")
-    page.route("**/gradio_api/app_id", lambda route: route.abort())
-    page.wait_for_selector("#offline:not([hidden])", timeout=15_000)
-    page.unroute("**/gradio_api/app_id")
-    page.wait_for_selector("#offline", state="hidden", timeout=15_000)
-    until(page, lambda: page.evaluate(KEPT, "a man with a hat"))
-    page.reload()
-    page.wait_for_selector(f"{EDITOR} .ti-filled")
-    page.wait_for_function(f"({INFO}) === '{masked}'")
-    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === 'a man with a hat'")
-    run(page, "inpaint")
-    page.close()
-
-
-def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
     Image.new("RGB", (1400, 700), "gray").save(tmp_path / "large.png")
@@ -268,6 +273,28 @@ def test_a_run_of_minutes_is_announced_and_asked_for(page, tmp_path):
     page.wait_for_timeout(800)
     assert len(asked) == 1 and "4 minutes" in asked[0]  # 435 tiles at half a second
     assert not page.is_visible("#upscale-cancel")
+
+
+def test_a_lost_server_is_named_and_a_reload_keeps_the_work(server, chromium, photo):
+    page = visit(chromium, server[0])
+    upload(page, "inpaint", photo)
+    stroke(page)
+    page.wait_for_function(f"{INFO}.includes('face')")  # the server has looked at it
+    add_region(page, "a red cup", 60)
+    masked = info(page)
+    page.fill("#inpaint-prompt textarea", "a man with a hat")
+    page.route("**/gradio_api/app_id", lambda route: route.abort())
+    page.wait_for_selector("#offline:not([hidden])", timeout=15_000)
+    page.unroute("**/gradio_api/app_id")
+    page.wait_for_selector("#offline", state="hidden", timeout=15_000)
+    until(page, lambda: page.evaluate(KEPT, "a man with a hat"))
+    page.reload()
+    page.wait_for_selector(f"{EDITOR} .ti-filled")
+    page.wait_for_function(f"({INFO}) === '{masked}'")
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === 'a man with a hat'")
+    assert page.input_value(f"{ROWS} input") == "a red cup"
+    run(page, "inpaint")
+    page.close()
 
 
 def test_a_file_that_is_dropped_anywhere_is_opened_and_one_that_cannot_be_used_is_refused_at_once(page, tmp_path):
@@ -290,19 +317,3 @@ def test_a_file_that_is_dropped_anywhere_is_opened_and_one_that_cannot_be_used_i
     Image.new("RGB", (33, 21), "red").save(tmp_path / "image.tiff")
     page.set_input_files(f"{EDITOR} .ti-file", str(tmp_path / "image.tiff"))
     page.wait_for_function(f"{INFO}.startsWith('33 × 21')")
-
-
-def test_an_example_and_its_result_leave_nothing_on_a_visitors_own_photo(page, photo):
-    assert page.is_visible(".tr-bar")
-    to_tab(page, "Edit")
-    page.wait_for_selector(".tr-bar", state="hidden")
-    to_tab(page, "Inpaint")
-    page.wait_for_selector(".tr-bar")
-    assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
-    open_settings(page, "inpaint")
-    feather = "#inpaint-feather input[type=number]"
-    assert page.input_value(feather) == "12"  # the example's: running it gives what is shown
-    upload(page, "inpaint", photo)
-    page.wait_for_selector(".tr-bar", state="hidden")
-    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value === ''")
-    page.wait_for_function(f"document.querySelector('{feather}').value === '8'")

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import httpx
 import numpy as np
 from browser import (
+    add_region,
     address_of_result,
     alert,
     begin_long_run,
@@ -37,7 +37,7 @@ from textir_hf.space import examples, texts
 pytestmark = needs_browser
 
 
-def test_a_visitor_repaints_a_region(page, photo, tmp_path):
+def test_a_visitor_repaints_a_region_undoes_it_and_takes_the_code_of_another_away(page, photo, tmp_path):
     upload(page, "inpaint", photo)
     stroke(page)
     page.fill("#inpaint-prompt textarea", "a smiling woman")
@@ -73,13 +73,8 @@ def test_a_visitor_repaints_a_region(page, photo, tmp_path):
     page.click("#inpaint-run")
     assert alert(page, "inpaint") == texts.NO_MASK
 
-
-def test_the_copied_program_and_command_make_the_same_image_again(page, photo, tmp_path, monkeypatch):
-    upload(page, "inpaint", photo)
     stroke(page)
-    page.click("#editor [data-do=region]")
-    stroke(page, below=60)
-    page.fill(".ti-regions input", "a man")
+    add_region(page, "a man", 60)
     page.fill("#inpaint-prompt textarea", 'a woman\'s "smile"')
     open_settings(page, "inpaint")
     page.fill("#inpaint-beta input[type=number]", "0.7")
@@ -119,7 +114,7 @@ def test_compare_draws_a_grid_whose_cells_open(page, tmp_path):
     assert alert(page, "compare") == texts.NOT_NUMBERS.format("0 x")
 
 
-def test_variants_differ_and_history_keeps_them(page):
+def test_variants_differ_and_history_and_a_png_keep_their_settings(page, photo, tmp_path):
     press(page, "[data-do=four]")
     sources = [i.get_attribute("src") for i in page.query_selector_all(".tr-strip img")]
     images = [np.asarray(Image.open(io.BytesIO(httpx.get(s).content)).convert("RGB")).astype(int) for s in sources]
@@ -128,13 +123,37 @@ def test_variants_differ_and_history_keeps_them(page):
         assert np.abs(images[a] - images[b])[20:130, 30:220].mean() > 2  # levels, within the mask
     first = address_of_result(page)
     page.fill("#inpaint-prompt textarea", "an old man")
+    open_settings(page, "inpaint")
+    page.click("#inpaint-dice")
+    page.wait_for_function("document.querySelector('#inpaint-seed input').value != '0'")
+    seed = page.input_value("#inpaint-seed input")
     run(page, "inpaint")
+    made = downloaded(page, tmp_path)
+    settings = read_settings(made)
+    assert settings["seed"] == int(seed)
     assert len(page.query_selector_all(".tr-history img")) == 2
     page.click(".tr-history button >> nth=1")
     page.wait_for_function("a => document.querySelector('.tr-download').getAttribute('href') === a", arg=first)
     assert page.input_value("#inpaint-prompt textarea") == examples.EXAMPLES[0].prompt
     run(page, "inpaint")  # a step can be run again
     assert len(page.query_selector_all(".tr-history img")) == 3
+
+    made.info[SETTINGS] = settings
+    save_image(made, tmp_path / "made.png")
+    page.click(f"button:has-text('{texts.RESTORE}')")
+    page.wait_for_selector("#settings-file")
+    painted(page)
+    page.set_input_files("#settings-file input[type=file]", str(tmp_path / "made.png"))
+    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'an old man'")
+    page.wait_for_function(f"document.querySelector('#inpaint-seed input').value == '{seed}'")
+
+    upload(page, "inpaint", photo)
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.click("#editor .ti-more summary")
+    page.check("#editor .ti-eager")  # a switch runs after each stroke
+    for below in (-50, 50):  # the second one may come during the run of the first
+        stroke(page, below=below)
+    until(page, lambda: len(page.query_selector_all(".tr-history img")) == 5 and page.is_visible(".tr-bar"))
 
 
 def test_long_runs_say_how_far_they_are_or_their_place_in_the_queue_and_can_be_cancelled(
@@ -166,53 +185,3 @@ def test_long_runs_say_how_far_they_are_or_their_place_in_the_queue_and_can_be_c
     for other in others:
         assert not other.problems
         other.close()
-
-
-def test_settings_come_back_from_a_png_and_from_a_link(page, server, chromium, tmp_path):
-    page.fill("#inpaint-prompt textarea", "a woman with glasses")
-    open_settings(page, "inpaint")
-    page.click("#inpaint-dice")
-    page.wait_for_function("document.querySelector('#inpaint-seed input').value != '0'")
-    seed = page.input_value("#inpaint-seed input")
-    run(page, "inpaint")
-    made = downloaded(page, tmp_path)
-    made.info[SETTINGS] = read_settings(made)
-    assert made.info[SETTINGS]["seed"] == int(seed)
-    link = copied(page, "link")
-    page.fill("#inpaint-prompt textarea", "something else")
-    save_image(made, tmp_path / "made.png")
-    page.click(f"button:has-text('{texts.RESTORE}')")
-    page.wait_for_selector("#settings-file")
-    painted(page)
-    page.set_input_files("#settings-file input[type=file]", str(tmp_path / "made.png"))
-    page.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
-
-    other = visit(chromium, link)
-    other.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman with glasses'")
-    open_settings(other, "inpaint")
-    assert other.input_value("#inpaint-seed input") == seed
-    other.close()
-
-
-def test_a_batch_comes_as_a_zip_and_names_what_failed(page, photo, tmp_path):
-    to_tab(page, "Upscale")
-    run(page, "upscale")
-    page.click("[data-do=batch]")  # the step's settings are the batch's
-    page.wait_for_function("document.querySelector('#batch-status')?.textContent.includes('upscale')")
-    (tmp_path / "fake.png").write_text("this is no image")
-    Image.open(photo).resize((30, 24)).save(tmp_path / "small.png")
-    page.set_input_files("#batch-files input[type=file]", [str(tmp_path / n) for n in ("small.png", "fake.png")])
-    page.wait_for_selector("#batch-files :text('fake')")
-    assert page.input_value("#batch-prompt textarea") == "a smiling woman"
-    page.click("#batch-run")
-    page.wait_for_selector("#batch-zip a")
-    text = page.inner_text("#batch-status")
-    assert texts.BATCH_DONE.format(1, 2) in text and "fake.png: The image is not an image of a known format" in text
-    assert len(page.query_selector_all("#batch-zip img")) == 1
-    with page.expect_download() as download:
-        page.click("#batch-zip a")
-    download.value.save_as(tmp_path / "all.zip")
-    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
-        assert archive.namelist() == ["small.png"]
-        made = open_image(archive.read("small.png"))
-    assert made.size == (120, 96) and read_settings(made)["scale"] == 4

@@ -10,11 +10,9 @@ import pytest
 from conftest import encoded, make_image, make_mask
 from datasets import Dataset, Features, Image, List, Value, disable_progress_bars, load_dataset
 from processes import Forked, fork_ranks, wait_until
-from test_faces import group
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
-from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.imaging.raster import to_raster
 
 disable_progress_bars()
@@ -91,8 +89,8 @@ def test_bad_rows_are_named_and_never_met_again(folder, capsys):
     assert json.loads(lines[0])["row"] == 3 and json.loads(lines[-1])["row"] == 0
 
 
-def rows_file(path: Path, values: list, column: str = "image") -> Path:
-    Dataset.from_list([{column: value} for value in values]).to_parquet(path)
+def rows_file(path: Path, values: list) -> Path:
+    Dataset.from_list([{"image": value} for value in values]).to_parquet(path)
     return path
 
 
@@ -121,7 +119,7 @@ def test_a_file_that_breaks_off_costs_no_row_before_it(folder, capsys):
 
 def test_a_stopped_run_writes_what_it_has(folder):
     make_image(300, 200).save(folder / "images" / "10.png")
-    for i in range(11, 20):
+    for i in range(11, 16):
         shutil.copy(folder / "images" / "10.png", folder / "images" / f"{i}.png")
     (folder / "images" / "metadata.jsonl").unlink()
     command = one_prompt(folder, folder / "images", "--shard-size", 2)
@@ -130,8 +128,8 @@ def test_a_stopped_run_writes_what_it_has(folder):
     os.kill(process.pid, signal.SIGINT)
     code, err, done = process.wait(), process.err(), results(folder)
     assert code == 130 and f"stopped, {len(done)} rows done" in err and "Traceback" not in err
-    assert 4 <= len(done) < 20
-    assert main(command) == 0 and len(results(folder)) == 20
+    assert 4 <= len(done) < 16
+    assert main(command) == 0 and len(results(folder)) == 16
 
 
 def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
@@ -141,8 +139,6 @@ def test_another_run_is_refused_in_the_same_folder(folder, capsys, pipeline):
     pipeline("colorization", signed_fusion=True).save_pretrained(folder / "checkpoint")
     assert main(arguments(folder)) == 2
     assert "holds results of another run (checkpoint differ)" in capsys.readouterr().err
-    (folder / "out" / "bulk.json").unlink()
-    assert main(arguments(folder)) == 2 and "results of an unknown run" in capsys.readouterr().err
 
 
 def test_masks_come_from_a_column(folder, pipeline, capsys):
@@ -161,39 +157,13 @@ def test_masks_come_from_a_column(folder, pipeline, capsys):
     assert np.array_equal(to_raster(found[1]["image"]).rgb[outside], np.asarray(make_image(seed=1))[outside])
 
 
-def test_faces_have_a_sentence_each_and_rows_that_do_not_fit_are_named(folder, pipeline, capsys):
-    photo, _ = group()
-    small = photo.resize((200, 105))
-    texts = [["a red face", "an old person"], ["a face"], ["a face"]]
-    rows = [{"image": image, "text": text} for image, text in zip([small, small, make_image()], texts, strict=True)]
-    features = Features({"image": Image(), "text": List(Value("string"))})
-    Dataset.from_list(rows, features=features).to_parquet(folder / "rows.parquet")
-    pipe = pipeline("super-resolution", sample_size=128, face_template=FACE_TEMPLATES["portrait"])
-    pipe.save_pretrained(folder / "faces")
-    data = ["--task", "super-resolution", "--dataset", folder / "rows.parquet", "--checkpoint", folder / "faces"]
-    command = arguments(folder, *data, "--scale", 2, "--batch-size", 3, "--faces")
-    assert main([*command, "all"]) == 1
-    first, second = re.findall("textir: .*", capsys.readouterr().err)
-    assert "row 1: face_prompts" in first and "row 2: No face was found" in second
-
-    (found,) = results(folder).values()
-    expected = pipe(image=small, scale=2, faces="all", face_prompts=texts[0], batch_size=3).images[0]
-    assert np.array_equal(to_raster(found["image"]).rgb, to_raster(expected).rgb)
-    assert found["row"] == 0 and found["prompt"] == "a red face / an old person"
-    assert main([*command, "auto"]) == 2 and "another run (faces differ)" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_bad_input_is_said_before_anything_is_written(folder, capsys):
+    for change, message in (
         (["--dataset", "/none.parquet"], "/none.parquet"),
         (["--prompt-column", "words"], "prompt_column words"),
         (["--prompt", "a face"], "either --prompt or --prompt-column"),
         (["--task", "inpainting"], "mask_image must be given"),
-        (["--output", __file__], "is a file"),
-    ],
-)
-def test_bad_input_is_said_before_anything_is_written(folder, capsys, change, message):
-    assert main(arguments(folder, *change)) == 2
-    err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1 and not (folder / "out").exists()
+    ):
+        assert main(arguments(folder, *change)) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1 and not (folder / "out").exists()

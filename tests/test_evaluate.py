@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,12 +37,8 @@ def short(monkeypatch):
         monkeypatch.setitem(PRESETS, name, replace(preset, factors=preset.factors[:1], contrasts=preset.contrasts[:1]))
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, pipeline, tmp_path, capsys, short):
-    pipeline("super-resolution", sample_size=64).save_pretrained(tmp_path / "refiner")
-    refiner = ["--refiner", str(tmp_path / "refiner")] if task == "inpainting" else []
-    assert main(arguments(task, *refiner)) == 0
-    printed, folder = capsys.readouterr().out, tmp_path / "results"
+def check_results(task: str, folder: Path, printed: str) -> None:
+    """The tables of a run are printed, and hold every row and column; beside them is what a check needs."""
     tables = read_tables(folder / "report.json")
     assert all(markdown(table) in printed for table in tables)
     kinds = {"inpainting": damages.FILLERS, "super-resolution": damages.UPSCALERS}
@@ -57,15 +54,25 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, pipe
     assert set(quality[0].columns) >= columns.get(task, {"colorfulness"})
     facts = json.loads((folder / "report.json").read_text())
     assert len(facts["weights"]) == 3 and facts["versions"]["torch"] and facts["data"]
-    assert bool(json.loads((folder / "evaluation.json").read_text())["refiner"]) == bool(refiner)
     grids = {table.title.split(" ")[0].rstrip(",") + ".png" for table in quality}
     written = {"tables.md", "report.json", "evaluation.json", "values-0.jsonl"}
     assert {p.name for p in folder.iterdir()} == written | grids
 
 
+@pytest.mark.parametrize("task", ["inpainting", "colorization"])
+def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, pipeline, tmp_path, capsys, short):
+    pipeline("super-resolution", sample_size=64).save_pretrained(tmp_path / "refiner")
+    refiner = ["--refiner", str(tmp_path / "refiner")] if task == "inpainting" else []
+    assert main(arguments(task, *refiner)) == 0
+    folder = tmp_path / "results"
+    check_results(task, folder, capsys.readouterr().out)
+    assert bool(json.loads((folder / "evaluation.json").read_text())["refiner"]) == bool(refiner)
+
+
 def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatch, capsys, short):
     words, path = arguments("super-resolution"), tmp_path / "results" / "values-0.jsonl"
     assert main(words) == 0
+    check_results("super-resolution", path.parent, capsys.readouterr().out)
     unbroken = (tmp_path / "results" / "tables.md").read_text()
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[0] + lines[1][:40])  # killed while writing
@@ -78,12 +85,16 @@ def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatc
 
 
 def test_two_processes_share_the_images(arguments, tmp_path):
-    processes = fork_ranks(2, main, arguments("super-resolution", "--limit", "2"))
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        make_image(64, 64, seed=i).save(tmp_path / "photos" / f"{i}.png")
+    words = ["--preset", "photos-4x", "--data", str(tmp_path / "photos"), "--split", "train", "--limit", "2"]
+    processes = fork_ranks(2, main, arguments("super-resolution", *words))
     assert [process.wait() for process in processes] == [0, 0], processes[0].err()
     shares = [(tmp_path / "results" / f"values-{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
     assert [[json.loads(line)["index"] for line in share] for share in shares] == [[0], [1]]
-    assert [process.out().count("text effect, 2 images") for process in processes] == [1, 0]
-    assert "--data DIR --limit 2 " in json.loads((tmp_path / "results" / "report.json").read_text())["command"]
+    (table, *_) = read_tables(tmp_path / "results" / "report.json")
+    assert [process.out().count(markdown(table)) for process in processes] == [1, 0]
 
 
 def test_our_own_results_from_a_folder_give_our_own_row(arguments, tmp_path, short, capsys, monkeypatch):
@@ -111,13 +122,10 @@ def test_our_own_results_from_a_folder_give_our_own_row(arguments, tmp_path, sho
     Image.new("RGB", (64, 64)).save(second)  # no run goes on with values of other results
     assert main(words) == 2 and "against" in capsys.readouterr().err
     Image.new("RGB", (32, 64)).save(first)
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert "1 of 3" in error and f"{first.name} (32x64, not 64x64)" in error
     second.unlink()
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert "Peer" in error and "1 of 3" in error and second.name in error and "--save-inputs" in error
+    assert "Peer" in error and "1 of 3" in error and second.name in error
 
 
 def test_photos_without_captions_are_measured_as_they_are(arguments, tmp_path, short):
@@ -161,31 +169,15 @@ def test_saved_inputs_hold_no_lost_pixel(task, arguments, tmp_path, test_sets, c
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (["--preset", "table-1", "--masks", "{tmp}", "--data", "a/b/c"], ["a/b/c", "a folder"]),
-        (["--preset", "table-1"], ["--masks must be given"]),
-        (["--preset", "table-3", "--data", "{scenes}"], ["super-resolution", "inpainting"]),
-        (["--limit", "1"], ["--limit", "2, got 1"]),
-        (["--lpips", "/none"], ["--lpips /none"]),
-        (["--against", "Peer=/none"], ["NAME=FOLDER", "Peer=/none"]),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_computed(
-    change, words, arguments, test_sets, tmp_path, capsys, monkeypatch
-):
+def test_bad_input_is_refused_before_anything_is_computed(arguments, test_sets, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Measures, "prepare", lambda *_: pytest.fail("computed"))
-    places = {"{tmp}": str(tmp_path), "{scenes}": str(test_sets / protocols.SCENES)}
-    assert main(arguments("inpainting", *(places.get(word, word) for word in change))) == 2
-    error = capsys.readouterr().err
-    assert all(word in error for word in words), error
-
-
-def test_the_papers_rows_are_beside_ours():
-    protocol, title = PRESETS["table-1"], "irregular masks of 0-100 %"
-    values = {row: {"PSNR (dB)": [20.0, 22.0], "SSIM": [0.8, 0.9], "LPIPS": [0.1, 0.1]} for row in OURS}
-    records = [{"embeddings": {f"{title}|{n}": row for n in ("target", *OURS)}} for row in np.eye(2).tolist()]
-    table, _ = report.tables(protocol, {title: values}, records, "tiny")
-    assert [c.mean for c in table.rows["TextIR, published"]] == [29.83, 0.932, 0.068, None]
-    assert table.rows[OURS[0]][0].mean == 21 and table.rows[OURS[0]][3].mean == pytest.approx(0, abs=1e-9)
+    for change, words in (
+        (["--preset", "table-1", "--masks", str(tmp_path), "--data", "a/b/c"], ["a/b/c", "a folder"]),
+        (["--preset", "table-1"], ["--masks must be given"]),
+        (["--preset", "table-3", "--data", str(test_sets / protocols.SCENES)], ["super-resolution", "inpainting"]),
+        (["--limit", "1"], ["--limit", "2, got 1"]),
+        (["--against", "Peer=/none"], ["NAME=FOLDER", "Peer=/none"]),
+    ):
+        assert main(arguments("inpainting", *change)) == 2
+        error = capsys.readouterr().err
+        assert all(word in error for word in words), error

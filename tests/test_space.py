@@ -24,7 +24,6 @@ from textir_hf.cli.main import main
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.space import (
     actions,
-    components,
     endpoints,
     events,
     examples,
@@ -54,13 +53,8 @@ def photo(width=48, height=40, name="photo.png", image: Image.Image | None = Non
     return path
 
 
-def box(size=(48, 40)) -> Image.Image:
-    mask = Image.new("L", size)
-    mask.paste(255, (8, 10, 30, 24))
-    return mask
-
-
-PAINTED = box()
+BOX = Image.new("L", (48, 40))
+BOX.paste(255, (8, 10, 30, 24))
 
 
 def url(mask: Image.Image) -> str:
@@ -69,7 +63,7 @@ def url(mask: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def painted(path=None, mask=PAINTED, regions=None) -> actions.Given:
+def painted(path=None, mask=BOX, regions=None) -> actions.Given:
     return actions.Given(path or photo(), None if mask is None else photo(image=mask, name="mask.png"), regions)
 
 
@@ -78,7 +72,7 @@ def guidance(prompt="a face", **changes) -> actions.Guidance:
 
 
 def restored(
-    task=INPAINT, path=None, mask=PAINTED, checkpoint=None, arguments=None, regions=None, **changes
+    task=INPAINT, path=None, mask=BOX, checkpoint=None, arguments=None, regions=None, **changes
 ) -> actions.Outcome:
     given, checkpoint = painted(path, mask, regions), checkpoint or task.checkpoint
     return actions.restore(task, given, guidance(**changes), checkpoint, arguments or {})
@@ -88,54 +82,7 @@ def array(result: dict) -> np.ndarray:
     return np.asarray(open_image(result["after"]["path"]).convert("RGB"))
 
 
-def fake() -> Path:
-    path = storage.new_path("x.png")
-    path.write_text("hello")
-    return path
-
-
-def test_inpainting_changes_what_is_masked_and_nothing_else():
-    (result,) = restored(seed=3).results
-    original, made, mask = np.asarray(make_image(48, 40)), array(result), np.asarray(box()) > 0
-    assert (made[~mask] == original[~mask]).all() and (made[mask] != original[mask]).any()
-    stored = read_settings(open_image(result["after"]["path"]))
-    assert stored["seed"] == 3 and stored["prompt"] == "a face" and result["caption"] == "seed 3"
-    assert (array(restored(seed=3).results[0]) == made).all()
-
-
-def test_the_other_tasks_work_on_files():
-    (result,) = restored(UPSCALE, photo(24, 20), None, arguments={"scale": 3, "faces": "none"}).results
-    assert (result["width"], result["height"]) == (72, 60) and result["settings"]["scale"] == "3"
-    (result,) = restored(COLORIZE, mask=None).results
-    with Image.open(result["before"]["path"]) as before:
-        assert before.mode == "L" and np.ptp(array(result), 2).max() > 0
-
-
-@pytest.mark.parametrize("degradation", DEGRADATIONS)
-def test_edits_stay_within_their_region(degradation):
-    (result,) = actions.edit(degradation, painted(), guidance(), 4).results
-    original, mask = np.asarray(make_image(48, 40)), np.asarray(box()) > 0
-    assert (array(result)[~mask] == original[~mask]).all() and (array(result)[mask] != original[mask]).any()
-
-
-def test_compare_makes_a_row_for_each_sentence_and_a_cell_for_each_strength():
-    outcome = actions.compare("colors", painted(mask=None), ["a face", "a red flower"], [0, 0.5, 1], 0, 8)
-    assert len(outcome.results) == 6 and outcome.columns == 3
-    assert (
-        outcome.results[4]["settings"]["prompt"] == "a red flower" and outcome.results[4]["settings"]["beta"] == "0.5"
-    )
-    assert open_image(outcome.grid["path"]).width > 4 * 256
-
-
-def test_a_region_that_covers_everything_is_its_sentence():
-    everything = [{"mask": url(Image.new("L", (48, 40), 255)), "prompt": "a red cup"}]
-    (made,) = restored(COLORIZE, mask=None, regions=everything).results
-    assert (array(made) == array(restored(COLORIZE, mask=None, prompt="a red cup").results[0])).all()
-
-
 def test_variants_follow_the_seed_where_noise_was_learned_and_text_strength_elsewhere():
-    sweep = restored(sweep=True)
-    assert sweep.sweep and [result["beta"] for result in sweep.results] == [0, 0.25, 0.5, 0.75, 1]
     by_strength = restored(variants=4).results
     assert [r["caption"] for r in by_strength] == [texts.STRENGTH_CAPTION.format(b) for b in (1, 0.7, 1.3, 1.6)]
     for name, value in networks.load(INPAINT.checkpoint).restorer.named_parameters():
@@ -165,29 +112,18 @@ def test_a_batch_does_the_good_files_and_names_the_bad():
     [
         (lambda: restored(mask=None), texts.NO_MASK),
         (lambda: masks.check(Image.new("L", (9, 9), 255), (9, 9)), texts.ALL_MASKED),
-        (lambda: masks.check(Image.new("L", (9, 9)), (48, 40)), "size 48x40, got 9x9"),
-        (lambda: restored(regions=[{"mask": url(box()), "prompt": " "}]), texts.NO_REGION_PROMPT.format(1)),
-        (lambda: restored(regions=[{"mask": None, "prompt": "a face"}]), texts.NO_REGION.format(1)),
+        (lambda: restored(regions=[{"mask": url(BOX), "prompt": " "}]), texts.NO_REGION_PROMPT.format(1)),
         (
-            lambda: restored(regions=[{"mask": url(box()), "prompt": "a face", "beta": 3}]),
+            lambda: restored(regions=[{"mask": url(BOX), "prompt": "a face", "beta": 3}]),
             "beta must lie in 0..2, got 3",
         ),
-        (lambda: restored(regions=[{"mask": url(box())}] * 7), texts.BAD_MASK),
+        (lambda: restored(regions=[{"mask": url(BOX)}] * 7), texts.BAD_MASK),
         (lambda: masks.decode("data:image/png;base64,aGVsbG8=", (9, 9)), "The mask is not an image of a known format"),
-        (lambda: guidance("  "), texts.NO_PROMPT),
         (lambda: guidance("a" * 2000), "has 2000 characters. The limit is 500"),
-        (lambda: guidance(beta=float("nan")), "beta must be a number, got nan"),
         (lambda: restored(checkpoint=UPSCALE.checkpoint), "one of textir-mini-inpainting, got"),
         (lambda: restored(arguments={"scale": 4}), "scale cannot be used to inpaint"),
-        (lambda: restored(arguments={"faces": "auto"}), "faces cannot be used with this checkpoint"),
         (lambda: restored(UPSCALE, photo(400, 400), arguments={"scale": 64}), "655 megapixels. The limit here is 16"),
-        (
-            lambda: actions.edit("sound", painted(mask=None), guidance(), 4),
-            "one of mask_image, factor, colors, got 'sound'",
-        ),
-        (lambda: actions.edit("factor", painted(mask=None), guidance(), 400), "must lie in 2..64, got 400"),
         (lambda: batch(COLORIZE, [], guidance(), {}), "1 to 50 images; this one has 0"),
-        (lambda: storage.given_file(None, texts.NO_IMAGE), texts.NO_IMAGE),
         (lambda: storage.given_file({"path": "/etc/passwd"}, texts.NO_IMAGE), "The file is not there"),
         (lambda: settings.read({"prompt": "a"}), texts.NO_SETTINGS),
     ],
@@ -211,41 +147,11 @@ def test_progress_counts_images_and_tiles_and_estimates(monkeypatch):
     assert at.message() == "Working"
 
 
-def test_closing_a_run_stops_it_at_the_next_tile():
-    done = []
-
-    def work():
-        with progress.bar(total=1000) as bar:
-            for i in range(1000):
-                time.sleep(0.01)
-                bar.update()
-                done.append(i)
-
-    closed, stopped = progress.watched(work, 0.05), progress.watched(work, 0.05)
-    assert next(closed).total == next(stopped).total == 1000
-    closed.close()
-    progress.stop_all()
-    with pytest.raises(progress.Stopped):
-        list(stopped)
-    time.sleep(0.1)
-    count = len(done)
-    time.sleep(0.1)
-    assert len(done) == count < 200
-
-
-def last(stream) -> tuple:
-    return list(stream)[-1]
-
-
-def test_an_event_gives_a_result_or_a_sentence():
-    made = {"results": [{}], "columns": 0, "grid": None, "sweep": False, "notes": ["Note."]}
-    value, said, _ = last(events.streamed(lambda: actions.Outcome([{}], ["Note."]), events.shown)())
-    assert value | {"number": 0} == made | {"number": 0} and "Done in 1 s. Note." in said
-
+def test_an_event_that_fails_gives_a_sentence():
     def refuse():
         raise ValueError("<b>no</b>")
 
-    _, said, _ = last(events.streamed(refuse, events.shown)())
+    *_, (_, said, _) = events.streamed(refuse, events.shown)()
     assert 'role="alert"' in said and "&lt;b&gt;no" in said
 
     def fail():
@@ -257,12 +163,6 @@ def test_an_event_gives_a_result_or_a_sentence():
         endpoints.one_sentence(fail)()
     with pytest.raises(gr.Error, match="no"):
         endpoints.one_sentence(refuse)()
-
-
-def test_the_last_word_of_a_cancelled_run_gives_way_and_another_runs_result_does_not():
-    assert events.settled(components.status("Tile 1 of 4", 0.2)) == components.status(texts.CANCELLED)
-    for shown in (components.status("Done."), components.status("Wrong.", alert=True), "", None):
-        assert events.settled(shown) == gr.skip()
 
 
 async def build_page() -> gr.Blocks:
@@ -312,17 +212,6 @@ def test_operators_offer_checkpoints_of_their_own_and_a_wrong_one_is_named(monke
         assert networks.load("me/colors").task.name == "colorization"
     finally:
         networks.offered.cache_clear()
-
-
-def test_a_look_at_a_file_reads_what_browsers_cannot_and_finds_faces_with_their_parts(tmp_path):
-    assert "not an image" in events.look([str(fake()), True])["error"]
-    assert "error" in events.look(["/etc/passwd", True])
-    tiff = photo(name="photo.tiff")
-    assert open_image(events.look([str(tiff), True])["path"]).format in (None, "PNG")
-    assert events.look([str(tiff), False])["faces"] == []
-    (face,) = events.look([examples.EXAMPLES[0].shown["before"]["path"], False])["faces"]
-    eyes, mouth = face["parts"]["Eyes"], face["parts"]["Mouth"]
-    assert eyes[3] < mouth[3] and all(0 <= v <= 256 for v in (*eyes, *mouth))
 
 
 def test_the_editors_smaller_mask_of_a_large_image_is_enlarged_and_another_size_is_refused():
@@ -375,10 +264,6 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
     stored = read_settings(open_image(restored(seed=9, beta=0.5).results[0]["after"]["path"]))
     expected = {"tab": "inpaint", "prompt": "a face", "seed": 9, "beta": 0.5, "feather": 0, "faces": "none"}
     assert settings.read(stored) == expected
-    query = {"task": "super-resolution", "prompt": "a face", "edit": "factor", "factor": "8", "other": "x"}
-    expected = {"tab": "edit", "prompt": "a face", "degradation": "factor", "factor": 8, "faces": "none"}
-    assert settings.from_query(query) == expected
-    assert settings.from_query({"__theme": "dark"}) == {}
     query = {"task": "super-resolution", "faces": "auto"}
     assert settings.from_query(query)["background"] == "enlarged"
     assert settings.from_query(query | {"background": "restored"})["background"] == "restored"
@@ -391,16 +276,19 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
 def test_the_code_beside_a_result_makes_it_again(kind, monkeypatch, tmp_path):
     """Program and command give the same image bit for bit."""
     changes = {"beta": 0.5, "seed": 7, "skip_strength": 0.25}
-    regions = [{"mask": url(box()), "prompt": "a red cup"}]
+    regions = [{"mask": url(BOX), "prompt": "a red cup"}]
     if kind in DEGRADATIONS:
         (result,) = actions.edit(kind, painted(regions=regions), guidance(**changes), 4).results
     else:
         task = next(t for t in TASKS.values() if t.command == kind)
         arguments = {"inpaint": {"feather": 3}, "upscale": {"scale": 2}}.get(kind)
         (result,) = restored(task, arguments=arguments, regions=regions, **changes).results
-    box().save(tmp_path / "region-1.png")
+    if kind in ("inpaint", *DEGRADATIONS):
+        outside = np.asarray(BOX) == 0
+        assert (array(result)[outside] == np.asarray(make_image(48, 40))[outside]).all()
+    BOX.save(tmp_path / "region-1.png")
     make_image(48, 40).save(tmp_path / "image.png")
-    box().save(tmp_path / "mask.png")
+    BOX.save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("textir_hf.TextIRPipeline.from_pretrained", lambda name, **kwargs: networks.load(name))
     exec(result["python"], {})
