@@ -1,5 +1,7 @@
 """The condition of every image and every face: each has its own embedding, whatever else is in the call."""
 
+from itertools import product
+
 import pytest
 import torch
 from conftest import make_image
@@ -15,7 +17,7 @@ from textir_hf.tasks.base import Request
 SIDE = 32  # of a face's frame, pixels
 
 
-def ask(number: int, faces: int, beta: float = 0.3, face_prompts=None, reference=None) -> Request:
+def ask(number: int, faces: int, beta: float, face_prompts, reference) -> Request:
     """A request whose faces are at different places of an image of its own."""
     image = to_raster(make_image(90, 80, seed=number))
     frames = tuple(Frame(complex(20 + i, i), complex(5 * i, 4 * i)) for i in range(faces))
@@ -34,29 +36,17 @@ def crop(asked: Request, face: int):
     return to_array(warped[None] / 255)
 
 
-@pytest.mark.parametrize("faces", [1, 4])
+@pytest.mark.parametrize("beta", [1.0, 0.3, -0.5])
 @torch.no_grad()
-def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, faces):
-    pipe = pipeline("super-resolution", sample_size=SIDE)
-    texts: dict = {}
-    for asked in [ask(number, faces) for number in range(4)]:
-        found = embed_request(pipe, asked, None, texts)
-        assert len(found) == 1 + faces
-        torch.testing.assert_close(found[0], expected(pipe, 0.3, "a red flower", asked.image.rgb))
-        for face, condition in enumerate(found[1:]):
-            torch.testing.assert_close(condition, expected(pipe, 0.3, "a red flower", crop(asked, face)))
-
-
-@pytest.mark.parametrize("beta", [1.0, 0.3, 0.0, -0.5])
-@torch.no_grad()
-def test_faces_with_own_prompts_and_with_a_reference(pipeline, beta):
+def test_every_face_of_a_call_has_the_condition_of_that_face_alone(pipeline, beta):
     pipe, prompts = pipeline("super-resolution", sample_size=SIDE), ("a face", "a blue flower", "an old person")
-    reference = to_raster(make_image(50, 40, seed=9))
-    texts: dict = {}
-    for number in range(3):
-        for shown in (None, reference):
-            asked = ask(number, 3, beta, tuple((prompt,) for prompt in prompts), shown)
+    reference, texts = to_raster(make_image(50, 40, seed=9)), {}
+    for number in range(2):
+        for shown, own in product((None, reference), (None, prompts)):
+            asked = ask(number, 3, beta, own and tuple((prompt,) for prompt in own), shown)
             found = embed_request(pipe, asked, None, texts)
+            found = found * 4 if len(found) == 1 else found  # one for all
             images = [(shown or asked.image).rgb, *((shown.rgb if shown else crop(asked, i)) for i in range(3))]
-            for condition, prompt, image in zip(found, ("a red flower", *prompts), images, strict=True):
+            said = ("a red flower", *(own or ["a red flower"] * 3))
+            for condition, prompt, image in zip(found, said, images, strict=True):
                 torch.testing.assert_close(condition, expected(pipe, beta, prompt, image))

@@ -75,8 +75,6 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
     refused("is not a file", tmp_path / "none.pth")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"params_ema": print}))
     refused("cannot be read as tensors alone", tmp_path / "evil.pth")
-    (tmp_path / "text.pth").write_text("no checkpoint")
-    refused("cannot be read as tensors alone", tmp_path / "text.pth")
 
     def changed(message, change):
         content = torch.load(source, weights_only=True)
@@ -85,7 +83,6 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path):
         refused(message, tmp_path / "changed.pth")
 
     changed(r"to_rgbs\.0\.bias", lambda state: state.pop("to_rgbs.0.bias"))
-    changed(r"more\.weight", lambda state: state.update({"more.weight": torch.zeros(1)}))
     changed("must have the shape", lambda state: state.update({"to_rgbs.0.bias": torch.zeros(7)}))
     out.mkdir()
     (out / "mine.txt").write_text("mine")

@@ -30,7 +30,6 @@ PLAIN = {"size": {"shortest_edge": 32}, "crop_size": CROP}
 UNLIKE = [
     {"size": CROP},
     {"size": {"shortest_edge": 32, "longest_edge": 64}},
-    {"size": {"shortest_edge": 30}},
     {"crop_size": {"height": 32, "width": 16}},
     {"do_resize": False},
     {"do_center_crop": False},

@@ -29,46 +29,25 @@ def test_long_text_is_cut_with_a_warning(encoder):
     torch.testing.assert_close(long, embed_texts(clip, tokenizer, ["red " * 10]), rtol=0, atol=0)
 
 
-def test_wrong_image_size_is_refused(encoder):
-    with pytest.raises(ValueError, match=r"pixel_values must be \[N, 3, 32, 32\]"):
-        encoder[0].get_image_features(torch.rand(1, 3, 64, 64))
-
-
 def pairs(encoder, **options):
-    """Two texts and three images as the model takes them."""
+    """Two texts and two images as the model takes them."""
     _, tokenizer, image_processor = encoder
     tokens = tokenizer(["a red flower", "a face"], padding=True, return_tensors="pt")
-    return dict(tokens) | {"pixel_values": clip_pixel_values(torch.rand(3, 3, 32, 32), image_processor)} | options
+    return dict(tokens) | {"pixel_values": clip_pixel_values(torch.rand(2, 3, 32, 32), image_processor)} | options
 
 
 @torch.no_grad()
-def test_similarities_are_scaled_cosines(encoder):
+def test_similarities_are_scaled_cosines_and_outputs_those_of_clip(encoder, openai_encoder):
     clip = encoder[0]
-    inputs = pairs(encoder)
-    output = clip(**inputs)
-    assert output.logits_per_image.shape == (3, 2)
+    output = clip(**pairs(encoder))
+    assert output.logits_per_image.shape == (2, 2)
     torch.testing.assert_close(output.logits_per_text, output.logits_per_image.T, rtol=0, atol=0)
     cosines = F.cosine_similarity(output.image_embeds[:, None], output.text_embeds[None], dim=2)
     torch.testing.assert_close(output.logits_per_image, cosines * clip.logit_scale.exp())
-    tokens = {name: inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-    alone = clip.get_text_features(**tokens), clip.get_image_features(inputs["pixel_values"])
-    both = output.text_model_output, output.vision_model_output
-    assert all(torch.equal(a.pooler_output, b.pooler_output) for a, b in zip(alone, both, strict=True))
-
-
-@torch.no_grad()
-def test_arguments_and_outputs_are_those_of_clip(encoder, openai_encoder):
-    theirs, ours = pairs(openai_encoder, return_loss=True), pairs(encoder, return_loss=True)
-    for inputs in (theirs, ours):
-        inputs["pixel_values"] = inputs["pixel_values"][:2]  # a loss needs pairs
-    expected, output = openai_encoder[0](**theirs), encoder[0](**ours)
-    as_tuple = encoder[0](**ours, return_dict=False)
-    assert type(output) is type(expected) and output.keys() == expected.keys()
-    assert output.text_model_output.keys() == expected.text_model_output.keys()
-    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[1], output.logits_per_image)
-    for single, features in (("text", "input_ids"), ("image", "pixel_values")):
-        call = getattr(encoder[0], f"get_{single}_features")
-        assert isinstance(call(ours[features], return_dict=False), tuple)
+    ours, theirs = (parts[0](**pairs(parts, return_loss=True)) for parts in (encoder, openai_encoder))
+    assert type(ours) is type(theirs) and ours.keys() == theirs.keys()
+    assert ours.text_model_output.keys() == theirs.text_model_output.keys()
+    assert isinstance(clip(**pairs(encoder), return_dict=False), tuple)
 
 
 def test_attention_equals_pytorchs(encoder):
@@ -90,7 +69,7 @@ def test_a_tokenizer_is_saved_without_the_lengths_of_its_last_call(encoder, pipe
         assert not {"max_length", "truncation_strategy", "pad_to_multiple_of"} & options.keys(), folder
 
 
-def test_recentering_moves_the_text_mean_onto_the_image_mean(tmp_path):
+def test_recentering_moves_the_text_mean_onto_the_image_mean():
     texts, images = (F.normalize(torch.randn(500, 32) * 0.1 + torch.randn(32), dim=1) for _ in range(2))
     module = TextRecentering(32, scale=1.0)
     module.text_mean.copy_(texts.mean(0))
@@ -99,8 +78,6 @@ def test_recentering_moves_the_text_mean_onto_the_image_mean(tmp_path):
     torch.testing.assert_close(moved.norm(dim=1), torch.ones(500))
     before, after = (F.cosine_similarity(t.mean(0), images.mean(0), dim=0) for t in (texts, moved))
     assert before < 0.5 and after > 0.99
-    module.save_pretrained(tmp_path)
-    torch.testing.assert_close(TextRecentering.from_pretrained(tmp_path)(texts), moved)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from textir_hf.models.detector import face_detector
 from textir_hf.pipeline.faces import find_faces, frames_of
 
 PORTRAIT = FACE_TEMPLATES["portrait"]
-quick = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 angles, sides = st.floats(-45, 45), st.integers(90, 400)
 places = st.floats(0.3, 0.7)
 
@@ -114,12 +114,6 @@ def test_faces_are_numbered_as_one_reads():
     assert choose_faces([], "largest") == choose_faces([], "auto") == []
 
 
-def test_an_image_without_a_face_is_refused_unless_it_may_have_none():
-    with pytest.raises(ValueError, match="No face was found"):
-        frames_of(data.coffee(), "all", PORTRAIT)
-    assert frames_of(data.coffee(), "auto", PORTRAIT) == ()
-
-
 def test_the_detector_is_yunet():
     found = face_detector()(torch.from_numpy(data.astronaut()).movedim(-1, 0))
     assert sum(p.numel() for p in face_detector().parameters()) == 53_104
@@ -178,17 +172,14 @@ def test_masked_faces_are_filled_in_their_own_frames_and_nothing_else_changes(pi
 def test_small_faces_are_restored_and_the_rest_is_bicubic(pipeline):
     pipe, (image, _) = pipeline("super-resolution", sample_size=128, face_template=PORTRAIT), group()
     small = image.resize((100, 52), Image.Resampling.BICUBIC)
-    plain = upsample_bytes(torch.from_numpy(np.array(small)).movedim(-1, 0)[None], (416, 800))[0].movedim(0, -1).numpy()
-    frames = frames_of(np.asarray(small), "all", PORTRAIT)
-    assert len(frames) == 2
-    boxes = [frame.enlarged(8).bounds(plain.shape[:2]) for frame in frames]
-    check_changes(pipe("a face", small, scale=8, faces=1).images[0], plain, boxes[:1])
-    prompts = ["a red face", "a smiling person"]
-    both = pipe(image=small, scale=8, faces="all", face_prompts=prompts).images[0]
+    plain = upsample_bytes(torch.from_numpy(np.array(small)).movedim(-1, 0)[None], (208, 400))[0].movedim(0, -1).numpy()
+    boxes = [frame.enlarged(4).bounds(plain.shape[:2]) for frame in frames_of(np.asarray(small), "all", PORTRAIT)]
+    check_changes(pipe("a face", small, scale=4, faces=1).images[0], plain, boxes[:1])
+    both = pipe(image=small, scale=4, faces="all", face_prompts=["a red face", "a smiling person"]).images[0]
     check_changes(both, plain, boxes)
-    for prompt, (left, top, right, bottom) in zip(prompts, boxes, strict=True):
-        alone = np.asarray(pipe(prompt, small, scale=8, faces="all").images[0])
-        assert np.array_equal(np.asarray(both)[top:bottom, left:right], alone[top:bottom, left:right])
+    alone = np.asarray(pipe("a smiling person", small, scale=4, faces="all").images[0])
+    left, top, right, bottom = boxes[1]
+    assert np.array_equal(np.asarray(both)[top:bottom, left:right], alone[top:bottom, left:right])
 
 
 def test_edits_restore_the_faces_alone(pipeline):
@@ -198,17 +189,15 @@ def test_edits_restore_the_faces_alone(pipeline):
     check_changes(result, image, [frame.bounds(image.size[::-1])], 0.5)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"faces": "all", "box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
-        ({"faces": "all", "face_prompts": ["a face"] * 3}, "face_prompts must be one for each of the 1 faces"),
-    ],
-)
-def test_what_does_not_fit_is_refused(pipeline, options, message):
+def test_what_does_not_fit_is_refused(pipeline):
     pipe = pipeline("super-resolution", face_template=PORTRAIT)
-    with pytest.raises(ValueError, match=message):
-        pipe(**{"prompt": "a face", "image": portrait(), "scale": 8} | options)
+    for options, message in (
+        ({"box": (0, 0, 9, 9)}, "box and faces cannot both be given"),
+        ({"image": Image.new("RGB", (90, 80))}, "No face was found"),
+        ({"face_prompts": ["a face"] * 3}, "face_prompts must be one for each of the 1 faces"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pipe(**{"prompt": "a face", "image": portrait(), "scale": 8, "faces": "all"} | options)
 
 
 def test_the_command_numbers_the_faces_of_a_photo(tmp_path, capsys):

@@ -7,9 +7,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from benchmarks.straightforward import straightforward
-from textir_hf import TextIRGenerator
 from textir_hf.hub.convert import convert_state
-from textir_hf.models.generator import FusionWeights
+from textir_hf.models.layers import StyleConv2d
 
 
 def inputs(model, count=2, height=32, width=48):
@@ -27,26 +26,6 @@ def test_equals_the_straightforward_implementation(task):
     assert sample.shape == (2, model.config.out_channels, 32, 48)
     expected = straightforward(model, degraded, embedding, skip_strength)
     assert (sample - expected).abs().max() < 1e-5 * expected.abs().max()
-
-
-def test_full_width_has_the_papers_levels():
-    with torch.device("meta"):
-        model = TextIRGenerator()
-    assert model.stride == 16
-    assert 36e6 < sum(p.numel() for p in model.parameters()) < 38e6
-    widths = [tuple(level.up.weight.shape[:2]) for level in model.levels]
-    assert widths == [(512, 512), (512, 512), (512, 256), (256, 128)]
-
-
-def test_fusion_weights_are_positive_with_unit_norm():
-    for signed in (False, True):
-        module = FusionWeights(1, 8, (3, 5), signed)
-        torch.nn.init.normal_(module.alpha.bias)
-        weights = module(torch.rand(4, 1))
-        assert [w[0].shape for w in weights] == [(4, 3), (4, 5)]
-        for encoder, generator in weights:
-            torch.testing.assert_close(encoder.square() + generator.square(), torch.ones_like(encoder))
-        assert all((w >= 0).all() for pair in weights for w in pair) is not signed
 
 
 @pytest.mark.parametrize(
@@ -87,7 +66,27 @@ def test_strength_of_each_level_weighs_that_level_alone():
     x, c = inputs(model)
     same = model(x, c, torch.full((len(x), 3), 0.4))[0]
     torch.testing.assert_close(same, model(x, c, 0.4)[0])
-    others = [model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0] for i in range(3)]
-    assert all((o - same).abs().max() > 1e-4 for o in others)
+    for i in range(3):
+        other = model(x, c, torch.tensor([[0.4] * i + [0.9] + [0.4] * (2 - i)]))[0]
+        assert (other - same).abs().max() > 1e-4
     each = model(x, c, torch.tensor([0.0, 1.0]))[0]
     torch.testing.assert_close(each[1:], model(x[1:], c[1:], 1.0)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("upsample", [False, True])
+def test_extreme_styles_keep_their_range_and_precision_under_autocast(dtype, upsample):
+    layer = StyleConv2d(32, 16, 8, upsample)
+    x, style = torch.randn(4, 32, 8, 8), torch.randn(4, 8)
+    for size in (1e-3, 1.0, 1e3, 1e5):
+        with torch.no_grad():
+            expected = layer(x.clone(), size * style)
+            with torch.autocast("cpu", dtype):
+                actual = layer(x.to(dtype), size * style)
+        assert torch.isfinite(actual).all()
+        error = (actual.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+        assert error < (0.01 if dtype == torch.bfloat16 else 0.002)
+        scale, gain = layer._factors(size * style, dtype)
+        with torch.autocast("cpu", dtype):
+            autocast_scale, autocast_gain = layer._factors(size * style, dtype)
+        assert torch.equal(scale, autocast_scale) and torch.equal(gain, autocast_gain)

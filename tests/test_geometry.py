@@ -17,7 +17,7 @@ def crops_of(shape, *regions, size=32):
 def test_a_crop_is_three_times_its_region_and_in_the_image():
     _, [(box, part)] = crops_of((300, 400), (100, 120, 200, 240))
     assert box == (160, 50, 280, 170) and part.shape == (120, 120) and part.sum() == 800
-    for region in ((0, 20, 0, 40), (280, 300, 360, 400), (0, 300, 0, 10), (0, 300, 0, 400)):
+    for region in ((0, 20, 0, 40), (280, 300, 360, 400), (0, 300, 0, 400)):
         mask, [((left, top, right, bottom), part)] = crops_of((300, 400), region)
         assert 0 <= left < right <= 400 and 0 <= top < bottom <= 300 and part.sum() == mask.sum()
 
@@ -34,9 +34,7 @@ def test_small_regions_are_seen_at_the_trained_size_and_share_a_crop():
     assert mask_crops(np.zeros((9, 9), bool), 16) == []  # all of it is filled in the frames of faces
 
 
-@pytest.mark.parametrize(
-    ("length", "tile", "overlap"), [(10, 32, 8), (32, 32, 8), (33, 32, 8), (100, 32, 8), (113, 64, 16), (1000, 64, 16)]
-)
+@pytest.mark.parametrize(("length", "tile", "overlap"), [(10, 32, 8), (33, 32, 8), (113, 64, 16), (1000, 64, 16)])
 def test_spans_cover_all_share_enough_and_weigh_one_in_sum(length, tile, overlap):
     spans = tile_spans(length, tile, overlap)
     assert spans[0][0] == 0 and spans[-1][1] == length

@@ -26,12 +26,6 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
             assert np.array_equal(got, np.asarray(pipe.edit(prompt, image, factor=4, beta=beta).images[0]))
 
 
-def test_a_single_prompt_is_one_row(pipeline):
-    pipe = pipeline("colorization")
-    one, listed = (sweep(pipe, make_image(), prompts, cell=40) for prompts in ("man", ["man"]))
-    assert one.tobytes() == listed.tobytes()
-
-
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])
 def test_the_factor_of_an_enlarged_photo_is_found(factor):
     from skimage import data

@@ -13,7 +13,7 @@ from textir_hf.imaging.raster import to_raster
 from textir_hf.imaging.resample import to_tensor
 
 TASKS = ("inpainting", "super-resolution", "colorization")
-tried = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+tried = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 sides = st.integers(5, 90)
 seeds = st.integers(0, 2**31)
 
@@ -71,7 +71,4 @@ def test_a_seed_is_a_image_alone_and_in_a_batch(noisy_pipe, task, width, height,
     alone = [np.asarray(call(pipe, i, m, generator=source()).images[0]) for i, m in zip(images, masks, strict=True)]
     both = call(pipe, images, masks, generator=source()).images
     assert all(np.array_equal(a, np.asarray(b)) for a, b in zip(alone, both, strict=True))
-    quiet = [np.asarray(call(pipe, images[0], masks[0]).images[0]) for _ in range(2)]
-    assert np.array_equal(*quiet)
-    if task != "inpainting" and alone[0].std() > 5:
-        assert np.array_equal(quiet[0], alone[0]) == (seed == 0)  # the seed without a generator
+    assert np.array_equal(*(call(pipe, images[0], masks[0]).images[0] for _ in range(2)))  # without a generator

@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
-from conftest import SHARED, make_image, make_mask
+from conftest import make_image, make_mask
 from hub_server import TOKEN
 from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
-from transformers import CLIPConfig, CLIPModel
 
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import main
 from textir_hf.hub.publish import publish
-from textir_hf.imaging.files import open_image
 
 NAME = "me/textir-tiny"
 disable_progress_bars()
@@ -44,24 +42,14 @@ def test_a_published_pipeline_comes_back_and_restores_the_same_image(hub, folder
     assert np.array_equal(restored(load(tmp_path, local_files_only=True)), expected) and not hub.requests
 
 
-def test_push_to_hub_and_tags_give_revisions(hub, pipeline, tmp_path):
-    first, second = pipeline("inpainting"), pipeline("inpainting", signed_fusion=True)
-    first.push_to_hub(NAME, token=TOKEN)
-    HfApi().create_tag(NAME, tag="v1", token=TOKEN)
-    second.push_to_hub(NAME, token=TOKEN)
-    assert np.array_equal(restored(load(tmp_path, revision="v1")), restored(first))
-    assert load(tmp_path).restorer.config.signed_fusion and not np.array_equal(restored(first), restored(second))
-    with pytest.raises(ValueError, match=r"cannot be loaded.*v2"):
-        load(tmp_path, revision="v2")
-
-
-def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encoder, tmp_path):
+def test_revisions_and_an_encoder_on_the_hub_are_fetched_as_the_call_says(hub, pipeline, encoder, tmp_path):
     pipe = pipeline("inpainting")
     for part in encoder:
         part.push_to_hub("me/encoder", token=TOKEN)
     parts = TextIRPipeline(pipe.restorer, None, None, None, pipe.recentering, encoder="me/encoder")
     parts.push_to_hub(NAME, token=TOKEN)
     HfApi().create_tag(NAME, tag="v1", token=TOKEN)  # the encoder has no such tag
+    pipeline("inpainting", signed_fusion=True).push_to_hub(NAME, token=TOKEN)
     expected = restored(pipe)
     assert np.array_equal(restored(load(tmp_path, revision="v1", token=TOKEN)), expected)
     assert (tmp_path / "fresh" / "models--me--encoder").is_dir()
@@ -71,29 +59,20 @@ def test_an_encoder_on_the_hub_is_fetched_as_the_call_says(hub, pipeline, encode
     assert not hub.requests
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(tmp_path, "empty", local_files_only=True)
+    assert load(tmp_path).restorer.config.signed_fusion
+    with pytest.raises(ValueError, match=r"cannot be loaded.*v2"):
+        load(tmp_path, revision="v2")
 
 
-@pytest.mark.parametrize("fault", ["file:", "cut", 401, 403])
-def test_a_hub_that_misbehaves_is_said(hub, folder, tmp_path, fault):
+def test_a_hub_that_misbehaves_is_said(hub, folder, tmp_path):
     publish(folder, NAME)
-    hub.faults["restorer/diffusion_pytorch_model.safetensors" if isinstance(fault, str) else "model_index.json"] = fault
-    if not isinstance(fault, str):
-        hub.faults[NAME.split("/")[1]] = fault
-    with pytest.raises(ValueError, match=f"The checkpoint {NAME} cannot be loaded"):
-        load(tmp_path)
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the fixtures of the authors' release")
-def test_a_converted_checkpoint_fetches_its_encoder_and_works_in_the_shell(hub, openai_encoder, tmp_path, capsys):
-    clip = CLIPModel(CLIPConfig(**openai_encoder[0].config.to_dict() | {"projection_dim": 512}))
-    for part in (clip, *openai_encoder[1:]):
-        part.save_pretrained(tmp_path / "encoder")
-    HfApi().create_repo("openai/clip-vit-base-patch32", token=TOKEN)
-    HfApi().upload_folder(repo_id="openai/clip-vit-base-patch32", folder_path=tmp_path / "encoder", token=TOKEN)
-    source = SHARED / "fixtures" / "official_colorization_128.pth"
-    assert main(["convert", str(source), "-o", str(tmp_path / "made")]) == 0
-    make_image().save(tmp_path / "in.png")
-    words = ["colorize", str(tmp_path / "in.png"), "--prompt", "a cat", "--checkpoint", str(tmp_path / "made")]
-    assert main([*words, "-o", str(tmp_path / "out.png")]) == 0, capsys.readouterr().err
-    assert open_image(tmp_path / "out.png").size == (40, 36)
-    assert any("openai/clip-vit-base-patch32/resolve" in request for request in hub.requests)
+    weights = "restorer/diffusion_pytorch_model.safetensors"
+    faults = [
+        {weights: "file:"},
+        {weights: "cut"},
+        *({"model_index.json": code, "textir-tiny": code} for code in (401, 403)),
+    ]
+    for number, fault in enumerate(faults):
+        hub.faults = fault
+        with pytest.raises(ValueError, match=f"The checkpoint {NAME} cannot be loaded"):
+            load(tmp_path, str(number))

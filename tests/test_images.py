@@ -23,12 +23,6 @@ def test_transparency_is_told_apart_and_opaque_alpha_dropped():
     assert image.mode == "RGBA" and np.array_equal(np.asarray(image), rgba)
 
 
-def test_mask_is_true_from_half_white_on():
-    ramp = np.full((8, 256), 255, np.uint8)
-    ramp[0] = np.arange(256)
-    assert np.array_equal(to_mask(Image.fromarray(ramp), (8, 256))[0], np.arange(256) >= 128)
-
-
 def test_a_blurred_mask_is_one_and_a_photo_is_none():
     box = Image.new("L", (64, 64))
     box.paste(255, (16, 16, 48, 48))
@@ -37,6 +31,9 @@ def test_a_blurred_mask_is_one_and_a_photo_is_none():
     buffer = io.BytesIO()
     box.save(buffer, "JPEG", quality=40)
     assert np.array_equal(to_mask(open_image(buffer.getvalue()), (64, 64)), np.asarray(box) > 0)
+    ramp = np.full((8, 256), 255, np.uint8)
+    ramp[0] = np.arange(256)
+    assert np.array_equal(to_mask(Image.fromarray(ramp), (8, 256))[0], np.arange(256) >= 128)
     for photo in (make_image(), make_image().convert("L"), Image.new("L", (40, 36), 140)):
         with pytest.raises(ValueError, match=r"mask must be black and white.*looks like a photo"):
             to_mask(photo, (36, 40), "mask")
@@ -54,9 +51,12 @@ def test_a_masked_region_in_the_alpha_channel_is_that_region():
     drawing.putalpha(alpha)
     with pytest.raises(ValueError, match="black, white and transparent, so it may mean two regions"):
         to_mask(drawing, (36, 40))
-    nothing = Image.new("RGBA", (40, 36), (255, 255, 255, 0))
-    with pytest.raises(ValueError, match="marks nothing"):
-        to_mask(nothing, (36, 40))
+    painted = Image.new("RGBA", (40, 36), (255, 255, 255, 0))  # white everywhere, but seen in one place only
+    for nothing in (painted, Image.new("L", (40, 36))):
+        with pytest.raises(ValueError, match="marks nothing"):
+            to_mask(nothing, (36, 40))
+    painted.paste((255, 255, 255, 255), (3, 4, 10, 8))
+    assert to_mask(painted, (36, 40)).sum() == 28
 
 
 def test_transparent_pixels_take_the_nearest_color():
@@ -70,11 +70,3 @@ def test_transparent_pixels_take_the_nearest_color():
     for unchanged in (None, np.full((36, 40), 9, np.uint8), np.zeros((36, 40), np.uint8)):
         raster = Raster(rgb, unchanged)
         assert fill_transparent(raster) is raster
-
-
-def test_a_mask_marks_something():
-    painted = Image.new("RGBA", (40, 36), (255, 255, 255, 0))  # white everywhere, but seen in one place only
-    painted.paste((255, 255, 255, 255), (3, 4, 10, 8))
-    assert to_mask(painted, (36, 40)).sum() == 28
-    with pytest.raises(ValueError, match="marks nothing"):
-        to_mask(Image.new("L", (40, 36)), (36, 40))

@@ -85,10 +85,8 @@ def test_the_guide_runs_without_pytorch(exported):
 
 
 def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    for output in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ValueError, match="exists already"):
-            export_onnx("textir-mini-inpainting", output)
+    with pytest.raises(ValueError, match="exists already"):
+        export_onnx("textir-mini-inpainting", tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r'ONNX needs further packages .* Run pip install "textir-hf\[onnx\]"\.'):
+    with pytest.raises(ValueError, match=r"ONNX needs further packages .*textir-hf\[onnx\]"):
         export_onnx("textir-mini-inpainting", tmp_path / "new")

@@ -40,12 +40,12 @@ from PIL import Image
 from textir_hf.cli.errors import run_safely
 from textir_hf.imaging.files import save_image
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-sys.exit(run_safely(lambda: save_image(Image.effect_noise((64, 64), 9), sys.argv[1])))
+for path in sys.argv[1:]:
+    assert run_safely(lambda: save_image(Image.effect_noise((64, 64), 9), path)) == 2
 """
-    for name in ("out.png", "new.jpg", "new.tif"):
-        result = subprocess.run([sys.executable, "-c", limited, tmp_path / name], capture_output=True, text=True)
-        assert result.returncode == 2, result.stderr
-        assert result.stderr == f"textir: {tmp_path / name} cannot be read or written: file too large.\n"
+    paths = [path, tmp_path / "new.jpg", tmp_path / "new.tif"]
+    result = subprocess.run([sys.executable, "-c", limited, *paths], capture_output=True, text=True)
+    assert result.stderr == "".join(f"textir: {p} cannot be read or written: file too large.\n" for p in paths)
     assert open_image(path).tobytes() == make_image().tobytes() and list(tmp_path.iterdir()) == [path]
 
 
@@ -55,8 +55,6 @@ def test_outputs_are_checked_against_path_and_format(tmp_path):
             check_output(tmp_path / name, **options)
 
     (tmp_path / "folder.png").mkdir()
-    refused("must end in one of", "out.gif2")
-    refused("does not exist", "no/out.png")
     refused("exists and is not a file", "folder.png")
     refused("16383 pixels at most, got 20000x5", "out.webp", size=(5, 20_000))
     refused("65500 pixels at most, got 5x65501", "out.jpg", size=(65_501, 5))

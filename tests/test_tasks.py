@@ -46,24 +46,13 @@ def test_tiles_of_a_network_that_changes_nothing_leave_no_seam(size):
     assert max(max(i.degraded.shape) for i in inputs) <= 64
 
 
-def test_tiles_of_different_brightness_leave_no_seam():
-    image, steps = to_raster(make_image(40, 10)), iter(torch.linspace(0.2, 0.8, 3))
-    canvas = SUPER_RESOLUTION.canvas(Request(image, scale=4, tile=64), 32, CPU)
-    result, _ = drive(canvas, lambda x: torch.full_like(x, float(next(steps))))
-    assert np.abs(result.astype(int) - upsampled(image, (40, 160))).max() < 12  # of 255; the tiles are 76 apart
-
-
 def test_a_boxed_upscale_is_bicubic_elsewhere():
     image = to_raster(make_image(60, 50))
     canvas = SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(10, 5, 26, 21)), 32, CPU)
-    stripes = torch.tensor([-0.2, 0.2]).repeat(16)
-    result, [single] = drive(canvas, lambda x: x + stripes)
-    plain = upsampled(image, (200, 240))
+    result, [single] = drive(canvas, lambda x: 1 - x)
     assert single.degraded.shape == (3, 32, 32) and single.skip_strength == pytest.approx(2 / 64)
-    outside = np.ones((200, 240), bool)
-    outside[20:84, 40:104] = False
-    assert np.array_equal(result[outside], plain[outside])
-    assert np.abs(result[45:60, 65:80].astype(int) - plain[45:60, 65:80]).mean() > 10
+    changed = (result != upsampled(image, (200, 240))).any(-1)
+    assert changed.sum() == changed[20:84, 40:104].sum() > 0
     with pytest.raises(ValueError, match="box has 30x30 pixels, and this checkpoint restores to 32"):
         SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
 
@@ -117,22 +106,11 @@ def test_no_input_of_the_network_grows_with_the_images_long_side(shape, boxed):
         assert result.shape[1] % shape[1] == 0
 
 
-@pytest.mark.parametrize("factor", [2, 3.5, 8, 64])
-def test_an_image_with_the_low_frequencies_of_another_is_it_when_shrunk(factor):
-    small = torch.rand(1, 3, 6, 5)
-    size = [round(side * factor) for side in small.shape[-2:]]
-    degraded, restored = resample.upsample(small, size), torch.rand(1, 3, *size)
-    result = resample.keep_low_resolution(restored, degraded, factor)
-    before, after = ((resample.shrink(x - degraded, factor)).abs().mean() for x in (restored, result))
-    assert after < 0.15 * before
-    fine = restored - resample.resize(resample.shrink(restored, factor), size)
-    assert ((result - degraded) - fine).std() < 0.5 * fine.std()  # the detail stays
-
-
 @pytest.mark.parametrize("arguments", [{"scale": 4}, {"scale": 4, "tile": 32}, {"scale": 4, "box": (4, 4, 20, 20)}])
 def test_an_upscaled_image_shrunk_again_is_the_small_one(pipeline, arguments):
     pipe, image = pipeline("super-resolution"), make_image(24, 24)
     (result,) = pipe("a face", image, **arguments).images
+    assert np.abs(np.asarray(result, float) - np.asarray(image.resize(result.size, Image.BICUBIC))).mean() > 1  # detail
     again = np.asarray(result.resize(image.size, Image.BICUBIC)).astype(float)
     assert np.abs(again - np.asarray(image)).mean() < 6  # of 255; the untrained network's image is 60 away
 
@@ -147,7 +125,7 @@ def test_an_image_below_the_trained_size_is_restored_at_that_size_and_shrunk(pip
 
 
 def test_no_window_of_any_size_holds_a_trace_of_what_is_masked():
-    for seed in range(60):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         height, width = rng.integers(40, 160, 2)
         image, hidden = rng.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
