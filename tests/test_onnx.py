@@ -85,6 +85,7 @@ def test_the_guide_runs_without_pytorch(exported):
 
 
 def test_an_output_that_exists_and_missing_packages_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="exists already"):
         export_onnx("textir-mini-inpainting", tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
