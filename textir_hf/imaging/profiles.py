@@ -104,8 +104,8 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
         turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
         if "exif" in image.info:
             exif.tobytes()  # raises where values are damaged
-        kept.update({tag: exif[tag] for tag in _EXIF if tag in exif})
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        kept.update({tag: exif[tag] for tag in _EXIF if tag in exif} if len(exif) else {})
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if len(exif) else ():
             values = {tag: value for tag, value in exif.get_ifd(part).items() if tag not in _OUTDATED}
             if values:
                 kept[part] = values

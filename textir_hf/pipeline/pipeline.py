@@ -289,8 +289,11 @@ class TextIRPipeline(DiffusionPipeline):
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = []
         for request, seed in zip(variants, seeds, strict=True):
-            said = own | request.settings | {"seed": seed}
-            settings.append({k: v for k, v in said.items() if not (v is None or v is False or v == "")})
+            said = {}
+            for name, value in (own | request.settings | {"seed": seed}).items():
+                if not (value is None or value is False or value == ""):
+                    said[name] = value
+            settings.append(said)
         output = to_output(rasters, call.output_type, settings)
         return ImagePipelineOutput(images=output) if call.return_dict else (output,)
 
