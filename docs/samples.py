@@ -44,7 +44,9 @@ def restored(example: examples.Example) -> Image.Image:
     import torch
 
     pipe = networks.load(TASKS[example.task].checkpoint)
-    arguments = example.arguments | ({"mask_image": mask(example)} if example.box else {})
+    arguments = dict(example.arguments)
+    if example.box:
+        arguments |= {"mask_image": mask(example), "refiner": networks.refiner()}
     if example.regions:
         arguments["regions"] = [(polygon(example.side, corners), prompt) for corners, prompt in example.regions]
     generator = torch.Generator().manual_seed(0)
