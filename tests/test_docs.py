@@ -7,13 +7,11 @@ import shutil
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from pydoc import locate
 
 import pytest
 from PIL import Image
 from skimage import data
 
-import textir_hf
 from textir_hf import TextIRPipeline
 from textir_hf.cli.main import build_parser
 from textir_hf.cli.main import main as textir
@@ -107,14 +105,6 @@ def test_the_blocks_of_a_page_run_in_their_order(page, files, loaded, tmp_path, 
         else:
             for line in text.replace("\\\n", " ").strip().splitlines():
                 run_command(line)
-
-
-def test_every_public_name_has_a_reference_entry():
-    entries = re.findall(r"^::: ([\w.]+)$", REFERENCE, re.M)
-    for name in textir_hf.__all__:
-        assert f"textir_hf.{name}" in entries or f"`textir_hf.{name}`" in REFERENCE, name
-    for entry in entries:
-        assert (locate(entry).__doc__ or "").strip(), entry
 
 
 @pytest.mark.parametrize(

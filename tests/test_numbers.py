@@ -103,9 +103,3 @@ def test_numbers_out_of_range_and_none_are_refused(call, pipeline, name, argumen
             refuse(argument, sweep, pipe=pipeline("super-resolution"), **asked | {plural: value})
         else:
             refuse(argument, call, name=name, **{argument: value})
-
-
-def test_a_grid_that_no_memory_holds_is_refused_before_any_work(pipeline):
-    for image in (make_image(1, 20_000), make_image(40, 36)):
-        with pytest.raises(ValueError, match="cell"):
-            sweep(pipeline("colorization"), image, ["a face"] * 200, betas=[0.5] * 20, cell=400, templates=["{}"])

@@ -48,12 +48,3 @@ def test_offloaded_pipelines_give_the_same_images(pipeline, parts, kind, request
     tolerance = {"rtol": 0, "atol": 0 if exact else 1e-5}
     torch.testing.assert_close(pipe.encode_prompt(["a face", "a red flower"]), embeddings, **tolerance)
     np.testing.assert_allclose(call(0.5), expected, rtol=0, atol=0 if exact else 1.01 / 255)
-
-
-def test_the_pipelines_own_methods_hook_every_network(pipeline):
-    pipe = pipeline("super-resolution")
-    expected = pipe("a face", make_image(), scale=2, output_type="np").images
-    pipe.enable_model_cpu_offload(device="cpu")
-    assert all(hasattr(network, "_hf_hook") for network in (pipe.clip, pipe.recentering, pipe.restorer))
-    for _ in range(2):  # a call puts the hooks on anew
-        assert np.array_equal(pipe("a face", make_image(), scale=2, output_type="np").images, expected)

@@ -1,6 +1,5 @@
 """The page's actions, events, endpoints, files and settings on tiny networks, without a browser."""
 
-import asyncio
 import base64
 import io
 import shlex
@@ -16,25 +15,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_tasks import Denoising
 
-import app
 from docs import samples
 from textir_hf.cli.main import main
 from textir_hf.imaging.files import open_image, read_settings
-from textir_hf.space import (
-    actions,
-    endpoints,
-    events,
-    examples,
-    masks,
-    networks,
-    progress,
-    settings,
-    storage,
-    tabs,
-    texts,
-)
+from textir_hf.space import actions, endpoints, events, examples, masks, networks, settings, storage, texts
 from textir_hf.space.batch import batch
 from textir_hf.tasks import TASKS, get_task
 from textir_hf.tasks.base import DEGRADATIONS
@@ -134,19 +119,6 @@ def test_what_is_wrong_is_said_in_one_sentence(call, match):
     assert match in str(caught.value) and str(storage.folder()) not in str(caught.value)
 
 
-def test_progress_counts_images_and_tiles_and_estimates(monkeypatch):
-    at = progress.Progress()
-    assert at.message() == "Working" and at.share() == 0
-    at.next_image(1, 4)
-    at.total = 10
-    at.update(5)
-    monkeypatch.setattr(at, "_begun", time.monotonic() - 30)
-    assert at.share() == pytest.approx(0.375) and at.message() == "Image 2 of 4, tile 6 of 10, about 50 s left"
-    at.next_image(0, 1)
-    at.total = 1
-    assert at.message() == "Working"
-
-
 def test_an_event_that_fails_gives_a_sentence():
     def refuse():
         raise ValueError("<b>no</b>")
@@ -163,25 +135,6 @@ def test_an_event_that_fails_gives_a_sentence():
         endpoints.one_sentence(fail)()
     with pytest.raises(gr.Error, match="no"):
         endpoints.one_sentence(refuse)()
-
-
-async def build_page() -> gr.Blocks:
-    """Within a loop, or Gradio would leave some of its own unclosed."""
-    return app.build()
-
-
-def test_a_fourth_task_gets_a_tab_and_an_endpoint(monkeypatch):
-    networks.offered.cache_clear()
-    monkeypatch.setattr(Denoising, "checkpoint", "textir-mini-denoising")
-    monkeypatch.setitem(TASKS, "denoising", Denoising())
-    monkeypatch.setattr(tabs, "about", lambda: "")
-    try:
-        page = asyncio.run(build_page())
-    finally:
-        networks.offered.cache_clear()
-    labels = [b.label for b in page.blocks.values() if isinstance(b, gr.Tab)]
-    assert labels == ["Inpaint", "Upscale", "Colorize", "Denoise", "Edit", "Compare", "Batch", "About"]
-    assert "denoise" in [f.api_name for f in page.fns.values()]
 
 
 def test_old_files_are_deleted_and_the_page_keeps_its_own():
