@@ -116,3 +116,11 @@ def test_colors_that_are_not_converted_are_said_to_be_ignored(chunks, warning):
         assert open_image(content, name="a.png").tobytes() == b"abcdef"
     said = [str(one.message) for one in caught]
     assert len(said) == (warning is not None) and all(warning in text for text in said)
+
+
+@pytest.mark.parametrize(("kind", "depth", "key"), [(0, 4, b"\0\x05"), (0, 16, b"\x124"), (2, 16, b"\x124" * 3)])
+def test_a_transparent_color_of_any_depth_is_seen_and_missing_rows_are_not_filled(kind, depth, key):
+    row = b"\0" + (b"\x55" * 5 if depth == 4 else key * 10)
+    assert np.asarray(open_image(png(kind, depth, (10, 10), row * 10, chunk(b"tRNS", key))))[..., 3].max() == 0
+    with pytest.raises(ValueError, match="lacks the data"):
+        open_image(png(kind, depth, (10, 10), row * 5))

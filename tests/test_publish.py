@@ -26,6 +26,7 @@ def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
 
     broken(lambda f: (f / "model_index.json").unlink(), "cannot be loaded")
     broken(lambda f: (f / "README.md").unlink(), "has no README.md")
+    broken(lambda f: (f / "README.md").write_text(CARD + "[More Information Needed]"), "More Information Needed")
     broken(lambda f: (f / "README.md").write_text("# no metadata"), "lacks library_name, pipeline_tag, tags")
     broken(lambda f: (f / "extra.bin").write_bytes(b""), "holds the pickle extra.bin")
 

@@ -36,6 +36,8 @@ def check_folder(folder: str | Path) -> dict[str, Path]:
     if not path.is_file():
         raise ValueError(f"{folder} has no README.md. Write a model card: what it does, its data, its limits.")
     card = ModelCard.load(path)
+    if "[More Information Needed]" in card.content:
+        raise ValueError(f'{path} still says "[More Information Needed]". Fill it.')
     if missing := [key for key in ("library_name", "pipeline_tag", "tags") if not getattr(card.data, key, None)]:
         raise ValueError(f"{path} lacks {', '.join(missing)} in its metadata.")
     pipe = TextIRPipeline.from_pretrained(folder)

@@ -2,33 +2,40 @@
 
 import io
 import os
-import re
+import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile
 
 from textir_hf.checks import number
+from textir_hf.imaging.complete import check_complete, png_chunks
 from textir_hf.imaging.profiles import FORMATS, UnfitImage, decoding, to_srgb
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 100_000
 MAX_BYTES = 1_000_000_000  # of a file, which is read at once
+MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
+
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")  # of a JPEG
-_RESTARTS, _END, _ARITHMETIC = range(0xD0, 0xD8), 0xD9, range(0xC9, 0xD0)
-_JUNK = bytes.fromhex("5a932ce147b81d76") * 2  # entropy-coded data without a marker
-_LOCK = threading.RLock()
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_MOST_TEXT = 1 << 20  # bytes
+_USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
+
+_LOCK = threading.Lock()
+_users, _before = 0, (False, None)  # of Pillow's settings as we need them, and those of the others
 
 
 def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
     The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
-    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also a JPEG with an end
-    mark. Left out with a warning are broken EXIF, color profiles that do not fit, and a PNG's other color codes.
+    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
+    follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
+    are broken EXIF, color profiles that do not fit, other color codes, and a PNG's text of many megabytes.
 
     Args:
         source: The file's path, or its content.
@@ -48,15 +55,20 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     name = name or ("The image" if isinstance(source, bytes) else str(source))
     max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(source, name)
+    bare = _without_text(content)  # Pillow refuses a PNG whose text is large
+    if len(content) - len(bare) > _MOST_TEXT:
+        warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
     with decoding(name), _strict_pillow():
-        return _decode(content, max_pixels, name)
+        return _decode(bare, max_pixels, name)
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
+    if is_url(source):
+        raise ValueError(f"{name} is an address, and images are read from files. Download it first.")
     path = Path(source)
     try:
         if not path.is_file():
-            raise ValueError(f"{source} is not a file. Give the path of an image.")
+            raise ValueError(f"{path} is not a file. Give the path of an image.")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
         return path.read_bytes()
@@ -71,15 +83,20 @@ def is_url(path: str | os.PathLike) -> bool:
 
 @contextmanager
 def _strict_pillow() -> Iterator[None]:
-    """Keeps Pillow from filling up truncated files, and from limits of its own, whatever other libraries have set."""
+    """Keeps Pillow from filling up truncated files, and from its own limit, which only warns up to twice its value."""
+    global _users, _before
     with _LOCK:
-        before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
-        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
+        if _users == 0:
+            _before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
+        _users += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _users -= 1
+            if _users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = _before
 
 
 def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
@@ -93,40 +110,55 @@ def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
     else:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
     with opened as image:
-        width, height = image.size
-        if width * height > max_pixels or max(width, height) > MAX_SIDE:
-            limit = f"{max_pixels / 1e6:g} million or {MAX_SIDE} a side"
-            raise UnfitImage(f"has {width}x{height} pixels, more than {limit}. Shrink it, or raise max_pixels.")
-        if image.format not in ("MPO", "HEIF") and getattr(image, "n_frames", 1) > 1:  # the first is the photo itself
-            raise UnfitImage("has several pages or frames, and one image is expected. Save one of them as PNG.")
+        _check_header(image, content, max_pixels)
         image.load()
-        if image.format in ("JPEG", "MPO"):
-            _check_jpeg(image, content)
-        if image.format == "PNG" and (place := content.find(b"cICP", 0, content.find(b"IDAT"))) > 0:
-            image.info["cicp"] = tuple(content[place + 4 : place + 6])  # ITU-T H.273: primaries, transfer function
+        check_complete(image, content)
+        _mend_transparency(image, content)
+        image.info["cicp"] = _color_code(content)
         return to_srgb(image, name)
 
 
-def _check_jpeg(image: Image.Image, content: bytes) -> None:
-    """Checks that a JPEG has data for all of its pixels: a decoder that meets the end mark early fills up with gray.
+def _check_header(image: Image.Image, content: bytes, max_pixels: int) -> None:
+    """Checks what can be known before any codec runs."""
+    width, height = image.size
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        limit = f"{max_pixels / 1e6:g} million or {MAX_SIDE} a side"
+        raise UnfitImage(f"has {width}x{height} pixels, more than {limit}. Shrink it, or raise max_pixels.")
+    scans = content.count(b"\xff\xda") if content.startswith(b"\xff\xd8") else 1
+    if scans * width * height > MAX_SCAN_PIXELS:
+        raise UnfitImage(f"has {scans} scans, too many for {width}x{height} pixels. Save it as PNG.")
+    if image.format not in ("MPO", "HEIF"):  # whose first frame is the photo itself
+        try:
+            image.seek(1)
+        except EOFError:
+            image.seek(0)
+        else:
+            raise UnfitImage("has several pages or frames, and one image is expected. Save one of them as PNG.")
 
-    It skips junk before that mark where the data are complete, and decodes it to pixels where they are not. The junk
-    holds a restart marker, in case whole intervals are missing.
-    """
-    position, restart = 2, 0
-    while match := _MARKER.search(content, position):
-        kind, position = content[match.end() - 1], match.end()
-        if kind in _ARITHMETIC:  # a coding that ends without a trace
-            return
-        if kind == _END:
-            break
-        if kind in _RESTARTS:
-            restart = (kind - _RESTARTS.start + 1) % 8
-        else:  # a segment, such as a scan's header
-            restart = 0
-            position += int.from_bytes(content[position : position + 2], "big")
-    place = match.start() if match else len(content)
-    junk = _JUNK + bytes((0xFF, _RESTARTS.start + restart)) + _JUNK
-    with Image.open(io.BytesIO(content[:place] + junk + content[place:]), formats=["JPEG"]) as other:
-        if ImageChops.difference(image, other).getbbox() is not None:
-            raise UnfitImage("lacks the data of some of its pixels. It may be damaged: save it again as PNG.")
+
+def _without_text(content: bytes) -> bytes:
+    """A PNG without its text, except what `open_image` uses; other files as they are."""
+    kept, position = [], 0
+    for kind, start, size in png_chunks(content):
+        if kind in _TEXT and not (content.startswith(_USED, start) and size < _MOST_TEXT):
+            kept.append(content[position : start - 8])
+            position = start + size + 4
+    return b"".join([*kept, content[position:]])
+
+
+def _color_code(content: bytes) -> tuple[int, int] | None:
+    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
+    if content[4:8] == b"ftyp" and (box := content.find(b"colrnclx", 0, 1 << 20)) >= 0:
+        return struct.unpack_from(">HH", content, box + 8)
+    codes = [struct.unpack_from(">BB", content, start) for kind, start, _ in png_chunks(content) if kind == b"cICP"]
+    return codes[0] if codes else None
+
+
+def _mend_transparency(image: Image.Image, content: bytes) -> None:
+    """Brings a PNG's transparent color to the depth that its pixels were decoded to."""
+    key = image.info.get("transparency")
+    depth = content[24] if image.format == "PNG" else 8
+    if image.mode == "L" and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16 and key is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in key)

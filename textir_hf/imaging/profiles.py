@@ -121,9 +121,15 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    if not image.has_transparency_data or image.mode.startswith("I"):
+    if image.mode in ("LA", "La", "PA", "P", "RGBA", "RGBa"):
+        image = image if image.mode in ("LA", "RGBA") or not image.has_transparency_data else image.convert("RGBA")
+        return image.getchannel("A") if image.has_transparency_data else None
+    key = image.info.get("transparency")  # the one color that is transparent
+    if key is None:
         return None
-    return image.convert("RGBA").getchannel("A")
+    differs = np.asarray(image.convert("L") if image.mode == "1" else image) != np.asarray(key)
+    differs = differs.any(-1) if differs.ndim == 3 else differs
+    return Image.fromarray(np.where(differs, 255, 0).astype(np.uint8))
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

@@ -47,9 +47,13 @@ def _refine(filled: Raster, part: Request, box: Box, mask: np.ndarray, seed: int
     place = np.s_[top:bottom, left:right]
     if not mask[place].any():
         return filled
-    (restored,) = call.refiner._restore_requests([replace(part, image=filled, source=filled)], [seed], call)
+    image = replace(filled, alpha=None)
+    if part.box is not None:  # the rest of a large photo is not needed
+        image, part = Raster(filled.rgb[place]), replace(part, box=(0, 0, right - left, bottom - top))
+    (restored,) = call.refiner._restore_requests([replace(part, image=image, source=image)], [seed], call)
+    content = restored.rgb if part.box is not None else restored.rgb[place]
     known, where = to_tensor(filled.rgb[place]), torch.from_numpy(mask[place])[None, None].float()
-    matched = to_array(match_border(to_tensor(restored.rgb[place]), known, where))
+    matched = to_array(match_border(to_tensor(content), known, where))
     rgb = filled.rgb.copy()
     rgb[place] = np.where(mask[place][..., None], matched, rgb[place])
     return replace(filled, rgb=rgb)
