@@ -13,7 +13,7 @@ lint:
 types:
 	mypy
 
-check: lint
+check: lint types
 	python -m model_cards.make --check
 	python -m docs.pages --check
 	python -m docs.figures --check

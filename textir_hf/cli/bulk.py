@@ -108,7 +108,7 @@ def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
 
 def _facts(args: argparse.Namespace) -> dict:
     """What decides the results: options, and the hash of weights that are here."""
-    checkpoint = args.checkpoint or TASKS[args.task].checkpoint
+    checkpoint = str(args.checkpoint or TASKS[args.task].checkpoint)
     if folder := checkpoint_folder(checkpoint):
         weights = hashlib.sha256()
         for file in sorted((folder / "restorer").glob("*.safetensors")):

@@ -73,10 +73,10 @@ def _photo(pixels, side: int) -> Image.Image:
 def _inpaint() -> Iterator[Row]:
     face = _photo(data.astronaut()[42:180, 153:291], _SIDE)
     for name, shares, prompts in _INPAINT:
-        box = tuple(round(share * _SIDE) for share in shares)
+        left, top, right, bottom = (round(share * _SIDE) for share in shares)
         mask, masked = Image.new("L", face.size), face.copy()
-        mask.paste(255, box)
-        masked.paste((128, 128, 128), box)
+        mask.paste(255, (left, top, right, bottom))
+        masked.paste((128, 128, 128), (left, top, right, bottom))
         yield face, (f"masked: {name}", masked), {"image": face, "mask_image": mask, "faces": "auto"}, prompts
 
 

@@ -42,7 +42,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     for argument in names:
         required = {"required": True} if task and argument in task.requires and argument != "scale" else {}
         several = {"nargs": "+", "default": [1.0 if argument == "beta" else None], "help": "one, or several"}
-        own = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
+        own: dict = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
         if argument == "refiner" and task:
             text = "adds detail to fills shown larger than made, or none (%(default)s)"
             own = {"default": TASKS["super-resolution"].checkpoint, "help": text}

@@ -5,6 +5,7 @@ factor, or None where every image loses the same.
 """
 
 import random
+from abc import ABC, abstractmethod
 
 import cv2
 import numpy as np
@@ -62,17 +63,10 @@ def mask_of(extent: Extent) -> np.ndarray | None:
     return extent if isinstance(extent, np.ndarray) else None
 
 
-class Damage:
-    """How the images of a test set are damaged.
+class Damage(ABC):
+    """How the images of a test set are damaged."""
 
-    Every kind has `tables`, the titles of the tables of quality, whose first word names the table's folder, and:
-
-    - `extent(index, table)`, the damage to an image in a table, and `contrast_extent(contrast)`, that of a contrast;
-    - `damaged(image, extent)`, the damaged image, without any of the lost pixels;
-    - `baselines(image, extent)`, the results of methods without learning, by their names.
-    """
-
-    tables: list[str]
+    tables: list[str]  # titles of the tables of quality, whose first words name the tables' folders
     uses_masks = False  # masks `[M, 1, S, S]` in {0, 1}, 1 = repaint
     hides_identity = False  # a restored person may be another one, so recognition is measured
 
@@ -80,10 +74,20 @@ class Damage:
         self.protocol, self.test_set = protocol, test_set
 
     def extent(self, index: int, table: str) -> Extent:
+        """The damage to an image in a table."""
         return None
 
     def contrast_extent(self, contrast) -> Extent:
+        """The damage to an image under a contrast's sentences."""
         return None
+
+    @abstractmethod
+    def damaged(self, image: np.ndarray, extent: Extent) -> np.ndarray:
+        """The damaged image, without any of the lost pixels."""
+
+    @abstractmethod
+    def baselines(self, image: np.ndarray, extent: Extent) -> dict[str, np.ndarray]:
+        """The results of methods without learning, by their names."""
 
     def given(self, image: np.ndarray, extent: Extent) -> tuple[np.ndarray, dict]:
         """The image and the further arguments that the pipeline is called with."""
@@ -109,11 +113,12 @@ class MaskedRegion(Damage):
     def extent(self, index, table):
         if table != "boxes":
             return self.masks[index % len(self.masks)]
-        return box_mask(*[self.test_set.size] * 2, random.Random(index), _BOX_SHARES)[0].numpy() > 0.5
+        height, width = self.masks.shape[1:]
+        return box_mask(height, width, random.Random(index), _BOX_SHARES)[0].numpy() > 0.5
 
     def contrast_extent(self, contrast):
-        left, top, right, bottom = (round(share * self.test_set.size) for share in contrast.region)
-        mask = np.zeros((self.test_set.size,) * 2, bool)
+        mask = np.zeros(self.masks.shape[1:], bool)
+        left, top, right, bottom = (round(share * len(mask)) for share in contrast.region)
         mask[top:bottom, left:right] = True
         return mask
 

@@ -141,7 +141,7 @@ class Measures:
         """The checkpoint's results for a damaged image under each of the conditions `[K, D]`."""
         given, arguments = self.damage.given(image, extent)
         arguments |= self.options
-        results = self.pipe(image=Image.fromarray(given), prompt_embeds=conditions, **arguments).images
+        results = self.pipe(image=Image.fromarray(given), prompt_embeds=conditions, **arguments)[0]
         return [np.asarray(result) for result in results]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ class Measures:
                 columns |= self.damage.columns(output, target, extent)
                 if self.conditions.texts is not None:
                     columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
-                if self.damage.hides_identity:
+                if self.descriptors is not None:
                     among = min(judges.AMONG, len(self.descriptors))
                     recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)
                     columns[f"recognized among {among} (%)"] = 100.0 * recognized

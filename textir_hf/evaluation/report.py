@@ -37,17 +37,18 @@ def tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], en
             continue
         table.columns.append(FRECHET.format(encoder))
         for name, cells in table.rows.items():
-            sets = [[r["embeddings"][f"{title}|{kind}"] for r in records] for kind in (name, "target")]
-            cells.append(Cell(100 * frechet_distance(*sets)))
+            ours, targets = ([r["embeddings"][f"{title}|{kind}"] for r in records] for kind in (name, "target"))
+            cells.append(Cell(100 * frechet_distance(np.array(ours), np.array(targets))))
         for name, values in protocol.published.items():
             known = dict(zip(_PUBLISHED, values, strict=True))
             table.rows[name] = [Cell(known.get(column)) for column in table.columns]
-        ours, cells = rows[protocol.ours[0]], {}
-        columns = [column for column in ours if column.endswith(_PUBLISHED)]
+        own, differences = rows[protocol.ours[0]], {}
+        columns = [column for column in own if column.endswith(_PUBLISHED)]
         for name in [row for row in rows if row not in protocol.ours]:  # intervals are narrower than the means' own
-            full = [cell(np.subtract(ours[column], rows[name][column]).tolist()) for column in columns]
-            cells[name] = [Cell(c.mean, c.half) for c in full]
-        result.append(Table(f"{title}, {protocol.ours[0]} minus each other method, paired by image", columns, cells))
+            full = [cell(np.subtract(own[column], rows[name][column]).tolist()) for column in columns]
+            differences[name] = [Cell(c.mean, c.half) for c in full]
+        of = f"{title}, {protocol.ours[0]} minus each other method, paired by image"
+        result.append(Table(of, columns, differences))
     return result
 
 

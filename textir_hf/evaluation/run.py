@@ -79,7 +79,7 @@ def _save_inputs(measures: Measures, folder: Path) -> str:
             extent = damage.extent(index, table)
             files = {"images": damage.damaged(image, extent)}
             if damage.uses_masks:
-                files["masks"] = np.uint8(255) * extent
+                files["masks"] = np.uint8(255) * np.asarray(extent)
             for kind, array in files.items():
                 path = file_of(folder / kind, table, name)
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
         return rows
     suffixes = {Path(source).suffix.lower() for source in sources}
     if len(suffixes) == 1 and suffixes <= _FORMATS.keys():
-        options = {"path": _FORMATS[suffixes.pop()], "data_files": {"train": sources}}
+        options: dict[str, Any] = {"path": _FORMATS[suffixes.pop()], "data_files": {"train": sources}}
         options |= {"batch_size": _STREAMED_ROWS} if streaming and options["path"] == "parquet" else {}
     elif len(sources) > 1 or sources[0].startswith((".", "/")) or sources[0].count("/") > 1 or suffixes != {""}:
         kinds = ", ".join(_FORMATS)
@@ -191,12 +191,14 @@ def read_image(value: dict, name: str = "The image", paths: bool = True) -> Imag
         ValueError: There is none, it is elsewhere, or it cannot be decoded.
     """
     content, path = (value or {}).get("bytes"), (value or {}).get("path")
-    if content is None and path is None:
+    if content is not None:
+        return open_image(content, name=name)
+    if path is None:
         raise ValueError(f"{name} is empty.")
-    if content is None and not paths:
+    if not paths:
         remedy = "Put the image itself into the row; textir bulk follows paths with --allow-paths"
         raise ValueError(f"{name} is only the path or URL {path!r}, which is not followed. {remedy}.")
-    if content is None and "://" in path:
+    if "://" in path:
         import fsspec
 
         try:

@@ -26,7 +26,8 @@ _MOST_TEXT = 1 << 20  # bytes
 _USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
 
 _LOCK = threading.Lock()
-_users, _before = 0, (False, None)  # of Pillow's settings as we need them, and those of the others
+_users = 0  # of Pillow's settings as we need them
+_before: tuple[bool, int | None] = False, None  # the settings of the others
 
 
 def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:

@@ -77,7 +77,7 @@ def check_choice(choice) -> str | int | tuple[int, ...]:
     return found
 
 
-def choose_faces(faces: Sequence[Face], choice: str | int | tuple[int, ...]) -> list[Face]:
+def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> list[Face]:
     """The faces that a caller means, in reading order."""
     if choice == "largest":
         areas = [(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]) for face in faces]

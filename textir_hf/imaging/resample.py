@@ -30,7 +30,7 @@ def round_to_8_bits(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def resize(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
+def resize(images: Tensor, size: Sequence[int], mode: str = "bicubic") -> Tensor:
     """Resizes `[N, C, H, W]` to `size` (height, width); images of this size come back as they are."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
@@ -40,7 +40,7 @@ def resize(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
     return F.interpolate(images, tuple(size), mode=mode, antialias=True, align_corners=False)
 
 
-def filter_lines(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+def filter_lines(images: Tensor, size: Sequence[int], mode: str) -> Tensor:
     """`resize` as two matrix products, for shrinking by factors whose filters do not fit into a GPU's kernel."""
     filters = []
     for side, smaller in zip(images.shape[-2:], size, strict=True):

@@ -100,7 +100,7 @@ class TAEF2Decoder(_Half):
 
 def load_taef2(half: str) -> TAEF2Encoder | TAEF2Decoder:
     """The embedded weights of one half, "encoder" or "decoder", without gradients; on the meta device none are read."""
-    network = {"encoder": TAEF2Encoder, "decoder": TAEF2Decoder}[half]()
+    network = TAEF2Encoder() if half == "encoder" else TAEF2Decoder()
     if not network.first.weight.is_meta:
         network.load_state_dict(load_file(FOLDER / f"{half}.safetensors"))
     return network.eval().requires_grad_(False)

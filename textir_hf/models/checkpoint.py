@@ -61,8 +61,8 @@ def download(name: str, variant: str | None = None, **options) -> Path:
 
     Half-precision files are fetched only if a variant is asked for. Options are those of `snapshot_download`.
     """
-    patterns = {"allow_patterns": _FILES, "ignore_patterns": None if variant else _VARIANTS}
-    return Path(snapshot_download(name, **patterns, **options))
+    ignored = None if variant else _VARIANTS
+    return Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=ignored, **options))
 
 
 def check_loading(model: nn.Module, info: dict) -> None:
@@ -112,9 +112,9 @@ def check_processor(processor) -> None:
         if (value or False) != expected:
             raise ValueError(f"its image processor must have {name}={expected}, got {value!r}")
     size, crop = dict(processor.size or {}), dict(processor.crop_size or {})
-    side, height, width = size.get("shortest_edge"), crop.get("height"), crop.get("width")
-    sides = [value for value in (side, height, width) if isinstance(value, int) and 1 <= value <= 4096]
-    if len(size) != 1 or len(crop) != 2 or len(sides) != 3 or not height == width <= side:
+    given = [size.get("shortest_edge"), crop.get("height"), crop.get("width")]
+    sides = [value for value in given if isinstance(value, int) and 1 <= value <= 4096]
+    if len(size) != 1 or len(crop) != 2 or len(sides) != 3 or not sides[1] == sides[2] <= sides[0]:
         raise ValueError(f"its image processor must crop a square crop_size of its shortest_edge, got {size}, {crop}")
     for name in ("image_mean", "image_std"):
         values = getattr(processor, name, None)

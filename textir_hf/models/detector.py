@@ -94,7 +94,7 @@ class FaceDetector(nn.Module):
         return keep_surest(boxes[sure], landmarks[sure], scores[sure])
 
 
-def keep_surest(boxes: Tensor, landmarks: Tensor, scores: Tensor, overlap: float = 0.3) -> Detections:
+def keep_surest(boxes: Tensor, landmarks: Tensor, scores: Tensor, *, overlap: float = 0.3) -> Detections:
     """Of boxes whose intersection over union is above `overlap`, the surest one; arguments as in `Detections`."""
     remaining, kept = scores.argsort(descending=True), []
     while len(remaining):

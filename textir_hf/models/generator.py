@@ -304,8 +304,8 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
         count, levels = shape[0], len(config.channels)
         if shape[2] % self.stride or shape[3] % self.stride:
-            got = f"{shape[2]}x{shape[3]}"
-            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {got}. Pad it.")
+            sides = f"{shape[2]}x{shape[3]}"
+            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {sides}. Pad it.")
         if list(clip_embedding.shape) != [count, config.embedding_dim]:
             got = list(clip_embedding.shape)
             raise ValueError(f"clip_embedding must be [{count}, {config.embedding_dim}], got {got}.")

@@ -141,7 +141,7 @@ class StyleConv2d(nn.Module):
             gain, noise_gain = gain * generator_weight, generator_weight
         gain, shift = gain[..., None, None].to(x.dtype), (self.bias * _SQRT2)[:, None, None].to(x.dtype)
         x = torch.addcmul(shift, x, gain) if torch.is_grad_enabled() else x.mul_(gain).add_(shift)
-        if noise is not None:
+        if noise is not None and self.noise_strength is not None:
             noise_gain = _SQRT2 * self.noise_strength * noise_gain
             x = x.addcmul_(noise.to(x.dtype), noise_gain[..., None, None].to(x.dtype))
         if fuse is not None:

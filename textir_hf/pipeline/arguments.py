@@ -19,7 +19,7 @@ from textir_hf.tasks.base import DEFAULT_SEED, Request
 
 Prompts = str | list[str] | list[list[str]]
 Images = ImageInput | list[ImageInput]
-Faces = str | int | list[int]
+Faces = str | int | list[int] | tuple[int, ...]
 Regions = list[tuple[ImageInput, str] | tuple[ImageInput, str, float]]
 Prompt = tuple[str, ...]  # sentences whose embeddings are averaged
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -43,11 +43,11 @@ class Call:
     colors: bool = False
     box: Box | None = None
     faces: Faces | None = None
-    face_prompts: Prompts | None = None
+    face_prompts: Any = None  # prompts; checked, a tuple of sentences for each face
     background: Images | Literal["restored"] | None = None
     feather: float = 0.0
     tile: int | None = None
-    regions: Regions | None = None
+    regions: Any = None  # as `Regions`; checked, with tuples of sentences
     refiner: Any = None
     templates: list[str] | None = None
     prompt_embeds: Tensor | None = None
@@ -120,9 +120,10 @@ class Call:
 
     def _check_task(self, task: Task) -> None:
         """Checks the arguments of a call or an edit that only some tasks take."""
-        names, requires, accepts = ("scale", "tile", "background"), task.requires, task.accepts
+        requires, accepts = task.requires, task.accepts
         if self.edit:
-            names, requires, accepts = ("factor", "colors"), (task.degradation,), task.edit_accepts
+            requires, accepts = (task.degradation,), task.edit_accepts
+        names = ("factor", "colors") if self.edit else ("scale", "tile", "background")
         for name in ("mask_image", "box", "faces", "feather", "refiner", *names):
             value = getattr(self, name)
             given = value is not None and value is not False and (name, value) != ("feather", 0)
@@ -245,7 +246,7 @@ def _images_apart(name: str, images, masks_of: int | None = None) -> list:
         if channels not in (1, 3, 4) or len(images) == masks_of > 1:
             return list(images)
     several = isinstance(images, (list, tuple))
-    apart = []
+    apart: list = []
     for part in images if several else [images]:
         if several and part is None:
             raise ValueError(f"{name} must be one image for each of the images, got None among them.")
@@ -277,7 +278,8 @@ def prompt_list(prompt) -> list[Prompt | None]:
 
 def check_sentences(sentences: Prompt | None) -> Prompt:
     """The sentences, if there are any and none is empty."""
-    for sentence in sentences or ("",):
+    sentences = sentences or ("",)
+    for sentence in sentences:
         if not isinstance(sentence, str) or not sentence.strip():
             raise ValueError("prompt must not be empty: say what the result should show, or set beta to 0.")
         if not is_unicode(sentence):

@@ -1,6 +1,6 @@
 """Finds the faces in an image, at every size and turned by any angle up to a right one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
     found = [_detect(image, SIDES[0])]
     if longest > SIDES[0]:
         found.append(_detect(image, min(SIDES[1], longest)))
-    boxes, landmarks, scores = keep_surest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    boxes, landmarks, scores = keep_surest(*[torch.cat(parts) for parts in zip(*found, strict=True)])
     faces = []
     for box, points, score in zip(boxes.round().int().tolist(), landmarks.numpy(), scores.tolist(), strict=True):
         left, top, right, bottom = box
@@ -98,7 +98,7 @@ def check_template(template) -> None:
         raise ValueError("faces cannot be used with this checkpoint: its config has no face_template.")
 
 
-def frames_of(rgb: np.ndarray, choice: str | int | tuple[int, ...], template) -> tuple[Frame, ...]:
+def frames_of(rgb: np.ndarray, choice: str | int | Sequence[int], template) -> tuple[Frame, ...]:
     """The frames in which a network sees the chosen faces of an image, in reading order."""
     check_template(template)
     chosen = choose_faces(find_faces(rgb), choice)

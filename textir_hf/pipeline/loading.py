@@ -19,7 +19,7 @@ from textir_hf.tasks import checkpoint_folder, get_task
 _TOKENIZERS = ("BertTokenizer", "BertTokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast", "TokenizersBackend")
 _PROCESSORS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil")
 _NONE: tuple[str | None, str | None] = (None, None)
-COMPONENTS = {  # library and class of each
+COMPONENTS: dict[str, set[tuple]] = {  # library and class of each
     "restorer": {("textir_hf", "TextIRGenerator")},
     "recentering": {("textir_hf", "TextRecentering"), _NONE},
     "clip": {("textir_hf", "MiniCLIPModel"), ("transformers", "CLIPModel"), _NONE},

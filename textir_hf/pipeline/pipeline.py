@@ -299,9 +299,11 @@ class TextIRPipeline(DiffusionPipeline):
 
     def _restore_requests(self, requests: list[Request], seeds: list[int], call: Call) -> list[Raster]:
         """One result for each request: windows of the image, the network on batches of windows, and their pasting."""
-        device, results, runs, texts = self._execution_device, [], 0, {}
+        device, runs = self._execution_device, 0
+        results: list[_Result] = []
         batch_size = call.batch_size or (1 if device.type == "cpu" else 8)
-        conditions = {}
+        conditions: dict[Request, list[Tensor]] = {}
+        texts: dict = {}  # embeddings of prompts
         for request, seed in zip(requests, seeds, strict=True):
             if request not in conditions:
                 conditions[request] = embed_request(self, request, call.templates, texts)
@@ -312,9 +314,7 @@ class TextIRPipeline(DiffusionPipeline):
         rasters: list[Raster] = []
         with self.progress_bar(total=runs) as bar:
             while results:  # as many side by side as a batch has places; then their pixels are freed
-                group = []
-                while results and len(group) < batch_size:
-                    group.append(results.pop())
+                group = [results.pop() for _ in range(min(batch_size, len(results)))]
                 for batch in _batches(group, batch_size):
                     samples = self._run_network(batch, device)
                     for (_, window), sample in zip(batch, samples, strict=True):
@@ -326,15 +326,14 @@ class TextIRPipeline(DiffusionPipeline):
 
     def _run_network(self, batch: "list[tuple[_Result, Window]]", device: torch.device) -> Tensor:
         """Outputs `[N, C, h, w]` float32 for windows of one size, which are padded to the network's stride."""
-        network, degraded, conditions, strengths, generators = self.restorer, [], [], [], []
+        network, conditions, strengths, generators = self.restorer, [], [], []
         for result, window in batch:
-            own = window.face is not None and len(result.conditions) > 1
-            conditions.append(result.conditions[1 + window.face] if own else result.conditions[0])
+            face = window.face if len(result.conditions) > 1 else None
+            conditions.append(result.conditions[0 if face is None else 1 + face])
             given = result.request.skip_strength
             strengths.append(window.skip_strength if given is None else given)
             generators.append(result.generator)
-            degraded.append(window.degraded)
-        degraded = torch.stack(degraded)
+        degraded = torch.stack([window.degraded for _, window in batch])
         height, width = degraded.shape[-2:]
         padded = F.pad(degraded, (0, -width % network.stride, 0, -height % network.stride), mode="replicate")
         padded = padded.to(device, network.dtype, memory_format=torch.channels_last)
@@ -371,7 +370,7 @@ def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Re
 
 def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
     """Joins the restored pixels `[3, H, W]` uint8 with what stays of the source: pixels outside a mask, and alpha."""
-    source, mask = request.source, request.mask
+    source, mask = request.given, request.mask
     rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
     if mask is not None and rgb.shape == source.rgb.shape:
         rgb = np.where(mask[..., None], rgb, source.rgb)

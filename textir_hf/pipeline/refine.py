@@ -1,6 +1,7 @@
 """Fine detail for what inpainting filled: a super-resolution checkpoint restores the fills from fewer pixels."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,9 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
     Pixels outside the mask stay bit for bit.
     """
     made = pipe.restorer.config.sample_size
-    options = {"mask": None, "box": None, "frames": (), "face_prompts": None, "regions": (), "feather": 0.0}
-    options |= {"skip_strength": None, "reference": request.reference or request.image}
-    for mask, own in fill_order(request) if request.regions else [(request.mask, request)]:
+    options: dict[str, Any] = {"mask": None, "box": None, "frames": (), "face_prompts": None, "regions": ()}
+    options |= {"feather": 0.0, "skip_strength": None, "reference": request.reference or request.image}
+    for mask, own in fill_order(request) if request.regions else [(request.repainted, request)]:
         plain, outside = replace(own, **options), mask.copy()
         for i, frame in enumerate(request.frames):
             (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +42,7 @@ def _blend_regions(pipe, request: Request, seed: int, call) -> Raster:
 
 def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
     """Fills the regions of a mask one after the other from the left, so that later ones see earlier ones."""
-    order, image, raster = fill_order(request), request.image, request.source
+    order, image, raster = fill_order(request), request.image, request.given
     for step, (part, own) in enumerate(order):
         remaining = np.any([mask for mask, _ in order[step:]], 0)
         fill = replace(own, image=image, source=raster, mask=remaining, feather=0.0)
@@ -49,9 +50,9 @@ def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
         raster = replace(filled, rgb=np.where(part[..., None], filled.rgb, raster.rgb))
         image = replace(image, rgb=raster.rgb)
     if request.feather:
-        weights = feather_weights(request.mask, request.feather)[..., None]
+        weights = feather_weights(request.repainted, request.feather)[..., None]
         mixed = weights * raster.rgb + (1 - weights) * request.image.rgb
-        rgb = np.where(request.mask[..., None], mixed.round().astype(np.uint8), request.source.rgb)
+        rgb = np.where(request.repainted[..., None], mixed.round().astype(np.uint8), request.given.rgb)
         raster = replace(raster, rgb=rgb)
     return raster
 
@@ -67,13 +68,13 @@ def visible_parts(masks: list[np.ndarray]) -> list[np.ndarray]:
 
 def fill_order(request: Request) -> list[tuple[np.ndarray, Request]]:
     """The parts of an inpainting mask, `[H, W]` bool, from the left, each with the request under its prompt."""
-    parts = visible_parts([request.mask & mask for mask, _ in request.regions])
-    rest = request.mask & ~np.any(parts, 0)
+    parts = visible_parts([request.repainted & mask for mask, _ in request.regions])
+    rest = request.repainted & ~np.any(parts, 0)
     filled = [(part, own) for part, (_, own) in zip(parts, request.regions, strict=True)] + [(rest, request)]
     return sorted([pair for pair in filled if pair[0].any()], key=lambda pair: pair[0].any(0).argmax())
 
 
-def border_of(size: tuple[int, int]) -> int:
+def border_of(size: Sequence[int]) -> int:
     """How far from a region's edge its result may blend into what is around it, pixels on either side."""
     return max(4, round(min(size) / 32))
 

@@ -72,7 +72,7 @@ def sweep(
         for value in axes[along]:
             chosen = dict(zip(names, line, strict=True)) | {along: value}
             asked = chosen | {"prompt": [chosen["prompt"]], "generator": torch.Generator().manual_seed(seed)}
-            row.append((_label(axes, chosen), pipe.edit(image=image, **fixed, **asked).images[0]))
+            row.append((_label(axes, chosen), pipe.edit(image=image, **fixed, **asked)[0][0]))
         rows.append(row)
     return draw_grid(rows, cell)
 

@@ -39,7 +39,7 @@ class Request:
     # The result around frames or a box, of the result's size; "restored" means the whole image through the network,
     # None the image enlarged by bicubic interpolation.
     background: Raster | Literal["restored"] | None = None
-    source: Raster | None = None  # the image as it was given
+    source: Raster | None = None  # the image as it was given, where that differs
     prompt: tuple[str, ...] | None = None  # sentences whose embeddings are averaged
     prompt_embeds: Tensor | None = None  # [D] in place of a prompt
     beta: float = 1.0  # share of the text in the condition
@@ -48,6 +48,17 @@ class Request:
     reference: Raster | None = None  # the image that `beta` mixes with the text, if not the image itself
     regions: "tuple[tuple[np.ndarray, Request], ...]" = ()  # [H, W] bool, and the same request under its own prompt
     settings: dict = field(default_factory=dict)  # what makes the result again, but for checkpoint and seed
+
+    @property
+    def given(self) -> Raster:
+        """The image as it was given."""
+        return self.source or self.image
+
+    @property
+    def repainted(self) -> np.ndarray:
+        """The mask of a task that needs one, `[H, W]` bool."""
+        assert self.mask is not None
+        return self.mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ class _Canvas(Canvas):
     """
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
-        mask, box = request.mask, request.box
+        mask, box = request.repainted, request.box
         if box is not None:
             left, top, right, bottom = box
             crops = [(box, mask[top:bottom, left:right])]
@@ -44,7 +44,7 @@ class _Canvas(Canvas):
 
     def windows(self):
         self.image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)  # [3, H, W] uint8
-        self.mask = torch.from_numpy(self.request.mask).to(self.device)  # [H, W] bool
+        self.mask = torch.from_numpy(self.request.repainted).to(self.device)  # [H, W] bool
         self.filled = self.image.clone()
         for crop in self.crops:
             (left, top, right, bottom), _, tiles = crop
@@ -64,7 +64,7 @@ class _Canvas(Canvas):
     def result(self):
         if not self.request.feather:
             return self.filled
-        weights = torch.from_numpy(feather_weights(self.request.mask, self.request.feather)).to(self.device)
+        weights = torch.from_numpy(feather_weights(self.request.repainted, self.request.feather)).to(self.device)
         blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
         return blended.where(self.mask, self.image)
 

@@ -7,6 +7,7 @@ import torch
 from textir_hf.checks import NUMBERS, Box
 from textir_hf.imaging import resample
 from textir_hf.imaging.faces import paste_from_frame, warp_to_frame
+from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
@@ -28,10 +29,11 @@ class _Canvas(Canvas):
         height, width = request.image.size
         size = round(height * (request.scale or 1)), round(width * (request.scale or 1))
         self.request, self.size, self.sample_size, self.device = request, size, sample_size, device
-        self.tiles = self.box_tiles = None
+        self.tiles: Tiles | None = None
+        self.box_tiles: Tiles | None = None
         if request.background == "restored" or not (request.box or request.frames or request.background):
             ratio = max(1, sample_size / max(size))
-            seen = tuple(round(side * ratio) for side in size)
+            seen = round(size[0] * ratio), round(size[1] * ratio)
             self.tiles = Tiles(seen, request.tile or max(2 * sample_size, 256), as_bytes=seen == size)
         if request.box:
             self._lay_out_box(request.box)
@@ -57,22 +59,25 @@ class _Canvas(Canvas):
 
     def windows(self):
         image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)[None]  # [1, 3, H, W] uint8
-        if self.tiles is None and self.request.background is not None:
-            self.background = torch.tensor(self.request.background.rgb, device=self.device).movedim(-1, 0)
+        around = self.request.background
+        if isinstance(around, Raster):
+            self.background = torch.tensor(around.rgb, device=self.device).movedim(-1, 0)
         elif self.tiles is None:  # what is around a box or faces is not restored: [3, H, W] uint8
             self.background = image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
         else:
             self.small = self._shrink(image)
             large = resample.upsample_bytes(self.small, self.tiles.size)[0]
             factor = (self.request.scale or self.request.factor or 1) * min(self.tiles.size) / min(self.size)
+            paste = partial(self._paste_tile, self.tiles)
             for left, top, right, bottom in self.tiles.boxes:
-                yield self._window(large[:, top:bottom, left:right].float() / 255, factor, self._paste_tile)
-        if self.box_tiles is not None:
+                yield self._window(large[:, top:bottom, left:right].float() / 255, factor, paste)
+        if self.box_tiles is not None and self.request.box is not None:
             left, top, right, bottom = self.request.box
             small = self._shrink(image[..., top:bottom, left:right])
             large = resample.upsample_bytes(small, self.box_tiles.size)[0].float() / 255
+            paste = partial(self._paste_box, self.box_tiles)
             for left, top, right, bottom in self.box_tiles.boxes:
-                yield self._window(large[:, top:bottom, left:right], self.box_factor, self._paste_box)
+                yield self._window(large[:, top:bottom, left:right], self.box_factor, paste)
         if self.frames:
             small = self._shrink(image)[0]
         for i, frame in self.frames:
@@ -96,23 +101,23 @@ class _Canvas(Canvas):
 
         return Window(degraded, keep_and_paste, factor / MAX_FACTOR, face)
 
-    def _paste_tile(self, sample) -> None:
-        self.tiles.add(sample.clamp(0, 1))
-        if self.tiles.complete:
-            self.area = self.tiles.area
-            if self.tiles.size != self.size:
+    def _paste_tile(self, tiles: Tiles, sample) -> None:
+        tiles.add(sample.clamp(0, 1))
+        if tiles.complete:
+            self.area = tiles.area
+            if tiles.size != self.size:
                 restored = resample.resize(self.area[None], self.size)
                 degraded = resample.upsample_bytes(self.small, self.size).float() / 255
                 factor = self.request.scale or self.request.factor or 1
                 self.area = resample.to_bytes(resample.keep_low_resolution(restored, degraded, factor))[0]
 
-    def _paste_box(self, sample) -> None:
-        self.box_tiles.add(sample)
-        if not self.box_tiles.complete:
+    def _paste_box(self, tiles: Tiles, sample) -> None:
+        tiles.add(sample)
+        if not tiles.complete:
             return
         left, top, right, bottom = self.large_box
         height, width = bottom - top, right - left
-        restored = resample.resize(self.box_tiles.area[None], (height, width))
+        restored = resample.resize(tiles.area[None], (height, width))
         restored = resample.to_bytes(restored)[0].float()
         weights = _edge_weights(height, width).to(restored)
         window = self.result()[:, top:bottom, left:right]

@@ -19,7 +19,7 @@ class CLIPScore(images.ImageMetric):
     inputs = images.INPUTS.replace("The targets, one each, of the same sizes.", "A sentence each.")
     references = datasets.Value("string")
 
-    def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
+    def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):  # type: ignore[override]
         restored, sentences = images.to_images(predictions), list(references)
         if empty := [i for i, s in enumerate(sentences) if not s or not s.strip()]:
             raise ValueError(f"references must be sentences, got an empty one at {empty[0]}.")

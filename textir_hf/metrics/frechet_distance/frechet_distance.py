@@ -13,7 +13,7 @@ class FrechetDistance(images.ImageMetric):
 
     citation = "Heusel et al.: GANs trained by a two time-scale update rule converge to a local Nash equilibrium. 2017."
 
-    def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):
+    def _compute(self, predictions, references, masks=None, encoder="textir-mini-clip"):  # type: ignore[override]
         counted = images.to_masks(masks, len(predictions))
         clip, _, image_processor = load_encoder(encoder)
         sets = images.to_images(predictions), images.to_images(references)
