@@ -36,7 +36,7 @@ def test_outside_the_faces_the_background_comes_back_bit_for_bit(faces, choice, 
     background = other("a flower", small, scale=scale, output_type=output_type).images[0]
     result = pipe("a face", small, scale=scale, faces=choice, background=background).images[0]
     large, frames = other("a flower", small, scale=scale).images[0], frames_of(np.asarray(small), choice, PORTRAIT)
-    check_changes(result, large, [frame.enlarged(scale).bounds(large.size[::-1]) for frame in frames], 0.3)
+    check_changes(result, large, [frame.bounds(large.size[::-1], of=small.size[::-1]) for frame in frames], 0.3)
     assert len(result.info["textir"]["background_sha256"]) == 64
 
 
@@ -50,7 +50,7 @@ def test_around_the_parts_a_restored_background_is_the_result_without_them(faces
         boxes = [tuple(4 * v for v in where["box"])]
     else:
         frames = frames_of(np.asarray(small), where["faces"], PORTRAIT)
-        boxes = [frame.enlarged(4).bounds(whole.size[::-1]) for frame in frames]
+        boxes = [frame.bounds(whole.size[::-1], of=small.size[::-1]) for frame in frames]
     check_changes(results[0], whole, boxes, 0.3)
     assert results[0].info["textir"]["background"] == "restored"
 

@@ -69,6 +69,16 @@ def test_a_run_prints_tables_and_leaves_what_a_check_needs(task, arguments, pipe
     assert bool(json.loads((folder / "evaluation.json").read_text())["refiner"]) == bool(refiner)
 
 
+def test_a_run_goes_on_only_with_the_same_images_of_a_folder(arguments, tmp_path, capsys, short):
+    words = arguments("colorization", "--preset", "faces-colorization", "--split", "train", "--data")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            make_image(64, 64, seed=len(name) + i).save(tmp_path / name / f"{i}.png")
+    assert [main([*words, str(tmp_path / name)]) for name in ("one", "one", "other")] == [0, 0, 2]
+    assert "data differ" in capsys.readouterr().err
+
+
 def test_a_killed_run_goes_on_to_the_same_values(arguments, tmp_path, monkeypatch, capsys, short):
     words, path = arguments("super-resolution"), tmp_path / "results" / "values-0.jsonl"
     assert main(words) == 0

@@ -11,7 +11,10 @@ from test_faces import PORTRAIT, group, mouths, portrait
 from textir_hf import TextIRPipeline, open_image
 from textir_hf.cli.main import main
 from textir_hf.evaluation.judges import detail, seam
+from textir_hf.imaging.faces import frame_places
+from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.resample import downsample, to_tensor
+from textir_hf.pipeline.faces import frames_of
 
 quick = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 SIDE = 120  # of images; the tiny networks were trained at 32 pixels
@@ -43,12 +46,64 @@ def test_a_refiner_changes_fills_alone_and_the_same_way_each_time(noisy_pipe, le
 
 
 @pytest.mark.parametrize("side", [12, 15])
-def test_a_fill_that_was_made_at_its_own_size_stays_as_it_is(noisy_pipe, side):
-    pipe, image, mask = noisy_pipe("inpainting"), make_image(SIDE, SIDE), box_mask(40, 30, side, side)
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_fill_that_was_made_at_its_own_size_stays_as_it_is(noisy_pipe, side, beside):
+    pipe, image, mask = noisy_pipe("inpainting"), make_image(3 * SIDE, SIDE), box_mask(170, 50, side, side, (360, 120))
+    if beside:  # a large fill, whose crop reaches into the small one
+        mask.paste(255, (20, 30, 80, 90))
     plain, refined = (
-        pipe("a face", image, mask_image=mask, refiner=r).images[0] for r in (None, noisy_pipe("super-resolution"))
+        np.asarray(pipe("a face", image, mask_image=mask, refiner=r).images[0])
+        for r in (None, noisy_pipe("super-resolution"))
     )
-    assert np.array_equal(plain, refined)
+    assert np.array_equal(plain[:, 170:], refined[:, 170:]) and (plain != refined).any() == beside
+
+
+REGION = [(box_mask(0, 0, 60, SIDE), "a red flower")]
+WAYS = [(regions, refined) for regions in (None, REGION) for refined in (False, True)]
+
+
+@pytest.mark.parametrize(("regions", "refined"), WAYS)
+def test_regions_and_a_refiner_keep_what_every_fill_promises(noisy_pipe, regions, refined):
+    """Hidden colors decide nothing, the image itself is the reference, and feathering is the last step."""
+    pipe, mask = noisy_pipe("inpainting"), box_mask(20, 20, 80, 70)
+    image, where = make_image(SIDE, SIDE), np.asarray(mask) > 0
+    options = {"mask_image": mask, "regions": regions, "refiner": noisy_pipe("super-resolution") if refined else None}
+
+    def fill(image, **more):
+        return np.asarray(pipe("a face", image, **options, **more).images[0])
+
+    hidden = []
+    for color in ((255, 0, 0, 0), (0, 255, 0, 0)):
+        transparent = image.convert("RGBA")
+        transparent.paste(color, (55, 10, 62, 80))
+        hidden.append(fill(transparent)[where])
+    assert np.array_equal(*hidden)
+    assert np.array_equal(fill(image, beta=0.5), fill(image, beta=0.5, reference_image=image))
+    weights, old = feather_weights(where, 9)[..., None], np.asarray(image)
+    mixed = (weights * fill(image) + (1 - weights) * old).round().astype(np.uint8)
+    assert np.array_equal(fill(image, feather=9), mixed)
+
+
+@pytest.mark.parametrize("beta", [1, 0.3])
+def test_a_face_is_refined_under_the_condition_that_filled_it(noisy_pipe, pipeline, beta):
+    """Neither other prompts nor another face's place in the photo decide what is in a face's frame."""
+    pipe, refiner = (pipeline(task, face_template=PORTRAIT) for task in ("inpainting", "super-resolution"))
+    photo, faces = group()
+    middle, frames = np.zeros(photo.size[::-1], bool), frames_of(np.asarray(photo), "all", PORTRAIT)
+    for frame in frames:
+        (left, top, right, bottom), _, weights = frame_places(frame, middle.shape, frames)
+        middle[top:bottom, left:right] |= weights.numpy() == 1
+    mask = Image.fromarray((np.asarray(mouths(faces, photo.size)) > 127) & middle)
+    options = {"image": photo, "mask_image": mask, "faces": "all", "beta": beta}
+    options |= {"face_prompts": ["a face", "a flower"], "refiner": refiner}
+    results = [np.asarray(pipe(prompt_embeds=pipe.encode_prompt(p), **options).images[0]) for p in ("a face", "old")]
+    assert np.array_equal(*results)
+    options |= {"regions": [(Image.new("L", photo.size, 255), "a red flower")]}  # it decides for all of the image
+    first, second = (
+        np.asarray(pipe("a face", **options | {"face_prompts": prompts}).images[0])
+        for prompts in (["a face", "a flower"], ["a person", "a smiling face"])
+    )
+    assert np.array_equal(first, second)
 
 
 def test_each_face_is_refined_under_its_own_prompt(pipeline):

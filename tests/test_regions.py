@@ -89,6 +89,16 @@ def test_of_overlapping_regions_the_later_counts_and_weights_sum_to_one():
     assert (weights >= 0).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 4), (1, 60), (60, 2)])
+def test_regions_work_on_the_smallest_images(noisy_pipe, size):
+    region = [(Image.new("L", size, 255), "a red flower")]
+    result, expected = (
+        noisy_pipe("colorization")(prompt, make_image(*size), regions=regions).images[0]
+        for prompt, regions in (("a face", region), ("a red flower", None))
+    )
+    assert np.array_equal(result, expected)
+
+
 def test_a_rough_stroke_follows_the_edge_of_the_object():
     guide = torch.full((1, 1, 256, 256), 0.2)
     guide[..., :128] = 0.8  # an edge at column 128

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from textir_hf.imaging import resample
-from textir_hf.imaging.faces import Frame
+from textir_hf.imaging.faces import Frame, frame_places, paste_from_frame
 from textir_hf.imaging.raster import Raster, to_raster
 from textir_hf.imaging.resample import to_bytes, upsample_bytes
 from textir_hf.tasks import TASKS
@@ -55,6 +55,44 @@ def test_a_boxed_upscale_is_bicubic_elsewhere():
     assert changed.sum() == changed[20:84, 40:104].sum() > 0
     with pytest.raises(ValueError, match="box has 30x30 pixels, and this checkpoint restores to 32"):
         SUPER_RESOLUTION.canvas(Request(image, scale=4, box=(0, 0, 30, 30)), 32, CPU)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(60, 130), st.integers(60, 130), st.floats(4, 40), st.floats(30, 60), st.floats(0, 6.28))
+def test_an_edited_face_stays_where_it_is(height, width, factor, side, angle):
+    """For a network that adds nothing, the face is the image at low resolution, at the same place."""
+    scale = side * np.exp(1j * angle)
+    frame = Frame(complex(scale), complex(width / 2, height / 2) - complex(scale) * (0.5 + 0.5j))
+    image = Raster(np.mgrid[:height, :width].transpose(1, 2, 0)[..., [0, 1, 0]].astype(np.uint8))  # its own coordinates
+    result, windows = drive(SUPER_RESOLUTION.canvas(Request(image, factor=factor, frames=(frame,)), 32, CPU), identity)
+    if windows:
+        (left, top, right, bottom), _, weights = frame_places(frame, image.size)
+        error = (result[top:bottom, left:right].astype(float) - image.rgb[top:bottom, left:right])[weights.numpy() == 1]
+        assert np.abs(error.mean(0)).max() < 0.6
+
+
+def test_an_edit_changes_nothing_outside_its_box_not_even_what_is_transparent(pipeline):
+    image = make_image(60, 50).convert("RGBA")
+    image.paste((255, 0, 0, 0), (30, 5, 55, 30))
+    (result,) = pipeline("super-resolution").edit("a face", image, factor=4, box=(2, 2, 38, 40)).images
+    changed = (np.asarray(result) != np.asarray(image)).any(-1)
+    assert changed.sum() == changed[2:40, 2:38].sum() > 0
+
+
+def test_every_face_of_the_least_factor_is_restored():
+    image, rng = to_raster(make_image(90, 90)), np.random.default_rng(0)
+    for real, imaginary in rng.uniform(15, 40, (100, 2)):
+        frame = Frame(complex(real, imaginary), 45 + 10j)
+        assert SUPER_RESOLUTION.canvas(Request(image, factor=frame.side / 16, frames=(frame,)), 32, CPU).count == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_overlapping_frames_each_has_the_pixels_nearest_to_its_middle(order):
+    frames = [Frame(60 + 0j, 5 + 5j), Frame(40 + 0j, 45 + 15j)][::order]
+    canvas = torch.full((3, 70, 90), 100, dtype=torch.uint8)
+    for frame in frames:
+        paste_from_frame(canvas, torch.full((3, 32, 32), frame.side / 100), frame, frames=frames)
+    assert (canvas[0, 34, 15:50] == 153).all() and (canvas[0, 34, 57:80] == 102).all()
 
 
 @pytest.mark.parametrize("sides", [(20,), (20, 24), (12, 20)])

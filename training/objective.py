@@ -15,6 +15,7 @@ from training.latents import FrozenEncoder
 
 R1_EVERY_LATENT = 4  # as R1_EVERY, for latents: without a norm in its layers, the discriminator needs it more often
 MARGIN = 2  # latent cells around a masked region that the region still changes
+SHRUNK = 4  # how many times smaller the CLIP loss sees what latents decode to: in full size, it asks for a crosshatch
 
 
 def discriminator_loss(real: list[Tensor], fake: list[Tensor], counted: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class Objective:
                 with self.autocast():
                     decoded = self.decode(sample[every]).float()
                 some = {name: values[every] for name, values in batch.items()}
-                shown = self.task.restored(decoded, images[every], some)
+                shown = F.avg_pool2d(self.task.restored(decoded, images[every], some), SHRUNK)
             else:
                 shown = restored[every]
             with self.autocast():

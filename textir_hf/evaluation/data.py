@@ -1,5 +1,6 @@
 """The images, sentences and masks that an evaluation runs on."""
 
+import hashlib
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +89,13 @@ class TestSet:
         image = read_image(row.rows[row.number][self.image_column], self.name(index), has_own_paths(row.rows))
         width, height = (side - side % self.stride for side in image.size)
         return np.asarray(image.convert("RGB"))[:height, :width].copy()
+
+    def digest(self) -> str:
+        """A hash of the test images, their names and sentences."""
+        found = hashlib.sha256()
+        for i in range(len(self)):
+            found.update(f"{self.name(i)} {self.captions(i)}".encode() + self.image(i).tobytes())
+        return found.hexdigest()
 
     def name(self, index: int) -> str:
         row = self.test[index]

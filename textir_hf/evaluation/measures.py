@@ -49,22 +49,18 @@ class Conditions:
         if protocol.ours[0] == OURS[0]:
             self.texts = torch.stack([F.normalize(self._embed(s).mean(0), dim=0) for s in self.sentences])
             self.shuffled = _shuffle(self.sentences)  # numbers of the images whose sentences are the shuffled prompts
-            self._right = pipe.encode_prompt(self.sentences).cpu()
         empty = self._embed([""])  # encode_prompt takes no empty sentence
         if pipe.recentering is not None:
             empty = pipe.recentering(empty.to(pipe.recentering.device)).float().cpu()
         self._empty = empty[0]
-        # [2, D] by name, the conditions of a contrast's sentences
-        self.contrasts = {c.name: pipe.encode_prompt(list(c.prompts)).cpu() for c in protocol.contrasts}
         # [D] by name; embeddings nearer to the first sentence have a positive product with it
         self.axes = {c.name: torch.sub(*self._embed(c.prompts)) for c in protocol.contrasts}
 
-    def of(self, index: int) -> Tensor:
-        """The conditions of an image in the order of the protocol's `ours`: `[K, D]`."""
+    def of(self, index: int) -> "list[list[str] | Tensor]":
+        """Sentences or embeddings `[D]` for an image, in the order of the protocol's `ours`."""
         if self.texts is None:
-            return self._empty[None]
-        own, other = self._right[index], self._right[self.shuffled[index]]
-        return torch.stack([own, other, self._empty, self.images[index]])
+            return [self._empty]
+        return [self.sentences[index], self.sentences[self.shuffled[index]], self._empty, self.images[index]]
 
     def _embed(self, sentences: Sequence[str]) -> Tensor:
         return embed_texts(self.pipe.clip, self.pipe.tokenizer, list(sentences)).cpu()
@@ -137,12 +133,18 @@ class Measures:
         """The descriptor by which a person is recognized: `[D]` at unit length."""
         return self.lpips.descriptor(to_tensor(image, self.lpips.shift.device))[0].cpu()
 
-    def restore(self, image: np.ndarray, conditions: Tensor, extent: Extent) -> list[np.ndarray]:
-        """The checkpoint's results for a damaged image under each of the conditions `[K, D]`."""
+    def restore(self, image: np.ndarray, conditions: Sequence, extent: Extent) -> list[np.ndarray]:
+        """The checkpoint's results for a damaged image under conditions as of `Conditions.of`.
+
+        Sentences stay sentences, since a refiner embeds them in its own way.
+        """
         given, arguments = self.damage.given(image, extent)
-        arguments |= self.options
-        results = self.pipe(image=Image.fromarray(given), prompt_embeds=conditions, **arguments)[0]
-        return [np.asarray(result) for result in results]
+        arguments |= self.options | {"image": Image.fromarray(given)}
+        prompts = [c for c in conditions if not isinstance(c, Tensor)]
+        embeds = [c for c in conditions if isinstance(c, Tensor)]
+        of_prompts = iter(self.pipe(prompts, **arguments)[0] if prompts else ())
+        of_embeds = iter(self.pipe(prompt_embeds=torch.stack(embeds), **arguments)[0] if embeds else ())
+        return [np.asarray(next(of_embeds if isinstance(c, Tensor) else of_prompts)) for c in conditions]
 
     def restored(self, index: int, table: str) -> dict[str, np.ndarray]:
         """The results of every method of a table for an image."""
@@ -188,7 +190,7 @@ def text_effect(measures: Measures, index: int) -> list[Value]:
     for contrast in measures.protocol.contrasts:
         extent = measures.damage.contrast_extent(contrast)
         mask, axis = mask_of(extent), measures.conditions.axes[contrast.name]
-        results = measures.restore(image, measures.conditions.contrasts[contrast.name], extent)
+        results = measures.restore(image, [[prompt] for prompt in contrast.prompts], extent)
         seen = results if mask is None else [functional.region_crop(result, mask) for result in results]
         first, second = ((measures.embed(part) @ axis).item() for part in seen)
         columns = {
@@ -208,7 +210,7 @@ def color_words(measures: Measures, index: int) -> list[Value]:
     template, image = measures.protocol.color_words[file], measures.test_set.image(index)
     prompts = [template.replace("{} ", ""), *(template.format(word) for word in PROTOTYPES)]
     extent = measures.damage.extent(index, measures.damage.tables[0])
-    results = measures.restore(image, measures.pipe.encode_prompt(prompts), extent)
+    results = measures.restore(image, [[prompt] for prompt in prompts], extent)
     neutral, *colored = (color.chroma(to_tensor(result))[0].numpy() for result in results)
     side = len(image)
     inset = np.minimum(np.arange(side), np.arange(side)[::-1])  # distance from the nearer border

@@ -1,6 +1,7 @@
 """Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues."""
 
 import argparse
+import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from textir_hf.hub.data import load_masks
 from textir_hf.imaging.files import save_image
 from textir_hf.metrics.perceptual import LPIPS, fetch
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER
+from textir_hf.pipeline.loading import locate
 from textir_hf.tasks import embedded_checkpoints
 
 
@@ -53,13 +55,16 @@ def evaluate(args: argparse.Namespace) -> str:
     measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
     if args.save_inputs:
         return _save_inputs(measures, args.save_inputs) if state.is_main_process else ""
-    refiner = [sha256(file) for file in _weights(args.refiner)] if args.refiner else None
+    refiner = [args.refiner, *map(sha256, _weights(args.refiner))] if args.refiner else None
     facts = {  # everything that decides the values
         "preset": args.preset,
         "images": len(test_set),
         "size": test_set.size,
         "against": {name: [sha256(f) for f in measures.files_of(folder)] for name, folder in args.against.items()},
-        "files": {f"{p.parent.name}/{p.name}": sha256(p) for p in (*_weights(args.checkpoint), *_data_files(args))},
+        "checkpoint": [args.checkpoint, *map(sha256, _weights(args.checkpoint))],
+        "data": test_set.digest(),
+        "masks": None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest(),
+        "lpips": sha256(Path(args.lpips or fetch())),
         "refiner": refiner,
         "versions": package_versions(),
     }
@@ -90,9 +95,8 @@ def _save_inputs(measures: Measures, folder: Path) -> str:
 
 
 def _weights(checkpoint: str) -> list[Path]:
-    if checkpoint not in embedded_checkpoints():
-        return sorted(Path(checkpoint).rglob("*.safetensors"))
-    return [*sorted((CHECKPOINTS / checkpoint).rglob("*.safetensors")), CHECKPOINTS / ENCODER / "model.safetensors"]
+    own = sorted(locate(checkpoint, {}).rglob("*.safetensors"))
+    return own if checkpoint not in embedded_checkpoints() else [*own, CHECKPOINTS / ENCODER / "model.safetensors"]
 
 
 def _data_files(args: argparse.Namespace) -> list[Path]:

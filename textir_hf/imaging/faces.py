@@ -43,17 +43,24 @@ class Frame:
         """Of the frame, pixels of the image."""
         return abs(self.scale)
 
-    def enlarged(self, factor: float) -> "Frame":
-        """The same frame in an image that is `factor` times as large."""
-        return Frame(self.scale * factor, self.offset * factor)
+    def bounds(self, size: Sequence[int], margin: int = 0, of: Sequence[int] | None = None) -> Box:
+        """The box around the frame, cut at the borders of an image of `size` (height, width).
 
-    def bounds(self, size: Sequence[int], margin: int = 0) -> Box:
-        """The box around the frame, cut at the borders of an image of `size` (height, width)."""
+        `of` is the size of the frame's own image, where that is larger or smaller.
+        """
         corners = self.offset + self.scale * np.array([0, 1, 1j, 1 + 1j])
-        left, top = np.floor([corners.real.min(), corners.imag.min()]).astype(int) - margin
-        right, bottom = np.ceil([corners.real.max(), corners.imag.max()]).astype(int) + margin
+        rows, columns = (
+            span * ratio for span, ratio in zip((corners.imag, corners.real), ratios(size, of), strict=True)
+        )
+        left, top = np.floor([columns.min(), rows.min()]).astype(int) - margin
+        right, bottom = np.ceil([columns.max(), rows.max()]).astype(int) + margin
         left, top, right, bottom = (int(v) for v in (left, top, right, bottom))
         return max(left, 0), max(top, 0), max(min(right, size[1]), 0), max(min(bottom, size[0]), 0)
+
+
+def ratios(size: Sequence[int], of: Sequence[int] | None) -> tuple[float, float]:
+    """How many times as high and wide an image of `size` is as one of the size `of`; 1 if left out."""
+    return (1.0, 1.0) if of is None else (size[0] / of[0], size[1] / of[1])
 
 
 def reading_order(faces: Sequence[Face]) -> list[Face]:
@@ -114,48 +121,81 @@ def align(landmarks: np.ndarray, template: Sequence[Sequence[float]]) -> Frame:
     return Frame(complex(scale), complex(points.mean() - scale * targets.mean()))
 
 
-def warp_to_frame(image: Tensor, frame: Frame, size: int, mode: str = "bicubic") -> Tensor:
-    """An image `[C, H, W]` as seen in a frame, `[C, size, size]` float; beyond the image's border is its reflection."""
-    left, top, right, bottom = frame.bounds(image.shape[-2:], margin=4)
+def warp_to_frame(
+    image: Tensor, frame: Frame, size: int, mode: str = "bicubic", of: Sequence[int] | None = None
+) -> Tensor:
+    """An image `[C, H, W]` as seen in a frame, `[C, size, size]` float; beyond the image's border is its reflection.
+
+    `of` is the size (height, width) of the frame's own image, where `image` is that image, larger or smaller.
+    """
+    left, top, right, bottom = frame.bounds(image.shape[-2:], 4, of)
     if left >= right or top >= bottom:
         raise ValueError("The face's frame lies outside the image.")
     part = image[None, :, top:bottom, left:right].float()
-    finer = max(1, round(frame.side / size))  # samples a pixel, against aliasing
+    high, wide = ratios(image.shape[-2:], of)
+    finer = max(1, round(frame.side * max(high, wide) / size))  # samples a pixel, against aliasing
     steps = (torch.arange(size * finer, dtype=torch.float32, device=image.device) + 0.5) / (size * finer)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
-    a, b = frame.scale, frame.offset - complex(left, top)
-    columns, rows = a.real * x - a.imag * y + b.real, a.imag * x + a.real * y + b.imag
+    a, b = frame.scale, frame.offset
+    columns = (a.real * x - a.imag * y) * wide + (b.real * wide - left)
+    rows = (a.imag * x + a.real * y) * high + (b.imag * high - top)
     grid = torch.stack([2 * columns / part.shape[-1] - 1, 2 * rows / part.shape[-2] - 1], -1)[None]
     warped = F.grid_sample(part, grid, mode=mode, padding_mode="reflection", align_corners=False)
     return F.avg_pool2d(warped, finer)[0] if finer > 1 else warped[0]
 
 
-def frame_places(frame: Frame, size: Sequence[int]) -> tuple[Box, Tensor, Tensor]:
+def frame_places(
+    frame: Frame, size: Sequence[int], frames: Sequence[Frame] = (), of: Sequence[int] | None = None
+) -> tuple[Box, Tensor, Tensor]:
     """Where the pixels of an image of `size` (height, width) are in a frame.
 
     The box around the frame, in the image; its pixels' places in the frame, `[h, w, 2]` in shares of the side; and
-    their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border.
+    their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border. A pixel in several `frames` belongs to
+    the one from whose border it is farthest. `of` is the size of the frame's own image, if that is another.
     """
-    left, top, right, bottom = box = frame.bounds(size)
-    spans = ((top, bottom), (left, right))
-    rows, columns = (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5 for span in spans)
-    y, x = torch.meshgrid(rows - frame.offset.imag, columns - frame.offset.real, indexing="ij")
-    a = 1 / frame.scale
-    places = torch.stack([a.real * x - a.imag * y, a.imag * x + a.real * y], -1)
-    weights = (torch.cat([places, 1 - places], -1).amin(-1) / BORDER).clamp(0, 1)
+    left, top, right, bottom = box = frame.bounds(size, of=of)
+    rows, columns = (
+        (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5) / ratio
+        for span, ratio in zip(((top, bottom), (left, right)), ratios(size, of), strict=True)
+    )
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+
+    def places_in(frame: Frame) -> Tensor:
+        a, dy, dx = 1 / frame.scale, y - frame.offset.imag, x - frame.offset.real
+        return torch.stack([a.real * dx - a.imag * dy, a.imag * dx + a.real * dy], -1)
+
+    def depth(places: Tensor) -> Tensor:  # from the frame's border, in shares of its side
+        return torch.cat([places, 1 - places], -1).amin(-1)
+
+    places = places_in(frame)
+    own = depth(places)
+    weights = (own / BORDER).clamp(0, 1)
+    for other in frames:
+        centers = [f.offset + f.scale * (0.5 + 0.5j) for f in (frame, other)]
+        if other is not frame and abs(centers[0] - centers[1]) < 0.75 * (frame.side + other.side):
+            weights = weights * (own >= depth(places_in(other)))
     return box, places, weights
 
 
-def paste_from_frame(canvas: Tensor, content: Tensor, frame: Frame, where: Tensor | None = None) -> None:
+def paste_from_frame(
+    canvas: Tensor,
+    content: Tensor,
+    frame: Frame,
+    where: Tensor | None = None,
+    frames: Sequence[Frame] = (),
+    of: Sequence[int] | None = None,
+) -> None:
     """Blends what was made in a frame into an image, in place; pixels outside the frame stay bit for bit.
 
     `canvas` is `[C, H, W]` uint8, `content` `[C, S, S]` in [0, 1], `where` `[H, W]` bool: pixels that may change, in
-    which the content continues the canvas around them without a seam; all if left out.
+    which the content continues the canvas around them without a seam; all if left out. `frames` and `of` as for
+    `frame_places`.
     """
-    (left, top, right, bottom), places, weights = frame_places(frame, canvas.shape[-2:])
+    size = canvas.shape[-2:]
+    (left, top, right, bottom), places, weights = frame_places(frame, size, frames, of)
     if not weights.numel():
         return
-    side = max(round(frame.side), 1)
+    side = max(round(frame.side * max(ratios(size, of))), 1)
     if side < content.shape[-1]:
         content = resize(content[None], (side, side))[0]
     grid = (2 * places - 1)[None].to(content)

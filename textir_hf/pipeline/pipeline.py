@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from textir_hf._version import __version__
 from textir_hf.imaging.files import MAX_PIXELS, SETTINGS
+from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import resize, to_array, to_tensor
 from textir_hf.models.checkpoint import check_processor
@@ -285,6 +287,8 @@ class TextIRPipeline(DiffusionPipeline):
             finished = zip(rasters, variants, seeds, strict=True)
             rasters = [refine_fills(self, raster, request, seed, call) for raster, request, seed in finished]
             call.refiner.maybe_free_model_hooks()
+        if call.feather:
+            rasters = [feather_fills(raster, request) for raster, request in zip(rasters, variants, strict=True)]
         self.maybe_free_model_hooks()
         own = {"version": __version__, "model": Path(str(self.name_or_path or "")).name, "task": self.task.name}
         settings = []
@@ -366,6 +370,14 @@ def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Re
             batch.append((result, window))
     if batch:  # a canvas may have no window
         yield batch
+
+
+def feather_fills(raster: Raster, request: Request) -> Raster:
+    """Blends the old content into the fills over `feather` pixels inside the mask."""
+    mask, known = request.repainted, request.image.rgb
+    weights = feather_weights(mask, request.feather)[..., None]
+    mixed = (weights * raster.rgb + (1 - weights) * known).round().astype(np.uint8)
+    return replace(raster, rgb=np.where(mask[..., None], mixed, raster.rgb))
 
 
 def to_result(restored: Tensor, request: Request, task: Task) -> Raster:

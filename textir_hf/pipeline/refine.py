@@ -23,38 +23,44 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
 
     Pixels outside the mask stay bit for bit.
     """
-    made = pipe.restorer.config.sample_size
+    made, size = pipe.restorer.config.sample_size, request.image.size
+    image = Raster(np.where(request.repainted[..., None], filled.rgb, request.image.rgb))  # without hidden colors
     options: dict[str, Any] = {"mask": None, "box": None, "frames": (), "face_prompts": None, "regions": ()}
-    options |= {"feather": 0.0, "skip_strength": None, "reference": request.reference or request.image}
+    options |= {"skip_strength": None, "original": request.image}
     for mask, own in fill_order(request) if request.regions else [(request.repainted, request)]:
         plain, outside = replace(own, **options), mask.copy()
         for i, frame in enumerate(request.frames):
-            (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
-            outside[top:bottom, left:right] &= weights.numpy() == 0
-            prompt = own.prompt if request.face_prompts is None else request.face_prompts[i]
-            part = replace(plain, frames=(frame,), factor=frame.side / made / _SEEN, prompt=prompt)
+            box, _, weights = frame_places(frame, size, request.frames)
+            place = np.s_[box[1] : box[3], box[0] : box[2]]
+            within = mask[place] & (weights.numpy() > 0)
+            outside[place] &= ~within
+            part = replace(plain, frames=(frame,), factor=frame.side / made / _SEEN)
+            if own.face_prompts is not None:
+                part = replace(part, prompt=own.face_prompts[i], prompt_embeds=None)
             if frame.side >= _LEAST * made:
-                filled = _refine(filled, part, (left, top, right, bottom), mask, seed, call)
-        for box, _ in mask_crops(outside, made) if request.box is None else [(request.box, None)]:
+                image = _refine(image, part, box, within, seed, call)
+        left, top, right, bottom = request.box or (0, 0, 0, 0)
+        crops = mask_crops(outside, made) if request.box is None else [(request.box, outside[top:bottom, left:right])]
+        for box, within in crops:
             side = min(box[2] - box[0], box[3] - box[1])
             if side >= _LEAST * made:
-                filled = _refine(filled, replace(plain, box=box, factor=side / made / _SEEN), box, outside, seed, call)
-    return filled
+                image = _refine(image, replace(plain, box=box, factor=side / made / _SEEN), box, within, seed, call)
+    return replace(filled, rgb=np.where(request.repainted[..., None], image.rgb, filled.rgb))
 
 
-def _refine(filled: Raster, part: Request, box: Box, mask: np.ndarray, seed: int, call) -> Raster:
-    """Restores a part of the image and takes it over where a mask is, without a seam."""
+def _refine(image: Raster, part: Request, box: Box, within: np.ndarray, seed: int, call) -> Raster:
+    """Restores a box of the image, and takes it over where a mask of the box's size is, without a seam."""
     left, top, right, bottom = box
     place = np.s_[top:bottom, left:right]
-    if not mask[place].any():
-        return filled
-    image = replace(filled, alpha=None)
+    if not within.any():
+        return image
+    seen = image
     if part.box is not None:  # the rest of a large photo is not needed
-        image, part = Raster(filled.rgb[place]), replace(part, box=(0, 0, right - left, bottom - top))
-    (restored,) = call.refiner._restore_requests([replace(part, image=image, source=image)], [seed], call)
+        seen, part = Raster(image.rgb[place]), replace(part, box=(0, 0, right - left, bottom - top))
+    (restored,) = call.refiner._restore_requests([replace(part, image=seen, source=None)], [seed], call)
     content = restored.rgb if part.box is not None else restored.rgb[place]
-    known, where = to_tensor(filled.rgb[place]), torch.from_numpy(mask[place])[None, None].float()
+    known, where = to_tensor(image.rgb[place]), torch.from_numpy(within)[None, None].float()
     matched = to_array(match_border(to_tensor(content), known, where))
-    rgb = filled.rgb.copy()
-    rgb[place] = np.where(mask[place][..., None], matched, rgb[place])
-    return replace(filled, rgb=rgb)
+    rgb = image.rgb.copy()
+    rgb[place] = np.where(within[..., None], matched, rgb[place])
+    return Raster(rgb)

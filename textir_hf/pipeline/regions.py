@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textir_hf.imaging.color import chroma, lab_to_bytes, lightness
-from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.tasks.base import Request
@@ -45,15 +44,10 @@ def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
     order, image, raster = fill_order(request), request.image, request.given
     for step, (part, own) in enumerate(order):
         remaining = np.any([mask for mask, _ in order[step:]], 0)
-        fill = replace(own, image=image, source=raster, mask=remaining, feather=0.0)
+        fill = replace(own, image=image, source=raster, original=request.image, mask=remaining)
         (filled,) = pipe._restore_requests([fill], [seed], call)
         raster = replace(filled, rgb=np.where(part[..., None], filled.rgb, raster.rgb))
-        image = replace(image, rgb=raster.rgb)
-    if request.feather:
-        weights = feather_weights(request.repainted, request.feather)[..., None]
-        mixed = weights * raster.rgb + (1 - weights) * request.image.rgb
-        rgb = np.where(request.repainted[..., None], mixed.round().astype(np.uint8), request.given.rgb)
-        raster = replace(raster, rgb=rgb)
+        image = replace(image, rgb=np.where(part[..., None], filled.rgb, image.rgb))
     return raster
 
 
@@ -91,7 +85,7 @@ def soft_weights(parts: list[np.ndarray], guide: Tensor) -> Tensor:
     weights = []
     for part in parts:
         hard = torch.tensor(part).to(guide)[None, None]
-        soft = guided_blur(guide, hard, size, _SOFT).clamp(0, 1)
+        soft = guided_blur(guide, hard, size, _SOFT).clamp(0, 1) if min(guide.shape[-2:]) > border else hard
         near = F.max_pool2d(hard, size, stride=1, padding=border)
         deep = 1 - F.max_pool2d(1 - hard, size, stride=1, padding=border)
         weights.append(torch.where(deep == 1, 1.0, torch.where(near == 0, 0.0, soft))[0])

@@ -40,12 +40,13 @@ class Request:
     # None the image enlarged by bicubic interpolation.
     background: Raster | Literal["restored"] | None = None
     source: Raster | None = None  # the image as it was given, where that differs
+    original: Raster | None = None  # the image before any fill, where `image` has some
     prompt: tuple[str, ...] | None = None  # sentences whose embeddings are averaged
     prompt_embeds: Tensor | None = None  # [D] in place of a prompt
     beta: float = 1.0  # share of the text in the condition
     skip_strength: float | tuple[float, ...] | None = None  # s of Eq. 4; None leaves it to the task and the network
     face_prompts: tuple[tuple[str, ...], ...] | None = None  # one for each frame
-    reference: Raster | None = None  # the image that `beta` mixes with the text, if not the image itself
+    reference: Raster | None = None  # what `beta` mixes with the text, if not the original
     regions: "tuple[tuple[np.ndarray, Request], ...]" = ()  # [H, W] bool, and the same request under its own prompt
     settings: dict = field(default_factory=dict)  # what makes the result again, but for checkpoint and seed
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from textir_hf.imaging.faces import frame_places, paste_from_frame, warp_to_frame
-from textir_hf.imaging.masks import composite, feather_weights, mask_crops, mask_out, match_border
+from textir_hf.imaging.masks import composite, mask_crops, mask_out, match_border
 from textir_hf.imaging.resample import fit, resize, to_bytes
 from textir_hf.imaging.tiles import Tiles
 from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
@@ -36,7 +36,7 @@ class _Canvas(Canvas):
             self.count += len(tiles.boxes)
         self.frames = []
         for i, frame in enumerate(request.frames):
-            (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
+            (left, top, right, bottom), _, weights = frame_places(frame, mask.shape, request.frames)
             if (mask[top:bottom, left:right] & (weights.numpy() > 0)).any():
                 self.frames.append((i, frame))
         self.count += len(self.frames)
@@ -62,11 +62,7 @@ class _Canvas(Canvas):
             yield Window(degraded, partial(self._paste_frame, frame), face=i)
 
     def result(self):
-        if not self.request.feather:
-            return self.filled
-        weights = torch.from_numpy(feather_weights(self.request.repainted, self.request.feather)).to(self.device)
-        blended = (weights * self.filled + (1 - weights) * self.image).round().byte()
-        return blended.where(self.mask, self.image)
+        return self.filled
 
     def _paste_tile(self, crop, sample) -> None:
         """At full size, where the border is seen; only as much as lies around the regions."""
@@ -84,7 +80,7 @@ class _Canvas(Canvas):
         window.copy_(to_bytes(blended)[0].where(mask, window))
 
     def _paste_frame(self, frame, sample) -> None:
-        paste_from_frame(self.filled, sample, frame, self.mask)
+        paste_from_frame(self.filled, sample, frame, self.mask, self.request.frames)
 
 
 class Inpainting(Task):
@@ -125,7 +121,7 @@ def _outside_frames(mask, frames):
     """The regions of a mask that are not wholly in the middle of frames, `[H, W]` bool."""
     covered = np.zeros_like(mask)
     for frame in frames:
-        (left, top, right, bottom), _, weights = frame_places(frame, mask.shape)
+        (left, top, right, bottom), _, weights = frame_places(frame, mask.shape, frames)
         covered[top:bottom, left:right] |= weights.numpy() == 1
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     return np.isin(labels, np.unique(labels[mask & ~covered])) & mask

@@ -13,6 +13,7 @@ from textir_hf.tasks.base import MAX_RUN, Canvas, Request, Task, Window
 
 FACTORS = (4, 8, 16, 32, 64)  # of training (TextIR, Sec. 3.3)
 OPEN_FACTOR = 16  # from which a face may be another person's; below, only its texture can follow another condition
+_ROUNDING = 1e-6  # by which a factor may be less
 MIN_FACTOR, MAX_FACTOR, *_ = NUMBERS["factor"]
 
 
@@ -37,10 +38,13 @@ class _Canvas(Canvas):
             self.tiles = Tiles(seen, request.tile or max(2 * sample_size, 256), as_bytes=seen == size)
         if request.box:
             self._lay_out_box(request.box)
-        small = [(i, f.enlarged(1 / (request.factor or 1))) for i, f in enumerate(request.frames)]  # in the small image
-        self.frames = [(i, frame) for i, frame in small if sample_size / frame.side >= MIN_FACTOR]
-        if len(self.frames) < len(small):
-            sides = ", ".join(f"{f.side:.0f}x{f.side:.0f}" for _, f in small if sample_size / f.side < MIN_FACTOR)
+        factors = [sample_size * (request.factor or 1) / frame.side for frame in request.frames]  # of the faces
+        restored = [factor >= MIN_FACTOR - _ROUNDING for factor in factors]
+        self.frames = [(i, frame) for i, frame in enumerate(request.frames) if restored[i]]
+        self.factors = factors
+        if not all(restored):
+            large = [round(sample_size / factor) for factor, kept in zip(factors, restored, strict=True) if not kept]
+            sides = ", ".join(f"{side}x{side}" for side in large)
             request.settings["note"] = f"Faces of {sides} pixels were not restored: the network works at {sample_size}."
         tiles = [tiles for tiles in (self.tiles, self.box_tiles) if tiles]
         self.count = sum(len(tiles.boxes) for tiles in tiles) + len(self.frames)
@@ -63,7 +67,8 @@ class _Canvas(Canvas):
         if isinstance(around, Raster):
             self.background = torch.tensor(around.rgb, device=self.device).movedim(-1, 0)
         elif self.tiles is None:  # what is around a box or faces is not restored: [3, H, W] uint8
-            self.background = image[0].clone() if self.request.factor else resample.upsample_bytes(image, self.size)[0]
+            known = torch.tensor(self.request.given.rgb, device=self.device).movedim(-1, 0)
+            self.background = known if self.request.factor else resample.upsample_bytes(image, self.size)[0]
         else:
             self.small = self._shrink(image)
             large = resample.upsample_bytes(self.small, self.tiles.size)[0]
@@ -81,10 +86,9 @@ class _Canvas(Canvas):
         if self.frames:
             small = self._shrink(image)[0]
         for i, frame in self.frames:
-            seen = resample.round_to_8_bits(warp_to_frame(small, frame, self.sample_size) / 255)
-            large_frame = self.request.frames[i].enlarged(self.request.scale or 1)
-            paste = partial(self._paste_frame, large_frame)
-            yield self._window(seen, self.sample_size / frame.side, paste, face=i)
+            warped = warp_to_frame(small, frame, self.sample_size, of=self.request.image.size)
+            seen = resample.round_to_8_bits(warped / 255)
+            yield self._window(seen, self.factors[i], partial(self._paste_frame, frame), face=i)
 
     def result(self):
         return self.background if self.tiles is None else self.area
@@ -124,7 +128,8 @@ class _Canvas(Canvas):
         window.copy_((weights * restored + (1 - weights) * window).round().byte())
 
     def _paste_frame(self, frame, sample) -> None:
-        paste_from_frame(self.result(), sample, frame)
+        frames = [other for _, other in self.frames]
+        paste_from_frame(self.result(), sample, frame, frames=frames, of=self.request.image.size)
 
 
 class SuperResolution(Task):
