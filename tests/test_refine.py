@@ -137,6 +137,15 @@ def test_the_embedded_refiner_makes_a_portrait_s_fill_sharp_without_a_seam(tmp_p
     assert (small[0] - small[1]).abs().mean() < 0.01
 
 
+def test_a_refiner_of_a_smaller_size_has_nothing_to_add(noisy_pipe, pipeline):
+    image, mask = make_image(200, 200), box_mask(20, 20, 120, 120, (200, 200))
+    plain, refined = (
+        np.asarray(pipeline("inpainting", sample_size=64)("a face", image, mask_image=mask, refiner=r).images[0])
+        for r in (None, noisy_pipe("super-resolution"))
+    )
+    assert np.array_equal(plain, refined)
+
+
 def test_a_refiner_must_be_for_super_resolution_and_refines_inpainting_alone(noisy_pipe):
     image = make_image()
     with pytest.raises(ValueError, match="refiner must be a pipeline for super-resolution"):

@@ -79,7 +79,7 @@ def test_no_process_of_the_loader_outlives_a_failed_run_whatever_holds_its_batch
     monkeypatch.setattr(Run, "batches", lambda run: kept.append(made(run)) or kept[-1])
     monkeypatch.setattr("training.data.MOST_DAMAGED", -1)
     with pytest.raises(ValueError, match="images are damaged"):
-        train(config(dataloader_num_workers=2))
+        train(config(dataloader_num_workers=1))
     assert len(kept) == 1 and not multiprocessing.active_children()
 
 

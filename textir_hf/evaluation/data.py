@@ -91,10 +91,12 @@ class TestSet:
         return np.asarray(image.convert("RGB"))[:height, :width].copy()
 
     def digest(self) -> str:
-        """A hash of the test images, their names and sentences."""
+        """A hash of the test images, their names and sentences, and of the training images."""
         found = hashlib.sha256()
         for i in range(len(self)):
             found.update(f"{self.name(i)} {self.captions(i)}".encode() + self.image(i).tobytes())
+        for row in self.training:
+            found.update(self.decode(row, 64).tobytes())
         return found.hexdigest()
 
     def name(self, index: int) -> str:

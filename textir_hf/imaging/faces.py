@@ -150,8 +150,9 @@ def frame_places(
     """Where the pixels of an image of `size` (height, width) are in a frame.
 
     The box around the frame, in the image; its pixels' places in the frame, `[h, w, 2]` in shares of the side; and
-    their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border. A pixel in several `frames` belongs to
-    the one from whose border it is farthest. `of` is the size of the frame's own image, if that is another.
+    their weights `[h, w]`, 1 in the frame's middle, falling to 0 at its border. Of several `frames`, pasted in their
+    order, a pixel shows the one from whose border it is farthest; between two of them, the later one fades in. `of` is
+    the size of the frame's own image, if that is another.
     """
     left, top, right, bottom = box = frame.bounds(size, of=of)
     rows, columns = (
@@ -170,10 +171,13 @@ def frame_places(
     places = places_in(frame)
     own = depth(places)
     weights = (own / BORDER).clamp(0, 1)
+    below = True  # whether the other frame is pasted before this one
     for other in frames:
         centers = [f.offset + f.scale * (0.5 + 0.5j) for f in (frame, other)]
         if other is not frame and abs(centers[0] - centers[1]) < 0.75 * (frame.side + other.side):
-            weights = weights * (own >= depth(places_in(other)))
+            lead = (own - depth(places_in(other))) / BORDER + 0.5
+            weights = weights * (lead.clamp(0, 1) if below else lead >= 0)
+        below = below and other is not frame
     return box, places, weights
 
 

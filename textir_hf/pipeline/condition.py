@@ -48,7 +48,8 @@ def embed_request(
             parts.append((1 - beta) * embed_images(pipe.clip, pipe.image_processor, reference))
         return F.normalize(torch.stack(parts).sum(0), dim=1)
 
-    pixels = to_tensor((request.reference or request.original or request.image).rgb, pipe._execution_device)
+    shown = request.reference or request.original or request.image
+    pixels = torch.empty(0) if request.beta == 1 else to_tensor(shown.rgb, pipe._execution_device)
     conditions = [mix(request.prompt, request.prompt_embeds, pixels)]
     own_reference = request.beta != 1 and request.reference is None
     for i, frame in enumerate(request.frames if request.face_prompts is not None or own_reference else ()):

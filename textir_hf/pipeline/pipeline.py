@@ -193,8 +193,8 @@ class TextIRPipeline(DiffusionPipeline):
                 holds elsewhere. Masks have the image's size; of overlapping ones, the later counts. Inpainting fills
                 the parts of its mask one after the other from the left. Other tasks restore the image once for each
                 prompt, in one batch, and blend the results near the regions' edges, within 1/32 of the shorter side.
-            refiner: For inpainting: a pipeline for super-resolution, which adds fine detail where fills are shown
-                larger than they were made. The paper has no such step.
+            refiner: For inpainting: a pipeline for super-resolution, trained at the same size or larger. It adds fine
+                detail where fills are shown larger than they were made. The paper has no such step.
             templates: Sentences with "{}" for the prompt, over which its embedding is averaged.
             prompt_embeds: `[N, D]` from `encode_prompt`, in place of prompts.
             num_images_per_prompt: Results for each image; they differ by their noise.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from textir_hf.checks import Box
-from textir_hf.imaging.faces import frame_places
+from textir_hf.imaging.faces import Frame, frame_places
 from textir_hf.imaging.masks import mask_crops, match_border
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import to_array, to_tensor
@@ -21,46 +21,50 @@ _LEAST = 1.5  # how many times larger than it was made a fill has to be shown, s
 def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Raster:
     """Restores the fills that `pipe` made smaller than they are shown, by `call.refiner`; faces in their frames.
 
-    Pixels outside the mask stay bit for bit.
+    Pixels outside the mask stay bit for bit. A refiner that was trained at a smaller size has nothing to add.
     """
     made, size = pipe.restorer.config.sample_size, request.image.size
+    if call.refiner.restorer.config.sample_size < made:
+        return filled
     image = Raster(np.where(request.repainted[..., None], filled.rgb, request.image.rgb))  # without hidden colors
     options: dict[str, Any] = {"mask": None, "box": None, "frames": (), "face_prompts": None, "regions": ()}
-    options |= {"skip_strength": None, "original": request.image}
+    options |= {"source": None, "skip_strength": None, "original": request.image}
     for mask, own in fill_order(request) if request.regions else [(request.repainted, request)]:
         plain, outside = replace(own, **options), mask.copy()
         for i, frame in enumerate(request.frames):
-            box, _, weights = frame_places(frame, size, request.frames)
-            place = np.s_[box[1] : box[3], box[0] : box[2]]
-            within = mask[place] & (weights.numpy() > 0)
-            outside[place] &= ~within
-            part = replace(plain, frames=(frame,), factor=frame.side / made / _SEEN)
+            (left, top, right, bottom), _, weights = frame_places(frame, size, request.frames)
+            inside = np.zeros_like(mask)
+            inside[top:bottom, left:right] = weights.numpy() > 0
+            within, outside = mask & inside, outside & ~inside
+            left, top, right, bottom = box = frame.bounds(size, margin=round(frame.side / 8))
+            shown = (
+                Frame(frame.scale, frame.offset - complex(left, top)),
+                Raster(request.image.rgb[top:bottom, left:right]),
+            )
+            part = replace(plain, frames=shown[:1], original=shown[1], factor=frame.side / made / _SEEN)
             if own.face_prompts is not None:
                 part = replace(part, prompt=own.face_prompts[i], prompt_embeds=None)
             if frame.side >= _LEAST * made:
-                image = _refine(image, part, box, within, seed, call)
+                image = _refine(image, part, box, within[top:bottom, left:right], seed, call)
         left, top, right, bottom = request.box or (0, 0, 0, 0)
         crops = mask_crops(outside, made) if request.box is None else [(request.box, outside[top:bottom, left:right])]
         for box, within in crops:
-            side = min(box[2] - box[0], box[3] - box[1])
-            if side >= _LEAST * made:
-                image = _refine(image, replace(plain, box=box, factor=side / made / _SEEN), box, within, seed, call)
+            height, width = within.shape
+            part = replace(plain, box=(0, 0, width, height), factor=min(height, width) / made / _SEEN)
+            if min(height, width) >= _LEAST * made:
+                image = _refine(image, part, box, within, seed, call)
     return replace(filled, rgb=np.where(request.repainted[..., None], image.rgb, filled.rgb))
 
 
 def _refine(image: Raster, part: Request, box: Box, within: np.ndarray, seed: int, call) -> Raster:
-    """Restores a box of the image, and takes it over where a mask of the box's size is, without a seam."""
+    """Restores a box of the image alone, and takes it over where a mask of the box's size is, without a seam."""
     left, top, right, bottom = box
     place = np.s_[top:bottom, left:right]
     if not within.any():
         return image
-    seen = image
-    if part.box is not None:  # the rest of a large photo is not needed
-        seen, part = Raster(image.rgb[place]), replace(part, box=(0, 0, right - left, bottom - top))
-    (restored,) = call.refiner._restore_requests([replace(part, image=seen, source=None)], [seed], call)
-    content = restored.rgb if part.box is not None else restored.rgb[place]
+    (restored,) = call.refiner._restore_requests([replace(part, image=Raster(image.rgb[place]))], [seed], call)
     known, where = to_tensor(image.rgb[place]), torch.from_numpy(within)[None, None].float()
-    matched = to_array(match_border(to_tensor(content), known, where))
+    matched = to_array(match_border(to_tensor(restored.rgb), known, where))
     rgb = image.rgb.copy()
     rgb[place] = np.where(within[..., None], matched, rgb[place])
     return Raster(rgb)
