@@ -139,8 +139,9 @@ def test_the_embedded_refiner_makes_a_portrait_s_fill_sharp_without_a_seam(tmp_p
 
 def test_a_refiner_of_a_smaller_size_has_nothing_to_add(noisy_pipe, pipeline):
     image, mask = make_image(200, 200), box_mask(20, 20, 120, 120, (200, 200))
+    pipe = pipeline("inpainting", sample_size=64)
     plain, refined = (
-        np.asarray(pipeline("inpainting", sample_size=64)("a face", image, mask_image=mask, refiner=r).images[0])
+        np.asarray(pipe("a face", image, mask_image=mask, refiner=r).images[0])
         for r in (None, noisy_pipe("super-resolution"))
     )
     assert np.array_equal(plain, refined)

@@ -37,11 +37,9 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
             inside[top:bottom, left:right] = weights.numpy() > 0
             within, outside = mask & inside, outside & ~inside
             left, top, right, bottom = box = frame.bounds(size, margin=round(frame.side / 8))
-            shown = (
-                Frame(frame.scale, frame.offset - complex(left, top)),
-                Raster(request.image.rgb[top:bottom, left:right]),
-            )
-            part = replace(plain, frames=shown[:1], original=shown[1], factor=frame.side / made / _SEEN)
+            moved = Frame(frame.scale, frame.offset - complex(left, top))
+            part = replace(plain, frames=(moved,), factor=frame.side / made / _SEEN)
+            part = replace(part, original=Raster(request.image.rgb[top:bottom, left:right]))
             if own.face_prompts is not None:
                 part = replace(part, prompt=own.face_prompts[i], prompt_embeds=None)
             if frame.side >= _LEAST * made:
