@@ -110,6 +110,7 @@ def test_edit_shows_what_applies_and_slides_from_image_to_text(page, photo, tmp_
     assert 0.01 < changed.mean() < 0.3
     page.check("#edit-degradation label:has-text('Color') input")
     page.wait_for_selector(tools, state="hidden")
+    page.wait_for_timeout(700)  # a click within 600 ms would be a double click
     run(page, "edit")
     assert (np.asarray(downloaded(page, tmp_path)) != np.asarray(open_image(photo))).any(2).mean() > 0.5
 

@@ -171,12 +171,10 @@ class _Degrading(Tab):
         self.faces = self.fields["faces"] = argument("faces", self.name)
         self.faces.visible = "faces" in actions.editing_task(kind).edit_accepts
 
-        def applying(kind):
-            faces = "faces" in actions.editing_task(kind).edit_accepts
-            shown = (kind == "factor", kind != "mask_image", faces)
-            return [box(visible=show) for box, show in zip((gr.Slider, gr.Checkbox, gr.Dropdown), shown, strict=True)]
-
-        self.degradation.change(applying, self.degradation, [self.factor, confine, self.faces], **QUIET)
+        with_faces = json.dumps([name for name in DEGRADATIONS if "faces" in actions.editing_task(name).edit_accepts])
+        shown = f"[kind === 'factor', kind !== 'mask_image', {with_faces}.includes(kind)]"
+        apply = f"(kind) => {shown}.map((visible) => ({{ __type__: 'update', visible }}))"
+        self.degradation.change(None, self.degradation, [self.factor, confine, self.faces], js=apply, **events.PRIVATE)
 
 
 class EditTab(_Degrading):
