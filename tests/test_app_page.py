@@ -270,6 +270,7 @@ def test_clicks_that_come_twice_too_early_or_for_minutes_do_what_is_meant(page, 
     page.evaluate("localStorage.textirPace = 0.5")
     upload(page, "upscale", tmp_path / "large.png")
     page.fill("#upscale-prompt textarea", "a face")
+    page.wait_for_timeout(700)
     page.click("#upscale-run")
     page.wait_for_timeout(800)
     assert len(asked) == 1 and "4 minutes" in asked[0]  # 435 tiles at half a second

@@ -115,6 +115,7 @@ strength.addEventListener("change", () => {
 
 function request(kind) {
   ask = kind;
+  lastRun = -GUARD; // another control asks: this is not a second click on the button
   runButton()?.click();
   ask = null;
 }
