@@ -16,7 +16,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Where the block raises, what it wrote is removed, and an older `path` stays. A symbolic link is written through,
     and an older file's permissions stay.
     """
-    path = Path(os.path.realpath(path))
+    path, scratch = Path(os.path.realpath(path)), None
     try:
         with TemporaryDirectory(prefix=".textir-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
             temporary = Path(scratch) / path.name
@@ -36,6 +36,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if error.filename is None or ".textir-" in str(error.filename):  # a write names no file, or a temporary one
             error.filename = str(path)
         raise
+    finally:
+        if scratch is not None:  # a signal may have ended its removal
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def keep_facts(path: Path, facts: dict, write: bool) -> None:
