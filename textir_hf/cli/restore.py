@@ -163,7 +163,11 @@ class _Restoration:
         self.pipe = self._pipeline(self.args.checkpoint, self.task, bar)
         self.upscaler = self._pipeline(self.background, self.task, bar) if self.background else None
         if self.refiner not in (None, "none"):
-            self.given["refiner"] = self._pipeline(self.refiner, TASKS["super-resolution"], bar)
+            upscaling = TASKS["super-resolution"]
+            refiner = self._pipeline(self.refiner, upscaling, bar)
+            fits = refiner.restorer.config.sample_size >= self.pipe.restorer.config.sample_size
+            if fits or self.refiner != upscaling.checkpoint:  # the default adds nothing to a larger network's fills
+                self.given["refiner"] = refiner
         self.batch_size = self.args.batch_size or (1 if self.pipe.device.type == "cpu" else 8)
 
     def _pipeline(self, checkpoint: str | None, task: Task, bar: dict) -> TextIRPipeline:

@@ -65,9 +65,13 @@ class Call:
         if isinstance(given, tuple) and len(given) != levels:
             raise ValueError(f"skip_strength must be a number or {levels}, one for each level, got {len(given)}.")
         embeds, background = self.prompt_embeds, self.background
-        if embeds is not None:
-            for network in (config, *([] if self.refiner is None else [self.refiner.restorer.config])):
-                _check_embeds(embeds, network.embedding_dim)
+        refining = [] if self.refiner is None else [self.refiner.restorer.config]
+        for network in refining:
+            if network.sample_size < config.sample_size:
+                sizes = f"{config.sample_size} pixels or more, as this checkpoint, got {network.sample_size}"
+                raise ValueError(f"refiner must be trained at {sizes}. Leave it out.")
+        for network in [config, *refining] if embeds is not None else []:
+            _check_embeds(embeds, network.embedding_dim)
         images = _images_apart("image", self.image)
         lists = {
             "image": images,

@@ -318,7 +318,8 @@ class TextIRPipeline(DiffusionPipeline):
         rasters: list[Raster] = []
         with self.progress_bar(total=runs) as bar:
             while results:  # as many side by side as a batch has places; then their pixels are freed
-                group = [results.pop() for _ in range(min(batch_size, len(results)))]
+                group = results[-batch_size:][::-1]
+                del results[-batch_size:]
                 for batch in _batches(group, batch_size):
                     samples = self._run_network(batch, device)
                     for (_, window), sample in zip(batch, samples, strict=True):
@@ -374,7 +375,8 @@ def _batches(results: list[_Result], batch_size: int) -> Iterator[list[tuple[_Re
 
 def feather_fills(raster: Raster, request: Request) -> Raster:
     """Blends the old content into the fills over `feather` pixels inside the mask."""
-    mask, known = request.repainted, request.image.rgb
+    mask, known = request.mask, request.image.rgb
+    assert mask is not None  # inpainting requires it
     weights = feather_weights(mask, request.feather)[..., None]
     mixed = (weights * raster.rgb + (1 - weights) * known).round().astype(np.uint8)
     return replace(raster, rgb=np.where(mask[..., None], mixed, raster.rgb))
@@ -382,7 +384,7 @@ def feather_fills(raster: Raster, request: Request) -> Raster:
 
 def to_result(restored: Tensor, request: Request, task: Task) -> Raster:
     """Joins the restored pixels `[3, H, W]` uint8 with what stays of the source: pixels outside a mask, and alpha."""
-    source, mask = request.given, request.mask
+    source, mask = request.source or request.image, request.mask
     rgb = restored.movedim(0, -1).cpu().contiguous().numpy()
     if mask is not None and rgb.shape == source.rgb.shape:
         rgb = np.where(mask[..., None], rgb, source.rgb)

@@ -21,15 +21,14 @@ _LEAST = 1.5  # how many times larger than it was made a fill has to be shown, s
 def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Raster:
     """Restores the fills that `pipe` made smaller than they are shown, by `call.refiner`; faces in their frames.
 
-    Pixels outside the mask stay bit for bit. A refiner that was trained at a smaller size has nothing to add.
+    Pixels outside the mask stay bit for bit.
     """
-    made, size = pipe.restorer.config.sample_size, request.image.size
-    if call.refiner.restorer.config.sample_size < made:
-        return filled
-    image = Raster(np.where(request.repainted[..., None], filled.rgb, request.image.rgb))  # without hidden colors
+    made, size, masked = pipe.restorer.config.sample_size, request.image.size, request.mask
+    assert masked is not None  # inpainting requires it
+    image = Raster(np.where(masked[..., None], filled.rgb, request.image.rgb))  # without hidden colors
     options: dict[str, Any] = {"mask": None, "box": None, "frames": (), "face_prompts": None, "regions": ()}
     options |= {"source": None, "skip_strength": None, "original": request.image}
-    for mask, own in fill_order(request) if request.regions else [(request.repainted, request)]:
+    for mask, own in fill_order(request) if request.regions else [(masked, request)]:
         plain, outside = replace(own, **options), mask.copy()
         for i, frame in enumerate(request.frames):
             (left, top, right, bottom), _, weights = frame_places(frame, size, request.frames)
@@ -51,7 +50,7 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
             part = replace(plain, box=(0, 0, width, height), factor=min(height, width) / made / _SEEN)
             if min(height, width) >= _LEAST * made:
                 image = _refine(image, part, box, within, seed, call)
-    return replace(filled, rgb=np.where(request.repainted[..., None], image.rgb, filled.rgb))
+    return replace(filled, rgb=np.where(masked[..., None], image.rgb, filled.rgb))
 
 
 def _refine(image: Raster, part: Request, box: Box, within: np.ndarray, seed: int, call) -> Raster:

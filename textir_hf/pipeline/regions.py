@@ -41,7 +41,7 @@ def _blend_regions(pipe, request: Request, seed: int, call) -> Raster:
 
 def _fill_regions(pipe, request: Request, seed: int, call) -> Raster:
     """Fills the regions of a mask one after the other from the left, so that later ones see earlier ones."""
-    order, image, raster = fill_order(request), request.image, request.given
+    order, image, raster = fill_order(request), request.image, request.source or request.image
     for step, (part, own) in enumerate(order):
         remaining = np.any([mask for mask, _ in order[step:]], 0)
         fill = replace(own, image=image, source=raster, original=request.image, mask=remaining)
@@ -62,8 +62,9 @@ def visible_parts(masks: list[np.ndarray]) -> list[np.ndarray]:
 
 def fill_order(request: Request) -> list[tuple[np.ndarray, Request]]:
     """The parts of an inpainting mask, `[H, W]` bool, from the left, each with the request under its prompt."""
-    parts = visible_parts([request.repainted & mask for mask, _ in request.regions])
-    rest = request.repainted & ~np.any(parts, 0)
+    assert request.mask is not None  # inpainting requires it
+    parts = visible_parts([request.mask & mask for mask, _ in request.regions])
+    rest = request.mask & ~np.any(parts, 0)
     filled = [(part, own) for part, (_, own) in zip(parts, request.regions, strict=True)] + [(rest, request)]
     return sorted([pair for pair in filled if pair[0].any()], key=lambda pair: pair[0].any(0).argmax())
 

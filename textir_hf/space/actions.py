@@ -90,7 +90,7 @@ def restore(task: Task, given: Given, guidance: Guidance, checkpoint: str, argum
     arguments = check_arguments(task, arguments)
     pipe = networks.load(checkpoint, task.name)
     if "mask_image" in (*task.requires, *task.accepts):
-        arguments |= {"mask_image": given.read_mask(True), "refiner": networks.refiner()}
+        arguments |= {"mask_image": given.read_mask(True), "refiner": networks.refiner(pipe)}
     check_size(given.image, arguments)
     before = given.path if task.in_channels != 1 else results.save(given.image.convert("L"), "gray")
     return _run(given.call(pipe, **arguments), pipe, guidance, before, task.command)
@@ -164,7 +164,7 @@ def _editor(degradation: str, given: Given, factor: float):
     values = {"mask_image": region, "factor": number, "colors": True}
     more = _faces(given.faces) if "faces" in task.edit_accepts else {}
     if "refiner" in task.edit_accepts:
-        more["refiner"] = networks.refiner()
+        more["refiner"] = networks.refiner(pipe)
     return pipe, given.call(pipe.edit, **{"mask_image": region, degradation: values[degradation]}, **more)
 
 

@@ -47,9 +47,10 @@ def load(name: str, task: str | None = None):
         return _loaded(name)
 
 
-def refiner():
-    """The network that gives fills fine detail: the first one for super-resolution that is offered."""
-    return load(offered()[TASKS["super-resolution"].name][0])
+def refiner(pipe):
+    """The network that gives a pipeline's fills detail: the first for super-resolution; None if its size is smaller."""
+    found = load(offered()[TASKS["super-resolution"].name][0])
+    return found if found.restorer.config.sample_size >= pipe.restorer.config.sample_size else None
 
 
 def gpu(function: Callable) -> Callable:

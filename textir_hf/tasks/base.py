@@ -50,17 +50,6 @@ class Request:
     regions: "tuple[tuple[np.ndarray, Request], ...]" = ()  # [H, W] bool, and the same request under its own prompt
     settings: dict = field(default_factory=dict)  # what makes the result again, but for checkpoint and seed
 
-    @property
-    def given(self) -> Raster:
-        """The image as it was given."""
-        return self.source or self.image
-
-    @property
-    def repainted(self) -> np.ndarray:
-        """The mask of a task that needs one, `[H, W]` bool."""
-        assert self.mask is not None
-        return self.mask
-
 
 @dataclass(frozen=True, eq=False)
 class Window:

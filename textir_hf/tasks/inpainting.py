@@ -21,7 +21,8 @@ class _Canvas(Canvas):
     """
 
     def __init__(self, request: Request, sample_size: int, device) -> None:
-        mask, box = request.repainted, request.box
+        mask, box = request.mask, request.box
+        assert mask is not None  # the task requires it
         if box is not None:
             left, top, right, bottom = box
             crops = [(box, mask[top:bottom, left:right])]
@@ -40,11 +41,11 @@ class _Canvas(Canvas):
             if (mask[top:bottom, left:right] & (weights.numpy() > 0)).any():
                 self.frames.append((i, frame))
         self.count += len(self.frames)
-        self.request, self.sample_size, self.device = request, sample_size, device
+        self.request, self.masked, self.sample_size, self.device = request, mask, sample_size, device
 
     def windows(self):
         self.image = torch.from_numpy(self.request.image.rgb).to(self.device).movedim(-1, 0)  # [3, H, W] uint8
-        self.mask = torch.from_numpy(self.request.repainted).to(self.device)  # [H, W] bool
+        self.mask = torch.from_numpy(self.masked).to(self.device)  # [H, W] bool
         self.filled = self.image.clone()
         for crop in self.crops:
             (left, top, right, bottom), _, tiles = crop

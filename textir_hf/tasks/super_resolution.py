@@ -67,7 +67,7 @@ class _Canvas(Canvas):
         if isinstance(around, Raster):
             self.background = torch.tensor(around.rgb, device=self.device).movedim(-1, 0)
         elif self.tiles is None:  # what is around a box or faces is not restored: [3, H, W] uint8
-            known = torch.tensor(self.request.given.rgb, device=self.device).movedim(-1, 0)
+            known = torch.tensor((self.request.source or self.request.image).rgb, device=self.device).movedim(-1, 0)
             self.background = known if self.request.factor else resample.upsample_bytes(image, self.size)[0]
         else:
             self.small = self._shrink(image)
