@@ -231,6 +231,38 @@ KEPT = """(sentence) => new Promise((done) => { const request = indexedDB.open('
     got.onsuccess = () => (request.result.close(), done(got.result?.prompts.inpaint === sentence)); }; })"""
 
 
+def test_a_run_keeps_image_mask_and_sentence_of_its_start_whatever_the_visitor_does_meanwhile(page, photo, tmp_path):
+    Image.effect_noise((200, 120), 60).convert("RGB").save(tmp_path / "other.png")
+    held = []
+    to_tab(page, "Colorize")
+    page.route("**/gradio_api/upload*", lambda route: held.append(route))
+    upload(page, "colorize", photo)  # shown before it has arrived
+    page.fill("#colorize-prompt textarea", "a flower")
+    page.click("#colorize-run")
+    page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
+    upload(page, "colorize", tmp_path / "other.png")
+    to_tab(page, "Inpaint")
+    stroke(page)
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.click("#inpaint-run")
+    for request in held:
+        request.continue_()
+    steps = page.locator(".tr-history button")
+    until(page, lambda: steps.count() == 2)
+
+    filled, other = np.asarray(downloaded(page, tmp_path)), np.asarray(open_image(tmp_path / "other.png"))
+    assert filled.shape == other.shape and 0 < (filled != other).any(2).mean() < 0.3
+    number = next(i for i in range(2) if "a flower" in steps.nth(i).inner_text())
+    for name, size in ((number, (300, 240)), (1 - number, (200, 120))):
+        before = address_of_result(page)
+        steps.nth(name).click()
+        new_result(page, before)
+        made = downloaded(page, tmp_path)
+        assert made.size == size
+        assert read_settings(made)["task"] == ("colorization" if name == number else "inpainting")
+        assert info(page).startswith("{} × {}".format(*size))
+
+
 def test_clicks_that_come_twice_too_early_or_for_minutes_do_what_is_meant(page, photo, tmp_path):
     before = address_of_result(page)
     box = page.query_selector("#inpaint-run").bounding_box()

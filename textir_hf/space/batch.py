@@ -86,7 +86,7 @@ class BatchTab(tabs.Tab):
             arguments = {n: value for n, value in given_arguments.items() if n in known}
             return len(given), *batch(TASKS[name], given, guidance, arguments)
 
-        def finish(outcome):
+        def finish(outcome, paths):
             total, archive, failed, images = outcome
             said = " ".join([texts.BATCH_DONE.format(total - len(failed), total), *failed])
             return {"archive": archive, "images": images}, said

@@ -32,7 +32,7 @@ def streamed(function: Callable, finish: Callable) -> Callable:
                 try:
                     at = next(work)
                 except StopIteration as end:
-                    value, sentence = finish(end.value)
+                    value, sentence = finish(end.value, inputs[0])
                     done = texts.DONE.format(progress.duration(time.monotonic() - begun))
                     yield value, status(f"{done} {sentence}".strip()), idle
                     return
@@ -61,9 +61,9 @@ def readiness() -> Iterator[str]:
     yield ""
 
 
-def shown(outcome: actions.Outcome) -> tuple[dict, str]:
-    """The value of the canvas with the results on it, and what the visitor should know."""
-    return numbered(vars(outcome)), " ".join(outcome.notes)
+def shown(outcome: actions.Outcome, canvas: dict) -> tuple[dict, str]:
+    """The value of the canvas with the results of its run on it, and what the visitor should know."""
+    return numbered(vars(outcome) | {"run": canvas.get("run")}), " ".join(outcome.notes)
 
 
 def look(given: list) -> dict:

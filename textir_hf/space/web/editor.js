@@ -5,23 +5,22 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const stage = find(".ti-stage"), canvas = find("canvas"), info = find(".ti-info"), size = find(".ti-size input");
 const range = find(".tr-range"), context = canvas.getContext("2d");
 const painting = { ...props.paints };
-let image = null, file = null, source = null, own = false; // what is shown, the server's file, the visitor's, and whose
+let image = null, source = null, own = false; // what is shown, the visitor's file of it, and whether it is theirs
 let run = null, chosen = 0, pictures = {}; // of the result: all, which of them, and its decoded images
 let paints = false, tool = "brush", view = { scale: 1, x: 0, y: 0 }, held = false, spaced = false;
 let pointer = null, keyed = false, stroke = null, rectangle = null, tap = null; // tap: what one finger chose
 let faces = null, facesShown = false, chosenFaces = new Set(); // boxes with parts, and numbers from 1
-let opened = Promise.resolve(), opening = 0; // once the last image has arrived at the server; how many were opened
+let opened = Promise.resolve(null), opening = 0, shown = 0; // the last image's file on the server; numbers of the last and the shown one
 const touches = new Map();
 
 const tab = () => document.querySelector("#tabs [role=tab][aria-selected=true]")?.textContent.trim().toLowerCase();
-const state = () => ({ image, file, source, own, run, chosen, pictures, faces, opened, entry });
+const state = () => ({ image, source, own, run, chosen, pictures, faces, opened, entry });
 
 function restore(back) {
   const same = image === back.image;
-  ({ image, file, source, own, run, chosen, pictures, faces, opened, entry } = back);
+  ({ image, source, own, run, chosen, pictures, faces, opened, entry } = back);
   [chosenFaces, facesShown] = [new Set(), false];
-  if (!same) (opening += 1), (reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null), fit();
-  if (own && !file) opened = resend();
+  if (!same) (shown = opening += 1), (reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null), fit();
   showResult();
   changed();
 }
@@ -92,7 +91,7 @@ function decode(url) {
 }
 
 function open(picture, boxes = []) {
-  image = picture;
+  [image, shown] = [picture, opening];
   [run, pictures, faces, facesShown, chosenFaces] = [null, {}, null, false, new Set()];
   resetMask();
   reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null;
@@ -130,13 +129,12 @@ async function taken(picked, number, { kept = false, one = null } = {}) {
       throw new Error(`The image has ${Math.round((picture.width * picture.height) / 1e6)} megapixels; at most 24 can be used.`);
     if (image) remember();
     if (!kept && (!one || one === files[0])) trigger("upload"); // the example's sentence leaves
-    [source, file, own, entry] = [picked, null, true, kept ? entry : one];
+    [source, own, entry] = [picked, true, kept ? entry : one];
     open(picture);
     fitRegions();
     sent ||= await upload(picked);
-    if (number !== opening) return;
-    file = { path: sent.path, url: sent.url, orig_name: picked.name || "image.png", meta: { _type: "gradio.FileData" } };
-    lookForFaces();
+    if (number === opening) lookForFaces(); // which waits for what this returns
+    return asFile(sent, picked.name);
   } catch (error) {
     if (number === opening) say(error.message || "The upload failed. Choose the image again.", true);
   } finally {
@@ -144,19 +142,22 @@ async function taken(picked, number, { kept = false, one = null } = {}) {
   }
 }
 
+const asFile = ({ path, url }, name) => ({ path, url, orig_name: name || "image.png", meta: { _type: "gradio.FileData" } });
+
 async function example(given, number = ++opening) {
   const picture = await decode(given.image.url);
-  if (number !== opening) return;
-  [source, file, own, entry] = [null, given.image, false, null];
+  if (number !== opening) return null;
+  [source, own, entry] = [null, false, null];
   open(picture, given.boxes);
   await fitRegions(given.results?.[0].regions || []);
   if (given.results) await showRun(given);
+  return given.image;
 }
 
 async function lookForFaces() {
-  if (!image || !file || faces || !props.faces.includes(tab())) return;
-  const at = image, found = await server.look(file.path, false);
-  if (at !== image) return;
+  if (!image || faces || !props.faces.includes(tab())) return;
+  const at = image, sent = await opened, found = sent && at === image && (await server.look(sent.path, false));
+  if (!found || at !== image) return;
   if (found.error) return say(found.error, true);
   faces = found.faces;
   const alert = info.classList.contains("ti-alert") && info.textContent; // of what the visitor did meanwhile: it stays
@@ -204,7 +205,7 @@ function choose(name) {
 async function showFaces() {
   if (!image || !props.faces.includes(tab())) return;
   facesShown = !facesShown;
-  if (!faces) say("Looking for faces…"), await opened, await lookForFaces();
+  if (!faces) say("Looking for faces…"), await lookForFaces();
   if (!faces?.length) facesShown = false;
   changed();
 }

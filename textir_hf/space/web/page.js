@@ -2,7 +2,7 @@
 const writing = (target) => target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
 const BEAT = 3000, GUARD = 600, ASK_ABOVE = 60; // milliseconds, and seconds
 const openings = props.value?.openings || {};
-let name = null, app = null, lastRun = 0;
+let name = null, app = null, lastRun = 0, asked = null; // the last: of the run whose button was pressed
 
 async function toTab(wanted) {
   if (wanted === tab()) return;
@@ -41,7 +41,7 @@ function setPaints() {
 const scale = () => +document.querySelector("#upscale-scale input[type=number]")?.value || 4;
 const tilesOf = (length) => Math.max(1, Math.ceil((length - 64) / 192)); // of 256 pixels, as the pipeline lays them
 const tiles = () => (tab() === "upscale" && image ? tilesOf(image.width * scale()) * tilesOf(image.height * scale()) : 0);
-const runs = () => (1 + regions().length) * (COUNTS[ask] || 1);
+const runs = (kind = ask) => (1 + regions().length) * (COUNTS[kind] || 1);
 const estimate = () => tiles() * runs() * (+localStorage.textirPace || 0.3); // seconds
 
 function inWords(seconds) {
@@ -67,7 +67,17 @@ window.addEventListener("click", (e) => {
 
 function startRun() {
   lastRun = performance.now();
-  inputs = { image, file, source, own, layers: frozen(layers), ratio, tab: tab(), tiles: tiles() * runs(), ask };
+  asked = ask;
+}
+
+// What the canvas holds, for a run that begins now.
+function packRun() {
+  const packed = (parts) => (parts.length && measure(parts) ? maskUrl(parts) : null);
+  const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt, beta: layer.about.beta ? +layer.about.beta : null }));
+  const given = { run: (started += 1), mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
+  const input = { image, source, opened, layers: frozen(layers), tab: tab(), tiles: tiles() * runs(asked), wanted, number: started, time: lastRun };
+  underWay = [...underWay.filter((one) => one.tab !== tab()), input]; // a tab has one run, whose last one was canceled
+  return given;
 }
 
 function showBusy(text) {
@@ -171,12 +181,10 @@ watch("value", () => {
 });
 window.textir = {
   value: async () => {
-    const asked = inputs.ask;
-    await opened;
+    if (shown !== opening) await opened; // the image that was chosen last is not on the canvas yet
     if (!image) return null;
-    const packed = (parts) => (parts.length && measure(parts) ? maskUrl(parts) : null);
-    const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt, beta: layer.about.beta ? +layer.about.beta : null }));
-    return { image: file, mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
+    const file = opened, given = packRun();
+    return { image: await file, ...given };
   },
   paint: (name, wanted) => {
     painting[name] = wanted;

@@ -50,32 +50,34 @@ function showSteps() {
 
 // A run has ended: its results take their place on the canvas, if its image is still there, and become a step.
 async function finished(given) {
-  const begun = inputs;
+  const begun = underWay.find((one) => one.number === given.run);
+  if (!begun) return;
+  underWay = underWay.filter((one) => one !== begun);
   if (begun.image === image && begun.tab === tab() && !stroke) {
     remember();
-    await showRun(given, given.sweep ? wanted : 0);
+    await showRun(given, given.sweep ? begun.wanted : 0);
     if (innerWidth <= 700) stage.scrollIntoView({ block: "center", behavior: "smooth" });
   }
   const made = { ...given, tab: begun.tab, prompt: given.results[0].settings.prompt, time: Date.now(), input: begun };
   steps = [made, ...steps].slice(0, KEPT);
   showSteps();
-  if (begun.tiles > 1) localStorage.textirPace = (performance.now() - lastRun) / 1000 / begun.tiles;
+  if (begun.tiles > 1) localStorage.textirPace = (performance.now() - begun.time) / 1000 / begun.tiles;
   await Promise.all(given.results.map(async (one) => (one.blob = await (await fetch(one.after.url)).blob())));
-  begun.source ||= await (await fetch(begun.file.url)).blob();
+  begun.source ||= await (await fetch((await begun.opened).url)).blob();
   keep();
 }
-let inputs = null; // of the run under way
+let underWay = [], started = 0; // what each run began with, whatever the visitor does meanwhile; and how many began
 
 async function goTo(one) {
   remember();
   opening += 1;
-  ({ image, file, source } = one.input);
+  ({ image, source } = one.input);
   [own, entry] = [true, null];
   image ||= await decode(URL.createObjectURL(source));
   open(image);
   layers = frozen(one.input.layers);
   activate(0);
-  if (!file) opened = resend();
+  opened = one.input.opened || resend();
   await toTab(one.tab);
   write(one.tab, one.prompt);
   await showRun(one);
@@ -84,9 +86,8 @@ async function goTo(one) {
 
 async function resend() {
   const number = opening, sent = await upload(new File([source], "image.png", { type: source.type }));
-  if (number !== opening) return;
-  file = { path: sent.path, url: sent.url, orig_name: "image.png", meta: { _type: "gradio.FileData" } };
-  lookForFaces();
+  if (number === opening) lookForFaces();
+  return asFile(sent);
 }
 
 // Fills a tab's sentence as if it were typed; a tab that was never opened has none yet.
@@ -229,7 +230,7 @@ async function comeBack() {
   }
   if (!stored?.source) return (ready = true);
   opening += 1;
-  [source, own, file] = [stored.source, true, null];
+  [source, own] = [stored.source, true];
   open(await decode(URL.createObjectURL(source)));
   past = [];
   opened = resend();
