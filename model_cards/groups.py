@@ -16,10 +16,10 @@ from tqdm import tqdm
 from model_cards.make import GROUPS, REPORTS
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import replacing
-from textir_hf.evaluation.judges import AMONG, detail, is_recognized, seam
 from textir_hf.evaluation.tables import Table, cell, sha256
 from textir_hf.hub.data import open_rows, read_image
 from textir_hf.imaging.resample import to_tensor
+from textir_hf.metrics.functional import AMONG, detail, is_recognized, seam
 from textir_hf.metrics.perceptual import LPIPS
 from textir_hf.models.embedding import embed_images, embed_texts
 

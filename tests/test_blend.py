@@ -7,11 +7,11 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from test_tasks import CPU, INPAINTING, drive
 
-from textir_hf.evaluation.judges import seam
 from textir_hf.imaging.faces import Frame, frame_places, paste_from_frame
 from textir_hf.imaging.masks import composite, harmonic, match_border
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import to_array
+from textir_hf.metrics.functional import seam
 from textir_hf.tasks.base import Request
 
 

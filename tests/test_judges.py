@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from textir_hf.evaluation.judges import detail, is_recognized, seam
+from textir_hf.metrics.functional import detail, is_recognized, seam
 
 
 def gray(values: np.ndarray) -> np.ndarray:  # [H, W] -> [H, W, 3]

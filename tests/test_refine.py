@@ -10,10 +10,10 @@ from test_faces import PORTRAIT, group, mouths, portrait
 
 from textir_hf import TextIRPipeline, open_image
 from textir_hf.cli.main import main
-from textir_hf.evaluation.judges import detail, seam
 from textir_hf.imaging.faces import frame_places
 from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.resample import downsample, to_tensor
+from textir_hf.metrics.functional import detail, seam
 from textir_hf.pipeline.faces import frames_of
 
 quick = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

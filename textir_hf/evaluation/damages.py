@@ -15,7 +15,6 @@ from scipy.ndimage import binary_dilation
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from textir_hf.evaluation import judges
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import Protocol
 from textir_hf.imaging import color, resample
@@ -64,10 +63,10 @@ def mask_of(extent: Extent) -> np.ndarray | None:
 
 
 class Damage(ABC):
-    """How the images of a test set are damaged."""
+    """How the images of a test set are damaged; `masks` are `[M, 1, S, S]` in {0, 1}, 1 = repaint."""
 
     tables: list[str]  # titles of the tables of quality, whose first words name the tables' folders
-    uses_masks = False  # masks `[M, 1, S, S]` in {0, 1}, 1 = repaint
+    uses_masks = False
     hides_identity = False  # a restored person may be another one, so recognition is measured
 
     def __init__(self, protocol: Protocol, test_set: TestSet, masks: Tensor | None = None) -> None:
@@ -95,7 +94,7 @@ class Damage(ABC):
 
     def columns(self, restored: np.ndarray, target: np.ndarray, extent: Extent) -> dict[str, float]:
         """Further columns of a table of quality."""
-        return {"detail": judges.detail(restored, target, mask_of(extent))}
+        return {"detail": functional.detail(restored, target, mask_of(extent))}
 
 
 class MaskedRegion(Damage):
@@ -132,7 +131,7 @@ class MaskedRegion(Damage):
         return image, {"mask_image": Image.fromarray(extent)}
 
     def columns(self, restored, target, extent):
-        return super().columns(restored, target, extent) | {"seam": judges.seam(restored, target, extent)}
+        return super().columns(restored, target, extent) | {"seam": functional.seam(restored, target, extent)}
 
 
 class LostResolution(Damage):

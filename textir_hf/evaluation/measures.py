@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textir_hf import TextIRPipeline
-from textir_hf.evaluation import judges
 from textir_hf.evaluation.damages import Damage, Extent, mask_of
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.protocols import OURS, Protocol
@@ -91,22 +90,19 @@ class Measures:
         if pipe.task.name != self.protocol.task:
             raise ValueError(f"This protocol is for {self.protocol.task}, the checkpoint's task is {pipe.task.name}.")
         for name, folder in self.peers.items():
-            files, wrong = self.files_of(folder), []
-            if missing := [file for file in files if not file.is_file()]:
-                raise ValueError(
-                    f"--against {name} must have a result for each image, but {len(missing)} of {len(files)} are "
-                    f"missing, such as {missing[0]}. Write the inputs with --save-inputs and keep folders and names."
-                )
-            for i, file in enumerate(files):
+            for i, file in enumerate(self.files_of(folder)):
+                if not file.is_file():
+                    raise ValueError(
+                        f"--against {name} must have a result for each image, but {file} is missing. Write the inputs "
+                        "with --save-inputs and keep folders and names."
+                    )
                 height, width, _ = self.test_set.image(i % len(self.test_set)).shape
                 with Image.open(file) as result:
                     if result.size != (width, height):
-                        wrong.append(f"{file} ({result.width}x{result.height}, not {width}x{height})")
-            if wrong:
-                raise ValueError(
-                    f"--against {name} must have results of the originals' sizes, but {len(wrong)} of {len(files)} "
-                    f"have another size, such as {wrong[0]}."
-                )
+                        sizes = f"{result.width}x{result.height}, not {width}x{height}"
+                        raise ValueError(
+                            f"--against {name} must have results of the originals' sizes, {file} is {sizes}."
+                        )
 
     def files_of(self, folder: Path) -> list[Path]:
         names = [self.test_set.name(i) for i in range(len(self.test_set))]
@@ -177,8 +173,8 @@ class Measures:
                 if self.conditions.texts is not None:
                     columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)
                 if self.descriptors is not None:
-                    among = min(judges.AMONG, len(self.descriptors))
-                    recognized = judges.is_recognized(self.describe(output), self.descriptors, index, among)
+                    among = min(functional.AMONG, len(self.descriptors))
+                    recognized = functional.is_recognized(self.describe(output), self.descriptors, index, among)
                     columns[f"recognized among {among} (%)"] = 100.0 * recognized
                 values += [(table, name, column, value) for column, value in columns.items()]
         return values, embeddings

@@ -1,4 +1,7 @@
-"""Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues."""
+"""Evaluates a checkpoint by a protocol, on any number of processes; a stopped run continues.
+
+Every image's values become tables, and grids of images for people to look at.
+"""
 
 import argparse
 import hashlib
@@ -15,18 +18,23 @@ from tqdm import tqdm
 
 from textir_hf import TextIRPipeline
 from textir_hf.atomic import keep_facts, replacing
-from textir_hf.evaluation import report
 from textir_hf.evaluation.damages import damage_of
 from textir_hf.evaluation.data import TestSet
 from textir_hf.evaluation.measures import Measures, color_words, file_of, text_effect
-from textir_hf.evaluation.protocols import PRESETS
-from textir_hf.evaluation.tables import markdown, package_versions, sha256, write_report
+from textir_hf.evaluation.protocols import PRESETS, Protocol
+from textir_hf.evaluation.tables import Cell, Table, cell, markdown, package_versions, sha256, write_report
 from textir_hf.hub.data import load_masks
 from textir_hf.imaging.files import save_image
+from textir_hf.imaging.grid import draw_grid
+from textir_hf.metrics.functional import frechet_distance
 from textir_hf.metrics.perceptual import LPIPS, fetch
 from textir_hf.models.embedding import CHECKPOINTS, ENCODER
 from textir_hf.pipeline.loading import locate
 from textir_hf.tasks import embedded_checkpoints
+
+FRECHET = "Fréchet distance (100, {})"  # of the embeddings of this encoder
+_PUBLISHED = ("PSNR (dB)", "SSIM", "LPIPS")
+Rows = dict[str, dict[str, list[float]]]  # row, column, values in the images' order
 
 
 def evaluate(args: argparse.Namespace) -> str:
@@ -55,7 +63,6 @@ def evaluate(args: argparse.Namespace) -> str:
     measures.prepare(lambda indices: tqdm(indices, desc="embeddings", disable=not state.is_main_process))
     if args.save_inputs:
         return _save_inputs(measures, args.save_inputs) if state.is_main_process else ""
-    refiner = [args.refiner, *map(sha256, _weights(args.refiner))] if args.refiner else None
     facts = {  # everything that decides the values
         "preset": args.preset,
         "images": len(test_set),
@@ -65,7 +72,7 @@ def evaluate(args: argparse.Namespace) -> str:
         "data": test_set.digest(),
         "masks": None if masks is None else hashlib.sha256(masks.numpy().tobytes()).hexdigest(),
         "lpips": sha256(Path(args.lpips or fetch())),
-        "refiner": refiner,
+        "refiner": [args.refiner, *map(sha256, _weights(args.refiner))] if args.refiner else None,
         "versions": package_versions(),
     }
     keep_facts(args.output / "evaluation.json", facts, state.is_main_process)
@@ -97,12 +104,6 @@ def _save_inputs(measures: Measures, folder: Path) -> str:
 def _weights(checkpoint: str) -> list[Path]:
     own = sorted(locate(checkpoint, {}).rglob("*.safetensors"))
     return own if checkpoint not in embedded_checkpoints() else [*own, CHECKPOINTS / ENCODER / "model.safetensors"]
-
-
-def _data_files(args: argparse.Namespace) -> list[Path]:
-    protocol = PRESETS[args.preset]
-    files = [Path(args.data) / name for name in (*protocol.files, protocol.masks) if name]
-    return [f for f in files or (Path(args.data), args.masks) if f and f.is_file()]
 
 
 def _measure(measures: Measures, folder: Path, state: PartialState) -> None:
@@ -137,19 +138,73 @@ def _records(folder: Path) -> list[dict]:
 
 
 def _write(measures: Measures, args: argparse.Namespace) -> str:
-    records, folder = _records(args.output), args.output
-    encoder = measures.pipe.config.encoder or "the checkpoint's encoder"
-    grouped = report.group(records)
-    tables = report.tables(measures.protocol, grouped, records, encoder)
+    records, folder, protocol = _records(args.output), args.output, measures.protocol
+    grouped: dict[str, Rows] = {}  # by table
+    for record in records:
+        for table, row, column, value in record["values"]:
+            grouped.setdefault(table, {}).setdefault(row, {}).setdefault(column, []).append(value)
+    tables = _tables(protocol, grouped, records, measures.pipe.config.encoder or "the checkpoint's encoder")
     text = "\n\n".join(markdown(table) for table in tables) + "\n"
     limit = "" if args.limit is None else f" --limit {args.limit}"
     against = "".join(f" --against {name}=DIR" for name in args.against)
     refiner = f" --refiner {args.refiner}" if args.refiner else ""
     command = f"textir evaluate --preset {args.preset} --data DIR{limit}{refiner}{against} --output results"
     config = {"preset": args.preset, "images": len(records), "size": measures.test_set.size, "against": [*args.against]}
-    files = _weights(args.checkpoint), _data_files(args)
-    write_report(folder / "report.json", Path(args.checkpoint).name, tables, *files, command, config)
-    report.draw_grids(measures, grouped, folder)
+    named = [Path(args.data) / name for name in (*protocol.files, protocol.masks) if name]
+    data = [file for file in named or (Path(args.data), args.masks) if file and file.is_file()]
+    weights = _weights(args.checkpoint)
+    write_report(folder / "report.json", Path(args.checkpoint).name, tables, weights, data, command, config)
+    _draw_grids(measures, grouped, folder)
     with replacing(folder / "tables.md") as temporary:
         temporary.write_text(text)
     return text
+
+
+def _tables(protocol: Protocol, grouped: dict[str, Rows], records: list[dict], encoder: str) -> list[Table]:
+    """All tables of an evaluation, from the records of the images and their values, grouped."""
+    result = []
+    for title, rows in grouped.items():
+        quality = protocol.ours[0] in rows
+        count = max(len(values) for columns in rows.values() for values in columns.values())
+        columns = list(dict.fromkeys(column for values in rows.values() for column in values))
+        cells = {row: [cell(values.get(column, [])) for column in columns] for row, values in rows.items()}
+        table = Table(f"{title}, {count} images", columns, cells, 3 if quality else 1)
+        result.append(table)
+        if not quality:  # text effect, color words
+            continue
+        table.columns.append(FRECHET.format(encoder))
+        for name, row in table.rows.items():
+            ours, targets = ([r["embeddings"][f"{title}|{kind}"] for r in records] for kind in (name, "target"))
+            row.append(Cell(100 * frechet_distance(np.array(ours), np.array(targets))))
+        for name, values in protocol.published.items():
+            known = dict(zip(_PUBLISHED, values, strict=True))
+            table.rows[name] = [Cell(known.get(column)) for column in table.columns]
+        own, differences = rows[protocol.ours[0]], {}
+        compared = [column for column in own if column.endswith(_PUBLISHED)]
+        for name in [row for row in rows if row not in protocol.ours]:  # intervals are narrower than the means' own
+            full = [cell(np.subtract(own[column], rows[name][column]).tolist()) for column in compared]
+            differences[name] = [Cell(c.mean, c.half) for c in full]
+        of = f"{title}, {protocol.ours[0]} minus each other method, paired by image"
+        result.append(Table(of, compared, differences))
+    return result
+
+
+def _draw_grids(measures: Measures, grouped: dict[str, Rows], folder: Path) -> None:
+    """Writes for each table the best, median and worst image by LPIPS under the first prompt, by every method."""
+    for table in measures.damage.tables:
+        columns = grouped[table][measures.protocol.ours[0]]
+        values = columns.get("masked LPIPS", columns["LPIPS"])
+        order = np.argsort(values).tolist()
+        chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+        rows = []
+        for name, index in chosen.items():
+            image, sentences = measures.test_set.image(index), measures.conditions.sentences[index]
+            damaged = Image.fromarray(measures.damage.damaged(image, measures.damage.extent(index, table)))
+            damaged = damaged.resize(image.shape[1::-1], Image.Resampling.NEAREST)
+            rows.append([(f"{name}: LPIPS {values[index]:.3f}", damaged)])
+            for method, result in measures.restored(index, table).items():
+                right = sentences and method == measures.protocol.ours[0]
+                shown_as = f"right prompt: “{'; '.join(sentences)}”" if right else method
+                rows[-1].append((shown_as, Image.fromarray(result)))
+            rows[-1].append(("original", Image.fromarray(image)))
+        save_image(draw_grid(rows, cell=128), folder / f"{table.split(' ')[0]}.png")

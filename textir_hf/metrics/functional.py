@@ -1,12 +1,21 @@
 """The metrics of a single image, or of two sets; the `evaluate` modules and `textir evaluate` call them.
 
-Images are `[H, W, 3]` uint8, masks `[H, W]` bool, True = counted; everything is computed in float64.
+Images are `[H, W, 3]` uint8, masks `[H, W]` bool, True = counted; everything is computed in float64. `detail`, `seam`
+and `is_recognized` measure faults that people see first in a restored image: lost detail, seams, another person.
 """
 
 import math
 
 import numpy as np
+import torch
 from skimage.metrics import structural_similarity
+from torch import Tensor
+
+AMONG = 24  # originals among which a result is to be recognized
+_LEAST_ENERGY = 1.0  # of an original's Laplacian, levels squared: about what rounding to 8 bits leaves in a flat image
+_LEAST_STEP = 0.5  # of an original at a border, levels: the error of rounding to 8 bits
+# Slices of all pixels but the last, and of their neighbors, along either axis
+_NEIGHBORS = ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]))
 
 
 def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -17,20 +26,17 @@ def check_images(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | No
     """
     for name, image in (("restored image", restored), ("target", target)):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            shape = f"{list(image.shape)} {image.dtype}"
-            raise ValueError(f"The {name} must be [H, W, 3] uint8, got {shape}. Convert it to RGB.")
+            got = f"{list(image.shape)} {image.dtype}"
+            raise ValueError(f"The {name} must be [H, W, 3] uint8, got {got}. Convert it to RGB.")
     if restored.shape != target.shape:
+        wanted, got = (f"{image.shape[1]}x{image.shape[0]}" for image in (target, restored))
         raise ValueError(
-            f"The restored image must have the target's size {target.shape[1]}x{target.shape[0]}, "
-            f"got {restored.shape[1]}x{restored.shape[0]}. Nothing is resized here."
+            f"The restored image must have the target's size {wanted}, got {got}. Nothing is resized here."
         )
-    if mask is None:
-        return
-    if mask.shape != target.shape[:2] or mask.dtype != bool:
-        raise ValueError(
-            f"The mask must be boolean [{target.shape[0]}, {target.shape[1]}], got {list(mask.shape)} {mask.dtype}."
-        )
-    if not mask.any():
+    if mask is not None and (mask.shape != target.shape[:2] or mask.dtype != bool):
+        got = f"{list(mask.shape)} {mask.dtype}"
+        raise ValueError(f"The mask must be boolean {list(target.shape[:2])}, got {got}.")
+    if mask is not None and not mask.any():
         raise ValueError("The mask must hold at least one pixel, got none.")
 
 
@@ -96,3 +102,49 @@ def region_crop(image: np.ndarray, mask: np.ndarray, least: float = 0.5) -> np.n
     top = min(max((rows[0] + rows[-1] + 1 - side) // 2, 0), height - side)
     left = min(max((columns[0] + columns[-1] + 1 - side) // 2, 0), width - side)
     return image[top : top + side, left : left + side]
+
+
+def detail(restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Energy of the fine structure relative to the original's: 1 is as much, 0 none, 0.25 half the contrast.
+
+    The energy is the mean square of the luminance's Laplacian. Inside a mask, the Laplacian of a pixel takes only
+    neighbors inside the mask, so that a seam adds no detail. A flat original counts as energy 1.
+    """
+    check_images(restored, target, mask)
+    counted = np.ones(target.shape[:2], bool) if mask is None else mask
+    ours, original = (np.square(_laplacian(image, counted))[counted].mean() for image in (restored, target))
+    return float(ours / max(original, _LEAST_ENERGY))
+
+
+def _laplacian(image: np.ndarray, mask: np.ndarray) -> np.ndarray:  # [H, W, 3], [H, W] -> [H, W], 0 outside the mask
+    luminance = image @ np.array([0.299, 0.587, 0.114])  # Rec. 601
+    result = np.zeros_like(luminance)
+    for first, second in _NEIGHBORS:
+        step = (luminance[second] - luminance[first]) * (mask[first] & mask[second])
+        result[first] += step
+        result[second] -= step
+    return result
+
+
+def seam(restored: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Mean absolute step across the mask's border relative to the original's at the same place: 1 means no seam.
+
+    A step is the difference of two neighbors, horizontal or vertical, exactly one of which is in the mask; it is
+    averaged over the channels. The original's mean step counts as at least half a level of 255.
+    """
+    check_images(restored, target, mask)
+    if mask.all():
+        raise ValueError("A seam needs known pixels: the mask covers the whole image. Use a smaller one.")
+    images = np.stack([restored, target], 2).astype(np.float64)  # [H, W, 2, 3]
+    steps = [np.abs(images[a] - images[b])[mask[a] != mask[b]] for a, b in _NEIGHBORS]
+    ours, original = np.concatenate(steps).mean((0, 2))
+    return float(ours / max(original, _LEAST_STEP))
+
+
+def is_recognized(restored: Tensor, originals: Tensor, index: int, among: int = AMONG) -> bool:
+    """Whether a result's nearest original is its own, among others that are evenly spread over the set."""
+    count = len(originals)
+    if count < among:
+        raise ValueError(f"A result is recognized among {among} originals, got {count}. Measure more images.")
+    chosen = [(index + i * count // among) % count for i in range(among)]
+    return int(torch.argmax(originals[chosen].float() @ restored.float())) == 0

@@ -16,7 +16,8 @@ SOURCES = (  # of the network and of the linear layers
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
 )
-DIGEST = "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7"  # of all the tensors in fp16
+# SHA-256 of all the tensors in fp16, in the order of their names
+DIGEST = "187109660b42a186ca545785eec24544e14a446c62c4bc7fe38726033fe60ca7"
 _LAYERS = ((0, 4, 2, 0), (3, 1, 2, 3), (6, 1, 1, 3), (8, 1, 1, 0), (10, 1, 1, 0))  # index, stride, padding, max pooling
 
 
@@ -81,23 +82,14 @@ class LPIPS(nn.Module):
         return total
 
 
-def digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 of tensors in fp16, in the order of their names, whatever file holds them."""
-    total = hashlib.sha256()
-    for name in sorted(weights):
-        total.update(name.encode() + weights[name].half().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
 def fetch(cache: Path = CACHE) -> Path:
     """The weights of LPIPS as a safetensors file in a folder, downloaded from the authors and torchvision once."""
-    folder = Path(cache).expanduser()
-    path = folder / "lpips_alex.safetensors"
+    path, digest = Path(cache).expanduser() / "lpips_alex.safetensors", hashlib.sha256()
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             network, linear = (
                 torch.hub.load_state_dict_from_url(url, scratch, map_location="cpu", weights_only=True)
                 for url in SOURCES
@@ -109,7 +101,9 @@ def fetch(cache: Path = CACHE) -> Path:
         ) from error
     weights = {n: v.contiguous() for n, v in network.items() if n.startswith("features.")}
     weights |= {n.replace(".model.1", ""): v.contiguous() for n, v in linear.items()}
-    if digest(weights) != DIGEST:
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].half().contiguous().numpy().tobytes())
+    if digest.hexdigest() != DIGEST:
         raise ValueError(f"{' and '.join(SOURCES)} are not the published weights (another hash). Try again later.")
     with replacing(path) as temporary:
         save_file(weights, temporary)
