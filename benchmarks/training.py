@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import print_table
-from training import perceptual
+from training import networks
 from training.config import PRESETS, TrainingConfig
 from training.output import Log
 from training.train import Run, train_step
@@ -42,7 +42,7 @@ def make_inputs(folder: Path, count: int) -> None:
         blocks.resize((256, 256), Image.Resampling.NEAREST).save(folder / "masks" / f"{i}.png")
     channels, state = 3, {}
     widths = (64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 3
-    for index, width in zip(perceptual.VGGPerceptualLoss.CONVS, widths, strict=True):
+    for index, width in zip(networks.VGGPerceptualLoss.CONVS, widths, strict=True):
         state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
         state[f"features.{index}.bias"] = torch.zeros(width)
         channels = width
@@ -52,7 +52,7 @@ def make_inputs(folder: Path, count: int) -> None:
 def start(config: TrainingConfig, folder: Path, **changes) -> Run:
     """A run of its own on the images, in which all losses count."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    perceptual.download_vgg = lambda: str(folder / "vgg.safetensors")
+    networks.download_vgg = lambda: str(folder / "vgg.safetensors")
     common = {"dataset": [str(folder / "images")], "masks": str(folder / "masks")}
     common |= {"cache_dir": str(folder / "cache"), "clip": "textir-mini-clip"}
     common |= {"adversarial_start": 0, "output_dir": tempfile.mkdtemp(dir=folder)}

@@ -1,4 +1,3 @@
-from dataclasses import asdict
 from unittest.mock import Mock
 
 import pytest
@@ -8,11 +7,11 @@ from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 from test_training import LATENT
-from test_training_processes import command
 
 from textir_hf.models.autoencoder import load_taef2
 from textir_hf.tasks import get_task
-from training.latents import main as latents_main
+from training.data import training_and_held_out
+from training.latents import FrozenEncoder, Latents
 from training.objective import MARGIN, masked_cells
 from training.train import Run
 
@@ -40,16 +39,14 @@ def test_a_sample_has_the_latents_embeddings_and_valid_mask_of_what_it_shows(lat
         assert valid.sum() == 1 and valid[0, 2, -1 if flip else 0] == 1
 
 
-def test_a_run_begins_with_the_first_images_and_each_is_encoded_once_for_all_runs(latent_config, tmp_path):
-    cache = {"cache_dir": str(tmp_path / "cache")}
-    with pytest.raises(ValueError, match="1 of 8 have latents"):
-        Run(latent_config(latent_limit=1, **cache))
-    some = latent_config(latent_limit=5, **cache)
-    assert Run(some).latents.items == [(row, 0) for row in range(5)]
-    assert latents_main(command(asdict(latent_config(**cache)))) == 0
+def test_each_image_is_encoded_once_for_all_runs_and_two_are_needed(latent_config, tmp_path):
+    settings = latent_config(cache_dir=str(tmp_path / "cache"))
+    assert len(Run(settings).latents.items) == 16
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    assert len(before) == len(Run(some).latents.items) == 16
+    assert len(before) == len(Run(settings).latents.items) == 16
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    with pytest.raises(ValueError, match="1 of 1 have latents"):
+        Latents(training_and_held_out(settings)[0].take(1), settings, FrozenEncoder(settings.clip, torch.device("cpu")))
 
 
 def test_a_mask_predicts_the_cells_that_it_touches_and_a_margin():

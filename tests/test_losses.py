@@ -7,9 +7,8 @@ from torch.nn import functional as F
 
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
-from training.discriminator import Discriminator, LatentDiscriminator
+from training.networks import Discriminator, LatentDiscriminator, VGGPerceptualLoss
 from training.objective import clip_loss, discriminator_loss, generator_loss, gradient_penalty, relativistic_loss
-from training.perceptual import VGGPerceptualLoss
 from training.train import Run
 
 

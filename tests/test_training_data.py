@@ -85,14 +85,6 @@ def test_damaged_images_are_replaced_in_their_batch_and_too_many_stop_the_run(co
             assert "damaged image 1 skipped: 3.png" in capsys.readouterr().err
 
 
-def test_preloaded_images_make_the_same_batches(config):
-    several = [Run(config(preload=preload, train_batch_size=3)).batches() for preload in (False, True)]
-    for _ in range(6):  # more than an epoch
-        plain, preloaded = (next(batches) for batches in several)
-        assert plain.keys() == preloaded.keys()
-        assert all(torch.equal(v, preloaded[k]) for k, v in plain.items() if isinstance(v, torch.Tensor))
-
-
 def test_recentering_gives_texts_the_mean_and_spread_of_the_training_images(config):
     settings = config(streaming=True, split_column=None, holdout=2)
     run = Run(settings)

@@ -20,7 +20,7 @@ R1_EVERY = 16  # steps between two R1 penalties, each counting for all of them (
 _LEAST = {  # the least value of some numbers
     **dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "max_train_steps", "ema_half_life"), 1),
     **dict.fromkeys(("log_steps", "checkpointing_steps", "shuffle_buffer", "clip_every"), 1),
-    **dict.fromkeys(("holdout", "latent_limit", "max_minutes", "max_grad_norm", "embedding_noise"), 0),
+    **dict.fromkeys(("holdout", "max_minutes", "max_grad_norm", "embedding_noise"), 0),
     **{"learning_rate": 1e-12, "discriminator_rate": 1e-6, "dataloader_num_workers": 0},
 }
 
@@ -49,12 +49,10 @@ class TrainingConfig:
     holdout: int = option(0, "number of images to hold out for validation")
     streaming: bool = option(False, "read the data as a stream, for sets larger than the disk")
     shuffle_buffer: int = option(10_000, "images that a stream shuffles at a time")
-    preload: bool = option(False, "decode all images once, and keep them in memory as uint8")
     dataloader_num_workers: int = option(2, "processes that decode and degrade, for each training process")
     masks: str | None = option(None, "parquet file or folder of irregular masks, white = repaint")
     mask_mix: list[float] = option([1.0, 0.0, 0.0], "shares of irregular masks, brush strokes and boxes")
     cache_dir: str = option("~/.cache/textir_hf", "folder of the latents that --decoder needs")
-    latent_limit: int = option(0, "encode only so many images before the run starts; 0 = all, plain and mirrored")
 
     clip: str = option("textir-mini-clip", "the dual encoder: textir-mini-clip, a folder, or a Hub id")
     init_from: str | None = option(None, "folder of a run, to start from both networks, or of a restorer")
@@ -133,8 +131,8 @@ class TrainingConfig:
             problem = f"--train-batch-size must be a multiple of --clip-every {self.clip_every}, got {batch}."
         elif self.swap_probability and not (latent and self.lambda_clip):
             problem = "--swap-probability needs --decoder and --lambda-clip: only the CLIP loss asks for the other one."
-        elif self.streaming and (latent or self.preload):
-            problem = "--streaming reads rows as they are needed: it takes neither --decoder nor --preload."
+        elif self.streaming and latent:
+            problem = "--streaming reads rows as they are needed: it does not take --decoder."
         elif self.caption_probability and not self.caption_column:
             problem = "--caption-probability needs --caption-column, the captions to restore under."
         elif self.report_to and find_spec(self.report_to) is None:

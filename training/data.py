@@ -74,10 +74,12 @@ def row_captions(row: dict, column: str | None) -> list[str]:
 
 
 class SampleMaker(data.Dataset):
-    """Makes training samples of images."""
+    """Makes training samples: number n, each epoch in an order of its own, or that of an item of `StreamedRows`."""
 
-    def __init__(self, config: TrainingConfig, embedding_dim: int) -> None:
+    def __init__(self, config: TrainingConfig, embedding_dim: int, rows: Dataset | None = None, latents=None) -> None:
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
+        self.rows, self.latents, self._epoch, self._order = rows, latents, -1, np.arange(0)
+        self._items = latents.items if latents else [(row, None) for row in range(len(rows or ()))]
         if config.masks:
             masks = load_masks(config.masks, "train", config.sample_size)
             self.irregular = masks[masks.flatten(1).any(1)]
@@ -122,49 +124,34 @@ class SampleMaker(data.Dataset):
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def of_row(self, row: dict, number: int, name: str, image: Tensor | None = None, flip: int | None = None) -> dict:
+    def of_row(self, row: dict, number: int, name: str, flip: int | None = None) -> dict:
         """Sample `number`, of a row; or in `damaged` the name of the file (or `name`) if it cannot be decoded."""
         value = row[self.config.image_column]
-        image = decode(value, self.config.sample_size) if image is None else image
+        image = decode(value, self.config.sample_size)
         if image is None:
             return {"damaged": (value or {}).get("path") or name}
         return self(image, number, row_captions(row, self.config.caption_column), flip)
 
-    def __getitem__(self, item: dict) -> dict:
-        """The sample of an item of `StreamedRows`."""
-        sample = self.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
-        return sample | {"position": item["position"]}
-
-
-class Images(data.Dataset):
-    """Sample number n to a sample; each epoch has its own order."""
-
-    def __init__(self, rows: Dataset, maker: SampleMaker, latents=None) -> None:
-        self.rows, self.maker, self.latents = rows, maker, latents
-        self._items = latents.items if latents else [(row, None) for row in range(len(rows))]
-        self._epoch, self._order, self._decoded = -1, np.arange(0), {}
-        if maker.config.preload:
-            column, size = maker.config.image_column, maker.config.sample_size
-            self._decoded = {i: decode(row[column], size) for i, row in enumerate(tqdm(rows, desc="images"))}
-
-    def __getitem__(self, number: int) -> dict:
-        epoch, place = divmod(number, len(self._items))
+    def __getitem__(self, item: int | dict) -> dict:
+        """With latents also `latent`, `embedding`, and `valid` `[1, h, w]`, 1 = shows a part of the photo."""
+        if isinstance(item, dict):
+            sample = self.of_row(item["row"], item["number"], f"image {item['number']} of the stream")
+            return sample | {"position": item["position"]}
+        epoch, place = divmod(item, len(self._items))
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.maker.config.seed, epoch]).permutation(len(self._items))
+            self._order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._items))
         row, flip = self._items[self._order[place]]
         values = self.rows[int(row)]
-        sample = self.maker.of_row(values, number, f"row {row}", self._decoded.get(row), flip)
-        return sample | self._latent(values, row, flip) if self.latents else sample
-
-    def _latent(self, values: dict, row: int, flip: int) -> dict:
-        """`latent`, `embedding`, and `valid` `[1, h, w]`, 1 = shows a part of the photo."""
-        encoded = self.latents[row, flip]
-        valid = torch.ones(1, *encoded["latent"].shape[1:])
+        sample = self.of_row(values, item, f"row {row}", flip)
+        if not self.latents:
+            return sample
+        sample |= self.latents[row, flip]
+        sample["valid"] = torch.ones(1, *sample["latent"].shape[1:])
         if values.get(VALID):
-            mask = read_square(values[VALID], valid.shape[-1], "The valid mask")[None, ..., 0] == 255
-            valid = torch.from_numpy(mask[..., ::-1].copy() if flip else mask).float()
-        return encoded | {"valid": valid}
+            mask = read_square(values[VALID], sample["valid"].shape[-1], "The valid mask")[None, ..., 0] == 255
+            sample["valid"] = torch.from_numpy(mask[..., ::-1].copy() if flip else mask).float()
+        return sample
 
 
 class StreamedRows:
@@ -240,18 +227,16 @@ class Batches:
     `waited` counts the seconds for which batches were not ready. Damaged images are named on stderr.
     """
 
-    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, latents, accelerator, state) -> None:
+    def __init__(self, rows: Dataset | IterableDataset, maker: SampleMaker, accelerator, state) -> None:
         self.rows, self.config, self.accelerator, self.state = rows, maker.config, accelerator, state
         process, processes, size = accelerator.process_index, accelerator.num_processes, self.config.train_batch_size
         if self.config.streaming:
-            images = maker
             items = StreamedRows(rows, self.config, process, processes, state.positions.get(process))
         else:
-            images = Images(rows, maker, latents)
             first = state.samples + process * size
             items = (range(start, start + size) for start in count(first, size * processes))
         loader = data.DataLoader(
-            images,
+            maker,
             batch_sampler=items,
             num_workers=self.config.dataloader_num_workers,
             collate_fn=collate,

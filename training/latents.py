@@ -1,20 +1,12 @@
-"""What frozen networks say of the training images: embeddings and, if the generator has a decoder, latents as targets.
-
-    python -m training.latents --preset textir-mini-inpainting --dataset photos --output-dir runs/photos
-
-A run encodes the images that it lacks before it starts. This command does so in another process, while a run learns
-from the first `--latent-limit` images.
-"""
+"""What frozen networks say of the training images: embeddings and, for a generator with a decoder, latents."""
 
 import hashlib
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,8 +15,8 @@ from tqdm import tqdm
 from textir_hf.atomic import replacing
 from textir_hf.models.autoencoder import load_taef2
 from textir_hf.models.embedding import TextRecentering, embed_images, embed_texts, load_encoder
-from training.config import TrainingConfig, parse, run_command
-from training.data import decode, row_captions, training_and_held_out
+from training.config import TrainingConfig
+from training.data import decode, row_captions
 
 _RECENTERED = 1000  # rows from which the recentering is computed
 _SENTENCES, _IMAGES = 64, 8  # embedded or encoded at a time
@@ -93,23 +85,20 @@ class Latents:
         for row, value in enumerate(rows.select_columns(config.image_column)[:][config.image_column]):
             content = value["bytes"] or Path(value["path"]).read_bytes()
             key = hashlib.sha256(content + f" {config.sample_size}".encode()).hexdigest()
-            for flip in (0, 1):
-                self.paths[row, flip] = folder / f"{key}-{flip}.safetensors"
-        first = [(row, flip) for flip in (0, 1) for row in range(len(rows))][: config.latent_limit or None]
-        missing = [item for item in first if not self.paths[item].exists()]
+            self.paths |= {(row, flip): folder / f"{key}-{flip}.safetensors" for flip in (0, 1)}
+        missing = [item for item, path in self.paths.items() if not path.exists()]
         autoencoder = load_taef2("encoder").to(encoder.device) if missing else None
         for start in tqdm(range(0, len(missing), _IMAGES), desc="latents", disable=not missing):
-            items = missing[start : start + _IMAGES]
-            images = {item: decode(rows[item[0]][config.image_column], config.sample_size) for item in items}
-            images = {item: image.flip(-1) if item[1] else image for item, image in images.items() if image is not None}
-            if images:  # the run names damaged ones
+            images = {}
+            for row, flip in missing[start : start + _IMAGES]:
+                image = decode(rows[row][config.image_column], config.sample_size)
+                if image is not None:  # the run names damaged ones
+                    images[row, flip] = image.flip(-1) if flip else image
+            if images:
                 self._encode(images, encoder, autoencoder)
         self.items = [item for item, path in self.paths.items() if path.exists()]
-        images = len({row for row, _ in self.items})
-        if images < 2:  # each image is also judged under another one's condition
-            raise ValueError(
-                f"At least 2 images are needed, {images} of {len(rows)} have latents. Raise --latent-limit."
-            )
+        if len(self.items) < 4:  # each image is also judged under another one's condition
+            raise ValueError(f"At least 2 images are needed, {len(self.items) // 2} of {len(rows)} have latents.")
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
         """The `latent` and the `embedding` of a row, plain (0) or mirrored (1)."""
@@ -123,19 +112,3 @@ class Latents:
         for item, latent, embedding in zip(images, latents, encoder.images(pixels).float().cpu(), strict=True):
             with replacing(self.paths[item]) as temporary:
                 save_file({"latent": latent.contiguous(), "embedding": embedding.contiguous()}, temporary)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Encodes the training rows of a run; returns the exit status."""
-    config = parse(argv)
-
-    def encode() -> str:
-        config.check()
-        encoder = FrozenEncoder(config.clip, PartialState().device)
-        return f"{len(Latents(training_and_held_out(config)[0], config, encoder).items)} latents in {config.cache_dir}"
-
-    return run_command(encode, "The latents encoded before are kept.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

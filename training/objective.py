@@ -10,6 +10,7 @@ from textir_hf.models.autoencoder import CELL
 from textir_hf.models.embedding import embed_images
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
+from training import networks
 from training.config import R1_EVERY, TrainingConfig
 from training.latents import FrozenEncoder
 
@@ -19,12 +20,9 @@ SHRUNK = 4  # how many times smaller the CLIP loss sees what latents decode to: 
 
 
 def discriminator_loss(real: list[Tensor], fake: list[Tensor], counted: Tensor) -> Tensor:
-    """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps of logits.
+    """Eq. 6: `E[log(1 + exp(-D(target)))] + E[log(1 + exp(D(restored)))]`, the mean over the maps `[N, 1, h, w]`.
 
-    Args:
-        real: Maps `[N, 1, h, w]` of the targets.
-        fake: The same of the restored images.
-        counted: `[N, 1, S, S]`, 1 = repainted: only places that hold such pixels count.
+    Only places count that hold pixels of `counted`, `[N, 1, S, S]`, 1 = repainted.
     """
     return generator_loss(real, counted) + generator_loss([-x for x in fake], counted)
 
@@ -105,18 +103,11 @@ class Objective:
         self.empty = encoder.texts([""]) if config.condition_dropout else None
         self.perceptual = None
         if config.lambda_perceptual and not self.latent:
-            from training import perceptual
-
-            self.perceptual = perceptual.VGGPerceptualLoss(perceptual.download_vgg()).to(encoder.device)
-        self.weights = {
-            "l1": 1.0,
-            "clip": config.lambda_clip,
-            "perceptual": config.lambda_perceptual,
-            "adversarial": config.lambda_adversarial,
-            "matching": config.lambda_matching,
-            "discriminator": config.lambda_adversarial,
-            "r1": config.lambda_adversarial * config.r1_weight / 2 * self.penalty_every,
-        }
+            self.perceptual = networks.VGGPerceptualLoss(networks.download_vgg()).to(encoder.device)
+        adversarial = config.lambda_adversarial
+        self.weights = {"l1": 1.0, "clip": config.lambda_clip, "perceptual": config.lambda_perceptual}
+        self.weights |= {"adversarial": adversarial, "matching": config.lambda_matching, "discriminator": adversarial}
+        self.weights["r1"] = adversarial * config.r1_weight / 2 * self.penalty_every
 
     def adversarial(self, step: int) -> bool:
         """Whether the discriminator takes part in a step."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,8 +23,7 @@ from textir_hf.evaluation.tables import Cell, Table, markdown
 from textir_hf.hub.cards import HERE, INVENTED, render_card, usage
 from textir_hf.imaging.grid import draw_grid
 from textir_hf.imaging.resample import downsample, to_array, to_tensor
-from textir_hf.metrics import functional
-from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.metrics.perceptual import LPIPS, quality
 from textir_hf.models.embedding import embed_images
 from textir_hf.tasks import get_task
 from training.config import SOURCES, TrainingConfig
@@ -94,26 +94,16 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def plot_curves(rows: list[dict[str, float]], path: Path) -> None:
     """The losses and validation figures of `metrics.jsonl` over the steps, each in a panel, as one PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     names = sorted({name for row in rows for name in row} - {*_RATES})
     lines = max(1, -(-len(names) // 4))
-    figure, axes = plt.subplots(lines, 4, figsize=(13.6, 2.6 * lines), layout="tight")
-    for axis in axes.flat[len(names) :]:
-        axis.axis("off")
-    for axis, name in zip(axes.flat, names, strict=False):
+    figure = Figure(figsize=(13.6, 2.6 * lines), layout="tight")
+    for place, name in enumerate(names, 1):
         steps, values = np.array([(row["step"], row[name]) for row in rows if name in row]).T
         window = max(1, len(values) // 100)
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axis = figure.add_subplot(lines, 4, place, title=name, xlabel="step")
         axis.plot(steps[window - 1 :], smooth, marker="." if len(values) < 30 else "")
-        axis.set_title(name, fontsize=10)
-        axis.tick_params(labelsize=7)
-    figure.supxlabel("step", fontsize=9)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    figure.savefig(path)
 
 
 class Validation:
@@ -156,9 +146,10 @@ class Validation:
             columns["target"].append(Image.fromarray(target))
             conditions = torch.stack([right[i], right[i - 1], empty])
             restored = pipe(prompt_embeds=conditions, **self._arguments(target, damage)).images
+            mask = damage["mask"][0].bool().numpy() if "mask" in damage else None
             for name, image in zip(CONDITIONS, restored, strict=True):
                 columns[name].append(image)
-                for figure, value in self._measure(np.asarray(image), target, damage.get("mask")).items():
+                for figure, value in quality(np.asarray(image), target, mask, self.lpips).items():
                     values.setdefault(f"validation/{figure}/{name}", []).append(value)
         path.parent.mkdir(parents=True, exist_ok=True)
         cells = [[(name, images[0]), *zip(repeat(""), images[1:_SHOWN])] for name, images in columns.items()]
@@ -166,20 +157,11 @@ class Validation:
         return {name: float(np.mean(each)) for name, each in values.items()}
 
     def _arguments(self, target: np.ndarray, damage: dict) -> dict:
-        """The pipeline's arguments for a damaged image."""
         if "mask_image" in self.task.requires:
             return {"image": target, "mask_image": Image.fromarray(damage["mask"][0].bool().numpy())}
         if "scale" in self.task.requires:
             return {"image": to_array(downsample(to_tensor(target), damage["factor"])), "scale": damage["factor"]}
         return {"image": to_array(damage["degraded"][None]) if self.task.in_channels == 3 else target}
-
-    def _measure(self, result: np.ndarray, target: np.ndarray, mask: Tensor | None) -> dict[str, float]:
-        where, device = None if mask is None else mask[0].bool().numpy(), self.encoder.device
-        values = {"psnr": functional.psnr(result, target, where), "ssim": functional.ssim(result, target, where)}
-        if self.lpips:
-            region = None if mask is None else mask[None].bool().to(device)
-            values["lpips"] = self.lpips(to_tensor(result, device), to_tensor(target, device), region).item()
-        return values
 
 
 def write_pipeline(
@@ -230,10 +212,8 @@ def make_card(config: TrainingConfig, step: int, batch: int, lines: list[dict], 
     source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
     recipe = source + (f". It should reach: {expected}" if expected else "")
     settings = [f"- {k.replace('_', '-')}: {v}" for k, v in asdict(config).items() if v not in (None, "", False)]
-    results, measured = "No images were held out, so nothing was measured.", {}
-    for line in lines:
-        measured = line if "validation/psnr/right" in line else measured
-    if measured:
+    results = "No images were held out, so nothing was measured."
+    if measured := next((line for line in reversed(lines) if "validation/psnr/right" in line), None):
         where = "On held-out images" + (", in the masked regions" if "mask_image" in task.requires else "")
         figures = [name for name in ("psnr", "ssim", "lpips") if f"validation/{name}/right" in measured]
         rows = {f.upper(): [Cell(measured[f"validation/{f}/{condition}"]) for condition in CONDITIONS] for f in figures}

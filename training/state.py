@@ -20,7 +20,7 @@ from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.tasks import get_task
 from training.config import R1_EVERY, TrainingConfig, flag
-from training.discriminator import Discriminator, LatentDiscriminator
+from training.networks import Discriminator, LatentDiscriminator
 
 KEPT = 3  # checkpoints
 LAZY = R1_EVERY / (R1_EVERY + 1)  # factor of the discriminator's rate, exponent of its betas (StyleGAN2, App. B)

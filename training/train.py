@@ -55,7 +55,8 @@ class Run:
             self.rows, held_out = training_and_held_out(config)
             self.latents = Latents(self.rows, config, self.encoder) if config.decoder else None
         self.encoder.recenter(self.rows, config)
-        self.maker = SampleMaker(config, self.encoder.dim)
+        rows = None if config.streaming else self.rows
+        self.maker = SampleMaker(config, self.encoder.dim, rows, self.latents)
         set_seed(config.seed)  # here, so that the networks do not depend on what was loaded or cached
         self.state = State(config, accelerator, self.encoder.dim)
         self.objective = Objective(config, self.encoder, self.state.restorer)
@@ -63,7 +64,7 @@ class Run:
 
     def batches(self) -> Batches:
         """Batches of this process from the run's progress on."""
-        return Batches(self.rows, self.maker, self.latents, self.accelerator, self.state)
+        return Batches(self.rows, self.maker, self.accelerator, self.state)
 
 
 def train(config: TrainingConfig) -> Path:

@@ -17,7 +17,7 @@ from textir_hf.evaluation.protocols import OURS, Protocol
 from textir_hf.imaging import color
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics import functional
-from textir_hf.metrics.perceptual import LPIPS
+from textir_hf.metrics.perceptual import LPIPS, quality
 from textir_hf.models.embedding import embed_images, embed_texts
 
 Value = tuple[str, str, str, float]  # table, row, column, value
@@ -155,7 +155,7 @@ class Measures:
     def measure(self, index: int) -> tuple[list[Value], dict[str, np.ndarray]]:
         """The values of an image in all tables of quality, and embeddings of the results, under "table|method"."""
         values: list[Value] = []
-        embeddings, target, device = {}, self.test_set.image(index), self.lpips.shift.device
+        embeddings, target = {}, self.test_set.image(index)
         for table in self.damage.tables:
             extent = self.damage.extent(index, table)
             mask = mask_of(extent)
@@ -164,11 +164,9 @@ class Measures:
                 embedding, columns = self.embed(output), {}
                 embeddings[f"{table}|{name}"] = embedding.numpy()
                 for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
-                    area = None if region is None else torch.from_numpy(region)[None, None].to(device)
-                    columns[f"{prefix}PSNR (dB)"] = min(functional.psnr(output, target, region), MAX_PSNR)
-                    columns[f"{prefix}SSIM"] = functional.ssim(output, target, region)
-                    lpips = self.lpips(to_tensor(output, device), to_tensor(target, device), area)
-                    columns[f"{prefix}LPIPS"] = lpips.item()
+                    psnr, ssim, lpips = quality(output, target, region, self.lpips).values()
+                    columns |= {f"{prefix}PSNR (dB)": min(psnr, MAX_PSNR), f"{prefix}SSIM": ssim}
+                    columns[f"{prefix}LPIPS"] = lpips
                 columns |= self.damage.columns(output, target, extent)
                 if self.conditions.texts is not None:
                     columns["CLIP score"] = 100 * max((embedding @ self.conditions.texts[index]).item(), 0)

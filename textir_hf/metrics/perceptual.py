@@ -1,15 +1,18 @@
-"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet, and the download of its weights."""
+"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet, the download of its weights, and the three metrics of an image at once."""
 
 import hashlib
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textir_hf.atomic import replacing
+from textir_hf.imaging.resample import to_tensor
+from textir_hf.metrics import functional
 
 CACHE = Path("~/.cache/textir_hf")
 SOURCES = (  # of the network and of the linear layers
@@ -80,6 +83,18 @@ class LPIPS(nn.Module):
                 share = F.interpolate(mask.float(), distance.shape[2:], mode="area")
                 total += (distance * share).sum((1, 2, 3)) / share.sum((1, 2, 3))
         return total
+
+
+def quality(
+    restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None, lpips: LPIPS | None = None
+) -> dict[str, float]:
+    """`psnr` (dB), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8, of all pixels or of those of a mask `[H, W]` bool."""
+    found = {"psnr": functional.psnr(restored, target, mask), "ssim": functional.ssim(restored, target, mask)}
+    if lpips is not None:
+        device = lpips.shift.device
+        area = None if mask is None else torch.from_numpy(mask)[None, None].to(device)
+        found["lpips"] = lpips(to_tensor(restored, device), to_tensor(target, device), area).item()
+    return found
 
 
 def fetch(cache: Path = CACHE) -> Path:
