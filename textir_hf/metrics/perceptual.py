@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet, the download of its weights, and the three metrics of an image at once."""
+"""LPIPS v0.1 (Zhang et al., 2018) on AlexNet, the download of its weights, and an image's three metrics at once."""
 
 import hashlib
 import tempfile
@@ -88,7 +88,7 @@ class LPIPS(nn.Module):
 def quality(
     restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None, lpips: LPIPS | None = None
 ) -> dict[str, float]:
-    """`psnr` (dB), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8, of all pixels or of those of a mask `[H, W]` bool."""
+    """`psnr` (dB), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8, of all pixels or of a mask's, `[H, W]` bool."""
     found = {"psnr": functional.psnr(restored, target, mask), "ssim": functional.ssim(restored, target, mask)}
     if lpips is not None:
         device = lpips.shift.device
