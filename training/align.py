@@ -53,9 +53,7 @@ class Rules:
     min_side: float = option(0.5, "least side of a face's frame in its photo, as a share of --size")
     min_frontal: float = option(0.45, "1: the nose is in the middle between the eyes; 0: it is below an eye")
     max_invisible: float = option(0.2, "largest share of the frame outside the photo")
-    border: Literal["black", "white", "none"] = option(
-        "black", "color of borders that count as outside the photo; white ones cannot be told from a white backdrop"
-    )
+    border: Literal["black", "white", "none"] = option("black", "color of borders that count as outside the photo")
     min_sharpness: float = option(40.0, "least variance of the Laplacian of luma from eyes to mouth, at --size")
 
 
@@ -83,8 +81,8 @@ def align_face(value: dict, rules: Rules) -> dict | str:
     if sharp < rules.min_sharpness:
         return "blurred"
     cells = visible.reshape(size // CELL, CELL, size // CELL, CELL).all((1, 3)).astype(np.uint8) * 255
-    measures = {"sharpness": sharp, "frontal": frontal, "frame_side": frame.side, "visible": float(visible.mean())}
     images = {"image": _encode(aligned, ".png" if rules.png else ".jpg"), "valid": _encode(cells, ".png")}
+    measures = {"sharpness": sharp, "frontal": frontal, "frame_side": frame.side, "visible": float(visible.mean())}
     return images | measures | {"landmarks": face.landmarks.tolist()}
 
 
@@ -128,8 +126,6 @@ def align_faces(sources: list[str], output: Path, rules: Rules, split: str, colu
 
     Other columns come along, unless they have a name of `COLUMNS`.
     """
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"The output folder {output.parent} does not exist. Create it first.")
     if output.resolve() in [Path(source).resolve() for source in sources]:
         raise ValueError(f"The output {output} is the input itself. Choose another name.")
     rows = open_rows(sources[0] if len(sources) == 1 else sources, split, image_columns=[column])

@@ -55,7 +55,7 @@ class EncoderConfig:
 
 def open_sources(config: EncoderConfig) -> dict[str, CaptionSource | LabeledSource]:
     """Opens the images and writes the sentences about them."""
-    sources: dict[str, CaptionSource | LabeledSource] = {}
+    sources = {}
     if config.captions:
         images = ImageSet(config.captions, config.held_out)
         sources["captions"] = CaptionSource(images, images.column(config.caption_column))
@@ -101,15 +101,10 @@ class Trainer:
             self.step = state["step"]
             for parameter, value in zip(self.learning, state["learned"], strict=True):
                 parameter.data.copy_(value)
-        loader = DataLoader(
-            range(self.step, config.steps),
-            batch_size=None,
-            num_workers=config.workers,
-            collate_fn=partial(draw_step, sources, clip.config.image_size),
-            pin_memory=clip.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the state that dropout follows
-        )
-        self.batches = iter(loader)
+        draw, cuda = partial(draw_step, sources, clip.config.image_size), clip.device.type == "cuda"
+        options = {"batch_size": None, "num_workers": config.workers, "collate_fn": draw, "pin_memory": cuda}
+        own = torch.Generator()  # else the loader draws from the state that dropout follows
+        self.batches = iter(DataLoader(range(self.step, config.steps), **options, generator=own))
 
     def train_step(self) -> dict[str, Tensor]:
         """One update; the loss of each source, on the device."""

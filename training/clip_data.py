@@ -39,11 +39,9 @@ class ImageSet:
         self.test = np.flatnonzero(~train)
 
     def column(self, name: str) -> list:
-        """A column that all sources have, over all rows."""
         return [value for part in self.parts for value in part[name]]
 
     def decode(self, row: int) -> Image.Image:
-        """One image, RGB."""
         return read_image(self.rows[int(row)]["image"], f"Image {row}").convert("RGB")
 
     @torch.no_grad()
@@ -109,10 +107,9 @@ def choice_loss(logits: Tensor, answer: Tensor) -> Tensor:
     `logits` `[N, P]` are the first sentence's similarity less the second's; `answer` is 1 if the first is true and the
     second false, -1 for the reverse, 0 for neither.
     """
-    losses = F.softplus(-logits * answer)
     sides = torch.stack([answer > 0, answer < 0]).to(logits.dtype)  # [2, N, P]
     counts = sides.sum(1)
-    means = (losses * sides).sum(1) / counts.clamp(min=1)
+    means = (F.softplus(-logits * answer) * sides).sum(1) / counts.clamp(min=1)
     by_pair = means.sum(0) / (counts > 0).sum(0).clamp(min=1)
     weight = torch.where((counts > 0).all(0), 1.0, _ONE_SIDED)
     return (by_pair * weight).sum() / weight.sum()
@@ -128,7 +125,8 @@ def recalls(images: Tensor, texts: Tensor, owners: Tensor) -> dict[str, float]:
 class CaptionSource:
     """Images with several captions each, told from the other images' and from `negatives` more captions.
 
-    A draw is rows of images and numbers of what is asked about them, none here. `embed` embeds sentences by number.
+    A draw for a step is rows of images and numbers of what is asked about them, none here. `embed` embeds sentences by
+    their numbers. `held_out` measures the held-out images, here their `recalls`.
     """
 
     least_crop = 0.5
@@ -146,11 +144,10 @@ class CaptionSource:
         return torch.from_numpy(np.concatenate(numbers)), torch.from_numpy(places)
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Chooses training images for a step."""
         return rng.choice(self.images.train, size, replace=False), np.zeros(0, int)
 
     def loss(self, draw, images: Tensor, embed, scale: Tensor, rng: np.random.Generator) -> Tensor:
-        """The loss of a step, with `images` `[N, D]` at unit length and an inverse temperature."""
+        """The loss of a draw, whose images are embedded as `[N, D]` at unit length; `scale` is 1 / temperature."""
         own, places = self.owners(draw[0])
         others = rng.choice(np.setdiff1d(self.images.train, draw[0]), self.negatives)
         more = torch.tensor([rng.choice(self.numbers[row]) for row in others])
@@ -161,7 +158,6 @@ class CaptionSource:
         return (by_image + contrastive_loss(texts[: len(own)] @ images.T * scale, same[:, : len(own)].T)) / 2
 
     def held_out(self, images: Tensor, embed) -> dict[str, float]:
-        """The `recalls` of held-out captions."""
         numbers, places = self.owners(self.images.held_out)
         return recalls(images, embed(numbers), places.to(images.device))
 
@@ -186,7 +182,6 @@ class LabeledSource:
         self.answer = ((one == 1) & (two == -1)).to(torch.int8) - ((one == -1) & (two == 1)).to(torch.int8)
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Chooses training images for a step, and a pair for each."""
         rows, pairs, names = [], [], list(self.pairs_of)
         while len(rows) < size:
             pair = rng.choice(self.pairs_of[rng.choice(names)])
@@ -198,7 +193,6 @@ class LabeledSource:
         return np.array(rows), np.array(pairs)
 
     def loss(self, draw, images: Tensor, embed, scale: Tensor, rng: np.random.Generator) -> Tensor:
-        """The loss of a step, as for `CaptionSource`."""
         rows, pairs = draw[0], torch.from_numpy(draw[1])
         logits = images @ embed(torch.cat([2 * pairs, 2 * pairs + 1])).T * scale
         first, second = logits.chunk(2, 1)

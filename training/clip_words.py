@@ -6,7 +6,6 @@ The words are in `clip_words.json`.
 
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,10 +62,8 @@ def face_labels(columns: dict[str, np.ndarray]) -> np.ndarray:
         known["middle_aged"] = _sides((age >= 40) & (age <= 55), (age <= 30) | (age >= 68))
         known |= {name: _sides(columns["group"] == name) for name in ("white", "black", "asian", "indian")}
     else:
-        for name in FACE_NAMES:
-            column = WORDS["face_columns"].get(name, name)
-            if column in columns:
-                known[name] = _sides(columns[column].astype(bool))
+        named = {name: WORDS["face_columns"].get(name, name) for name in FACE_NAMES}
+        known |= {name: _sides(columns[column].astype(bool)) for name, column in named.items() if column in columns}
         known["beard"] = -_sides(columns["no_beard"].astype(bool))
     unknown = np.zeros_like(known["male"])
     return np.stack([known.get(name, unknown) for name in FACE_NAMES], 1)
@@ -109,8 +106,7 @@ def color_labels(image: np.ndarray, kind: str) -> np.ndarray:
 
 def object_labels(image: np.ndarray, kind: str) -> np.ndarray:
     """`[len(OBJECT_NAMES)]` in {-1, 0, 1}: the colors in the middle of the image, family and kind."""
-    names = np.array([*FAMILIES, *KINDS])
-    alike = _SHIRTS if kind in _SHIRTS else ()
+    names, alike = np.array([*FAMILIES, *KINDS]), _SHIRTS if kind in _SHIRTS else ()
     own = np.isin(names, [KINDS[kind][0], kind])
     return np.concatenate([color_labels(image, kind), _sides(own, ~own & ~np.isin(names, alike))])
 
@@ -121,16 +117,13 @@ def _article(phrase: str) -> str:
 
 def face_sentence(facts: Facts, rng: random.Random) -> str:
     """One sentence that states these facts and no others."""
-    words: dict[str, list[str]] = {
-        "noun": [rng.choice(("person", "person", "face", "human"))],
-        "before": [],
-        "after": [],
-    }
+    nouns, before, after = [rng.choice(("person", "person", "face", "human"))], [], []
+    words = {"noun": nouns, "before": before, "after": after}
     for name, side in facts.items():
         places = FACES[name][0 if side > 0 else 1]
         place = rng.choices(list(places), [len(phrases) for phrases in places.values()])[0]
         words[place].append(rng.choice(places[place]))
-    noun, before, after = words["noun"][-1], words["before"], words["after"]
+    noun = nouns[-1]
     if noun in ("face", "human") and any(phrase.startswith(("w", "in", "n")) for phrase in after):
         noun = "person"
     first = ", ".join(before) if len(before) > 1 and rng.random() < 0.3 else " ".join(before)
@@ -156,8 +149,7 @@ def face_pairs(count: int) -> list[Pair]:
     rng, pairs = random.Random(0), []
     for name in [name for name in FACE_NAMES for _ in range(count)]:
         other = rng.choice(RIVALS[name]) if name in RIVALS else name
-        context: Facts = {}
-        excluded = {name, other, *RIVALS.get(name, ())}
+        context, excluded = {}, {name, other, *RIVALS.get(name, ())}
         for _ in range(rng.choice((0, 0, 1, 1, 1, 2))):
             candidates = {n: w for n, w in WORDS["context"].items() if n not in excluded | set(context)}
             chosen = rng.choices(list(candidates), list(candidates.values()))[0]
@@ -186,7 +178,7 @@ def object_pairs(count: int) -> list[Pair]:
     return pairs
 
 
-def _pair(attribute: str, facts: tuple[Facts, Facts], write: Callable, rng: random.Random) -> Pair:
+def _pair(attribute: str, facts: tuple[Facts, Facts], write, rng: random.Random) -> Pair:
     seed = rng.random()  # one for both: the sentences differ in the attribute alone
     first, second = (write(stated, random.Random(seed)) for stated in facts)
     return Pair(attribute, (first, second), facts)

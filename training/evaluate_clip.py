@@ -53,8 +53,7 @@ def attributes(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8)
     """
     male, young = (labels[:, LFW_NAMES.index(n)] for n in ("male", "young"))
     parts = {"women": male < 0, "men": male > 0, "young": young > 0, "old": young < 0}
-    together: dict[str, list[Cell]] = {}
-    apart: dict[str, list[Cell]] = {}
+    together, apart = {}, {}
     for attribute, prompts in WORDS["prompts"].items():
         name, label = attribute.replace("_", " "), labels[:, LFW_NAMES.index(attribute)]
         first, second = (images @ embed(*prompts).T).T.numpy()
@@ -72,8 +71,7 @@ def attributes(images: Tensor, labels: np.ndarray, embed: Embed, least: int = 8)
 
 def colors(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
     """A color word against no color word, on the images that clearly have or lack the color (`labels` `[N, 10]`)."""
-    rows: dict[str, list[Cell]] = {}
-    neutral = embed("a flower", "a piece of clothing").mean(0)
+    rows, neutral = {}, embed("a flower", "a piece of clothing").mean(0)
     for word, label in zip(COLORS, labels.T, strict=True):
         prompt = embed(f"a {word} flower", f"a {word} piece of clothing").mean(0)
         name = f"{word} ({(label > 0).sum()} true, {(label < 0).sum()} false)"
@@ -86,16 +84,17 @@ def choices(images: Tensor, labels: np.ndarray, embed: Embed) -> Table:
 
     `labels` are `[N, len(FACE_NAMES)]` in {-1, 1}. A row is empty where no face has one of the sides.
     """
-    rows: dict[str, list[Cell]] = {}
+    rows = {}
     for name, sentences in WORDS["choices"].items():
         label = labels[:, FACE_NAMES.index(name)]
         if name in AGAINST:
             label = np.where(label == labels[:, FACE_NAMES.index(AGAINST[name])], 0, label)
         first, second = (images @ embed(*sentences).T).T.numpy()
-        rows[name.replace("_", " ")] = [Cell(), Cell(), Cell()]
+        cells = [Cell(), Cell(), Cell()]
         if (label > 0).any() and (label < 0).any():
             shares = 100 * np.mean((first > second)[label > 0]), 100 * np.mean((first <= second)[label < 0])
-            rows[name.replace("_", " ")] = [Cell(float(share)) for share in (np.mean(shares), *shares)]
+            cells = [Cell(float(share)) for share in (np.mean(shares), *shares)]
+        rows[name.replace("_", " ")] = cells
     measured = [[cell.mean for cell in cells] for cells in rows.values() if cells[0].mean is not None]
     rows["mean of all"] = [Cell(float(mean)) for mean in np.mean(measured, 0)]
     columns = ["balanced accuracy (%)", "first sentence true", "second true"]
@@ -106,11 +105,8 @@ def paraphrases(embed: Embed) -> Table:
     """How often a sentence is nearer to its paraphrase than to its contrary."""
     given, same, contrary = (embed(*several) for several in zip(*WORDS["paraphrases"], strict=True))
     near, far = (given * same).sum(1), (given * contrary).sum(1)
-    rows = {
-        "nearer to the paraphrase (%)": [Cell(100 * (near > far).float().mean().item())],
-        "similarity to the paraphrase": [Cell(near.mean().item())],
-        "similarity to the contrary": [Cell(far.mean().item())],
-    }
+    rows = {"nearer to the paraphrase (%)": [Cell(100 * (near > far).float().mean().item())]}
+    rows |= {f"similarity to the {n}": [Cell(x.mean().item())] for n, x in (("paraphrase", near), ("contrary", far))}
     return Table(f"{len(near)} sentences, text to text", ["measured"], rows)
 
 

@@ -209,8 +209,7 @@ def public_config(config: TrainingConfig) -> TrainingConfig:
 def make_card(config: TrainingConfig, step: int, batch: int, lines: list[dict], samples: bool) -> str:
     """A model card of a run, from its config without local paths and the lines of its `metrics.jsonl`."""
     task, size, names = get_task(config.task), config.sample_size, config.dataset
-    source, expected = SOURCES.get(config.preset, ("settings of its own, listed below", ""))
-    recipe = source + (f". It should reach: {expected}" if expected else "")
+    recipe = SOURCES.get(config.preset, "settings of its own, listed below")
     settings = [f"- {k.replace('_', '-')}: {v}" for k, v in asdict(config).items() if v not in (None, "", False)]
     results = "No images were held out, so nothing was measured."
     if measured := next((line for line in reversed(lines) if "validation/psnr/right" in line), None):
