@@ -200,10 +200,10 @@ PRESETS = {
 }
 # where the recipe comes from, and the result that it should reach
 SOURCES = dict.fromkeys(PRESETS, "textir_hf: sized for two CPU cores") | {
-    "inpainting-ffhq-256": "TextIR, Sec. 4.1: FFHQ at 256x256, batch 16, 300,000 steps, irregular masks. It should reach: "
-    "Table 1, Multi-Modal-CelebA-HQ: PSNR 29.83, SSIM 0.932, LPIPS 0.068",
-    "super-resolution-ffhq-512": "TextIR, Sec. 4.1: FFHQ at 512x512, batch 16, 300,000 steps, factors 4 to 64. It should "
-    "reach: Table 3, Multi-Modal-CelebA-HQ at 16x: PSNR 27.41, SSIM 0.784, LPIPS 0.227",
+    "inpainting-ffhq-256": "TextIR, Sec. 4.1: FFHQ at 256x256, batch 16, 300,000 steps, irregular masks. It should "
+    "reach: Table 1, Multi-Modal-CelebA-HQ: PSNR 29.83, SSIM 0.932, LPIPS 0.068",
+    "super-resolution-ffhq-512": "TextIR, Sec. 4.1: FFHQ at 512x512, batch 16, 300,000 steps, factors 4 to 64. It "
+    "should reach: Table 3, Multi-Modal-CelebA-HQ at 16x: PSNR 27.41, SSIM 0.784, LPIPS 0.227",
     "colorization-imagenet-256": "TextIR, Sec. 4.1: ImageNet at 256x256, batch 16, 300,000 steps. It should reach: "
     "Table 2, COCO-Stuff: PSNR 26.70, SSIM 0.923, LPIPS 0.124",
 }
