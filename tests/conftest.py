@@ -172,8 +172,6 @@ def final_state(folder) -> dict[str, torch.Tensor]:
     """All that the last checkpoint of a run holds."""
     last = max(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     state = {f"{p.name}.{k}": v for p in sorted(last.glob("*.safetensors")) for k, v in load_file(p).items()}
-    for path in sorted(last.glob("pytorch_model_fsdp*.bin")):
-        state |= {f"{path.name}.{k}": v for k, v in torch.load(path, weights_only=True).items()}
     for path in sorted(last.glob("optimizer*.bin")):
         for index, values in torch.load(path, weights_only=True)["state"].items():
             state |= {f"{path.name}.{index}.{k}": v for k, v in values.items()}

@@ -2,21 +2,16 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
 from accelerate import PartialState
-from accelerate.commands import launch
 from accelerate.utils import DistributedType
 from conftest import final_state
 from processes import Forked, fork_ranks, wait_until
-from safetensors.torch import load_file
 
 from training.config import TrainingConfig
 from training.train import main, train
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 def command(fields: dict) -> list[str]:
@@ -29,17 +24,8 @@ def command(fields: dict) -> list[str]:
     return words
 
 
-def sharding(monkeypatch) -> dict[str, str]:
-    """What `accelerate launch` tells its processes with the config that is shipped."""
-    told = {}
-    monkeypatch.setattr(launch, "multi_gpu_launcher", lambda args: told.update(launch.prepare_multi_gpu_env(args)))
-    config = str(REPOSITORY / "training" / "accelerate" / "fsdp.yaml")
-    launch.launch_command(launch.launch_command_parser().parse_args(["--config_file", config, "train.py"]))
-    return {name: value for name, value in told.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
-
-
 def train_sharded(argv: list[str]) -> int:
-    """Trains as Accelerate would on GPUs, on the CPU: it shards networks only where it finds GPUs."""
+    """Trains on the CPU as Accelerate would on GPUs, where alone it shards networks."""
     PartialState(cpu=True)
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     return main(argv)
@@ -109,28 +95,7 @@ def test_two_processes_make_the_updates_of_one_with_twice_the_batch(fields, late
     assert (torch.cat(moved) > 1e-4).float().mean() < 0.01
 
 
-def test_sharded_networks_get_the_updates_of_whole_ones_and_go_on_bit_for_bit(fields, tmp_path, monkeypatch):
-    """FSDP2 with the config that is shipped."""
-    shards = sharding(monkeypatch)
-    changes = {"max_train_steps": 2, "checkpointing_steps": 1, "adversarial_start": 0, "mixed_precision": "no"}
-    pieces, again, one = (str(tmp_path / name) for name in ("pieces", "again", "one"))
-    two = fields | changes | {"gradient_accumulation_steps": 2}
-    finish(*fork_ranks(2, train_sharded, command(two | {"output_dir": pieces}), shards))
-    train(TrainingConfig(**fields | changes | {"output_dir": one, "train_batch_size": 8}))
-    rows = [[json.loads(line) for line in Path(f, "metrics.jsonl").read_text().splitlines()] for f in (pieces, one)]
-    for sharded, unsharded in zip(*rows, strict=True):
-        for term in ("l1", "clip", "adversarial", "discriminator", "r1"):
-            assert sharded.get(term) == pytest.approx(unsharded.get(term), abs=1e-4)
-    states = [load_file(Path(f, "pipeline/restorer/diffusion_pytorch_model.safetensors")) for f in (pieces, one)]
-    moved = torch.cat([(v - states[1][k]).abs().flatten() for k, v in states[0].items()])
-    assert (moved > 1e-4).float().mean() < 0.01
-    shutil.copytree(Path(pieces, "checkpoint-1"), Path(again, "checkpoint-1"))
-    resumed = command(two | {"output_dir": again, "resume_from_checkpoint": "latest"})
-    finish(*fork_ranks(2, train_sharded, resumed, shards))
-    assert_same(pieces, again)
-
-
-def test_the_first_fsdp_is_refused(fields):
-    first = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1", "FSDP_SYNC_MODULE_STATES": "false"}
-    process = Forked(train_sharded, command(fields), first)
-    assert process.wait() == 1 and "accelerate is set to FSDP 1" in process.err() and "fsdp.yaml" in process.err()
+def test_fsdp_is_refused(fields):
+    sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1", "FSDP_SYNC_MODULE_STATES": "false"}
+    process = Forked(train_sharded, command(fields), sharded)
+    assert process.wait() == 1 and "accelerate is set to FSDP. Launch with" in process.err()

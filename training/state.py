@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import nn
 
 from textir_hf.atomic import replacing
 from textir_hf.imaging.faces import FACE_TEMPLATES
@@ -54,13 +53,16 @@ class State:
         if config.init_from:
             start_from(Path(config.init_from), generator, discriminator)
         self.restorer = deepcopy(generator).to(accelerator.device).eval().requires_grad_(False)
-        self.generator, self.optimizer = _prepare(generator, accelerator, (config.beta1, 0.99))
-        self.discriminator, self.discriminator_optimizer = _prepare(discriminator, accelerator, (0.0, 0.99**LAZY))
+        generator, discriminator = (n.to(memory_format=torch.channels_last) for n in (generator, discriminator))
+        adam = torch.optim.Adam(generator.parameters(), betas=(config.beta1, 0.99), fused=True)
+        self.generator, self.optimizer = accelerator.prepare(generator, adam)
+        adam = torch.optim.Adam(discriminator.parameters(), betas=(0.0, 0.99**LAZY), fused=True)
+        self.discriminator, self.discriminator_optimizer = accelerator.prepare(discriminator, adam)
         batch = config.train_batch_size * config.gradient_accumulation_steps
         self.images_per_update = batch * accelerator.num_processes
         self.decay = 0.5 ** (self.images_per_update / config.ema_half_life)
         at_once = accelerator.device.type != "cpu"  # where a launch costs more than a buffer
-        self.average = EMAModel(full_parameters(self.generator), decay=self.decay, foreach=at_once)
+        self.average = EMAModel(self.generator.parameters(), decay=self.decay, foreach=at_once)
         accelerator.register_for_checkpointing(self, self.average)
 
     def state_dict(self) -> dict:
@@ -70,11 +72,9 @@ class State:
     def load_state_dict(self, state: dict) -> None:
         vars(self).update(state)
 
-    @torch.no_grad()
     def averaged(self) -> TextIRGenerator:
         """The generator with the averaged weights, on this process's device."""
-        for parameter, value in zip(self.restorer.parameters(), self.average.shadow_params, strict=True):
-            parameter.copy_(value.view_as(parameter))
+        self.average.copy_to(self.restorer.parameters())
         return self.restorer
 
     def checkpoints(self) -> list[Path]:
@@ -165,19 +165,3 @@ def start_from(folder: Path, generator: nn.Module, discriminator: nn.Module) -> 
                     f"--init-from has shape {given} for {name}, this run needs {needed}. Use the same widths and "
                     "sizes, or name that run's folder pipeline/restorer to take the generator alone."
                 )
-
-
-def _prepare(network: nn.Module, accelerator: Accelerator, betas: tuple[float, float]):
-    """A network and its optimizer, shared by the processes: copied (DDP), or in pieces (FSDP 2)."""
-    if accelerator.is_fsdp2:  # takes neither scalars nor channels_last; casting is left to autocast
-        accelerator.state.fsdp_plugin.mixed_precision_policy = None
-        for parameter in network.parameters():
-            parameter.data = torch.atleast_1d(parameter.data)
-    else:
-        network = network.to(memory_format=torch.channels_last)
-    return accelerator.prepare(network, torch.optim.Adam(network.parameters(), betas=betas, fused=True))
-
-
-def full_parameters(network: nn.Module) -> list[Tensor]:
-    """The parameters in the network's order, each gathered from all processes."""
-    return [p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()]

@@ -24,7 +24,7 @@ from training.data import Batches, SampleMaker, training_and_held_out
 from training.latents import FrozenEncoder, Latents
 from training.objective import Objective
 from training.output import Log, Validation, write_pipeline
-from training.state import LAZY, State, full_parameters
+from training.state import LAZY, State
 
 
 class Run:
@@ -41,11 +41,10 @@ class Run:
             project_dir=config.output_dir,
         )
         kind = accelerator.distributed_type
-        first = kind == DistributedType.FSDP and not accelerator.is_fsdp2
-        if first or kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            remedy = "Launch with --config_file training/accelerate/multi_gpu.yaml."
             raise ValueError(
-                f"Two networks train together, copied by DDP or in pieces by FSDP 2, but accelerate is set to "
-                f"{kind.value}{' 1' if first else ''}. Launch with training/accelerate/multi_gpu.yaml or fsdp.yaml."
+                f"DDP copies both networks to each device, but accelerate is set to {kind.value}. {remedy}"
             )
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True  # all batches have one shape
@@ -108,12 +107,11 @@ def train(config: TrainingConfig) -> Path:
                 accelerator.wait_for_everyone()
                 log.began = time.perf_counter()  # the time to save and validate is not that of the next steps
 
-    discriminator = accelerator.get_state_dict(state.discriminator)  # gathered by all processes
     if accelerator.is_main_process:
         step, images = state.step, state.images_per_update
         write_pipeline(folder / "pipeline", config, step, images, state.averaged(), run.encoder)
         with replacing(folder / "discriminator.safetensors") as temporary:  # for --init-from
-            accelerator.save(discriminator, temporary, safe_serialization=True)
+            accelerator.save(accelerator.get_state_dict(state.discriminator), temporary, safe_serialization=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder / "pipeline"
@@ -144,7 +142,7 @@ def train_step(run: Run, batches: Iterator[dict]) -> dict[str, Tensor]:
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / parts
     update(run, adversarial)
-    state.average.step(full_parameters(state.generator))
+    state.average.step(state.generator.parameters())
     state.step += 1
     return sums
 
