@@ -47,6 +47,7 @@ class TrainingConfig:
     holdout: int = option(0, "number of images to hold out for validation")
     streaming: bool = option(False, "read the data as a stream, for sets larger than the disk")
     shuffle_buffer: int = option(10_000, "images that a stream shuffles at a time")
+    preload: bool = option(False, "decode all images once, and keep them in memory as uint8")
     dataloader_num_workers: int = option(2, "processes that decode and degrade, for each training process")
     masks: str | None = option(None, "parquet file or folder of irregular masks, white = repaint")
     mask_mix: list[float] = option([1.0, 0.0, 0.0], "shares of irregular masks, brush strokes and boxes")
@@ -127,8 +128,8 @@ class TrainingConfig:
             problem = f"--train-batch-size must be a multiple of --clip-every {self.clip_every}, got {batch}."
         elif self.swap_probability and not (latent and self.lambda_clip):
             problem = "--swap-probability needs --decoder and --lambda-clip: only the CLIP loss asks for the other one."
-        elif self.streaming and latent:
-            problem = "--streaming reads rows as they are needed: it does not take --decoder."
+        elif self.streaming and (latent or self.preload):
+            problem = "--streaming reads rows as they are needed: it takes neither --decoder nor --preload."
         elif self.caption_probability and not self.caption_column:
             problem = "--caption-probability needs --caption-column, the captions to restore under."
         elif self.report_to and find_spec(self.report_to) is None:

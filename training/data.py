@@ -80,6 +80,12 @@ class SampleMaker(data.Dataset):
         self.config, self.task, self.embedding_dim = config, get_task(config.task), embedding_dim
         self.rows, self.latents, self._epoch, self._order = rows, latents, -1, np.arange(0)
         self._items = latents.items if latents else [(row, None) for row in range(len(rows or ()))]
+        preloaded, column, size = (
+            tqdm(rows, desc="images") if config.preload else (),
+            config.image_column,
+            config.sample_size,
+        )
+        self._decoded = {i: decode(row[column], size) for i, row in enumerate(preloaded)}
         if config.masks:
             masks = load_masks(config.masks, "train", config.sample_size)
             self.irregular = masks[masks.flatten(1).any(1)]
@@ -124,10 +130,10 @@ class SampleMaker(data.Dataset):
             sample["caption"] = rng.choice(captions) if use and captions else ""
         return sample
 
-    def of_row(self, row: dict, number: int, name: str, flip: int | None = None) -> dict:
+    def of_row(self, row: dict, number: int, name: str, image: Tensor | None = None, flip: int | None = None) -> dict:
         """Sample `number`, of a row; or in `damaged` the name of the file (or `name`) if it cannot be decoded."""
         value = row[self.config.image_column]
-        image = decode(value, self.config.sample_size)
+        image = decode(value, self.config.sample_size) if image is None else image
         if image is None:
             return {"damaged": (value or {}).get("path") or name}
         return self(image, number, row_captions(row, self.config.caption_column), flip)
@@ -143,7 +149,7 @@ class SampleMaker(data.Dataset):
             self._order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._items))
         row, flip = self._items[self._order[place]]
         values = self.rows[int(row)]
-        sample = self.of_row(values, item, f"row {row}", flip)
+        sample = self.of_row(values, item, f"row {row}", self._decoded.get(row), flip)
         if not self.latents:
             return sample
         sample |= self.latents[row, flip]

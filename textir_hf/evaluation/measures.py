@@ -21,7 +21,6 @@ from textir_hf.metrics.perceptual import LPIPS, quality
 from textir_hf.models.embedding import embed_images, embed_texts
 
 Value = tuple[str, str, str, float]  # table, row, column, value
-MAX_PSNR = 100.0  # dB, in place of infinity where images are equal, so that means exist
 PROTOTYPES = {  # sRGB
     "red": (200, 30, 40),
     "orange": (240, 140, 30),
@@ -165,7 +164,7 @@ class Measures:
                 embeddings[f"{table}|{name}"] = embedding.numpy()
                 for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
                     psnr, ssim, lpips = quality(output, target, region, self.lpips).values()
-                    columns |= {f"{prefix}PSNR (dB)": min(psnr, MAX_PSNR), f"{prefix}SSIM": ssim}
+                    columns |= {f"{prefix}PSNR (dB)": psnr, f"{prefix}SSIM": ssim}
                     columns[f"{prefix}LPIPS"] = lpips
                 columns |= self.damage.columns(output, target, extent)
                 if self.conditions.texts is not None:

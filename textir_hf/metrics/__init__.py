@@ -3,15 +3,19 @@
 `load("psnr").compute(predictions=restored, references=targets, masks=masks)`
 """
 
+from pathlib import Path
+
+NAMES = ("psnr", "ssim", "lpips", "clip_score", "frechet_distance")
+
 
 def load(name: str):
-    """`psnr`, `ssim`, `lpips`, `clip_score` or `frechet_distance` as an `evaluate.Metric`, without a network.
+    """One of `NAMES` as an `evaluate.Metric`, without a network.
 
     Raises:
         ValueError: There is no such metric.
     """
-    from textir_hf.metrics.images import METRICS
+    import evaluate
 
-    if name not in METRICS:
-        raise ValueError(f"The metric must be one of {', '.join(METRICS)}, got {name!r}.")
-    return METRICS[name]()
+    if name not in NAMES:
+        raise ValueError(f"The metric must be one of {', '.join(NAMES)}, got {name!r}.")
+    return evaluate.load(str(Path(__file__).parent / name), module_type="metric")

@@ -14,6 +14,7 @@ from textir_hf.atomic import replacing
 from textir_hf.imaging.resample import to_tensor
 from textir_hf.metrics import functional
 
+MAX_PSNR = 100.0  # dB, so that means stay finite
 CACHE = Path("~/.cache/textir_hf")
 SOURCES = (  # of the network and of the linear layers
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -88,8 +89,11 @@ class LPIPS(nn.Module):
 def quality(
     restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None, lpips: LPIPS | None = None
 ) -> dict[str, float]:
-    """`psnr` (dB), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8, of all pixels or of a mask's, `[H, W]` bool."""
-    found = {"psnr": functional.psnr(restored, target, mask), "ssim": functional.ssim(restored, target, mask)}
+    """`psnr` (dB, 100 at most), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8; of all pixels, or a mask's, `[H, W]`."""
+    found = {
+        "psnr": min(functional.psnr(restored, target, mask), MAX_PSNR),
+        "ssim": functional.ssim(restored, target, mask),
+    }
     if lpips is not None:
         device = lpips.shift.device
         area = None if mask is None else torch.from_numpy(mask)[None, None].to(device)
