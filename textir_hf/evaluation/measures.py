@@ -160,7 +160,8 @@ class Measures:
             mask = mask_of(extent)
             embeddings[f"{table}|target"] = self.conditions.images[index].numpy()
             for name, output in self.restored(index, table).items():
-                embedding, columns = self.embed(output), {}
+                embedding = self.embed(output)
+                columns: dict[str, float] = {}
                 embeddings[f"{table}|{name}"] = embedding.numpy()
                 for prefix, region in [("", None)] if mask is None else [("", None), ("masked ", mask)]:
                     psnr, ssim, lpips = quality(output, target, region, self.lpips).values()

@@ -89,7 +89,7 @@ class LPIPS(nn.Module):
 def quality(
     restored: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None, lpips: LPIPS | None = None
 ) -> dict[str, float]:
-    """`psnr` (dB, 100 at most), `ssim` and perhaps `lpips` of `[H, W, 3]` uint8; of all pixels, or a mask's, `[H, W]`."""
+    """`psnr` (dB, 100 at most), `ssim` and perhaps `lpips` of all pixels, or of a mask's, `[H, W]`."""
     found = {
         "psnr": min(functional.psnr(restored, target, mask), MAX_PSNR),
         "ssim": functional.ssim(restored, target, mask),
