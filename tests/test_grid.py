@@ -1,10 +1,7 @@
 import numpy as np
-import pytest
 from conftest import make_image
-from PIL import Image
 
-from textir_hf import estimate_scale, sweep
-from textir_hf.imaging.resample import lose_resolution, to_array, to_tensor
+from textir_hf import sweep
 
 
 def rows_of(grid, first, cell=40, height=36):
@@ -24,14 +21,3 @@ def test_betas_run_along_the_columns_and_prompts_along_the_rows(pipeline):
         assert len(row) == 4
         for beta, got in zip((0, 0.5, 1), row[1:], strict=True):
             assert np.array_equal(got, np.asarray(pipe.edit(prompt, image, factor=4, beta=beta).images[0]))
-
-
-@pytest.mark.parametrize("factor", [1, 2, 4, 8])
-def test_the_factor_of_an_enlarged_photo_is_found(factor):
-    from skimage import data
-
-    photo = to_tensor(data.astronaut()[:256, 100:356])
-    shown = photo if factor == 1 else lose_resolution(photo, factor)
-    guess = estimate_scale(to_array(shown))
-    assert guess.factor == factor and guess.confidence >= 0.5
-    assert estimate_scale(Image.new("RGB", (64, 64), "gray")).confidence == 0

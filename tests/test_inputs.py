@@ -12,7 +12,7 @@ from PIL import Image
 from test_faces import PORTRAIT, portrait
 from test_numbers import refuse
 
-from textir_hf import estimate_scale, save_image, sweep
+from textir_hf import save_image, sweep
 
 EMPTY = Image.new("RGB", (9, 9)).crop((5, 5, 5, 5))
 NO_IMAGES = [
@@ -36,7 +36,6 @@ def test_what_is_no_image_is_refused_by_the_arguments_name(pipe, value, tmp_path
     background = {"scale": 4, "box": (4, 4, 10, 10), "background": value}
     refuse("background", enlarge, prompt="a face", image=make_image(20, 18), **background)
     refuse("image", sweep, pipe=enlarge, image=value, prompts=["a face"], factors=[4])
-    refuse("image", estimate_scale, image=value)
     refuse("image", save_image, image=value, path=tmp_path / "a.png")
 
 

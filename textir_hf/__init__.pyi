@@ -1,7 +1,6 @@
 from ._version import __version__ as __version__
 from .imaging.files import open_image as open_image
 from .imaging.files import save_image as save_image
-from .imaging.scale import estimate_scale as estimate_scale
 from .models.checkpoint import ModelMixin as ModelMixin
 from .models.embedding import TextRecentering as TextRecentering
 from .models.encoder import MiniCLIPConfig as MiniCLIPConfig

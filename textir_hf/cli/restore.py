@@ -14,7 +14,6 @@ from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs, restore_each
 from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_raster
-from textir_hf.imaging.scale import estimate_scale
 from textir_hf.pipeline.arguments import Call, result_size
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.pipeline.sweep import sweep
@@ -119,11 +118,8 @@ class _Restoration:
         self.refiner = self.given.pop("refiner", None)
         self.background = args.background if args.background not in (None, "restored") else None
         if "scale" in task.requires and args.task and args.scale is None:
-            hint, guess = "", None if args.image.is_dir() else estimate_scale(open_image(args.image, self.max_pixels))
-            if guess and guess.factor > 1:
-                found = f"{guess.factor}x already (confidence {guess.confidence:.1f})"
-                hint = f" It looks upscaled {found}: try edit --factor."
-            raise ValueError(f"scale must be given: how many times larger, 2 to 64.{hint}")
+            hint = "If the image is large but blurred, try edit --factor"
+            raise ValueError(f"scale must be given: how many times larger, 2 to 64. {hint}.")
         values = self.given | ({"background": args.image} if self.background else {})  # a checkpoint makes an image
         for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
             values[name] = values[name][0]

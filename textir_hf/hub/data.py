@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +80,7 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
     from datasets.exceptions import DatasetsError
 
     if len(sources) == 1 and Path(sources[0]).is_dir():
-        rows = _folder_rows(Path(sources[0]), split)
+        rows = _folder_rows(Path(sources[0]).absolute(), split)
         rows = rows.to_iterable_dataset() if streaming else rows
         rows.info.builder_name = _LISTED
         return rows
@@ -104,39 +101,35 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
 
 
 def _folder_rows(folder: Path, split: str) -> Dataset:
-    """The images of one split of a folder, all below it, with what its metadata files say of them.
+    """The images of one split of a folder, all below it; or those that its metadata files name, as in `imagefolder`.
 
     All images are of the split "train", whatever they are called. Only where each of them is in a subfolder that has
     the name of a split ("train", "val", "test" and the like), these are the splits. A metadata file has a column
     `file_name`, relative to itself, and any others; `mask_file_name` becomes the image column `mask`.
     """
-    from datasets import Dataset
+    from datasets import Dataset, Image, load_dataset
+    from datasets.exceptions import DatasetsError
     from datasets.fingerprint import Hasher
 
     names = sorted(image_names(folder))
     if not names:
         raise ValueError(f"The folder {folder} has no image ({', '.join(READABLE)}).")
-    chosen = set(_of_split(names, split, folder))
+    chosen = [str(folder / name) for name in _of_split(names, split, folder)]
+    rows = Dataset.from_dict({"image": [{"bytes": None, "path": path} for path in chosen]})
     places = sorted({folder / parent for name in names for parent in name.parents})
-    files = [path for place in places for kind in _METADATA if (path := place / kind).is_file()]
-    rows = [row for file in files for row in _read_metadata(file, folder)] or [{"image": name} for name in names]
-    named = {value for row in rows for value in row.values() if isinstance(value, Path)}
-    if differing := sorted(named - set(names)) or sorted(set(names) - named):
-        got = f"but not so {len(differing)}, such as {differing[0]}"
-        raise ValueError(f"The metadata in {folder} must name each image there and no other file, {got}.")
-    columns = dict.fromkeys([column for row in rows for column in row])
-    content: dict[str, list] = {name: [] for name in columns}
-    for row in rows:
-        for name in columns if row["image"] in chosen else ():
-            value = row.get(name)
-            content[name].append({"bytes": None, "path": str(folder / value)} if isinstance(value, Path) else value)
-    try:
-        found = Dataset.from_dict(content)
-    except (TypeError, ValueError) as error:  # pyarrow's
-        raise ValueError(f"The metadata in {folder} must have one type in each column: {error}.") from error
-    stats = [(str(path), path.stat()) for path in (*files, *sorted(folder / name for name in chosen))]
+    if files := [str(path) for place in places for kind in _METADATA if (path := place / kind).is_file()]:
+        try:
+            rows = load_dataset(_LISTED, data_files=files, split="train").cast_column("image", Image(decode=False))
+        except (OSError, ValueError, DatasetsError) as error:
+            reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+            raise ValueError(f"The metadata in {folder} cannot be read: {reason}.") from error
+        known, named = {str(folder / name) for name in names}, [(value or {}).get("path") for value in rows["image"]]
+        if unknown := [path for path in named if path not in known]:
+            raise ValueError(f"The metadata in {folder} must name images there, got {unknown[0]}.")
+        rows = rows.select([i for i, path in enumerate(named) if path in set(chosen)])
+    stats = [(path, Path(path).stat()) for path in (*files, *chosen)]
     known_by = Hasher.hash([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
-    return Dataset(found.data, found.info, fingerprint=known_by)  # so that caches see what changed in the files
+    return Dataset(rows.data, rows.info, indices_table=rows._indices, fingerprint=known_by)  # caches see what changed
 
 
 def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
@@ -148,30 +141,6 @@ def _of_split(names: list[Path], split: str, folder: Path) -> list[Path]:
         return names
     remedy = f"Put all images into subfolders such as train and {split}"
     raise ValueError(f'The folder {folder} has no split "{split}". {remedy}, or use "train", which is all of them.')
-
-
-def _read_metadata(file: Path, folder: Path) -> list[dict]:
-    """The rows of a metadata file; the files that they name become paths relative to the folder."""
-    try:
-        if file.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            rows = pq.read_table(file).to_pylist()
-        elif file.suffix == ".csv":
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                rows = list(csv.DictReader(lines))
-        else:
-            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
-        for row in rows:
-            for name in [name for name in row if name == "file_name" or name.endswith("_file_name")]:
-                value = row.pop(name)
-                path = Path(os.path.relpath(file.parent / value, folder)) if value else None
-                row[name.removesuffix("file_name").rstrip("_") or "image"] = path
-            if not isinstance(row.get("image"), Path):
-                raise ValueError("every row must have the name of an image in the column file_name")
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
-    return rows
 
 
 def has_own_paths(rows: Dataset | IterableDataset) -> bool:

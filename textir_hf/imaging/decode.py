@@ -2,28 +2,30 @@
 
 import io
 import os
+import re
 import struct
 import threading
-import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageChops, ImageFile
 
 from textir_hf.checks import number
-from textir_hf.imaging.complete import check_complete, png_chunks
 from textir_hf.imaging.profiles import FORMATS, UnfitImage, decoding, to_srgb
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 100_000
-MAX_BYTES = 1_000_000_000  # of a file, which is read at once
 MAX_SCAN_PIXELS = 2_000_000_000  # a progressive JPEG's scans times its pixels; each scan passes over all of them
 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-_TEXT = (b"tEXt", b"zTXt", b"iTXt")
-_MOST_TEXT = 1 << 20  # bytes
-_USED = (b"textir\0", b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # texts with settings or an orientation
+_LACKS = "lacks the data of some of its pixels. It may be damaged: save it again as PNG."
+_JUNK = bytes.fromhex("5a932ce147b81d76") * 2  # entropy-coded data without a marker
+_ARITHMETIC = re.compile(rb"\xff[\xc9-\xcb]\x00[\x0b\x11\x14]\x08")  # frames of a JPEG
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's color types
+_ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 
 _LOCK = threading.Lock()
 _users = 0  # of Pillow's settings as we need them
@@ -34,9 +36,8 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     """Decodes an image file to its end, turns it upright and converts its colors to sRGB.
 
     The content decides the format, which is one of `FORMATS`, or HEIC where pillow-heif is installed (the extra
-    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, also where an end mark
-    follows. This cannot be known of JPEGs with arithmetic coding, nor of damage inside a HEIC. Left out with a warning
-    are broken EXIF, color profiles that do not fit, other color codes, and a PNG's text of many megabytes.
+    `heif`). Of an MPO or a HEIC, the photo itself is taken. A file that lacks data is refused, a PNG or JPEG also where
+    an end mark follows. Left out with a warning are broken EXIF and color profiles that do not fit.
 
     Args:
         source: The file's path, or its content.
@@ -56,11 +57,8 @@ def open_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PIXELS, 
     name = name or ("The image" if isinstance(source, bytes) else str(source))
     max_pixels = number("max_pixels", max_pixels)
     content = source if isinstance(source, bytes) else _read(source, name)
-    bare = _without_text(content)  # Pillow refuses a PNG whose text is large
-    if len(content) - len(bare) > _MOST_TEXT:
-        warnings.warn(f"{name} has too much text beside its pixels, which was left out.", stacklevel=2)
     with decoding(name), _strict_pillow():
-        return _decode(bare, max_pixels, name)
+        return _decode(content, max_pixels, name)
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
@@ -70,8 +68,6 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
     try:
         if not path.is_file():
             raise ValueError(f"{path} is not a file. Give the path of an image.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{name} has more than {MAX_BYTES // 10**6} MB. Compress or shrink it.")
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {(error.strerror or str(error)).lower()}.") from error
@@ -113,9 +109,11 @@ def _decode(content: bytes, max_pixels: int, name: str) -> Image.Image:
     with opened as image:
         _check_header(image, content, max_pixels)
         image.load()
-        check_complete(image, content)
-        _mend_transparency(image, content)
-        image.info["cicp"] = _color_code(content)
+        if image.format == "PNG":
+            _check_rows(content)
+            _mend_transparency(image, content[24])
+        elif image.format in ("JPEG", "MPO") and not _ARITHMETIC.search(content):  # that coding ends without a trace
+            _check_last_scan(image, content)
         return to_srgb(image, name)
 
 
@@ -137,28 +135,39 @@ def _check_header(image: Image.Image, content: bytes, max_pixels: int) -> None:
             raise UnfitImage("has several pages or frames, and one image is expected. Save one of them as PNG.")
 
 
-def _without_text(content: bytes) -> bytes:
-    """A PNG without its text, except what `open_image` uses; other files as they are."""
-    kept, position = [], 0
-    for kind, start, size in png_chunks(content):
-        if kind in _TEXT and not (content.startswith(_USED, start) and size < _MOST_TEXT):
-            kept.append(content[position : start - 8])
-            position = start + size + 4
-    return b"".join([*kept, content[position:]])
+def _check_rows(content: bytes) -> None:
+    """Checks that a PNG's data are as long as its rows; Pillow would leave the rest black."""
+    width, height, depth, color, _, _, interlaced = struct.unpack_from(">2I5B", content, 16)
+    steps = _ADAM7 if interlaced else [(0, 0, 1, 1)]
+    sizes = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in steps]
+    left = sum((1 + ceil(w * depth * _SAMPLES[color] / 8)) * h for w, h in sizes if w)
+    stream, position = zlib.decompressobj(), 8
+    while left > 0 and position + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, position)
+        data = content[position + 8 : position + 8 + size] if kind == b"IDAT" else b""
+        while data and left > 0:
+            left -= len(stream.decompress(data, 1 << 20))
+            data = stream.unconsumed_tail
+        position += 12 + size
+    if left > 0:
+        raise UnfitImage(_LACKS)
 
 
-def _color_code(content: bytes) -> tuple[int, int] | None:
-    """The numbers of ITU-T H.273 for an image's primaries and transfer function, if a PNG, AVIF or HEIC has them."""
-    if content[4:8] == b"ftyp" and (box := content.find(b"colrnclx", 0, 1 << 20)) >= 0:
-        return struct.unpack_from(">HH", content, box + 8)
-    codes = [struct.unpack_from(">BB", content, start) for kind, start, _ in png_chunks(content) if kind == b"cICP"]
-    return codes[0] if codes else None
+def _check_last_scan(image: Image.Image, content: bytes) -> None:
+    """Checks that a JPEG's data reach to its end mark; libjpeg would leave the rest gray.
+
+    It skips what is put before the mark where the data are complete, and reads on into it where they are not.
+    """
+    end = content.rfind(b"\xff\xd9")
+    junk = _JUNK + b"".join(bytes((0xFF, restart)) + _JUNK for restart in range(0xD0, 0xD8))
+    with Image.open(io.BytesIO(content[:end] + junk + content[end:]), formats=["JPEG"]) as other:
+        if ImageChops.difference(image, other).getbbox() is not None:
+            raise UnfitImage(_LACKS)
 
 
-def _mend_transparency(image: Image.Image, content: bytes) -> None:
+def _mend_transparency(image: Image.Image, depth: int) -> None:
     """Brings a PNG's transparent color to the depth that its pixels were decoded to."""
     key = image.info.get("transparency")
-    depth = content[24] if image.format == "PNG" else 8
     if image.mode == "L" and isinstance(key, int):
         image.info["transparency"] = key * 255 // (2**depth - 1)
     elif image.mode == "RGB" and depth == 16 and key is not None:

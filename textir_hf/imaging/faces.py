@@ -1,5 +1,6 @@
 """Faces in photos: their order, the frame in which a network knows them, and images warped to that frame and back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,12 +50,10 @@ class Frame:
         `of` is the size of the frame's own image, where that is larger or smaller.
         """
         corners = self.offset + self.scale * np.array([0, 1, 1j, 1 + 1j])
-        rows, columns = (
-            span * ratio for span, ratio in zip((corners.imag, corners.real), ratios(size, of), strict=True)
-        )
-        left, top = np.floor([columns.min(), rows.min()]).astype(int) - margin
-        right, bottom = np.ceil([columns.max(), rows.max()]).astype(int) + margin
-        left, top, right, bottom = (int(v) for v in (left, top, right, bottom))
+        high, wide = ratios(size, of)
+        rows, columns = corners.imag * high, corners.real * wide
+        left, top = math.floor(columns.min()) - margin, math.floor(rows.min()) - margin
+        right, bottom = math.ceil(columns.max()) + margin, math.ceil(rows.max()) + margin
         return max(left, 0), max(top, 0), max(min(right, size[1]), 0), max(min(bottom, size[0]), 0)
 
 
@@ -65,13 +64,13 @@ def ratios(size: Sequence[int], of: Sequence[int] | None) -> tuple[float, float]
 
 def reading_order(faces: Sequence[Face]) -> list[Face]:
     """Faces line by line from the top, each line from the left; a line's faces overlap its first one in height."""
-    remaining, ordered = sorted(faces, key=lambda face: face.box[1] + face.box[3]), []
-    while remaining:
-        _, top, _, bottom = remaining[0].box
-        line = [face for face in remaining if top <= (face.box[1] + face.box[3]) / 2 <= bottom]
-        ordered += sorted(line, key=lambda face: face.box[0])
-        remaining = [face for face in remaining if not any(face is other for other in line)]
-    return ordered
+    lines: list[list[Face]] = []
+    for face in sorted(faces, key=lambda face: face.box[1] + face.box[3]):
+        if lines and (face.box[1] + face.box[3]) / 2 <= lines[-1][0].box[3]:
+            lines[-1].append(face)
+        else:
+            lines.append([face])
+    return [face for line in lines for face in sorted(line, key=lambda face: face.box[0])]
 
 
 def check_choice(choice) -> str | int | tuple[int, ...]:
@@ -104,11 +103,11 @@ def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     font = ImageFont.load_default(size=max(14, round(max(canvas.size) / 40)))
     draw = ImageDraw.Draw(canvas)
     for number, face in enumerate(faces, 1):
-        left, top, _, _ = face.box
+        corner = (max(face.box[0], 0), max(face.box[1], 0))
         draw.rectangle(face.box, outline="yellow", width=width)
-        label = draw.textbbox((max(left, 0), max(top, 0)), str(number), font)
+        label = draw.textbbox(corner, str(number), font)
         draw.rectangle((label[0] - width, label[1] - width, label[2] + width, label[3] + width), fill="yellow")
-        draw.text((max(left, 0), max(top, 0)), str(number), "black", font)
+        draw.text(corner, str(number), "black", font)
     return canvas
 
 
@@ -155,10 +154,9 @@ def frame_places(
     the size of the frame's own image, if that is another.
     """
     left, top, right, bottom = box = frame.bounds(size, of=of)
-    rows, columns = (
-        (torch.arange(*span, dtype=torch.float32, device="cpu") + 0.5) / ratio
-        for span, ratio in zip(((top, bottom), (left, right)), ratios(size, of), strict=True)
-    )
+    high, wide = ratios(size, of)
+    rows = (torch.arange(top, bottom, dtype=torch.float32, device="cpu") + 0.5) / high
+    columns = (torch.arange(left, right, dtype=torch.float32, device="cpu") + 0.5) / wide
     y, x = torch.meshgrid(rows, columns, indexing="ij")
 
     def places_in(frame: Frame) -> Tensor:

@@ -18,10 +18,9 @@ _OUTDATED = {  # of its parts: wrong for an image of other pixels, or readable o
     ExifTags.Base.MakerNote,
     ExifTags.Base.ExifInteroperabilityOffset,
 }
-_SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # color space of a mode's profile
-_CLASSES = ("scnr", "mntr", "prtr", "spac", "abst")  # profiles of devices and of color spaces, Lab among them
+_SPACES = {"RGB": "RGB", "L": "GRAY", "I;16": "GRAY", "CMYK": "CMYK"}  # color space of a mode's profile
+_CLASSES = ("scnr", "mntr", "prtr", "spac")  # profiles of devices and of color spaces
 _TOLERANCE = 2  # 8-bit levels by which a profile's conversion may differ from none
-_SRGB_CODES = ((1, 13), (2, 2))  # primaries and transfer of ITU-T H.273: sRGB, and not stated
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -69,14 +68,10 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         try:
             transform = _transform(image.info["icc_profile"] or b"", color.mode)
             color = color if transform is None else transform.apply(color)
-            info["icc_profile"] = srgb_profile()
+            info["icc_profile"] = srgb_profile().tobytes()
         except ValueError as error:
             warnings.warn(f"{name} has a color profile that {error}. It was ignored.", stacklevel=2)
             info["icc_profile"] = None
-    elif unread := _unread_color(image.info):
-        warnings.warn(f"{name} has {unread}, which was ignored: its colors are taken for sRGB.", stacklevel=2)
-    if color.mode == "LAB":
-        color = ImageCms.profileToProfile(color, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB") or color
     if color.mode == "I;16":
         color = Image.fromarray(to_8_bits(np.asarray(color)))
     color = color.convert("RGB")  # a new image, whatever the mode
@@ -84,16 +79,6 @@ def to_srgb(image: Image.Image, name: str = "The image") -> Image.Image:
         color.putalpha(alpha)
     color.info = {key: value for key, value in info.items() if value}
     return color
-
-
-def _unread_color(info: dict) -> str | None:
-    """Signs other than a profile that the colors are not sRGB, in the order of precedence of the PNG standard."""
-    code, gamma = info.get("cicp"), info.get("gamma")
-    if code is not None:
-        return None if code in _SRGB_CODES else f"the color code {'/'.join(map(str, code))}"
-    if "srgb" not in info and gamma is not None and abs(gamma - 1 / 2.2) > 0.02:
-        return f"a gamma of {gamma:g}"
-    return None
 
 
 def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
@@ -121,19 +106,15 @@ def _upright(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    if image.mode in ("LA", "La", "PA", "P", "RGBA", "RGBa"):
-        image = image if image.mode in ("LA", "RGBA") or not image.has_transparency_data else image.convert("RGBA")
-        return image.getchannel("A") if image.has_transparency_data else None
-    key = image.info.get("transparency")  # the one color that is transparent
-    if key is None:
+    if not image.has_transparency_data:
         return None
-    differs = np.asarray(image.convert("L") if image.mode == "1" else image) != np.asarray(key)
-    differs = differs.any(-1) if differs.ndim == 3 else differs
-    return Image.fromarray(np.where(differs, 255, 0).astype(np.uint8))
+    if image.mode == "I;16":  # Pillow would compare 8 of its bits with the one color that is transparent
+        return Image.fromarray(np.where(np.asarray(image) == image.info["transparency"], 0, 255).astype(np.uint8))
+    return image.convert("RGBA").getchannel("A")
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """In one of the modes that color profiles know: "L", "I;16", "RGB", "CMYK" or "LAB"."""
+    """In one of the modes that color profiles know: "L", "I;16", "RGB" or "CMYK"."""
     if image.mode == "F":
         raise UnfitImage('must have 8 or 16 bits a channel, got mode "F". Convert it to "RGB" first.')
     if image.mode.startswith("I"):
@@ -162,23 +143,18 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         space, kind = source.profile.xcolor_space.strip(), source.profile.device_class.strip()
         if space != _SPACES[mode] or kind not in _CLASSES:
             raise ValueError(f"is of class {kind} for {space} colors and does not fit the image's mode {mode}")
-        transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
+        transform = ImageCms.buildTransform(source, srgb_profile(), mode, "RGB")
     except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError("is damaged") from error
     if mode not in ("RGB", "L"):
         return transform
     levels = np.arange(256, dtype=np.uint8)
     colors = np.stack(np.meshgrid(*[levels[::32]] * 3), -1).reshape(-1, 3)
-    probe = np.concatenate([levels[:, None].repeat(3, 1), colors]) if mode == "RGB" else levels[:, None]
-    converted = np.asarray(transform.apply(Image.fromarray(probe[None].squeeze(-1) if mode == "L" else probe[None])))
-    return None if np.abs(converted.astype(int) - probe[None]).max() <= _TOLERANCE else transform
+    probe = Image.fromarray(np.concatenate([levels[:, None].repeat(3, 1), colors])[None]).convert(mode)
+    converted = np.asarray(transform.apply(probe)).astype(int)
+    return None if np.abs(converted - np.asarray(probe.convert("RGB"))).max() <= _TOLERANCE else transform
 
 
 @cache
-def _srgb() -> ImageCms.ImageCmsProfile:
+def srgb_profile() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-def srgb_profile() -> bytes:
-    """The sRGB profile, as in a file."""
-    return _srgb().tobytes()
