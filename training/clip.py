@@ -25,7 +25,7 @@ from transformers import HfArgumentParser
 
 from textir_hf.atomic import replacing
 from textir_hf.checks import check_range
-from textir_hf.models.embedding import ENCODER, forget_lengths, load_encoder
+from textir_hf.models.embedding import ENCODER, load_encoder
 from textir_hf.models.encoder import MiniCLIPModel, TextTower
 from training.clip_data import CaptionSource, ImageSet, LabeledSource, augmented
 from training.clip_words import FACE_NAMES, OBJECT_NAMES, face_pairs, object_pairs
@@ -170,7 +170,7 @@ def sentence_features(tower: TextTower, tokenizer, sentences: list[str]) -> Tens
 
 def save_encoder(model: MiniCLIPModel, tokenizer, image_processor, folder: Path) -> None:
     """Writes the encoder in fp16 with its tokenizer and image processor; an older folder is replaced."""
-    forget_lengths(tokenizer)
+    tokenizer("")  # ends the cutting and padding of its last call
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as temporary:
         model.half().save_pretrained(temporary)

@@ -16,7 +16,7 @@ COMMANDS = {  # name: module of `textir_hf.cli`, help
     "faces": ("faces", "draw a numbered box around each face of a photo, to choose from with --faces"),
     "bulk": ("bulk", "restore a data set into parquet files; on several processes with accelerate launch -m textir_hf"),
     "convert": ("sharing", "turn a checkpoint of the paper's authors into this format"),
-    "export": ("sharing", "write a checkpoint in a format that runs without PyTorch"),
+    "export": ("sharing", "write a checkpoint as ONNX, which runs without PyTorch"),
     "publish": ("sharing", "check a checkpoint's folder and push it to the Hub"),
     "publish-space": ("sharing", "push the page (app.py) to the Hub as a Gradio Space"),
     "evaluate": ("evaluate", "measure a checkpoint, its baselines, and the effect of the text"),

@@ -10,7 +10,6 @@ from textir_hf.hub.export import export_onnx
 from textir_hf.hub.publish import publish
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.space.publish import publish_space
-from textir_hf.tasks import TASKS
 
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
@@ -18,15 +17,11 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
         command.set_defaults(run=_convert)
         command.add_argument("source", type=Path, help="net_g_*.pth")
         command.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
-        command.add_argument("--task", choices=TASKS, help="refuse a checkpoint for another task")
-        text = "key of the weights: params_ema, averaged (%(default)s), or params"
-        command.add_argument("--weights", default="params_ema", help=text)
         text = "for a network of aligned faces: whose alignment, so that it restores faces in photos"
         command.add_argument("--face-template", choices=FACE_TEMPLATES, help=text)
     elif name == "export":
         command.set_defaults(run=_export)
         command.add_argument("checkpoint", help="embedded name, folder or Hub id")
-        command.add_argument("--format", choices=("onnx",), default="onnx", help="the format (%(default)s)")
         command.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
     else:
         command.set_defaults(run=_publish)
@@ -47,7 +42,7 @@ def _repository(text: str) -> str:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    task, digest = convert(args.source, args.output, args.task, args.weights, args.face_template)
+    task, digest = convert(args.source, args.output, args.face_template)
     print(f"{args.source}: SHA-256 {digest}\n{args.output}: for {task.name}, with {ENCODER}; dropped: noises.*")
     return 0
 

@@ -27,23 +27,16 @@ The authors published no license for their checkpoints: these weights are for th
 them. Do not redistribute them."""
 
 
-def convert(
-    source: str | Path,
-    output: str | Path,
-    task: str | None = None,
-    weights: str = "params_ema",
-    face_template: str | None = None,
-) -> tuple[Task, str]:
+def convert(source: str | Path, output: str | Path, face_template: str | None = None) -> tuple[Task, str]:
     """Turns a released checkpoint into a folder for `TextIRPipeline.from_pretrained`.
 
     The folder holds no dual encoder: it names `openai/clip-vit-base-patch32`, which is fetched from the Hub, or its
     cache, when the pipeline is loaded. Prompts are averaged over ImageNet's templates, as in the release.
 
     Args:
-        source: The `.pth` file. It is read as tensors alone; anything else in it is refused.
+        source: The `.pth` file, of which the averaged weights are taken. It is read as tensors alone; anything else in
+            it is refused.
         output: The folder to write, which must not exist or be empty.
-        task: What the network must be for; any task if left out.
-        weights: Key of the state dict: "params_ema", the averaged weights, or "params".
         face_template: "ffhq" for a network that was trained on FFHQ's aligned faces, so that it restores faces in
             photos. The file itself does not say what it was trained on.
 
@@ -51,45 +44,41 @@ def convert(
         The network's task, and the SHA-256 of the file.
 
     Raises:
-        ValueError: The file is missing, is not such a checkpoint, is for another task, or for a task without faces; or
-            the folder is not empty.
+        ValueError: The file is missing, is not such a checkpoint, or is for a task without faces; or the folder is not
+            empty.
     """
     source, output = Path(source), Path(output)
     if not source.is_file():
         raise ValueError(f"{source} is not a file. Give the path of the authors' net_g_*.pth.")
     check_new_folder(output)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    model = convert_state(_read(source, weights))
-    found = get_task(model.config.task)
-    if task not in (None, found.name):
-        raise ValueError(f"task must be {found.name} for {source}, got {task}.")
+    model = convert_state(_read(source))
+    task = get_task(model.config.task)
     if face_template is not None:
-        if "faces" not in found.accepts:
-            raise ValueError(f"face_template cannot be used: {source} is a checkpoint for {found.name}.")
+        if "faces" not in task.accepts:
+            raise ValueError(f"face_template cannot be used: {source} is a checkpoint for {task.name}.")
         model.register_to_config(face_template=FACE_TEMPLATES[face_template])
     pipe = TextIRPipeline(model, None, None, None, encoder=ENCODER, prompt_templates=IMAGENET_TEMPLATES)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as folder:
         pipe.save_pretrained(folder)
         origin = _ORIGIN.format(name=source.name, digest=digest, size=model.config.sample_size)
-        how = usage(found, HERE, f"the dual encoder comes from {ENCODER}")
-        title, sections = f"TextIR's released network, {found.name}", {"How to use it": how, "Limits": INVENTED}
-        card = render_card(found, title, origin, sections)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    return found, digest
+        how = usage(task, HERE, f"the dual encoder comes from {ENCODER}")
+        title, sections = f"TextIR's released network, {task.name}", {"How to use it": how, "Limits": INVENTED}
+        (folder / "README.md").write_text(render_card(task, title, origin, sections), encoding="utf-8")
+    return task, digest
 
 
-def _read(source: Path, weights: str) -> dict[str, Tensor]:
+def _read(source: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():  # about the pickle's protocol
             warnings.simplefilter("ignore")
             content = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"{source} cannot be read as tensors alone. It is not a checkpoint, or damaged.") from error
-    state = content.get(weights) if isinstance(content, dict) else None
+    state = content.get("params_ema") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'{source} has no state dict "{weights}" of weights, only {keys[:200]}.')
+        raise ValueError(f'{source} has no state dict "params_ema" of weights. It is not a checkpoint of the release.')
     return state
 
 
@@ -131,13 +120,11 @@ def _config(state: dict[str, Tensor]) -> dict:
     in_channels, scales = state["conv_body_first.0.weight"].shape[1], state["condition_scale1.0.weight"].shape[1]
     out_channels = state["out_conv.0.weight"].shape[0] if "out_conv.0.weight" in state else 3
     sought = (in_channels, out_channels, scales == 1)  # one scale: the task gives the skip strength, not the condition
-    known = {
-        (task.in_channels, task.out_channels, task.skip_strength_source == "input"): task for task in TASKS.values()
-    }
+    known = [(task.in_channels, task.out_channels, task.skip_strength_source == "input") for task in TASKS.values()]
     if sought not in known:
         raise ValueError(f"{_OTHER}: no task takes {in_channels} channels to {out_channels}.")
     return {
-        "task": known[sought].name,
+        "task": list(TASKS)[known.index(sought)],
         "sample_size": 16 * 2 ** (levels - 1),
         "in_channels": in_channels,
         "out_channels": out_channels,
@@ -152,19 +139,13 @@ def _config(state: dict[str, Tensor]) -> dict:
 
 def _mapping(levels: int, out_conv: bool) -> dict[str, list[str]]:
     """Our names to theirs; several of theirs are joined along the first dimension."""
-    pairs = {
-        "encoder.first": ("conv_body_first.0", "conv_body_first.1"),
-        "encoder.last": ("final_conv.0", "final_conv.1"),
-    }
-    for i in range(levels - 1):
-        pairs[f"encoder.down.{i}.conv"] = (f"conv_body_down.{i}.1", f"conv_body_down.{i}.2")
-    for i in range(levels):
-        pairs[f"skips.{i}"] = (f"condition_shift.{i}.0",) * 2
-    pairs["style"] = ("final_linear",) * 2
-    if out_conv:
-        pairs["out"] = ("out_conv.0",) * 2
-    mapping = {f"{ours}.weight": [f"{weight}.weight"] for ours, (weight, _) in pairs.items()}
-    mapping |= {f"{ours}.bias": [f"{bias}.bias"] for ours, (_, bias) in pairs.items()}
+    plain = {f"skips.{i}": f"condition_shift.{i}.0" for i in range(levels)} | {"style": "final_linear"}
+    plain |= {"out": "out_conv.0"} if out_conv else {}
+    mapping = {f"{ours}.{part}": [f"{theirs}.{part}"] for ours, theirs in plain.items() for part in ("weight", "bias")}
+    activated = {"encoder.first": ("conv_body_first", 0), "encoder.last": ("final_conv", 0)}
+    activated |= {f"encoder.down.{i}.conv": (f"conv_body_down.{i}", 1) for i in range(levels - 1)}
+    for ours, (theirs, place) in activated.items():
+        mapping |= {f"{ours}.weight": [f"{theirs}.{place}.weight"], f"{ours}.bias": [f"{theirs}.{place + 1}.bias"]}
     for part in ("weight", "bias"):  # their second scales weigh the encoder's features
         mapping[f"fusion.alpha.{part}"] = [f"condition_scale{k}.{i}.{part}" for k in (2, 1) for i in range(levels)]
     styles = {"first": "style_conv1", "first_image": "to_rgb1"}

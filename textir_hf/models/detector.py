@@ -43,16 +43,12 @@ class Head(nn.Module):
         self.face, self.object = SeparableConv2d(64, 1, False), SeparableConv2d(64, 1, False)
         self.box, self.landmarks = SeparableConv2d(64, 4, False), SeparableConv2d(64, 10, False)
 
-    def forward(
-        self, x: Tensor, stride: int
-    ) -> tuple[Tensor, Tensor, Tensor]:  # [1, 64, h, w] -> [P, 4], [P, 5, 2], [P]
-        height, width = x.shape[-2:]
-        lines = (torch.arange(side, dtype=x.dtype, device=x.device) for side in (height, width))
+    def forward(self, x: Tensor, stride: int) -> tuple[Tensor, ...]:  # [1, 64, h, w] -> [P, 4], [P, 5, 2], [P]
+        lines = (torch.arange(side, dtype=x.dtype, device=x.device) for side in x.shape[-2:])
         rows, columns = torch.meshgrid(*lines, indexing="ij")
         places = torch.stack([columns, rows], -1).reshape(-1, 2)  # [P, 2], x and y
-        face, object_, box, landmarks = (
-            layer(x)[0].flatten(1).T for layer in (self.face, self.object, self.box, self.landmarks)
-        )
+        layers = (self.face, self.object, self.box, self.landmarks)
+        face, object_, box, landmarks = (layer(x)[0].flatten(1).T for layer in layers)
         center, size = (box[:, :2] + places) * stride, box[:, 2:].exp() * stride
         points = (landmarks.unflatten(1, (5, 2)) + places[:, None]) * stride
         boxes = torch.cat([center - size / 2, center + size / 2], 1)
@@ -101,8 +97,7 @@ def keep_surest(boxes: Tensor, landmarks: Tensor, scores: Tensor, *, overlap: fl
         kept.append(int(remaining[0]))
         box, others = boxes[remaining[0]], boxes[remaining]
         sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp(min=0)
-        shared = sides.prod(1)
-        areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+        shared, areas = sides.prod(1), (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
         remaining = remaining[shared / (areas - shared) <= overlap]
     return Detections(boxes[kept], landmarks[kept], scores[kept])
 

@@ -68,7 +68,7 @@ class TextRecentering(CheckedWeights, ConfigMixin):
     @register_to_config
     def __init__(self, embedding_dim: int = 512, scale: float = 1.0) -> None:
         super().__init__()
-        check_bounds({"embedding_dim": embedding_dim, "scale": scale})
+        check_bounds(self.config)
         self.text_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
         self.image_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
 
@@ -120,9 +120,8 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
         if len(ids) > limit:
             warnings.warn(f"The text has {len(ids)} tokens, all after {limit} are cut: {text[:60]}...", stacklevel=2)
     found = tokenizer(texts, padding=True, truncation=True, return_tensors="np")  # "pt" is on PyTorch's default device
-    tokens = {}
-    for key in ("input_ids", "attention_mask"):
-        tokens[key] = torch.from_numpy(found[key]).to(device or clip.device)
+    names = ("input_ids", "attention_mask")
+    tokens = {name: torch.from_numpy(found[name]).to(device or clip.device) for name in names}
     if _is_hooked(clip):
         side = getattr(clip.config, "vision_config", clip.config).image_size
         pixel_values = torch.zeros(1, 3, side, side, dtype=clip.dtype, device=tokens["input_ids"].device)
@@ -130,11 +129,6 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
     else:
         output = clip.get_text_features(**tokens, return_dict=True)
     return F.normalize(output.pooler_output.float(), dim=-1)
-
-
-def forget_lengths(tokenizer) -> None:
-    """Ends the cutting and padding of a tokenizer's last call."""
-    tokenizer("")
 
 
 def _is_hooked(clip: PreTrainedModel) -> bool:

@@ -112,11 +112,9 @@ class QueryAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, queries: Tensor, places: Tensor) -> Tensor:  # [N, Q, C], [N, P, C] -> [N, Q, C]
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        inputs = (queries, places, places)
-        query, keys, values = (
-            F.linear(x, w, b).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [N, heads, Q or P, C / heads]
-            for x, w, b in zip(inputs, weights, biases, strict=True)
+        inputs = zip((queries, places, places), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        query, keys, values = (  # [N, heads, Q or P, C / heads]
+            F.linear(x, w, b).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x, w, b in inputs
         )
         pooled = F.scaled_dot_product_attention(query, keys, values, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(pooled.transpose(1, 2).flatten(2))
@@ -172,8 +170,7 @@ class TextTower(nn.Module):
 
     def features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options):
         """The states of the tokens `[N, T, hidden]`, and their mean at unit length `[N, hidden]`."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         states = self.bert(input_ids=input_ids, attention_mask=attention_mask, **options).last_hidden_state
         weights = attention_mask.to(states.dtype)[:, :, None]
         return BaseModelOutputWithPooling(states, F.normalize((states * weights).sum(1) / weights.sum(1), dim=-1))
@@ -213,8 +210,6 @@ class MiniCLIPConfig(PreTrainedConfig):
             raise ValueError(f"text_config must be a BertConfig, got {type(self.text_config).__name__}.")
         if self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}.")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size must be a multiple of num_heads {self.num_heads}, got {self.hidden_size}.")
 
 
 class MiniCLIPModel(PreTrainedModel):
@@ -252,17 +247,11 @@ class MiniCLIPModel(PreTrainedModel):
         """
         size = self.config.image_size
         if pixel_values.shape[1:] != (3, size, size):
-            got = f"{list(pixel_values.shape)}. Use the model's image processor"
-            raise ValueError(f"pixel_values must be [N, 3, {size}, {size}], got {got}.")
+            raise ValueError(f"pixel_values must be [N, 3, {size}, {size}], got {list(pixel_values.shape)}.")
         return self.image_tower(pixel_values.to(self.dtype))
 
     @can_return_tuple
-    def get_text_features(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        **options,
-    ) -> BaseModelOutputWithPooling:
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options):
         """Embeds tokenized text; all arguments are `[N, T]`, options those of `BertModel`.
 
         Returns:
@@ -274,13 +263,8 @@ class MiniCLIPModel(PreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self,
-        input_ids: Tensor,
-        pixel_values: Tensor,
-        attention_mask: Tensor | None = None,
-        return_loss: bool | None = None,
-        **options,
-    ) -> CLIPOutput:
+        self, input_ids: Tensor, pixel_values: Tensor, attention_mask: Tensor | None = None, return_loss=None, **options
+    ):
         """Similarities of images and texts; `return_loss` adds the contrastive loss, for which text i is of image i.
 
         Returns:

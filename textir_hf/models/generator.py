@@ -302,13 +302,11 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
         config, shape = self.config, list(degraded.shape)
         if len(shape) != 4 or shape[1] != config.in_channels:
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
-        count, levels = shape[0], len(config.channels)
+        count, levels, width = shape[0], len(config.channels), config.embedding_dim
         if shape[2] % self.stride or shape[3] % self.stride:
-            sides = f"{shape[2]}x{shape[3]}"
-            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {sides}. Pad it.")
-        if list(clip_embedding.shape) != [count, config.embedding_dim]:
-            got = list(clip_embedding.shape)
-            raise ValueError(f"clip_embedding must be [{count}, {config.embedding_dim}], got {got}.")
+            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {shape}. Pad it.")
+        if list(clip_embedding.shape) != [count, width]:
+            raise ValueError(f"clip_embedding must be [{count}, {width}], got {list(clip_embedding.shape)}.")
         if config.skip_strength_source == "input" and skip_strength is None:
             raise ValueError(f"skip_strength must be given for {config.task}: the downscaling factor over 64.")
         if config.skip_strength_source == "embedding" and skip_strength is not None:
@@ -322,16 +320,11 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
 
 def _check_config(config) -> None:
     check_bounds(config)
-    for name, known in (
-        ("skip_strength_source", ("input", "encoder", "embedding")),
-        ("signed_fusion", (True, False)),
-        ("decoder", (None, "taef2")),
-    ):
+    for name, known in {"skip_strength_source": ("input", "encoder", "embedding"), "decoder": (None, "taef2")}.items():
         if config[name] not in known:
             raise ValueError(f"{name} must be one of {known}, got {config[name]!r}.")
     if config.decoder and (config.patch_size, config.out_channels) != (CELL, 3):
-        got = f"{config.patch_size} and {config.out_channels}"
-        raise ValueError(f'patch_size must be {CELL} and out_channels 3 with decoder="taef2", got {got}.')
+        raise ValueError(f'patch_size must be {CELL} and out_channels 3 with decoder="taef2".')
     widths = config.channels if isinstance(config.channels, (list, tuple)) else ()
     if not 1 <= len(widths) <= 10 or not all(isinstance(w, int) and 1 <= w <= 4096 for w in widths):
         raise ValueError(f"channels must be a list of 1 to 10 widths in 1..4096, got {config.channels!r}.")

@@ -23,7 +23,7 @@ from textir_hf.imaging.masks import feather_weights
 from textir_hf.imaging.raster import Raster
 from textir_hf.imaging.resample import resize, to_array, to_tensor
 from textir_hf.models.checkpoint import check_processor
-from textir_hf.models.embedding import TextRecentering, forget_lengths
+from textir_hf.models.embedding import TextRecentering
 from textir_hf.models.generator import TextIRGenerator
 from textir_hf.pipeline import loading
 from textir_hf.pipeline.arguments import (
@@ -126,7 +126,7 @@ class TextIRPipeline(DiffusionPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, safe_serialization: bool = True, **kwargs) -> None:
         """As in diffusers, but always as safetensors: `safe_serialization` has no effect."""
         if self.tokenizer is not None:
-            forget_lengths(self.tokenizer)
+            self.tokenizer("")  # ends the cutting and padding of its last call
         super().save_pretrained(save_directory, safe_serialization=True, **kwargs)
 
     def progress_bar(self, iterable=None, total=None):
