@@ -1,15 +1,11 @@
 """What lies around restored faces and boxes: the whole image's result or another's, which comes back bit for bit."""
 
-import json
-
 import numpy as np
 import pytest
 from conftest import make_image
 from PIL import Image
 from test_faces import check_changes, group
 
-from textir_hf import open_image
-from textir_hf.cli.main import main
 from textir_hf.imaging.faces import FACE_TEMPLATES
 from textir_hf.pipeline.faces import frames_of
 
@@ -72,18 +68,3 @@ def test_backgrounds_that_do_not_fit_are_refused(faces):
     ):
         with pytest.raises(ValueError, match=message):
             faces[0]("a face", make_image(), scale=4, **options)
-
-
-def test_the_command_upscales_the_background_with_another_checkpoint(faces, tmp_path):
-    pipe, other = faces
-    small = small_group()
-    for name, network in (("faces", pipe), ("photos", other)):
-        network.save_pretrained(tmp_path / name)
-    small.save(tmp_path / "group.png")
-    words = ["--scale", "8", "--faces", "auto", "--background", str(tmp_path / "photos"), "--prompt", "a flower"]
-    words += ["--checkpoint", str(tmp_path / "faces"), "-o", str(tmp_path / "out.png")]
-    assert main(["upscale", str(tmp_path / "group.png"), *words]) == 0
-    background = other("a flower", small, scale=8).images[0]
-    expected = pipe("a flower", small, scale=8, background=background, faces="auto").images[0]
-    result = open_image(tmp_path / "out.png")
-    assert result.tobytes() == expected.tobytes() and json.loads(result.info["textir"])["background"] == "photos"

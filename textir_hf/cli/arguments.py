@@ -64,7 +64,7 @@ FLAGS: dict[str, dict] = {  # arguments of the pipeline and of its loading with 
     "box": {"type": values, "help": "part to look at: LEFT,TOP,RIGHT,BOTTOM in pixels"},
     "faces": {"type": values, "help": "restore faces upright: all, largest, numbers such as 1,3, or auto (if any)"},
     "face_prompts": {"action": "append", "help": "what a face should show; one for each"},
-    "background": {"help": "around faces or box: restored, or a checkpoint that upscales it; bicubic if left out"},
+    "background": {"choices": ["restored"], "help": "restore also what is around faces or box; bicubic if left out"},
     "refiner": {"metavar": "CHECKPOINT", "help": "for super-resolution: adds detail to fills shown larger than made"},
     "feather": {"default": 0.0, "help": "soft border inside the mask, pixels (0)"},
     "tile": {"help": "side of the tiles, pixels of the result"},

@@ -1,14 +1,13 @@
 """Restores a data set into parquet files, on as many processes and nodes as Accelerate starts.
 
-Killed, the same command goes on: rows that are in a finished file, or that failed, are not done again. Each row of the
-result holds the image, its number in the data set, and the settings that made it.
+Killed, the same command goes on: rows that are in a finished file are not done again. Each row of the result holds the
+image, its number in the data set, and the settings that made it.
 """
 
 import argparse
 import hashlib
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -44,16 +43,15 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--mask-column", help="column of masks, white = repaint")
     command.add_argument("--prompt", help="one sentence for all images")
     command.add_argument("--prompt-column", help="column of sentences; a list is averaged, or has one for each face")
-    for argument in ("checkpoint", "scale", "faces", "beta", "batch_size", "dtype"):
+    for argument in ("checkpoint", "scale", "faces", "background", "beta", "batch_size", "dtype"):
         add_flag(command, argument)
-    command.add_argument("--background", choices=["restored"], help="restore what is around the faces, too")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder of the parquet files")
     kind = number_type(Number(1, 10**6, whole=True))
     command.add_argument("--shard-size", type=kind, default=200, help="images in a file (%(default)s)")
 
 
 def bulk(args: argparse.Namespace) -> int:
-    """Restores this process's share of the rows; returns the exit status, 1 if a row failed now or before."""
+    """Restores this process's share of the rows; returns the exit status, 1 if a row of any process failed."""
     if args.beta != 0 and (args.prompt is None) == (args.prompt_column is None):
         raise ValueError("Give either --prompt or --prompt-column, or set --beta 0.")
     passed = {name: getattr(args, name) for name in _PASSED}
@@ -73,23 +71,24 @@ def bulk(args: argparse.Namespace) -> int:
     if args.faces is not None:
         check_template(pipe.restorer.config.face_template)
     with state.main_process_first():
-        restored_before, failed_before = _restored(args.output), _failed(args.output)
+        restored_before = _restored(args.output)
         if restored_before and not (args.output / "bulk.json").is_file():
             raise ValueError(f"{args.output} holds results of an unknown run. Give another --output.")
         keep_facts(args.output / "bulk.json", _facts(args), state.is_main_process)
+        for path in args.output.glob("failed-*.jsonl") if state.is_main_process else ():
+            path.unlink()  # those rows are tried again
     state.wait_for_everyone()  # all have seen the same files before any writes another
     broken: list[str] = []
-    share = _share(rows, restored_before | failed_before, state.process_index, state.num_processes, broken)
+    share = _share(rows, restored_before, state.process_index, state.num_processes, broken)
     _restore_rows(pipe, args, share, allow_paths, state.process_index)
     state.wait_for_everyone()
     for text in broken:
         say(text)
-    restored, failed = _restored(args.output) - restored_before, _failed(args.output) - failed_before
+    count = len(_restored(args.output) - restored_before)
+    failed = sum(path.read_text(encoding="utf-8").count("\n") for path in args.output.glob("failed-*.jsonl"))
     if state.is_main_process:
-        counts = f"{len(restored)} rows restored to {args.output}, {len(restored_before)} restored before"
-        again = "failed before and were left out: delete failed-*.jsonl to try them again"
-        print(f"{counts}, {len(failed)} failed{f'; {len(failed_before)} {again}' if failed_before else ''}")
-    return 1 if failed or failed_before or broken else 0
+        print(f"{count} rows restored to {args.output}, {len(restored_before)} restored before, {failed} failed")
+    return 1 if failed or broken else 0
 
 
 def _open(args: argparse.Namespace) -> tuple[Iterator[dict], bool]:
@@ -124,12 +123,6 @@ def _restored(folder: Path) -> set[int]:
 
     tables = [pq.read_table(path, columns=["row"]) for path in folder.glob("part-*.parquet")]
     return {number for table in tables for number in table["row"].to_pylist()}
-
-
-def _failed(folder: Path) -> set[int]:
-    """Numbers of the rows that failed, in whichever process; the torn last line of a killed one is dropped."""
-    lines = [line for path in folder.glob("failed-*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
-    return {int(found[1]) for line in lines if (found := re.fullmatch(r'\{"row": (\d+), .*\}', line))}
 
 
 def _share(rows: Iterable[dict], known: set[int], process: int, processes: int, broken: list) -> Iterator[tuple]:
@@ -169,8 +162,7 @@ def _restore_rows(
             if error is not None:
                 say(f"row {number}: {explain(error)}")
                 with (args.output / f"failed-{process}.jsonl").open("a", encoding="utf-8") as file:
-                    line = json.dumps({"row": number, "error": explain(error)})
-                    file.write(f"\n{line}" if file.tell() else line)  # a killed process may have left a torn line
+                    file.write(json.dumps({"row": number, "error": explain(error)}) + "\n")
             count += error is None
             bar.update()
             if len(done) == args.shard_size:

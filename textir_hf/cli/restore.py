@@ -12,7 +12,7 @@ from textir_hf.cli.arguments import add_flag, file_path, number_type
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs, restore_each
-from textir_hf.imaging.files import MAX_PIXELS, READABLE, SETTINGS, carry_over, check_output, open_image, save_image
+from textir_hf.imaging.files import MAX_PIXELS, READABLE, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_raster
 from textir_hf.pipeline.arguments import Call, result_size
 from textir_hf.pipeline.pipeline import TextIRPipeline
@@ -35,7 +35,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
         names += ["reference_image", "regions", *task.requires, *task.accepts]
     names = list(dict.fromkeys([*names, *(["face_prompts"] if "faces" in names else [])]))
     command.set_defaults(run=restore, task=task, arguments=names)
-    command.set_defaults(mask_image=None, reference_image=None, regions=None, scale=None, background=None)
+    command.set_defaults(mask_image=None, reference_image=None, regions=None, scale=None)
     command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     for argument in names:
@@ -116,13 +116,11 @@ class _Restoration:
         self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
         self.given = {name: getattr(args, name) for name in args.arguments}
         self.refiner = self.given.pop("refiner", None)
-        self.background = args.background if args.background not in (None, "restored") else None
         if "scale" in task.requires and args.task and args.scale is None:
             hint = "If the image is large but blurred, try edit --factor"
             raise ValueError(f"scale must be given: how many times larger, 2 to 64. {hint}.")
-        values = self.given | ({"background": args.image} if self.background else {})  # a checkpoint makes an image
-        for name in ("beta", "skip_strength", "factor") if args.command == "sweep" else ():
-            values[name] = values[name][0]
+        first = ("beta", "skip_strength", "factor") if args.command == "sweep" else ()
+        values = self.given | {name: self.given[name][0] for name in first}
         Call(image=args.image, edit=args.task is None, **values).check_values(task)
         if self.refiner not in (None, "none") and "refiner" not in task.accepts:
             raise ValueError(f"refiner cannot be used with this checkpoint, whose task is {task.name}.")
@@ -155,9 +153,8 @@ class _Restoration:
         return image, mask
 
     def load(self, **bar) -> None:
-        """Loads the checkpoint, and those of the background and of the fills' detail."""
+        """Loads the checkpoint, and that of the fills' detail."""
         self.pipe = self._pipeline(self.args.checkpoint, self.task, bar)
-        self.upscaler = self._pipeline(self.background, self.task, bar) if self.background else None
         if self.refiner not in (None, "none"):
             upscaling = TASKS["super-resolution"]
             refiner = self._pipeline(self.refiner, upscaling, bar)
@@ -182,16 +179,8 @@ class _Restoration:
         given = self.given | {"prompt": [args.prompt] if args.prompt else None, "image": images}
         if "mask_image" in given:
             given["mask_image"] = [mask for _, mask in items] if args.mask_image else None
-        if self.upscaler:
-            names = ("prompt", "beta", "reference_image", "scale", "tile", "batch_size")
-            around = {name: self.given[name] for name in names} | {"image": images}
-            around |= {"prompt": [args.prompt]} if args.prompt else {"beta": 0.0}  # without one, the image itself
-            given["background"] = self.upscaler(**around, generator=torch.Generator().manual_seed(args.seed))[0]
         generator = torch.Generator().manual_seed(args.seed)
-        results = (self.pipe if args.task else self.pipe.edit)(**given, generator=generator)[0]
-        for result in results if self.upscaler else ():
-            result.info[SETTINGS]["background"] = Path(args.background).name
-        return results
+        return (self.pipe if args.task else self.pipe.edit)(**given, generator=generator)[0]
 
     def write(self, job: Job, item: _Item, result: Image.Image) -> None:
         """Writes a result, with what is known of its source unless the user wants none of it."""
