@@ -31,7 +31,7 @@ EARLY = [  # found before a checkpoint is loaded: command, more words, options o
     ("inpaint", [], {}, "--mask-image"),
 ]
 LATE = [  # found by the pipeline, or by loading it
-    ("upscale", [], {}, "scale must be given"),
+    ("upscale", [], {}, "arguments are required: --scale"),
     ("upscale", ["--scale", "4", "--box", "0,0,99,9"], {}, "box"),
     ("colorize", [], {"task": "broken"}, "broken cannot be loaded"),
     ("colorize", [], {"task": "inpainting"}, "needs one for colorization"),

@@ -13,6 +13,8 @@ from PIL import Image
 
 from textir_hf.hub.data import open_rows, read_image, read_square
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves files open
+
 
 def caption(number: int) -> str:
     return f"{('a red', 'a blue', 'an old')[number % 3]} face {number}"
@@ -121,7 +123,6 @@ def test_folders_that_are_all_named_by_a_split_are_splits(tmp_path):
         assert {name.split("/")[0] for name in names} == {folder} and len(names) == count
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves a file open
 @pytest.mark.parametrize(("kind", "streaming"), [("csv", False), ("jsonl", True), ("parquet", False)])
 def test_metadata_describes_the_images_of_its_folder(tmp_path, kind, streaming):
     fill(tmp_path, ["b.png", "a.png", "deep/c.png", "masks/m.png"])
@@ -141,7 +142,6 @@ def test_metadata_describes_the_images_of_its_folder(tmp_path, kind, streaming):
     assert [row["mask"] and row["mask"]["path"] for row in opened] == [None, str(tmp_path / "masks" / "m.png"), None]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [

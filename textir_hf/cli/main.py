@@ -13,7 +13,7 @@ COMMANDS = {  # name: module of `textir_hf.cli`, help
     "colorize": ("restore", "colorize gray images"),
     "edit": ("restore", "change good images by degrading and restoring them"),
     "sweep": ("restore", "draw a labeled grid of edits over prompts, beta, skip_strength and factor"),
-    "faces": ("faces", "draw a numbered box around each face of a photo, to choose from with --faces"),
+    "faces": ("restore", "draw a numbered box around each face of a photo, to choose from with --faces"),
     "bulk": ("bulk", "restore a data set into parquet files; on several processes with accelerate launch -m textir_hf"),
     "convert": ("sharing", "turn a checkpoint of the paper's authors into this format"),
     "export": ("sharing", "write a checkpoint as ONNX, which runs without PyTorch"),

@@ -1,4 +1,4 @@
-"""The commands that restore images: one for each task, `edit` and `sweep`."""
+"""The commands that restore images: one for each task, `edit` and `sweep`; and `faces`, which finds faces."""
 
 import argparse
 from pathlib import Path
@@ -12,9 +12,11 @@ from textir_hf.cli.arguments import add_flag, file_path, number_type
 from textir_hf.cli.checkpoints import load_pipeline
 from textir_hf.cli.errors import Stopped, explain, say
 from textir_hf.cli.jobs import Job, check_folder, check_no_overwriting, find_jobs, restore_each
+from textir_hf.imaging.faces import draw_faces
 from textir_hf.imaging.files import MAX_PIXELS, READABLE, carry_over, check_output, open_image, save_image
 from textir_hf.imaging.raster import to_raster
 from textir_hf.pipeline.arguments import Call, result_size
+from textir_hf.pipeline.faces import find_faces
 from textir_hf.pipeline.pipeline import TextIRPipeline
 from textir_hf.pipeline.sweep import sweep
 from textir_hf.tasks import TASKS, Task
@@ -25,6 +27,11 @@ _DELAY = 2  # seconds of work for which no bar is shown
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     """Adds the flags of a command: those of all, and one for each argument of the pipeline that it takes."""
+    if name == "faces":
+        command.set_defaults(run=_faces)
+        command.add_argument("image", type=file_path, help="a photo")
+        command.add_argument("-o", "--output", type=Path, required=True, help="the photo with the boxes")
+        return
     task = next((task for task in TASKS.values() if task.command == name), None)
     names = ["prompt", "beta", "skip_strength", "batch_size"]  # of the pipeline's arguments
     if name == "sweep":
@@ -39,7 +46,7 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("image", type=file_path, help="an image, or a folder of images")
     command.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for a folder")
     for argument in names:
-        required = {"required": True} if task and argument in task.requires and argument != "scale" else {}
+        required = {"required": True} if task and argument in task.requires else {}
         several = {"nargs": "+", "default": [1.0 if argument == "beta" else None], "help": "one, or several"}
         own: dict = several if name == "sweep" and argument in ("beta", "skip_strength", "factor") else {}
         if argument == "refiner" and task:
@@ -53,6 +60,20 @@ def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--no-metadata", action="store_true", help="write no settings, date, camera or resolution")
     kind, text = number_type(Number(1e-6, 10_000)), "refuse larger images and results (%(default)g)"
     command.add_argument("--max-megapixels", type=kind, default=MAX_PIXELS / 1e6, help=text)
+
+
+def _faces(args: argparse.Namespace) -> int:
+    image = open_image(args.image).convert("RGB")
+    check_no_overwriting([Job(args.image, None, args.output)])
+    check_output(args.output)
+    faces = find_faces(to_raster(image).rgb)
+    for number, face in enumerate(faces, 1):
+        print(f"{number}: box {','.join(map(str, face.box))}, score {face.score:.2f}")
+    if not faces:
+        raise ValueError(f"No face was found in {args.image}.")
+    save_image(draw_faces(image, faces), args.output)
+    print(args.output)
+    return 0
 
 
 def restore(args: argparse.Namespace) -> int:
@@ -116,9 +137,6 @@ class _Restoration:
         self.args, self.task, self.max_pixels = args, task, round(args.max_megapixels * 1e6)
         self.given = {name: getattr(args, name) for name in args.arguments}
         self.refiner = self.given.pop("refiner", None)
-        if "scale" in task.requires and args.task and args.scale is None:
-            hint = "If the image is large but blurred, try edit --factor"
-            raise ValueError(f"scale must be given: how many times larger, 2 to 64. {hint}.")
         first = ("beta", "skip_strength", "factor") if args.command == "sweep" else ()
         values = self.given | {name: self.given[name][0] for name in first}
         Call(image=args.image, edit=args.task is None, **values).check_values(task)

@@ -51,11 +51,9 @@ class Restorer(nn.Module):
         self.restorer = restorer
         self.steps = [restorer.stride // height for height, _ in restorer.noise_sizes(restorer.stride, restorer.stride)]
 
-    def forward(
-        self, degraded: Tensor, clip_embedding: Tensor, noise: Tensor, skip_strength: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, degraded: Tensor, clip_embedding: Tensor, noise: Tensor, skip_strength: Tensor | None = None):
         maps = [noise[:, i : i + 1, ::step, ::step] for i, step in enumerate(self.steps)]
-        return self.restorer.restore(degraded, clip_embedding, skip_strength, maps)
+        return self.restorer(degraded, clip_embedding, skip_strength, noise=maps, return_dict=False)[0]
 
 
 def export_onnx(checkpoint: str | Path, folder: str | Path) -> list[Path]:
@@ -100,8 +98,7 @@ def _export_prompt_encoder(pipe: TextIRPipeline, path: Path) -> None:
         mask[0, tokens - 1 :] = 0
         return {"input_ids": torch.randint(words, mask.shape), "attention_mask": mask}
 
-    axes = {0: "sentences", 1: "tokens"}
-    shapes = {"input_ids": axes, "attention_mask": axes}
+    shapes = {name: {0: "sentences", 1: "tokens"} for name in ("input_ids", "attention_mask")}
     examples = [inputs(2, min(7, limit)), inputs(1, 2), inputs(3, limit)]
     _export(PromptEncoder(pipe.clip, pipe.recentering), examples, shapes, "clip_embedding", path)
 
@@ -115,11 +112,10 @@ def _export_restorer(restorer: TextIRGenerator, path: Path) -> None:
         values["noise"] = torch.randn(count, len(module.steps), *degraded.shape[-2:])
         return values | ({"skip_strength": torch.rand(count)} if config.skip_strength_source == "input" else {})
 
-    shapes = {"degraded": {0: "images", 2: "height", 3: "width"}, "clip_embedding": {0: "images"}}
-    shapes["noise"] = shapes["degraded"]
-    if config.skip_strength_source == "input":
-        shapes["skip_strength"] = {0: "images"}
-    _export(module, [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)], shapes, "sample", path)
+    examples = [inputs(2, 2, 3), inputs(1, 4, 2), inputs(3, 1, 1)]
+    images, plane = {0: "images"}, {0: "images", 2: "height", 3: "width"}
+    shapes = {name: plane if value.ndim == 4 else images for name, value in examples[0].items()}
+    _export(module, examples, shapes, "sample", path)
 
 
 @torch.no_grad()

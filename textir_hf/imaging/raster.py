@@ -99,17 +99,15 @@ def to_mask(image: ImageInput, size: tuple[int, int], name: str = "mask_image") 
     is transparent. `size` is the image's height and width; the result is `[H, W]` bool.
     """
     raster = to_raster(image, name)
-    (height, width), (own_height, own_width) = size, raster.size
-    if (own_height, own_width) != (height, width):
+    if raster.size != size:
+        (height, width), (own_height, own_width) = size, raster.size
         raise ValueError(f"{name} must have the image's size {width}x{height}, got {own_width}x{own_height}.")
     white = (raster.rgb.sum(-1, dtype=np.uint16) // 3).astype(np.uint8)
     if raster.alpha is not None:
         white = _marked_by_alpha(white, raster.alpha, name)
-    soft = _soft_share(white)
-    if soft > _MOST_SOFT:
-        raise ValueError(
-            f"{name} must be black and white, but {soft:.0%} of it is neither: it looks like a photo. Give a mask."
-        )
+    if (soft := _soft_share(white)) > _MOST_SOFT:
+        text = f"{soft:.0%} of it is neither: it looks like a photo. Give a mask"
+        raise ValueError(f"{name} must be black and white, but {text}.")
     mask = white >= 128
     if not mask.any():
         raise ValueError(f"{name} marks nothing: paint white what is to be restored.")

@@ -222,21 +222,10 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
         Raises:
             ValueError: A shape, the skip strength or the number of generators does not fit.
         """
-        self._check(degraded, clip_embedding, skip_strength, generator)
+        if not torch.compiler.is_compiling():  # or the program would be for these sizes alone
+            self._check(degraded, clip_embedding, skip_strength, generator)
         if generator is not None:
             noise = self.draw_noise(degraded, generator)
-        sample = self.restore(degraded, clip_embedding, skip_strength, noise, output_type)
-        return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
-
-    def restore(
-        self,
-        degraded: Tensor,
-        clip_embedding: Tensor,
-        skip_strength: Tensor | float | None,
-        noise: list[Tensor] | None,
-        output_type: Literal["image", "latent"] = "image",
-    ) -> Tensor:
-        """`forward` without its checks, with the noise maps themselves: `[N, 1, h, w]` for each of `noise_sizes`."""
         degraded = degraded.to(self.dtype) * self.config.input_scale
         features, x = self.encoder(F.pixel_unshuffle(degraded, self.config.patch_size))
         # Eq. 2. A unit vector's components are small; at unit variance the condition counts from the first step on.
@@ -257,10 +246,10 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
             x, image = level(x, image, code, fuse[-2 - i], maps[2 * i + 1 : 2 * i + 3])
         if self.latent_decoder is not None:
             latents = LIMIT * torch.tanh(image / LIMIT)
-            return latents if output_type == "latent" else self.latent_decoder(latents)
-        if self.out is not None:
-            image = self.out(image)
-        return image * self.config.output_scale
+            sample = latents if output_type == "latent" else self.latent_decoder(latents)
+        else:
+            sample = (image if self.out is None else self.out(image)) * self.config.output_scale
+        return TextIRGeneratorOutput(sample=sample) if return_dict else (sample,)
 
     def enable_layerwise_casting(self, *args, **kwargs) -> None:
         """Refused, since diffusers would cast the bias and the noise strength of a layer too."""
