@@ -130,7 +130,7 @@ def figures() -> dict[Path, Image.Image]:
     drawn = (draw_tasks, draw_faces, draw_refiner, draw_beta, draw_regions, draw_skip_strength, draw_demo)
     found = {ROOT / "docs" / "images" / f"{draw.__name__[5:]}.jpg": draw() for draw in drawn}
     samples = ROOT / "model_cards" / "samples"
-    return found | {samples / f"{name}.jpg": draw_grid(restored_rows(name), 144) for name in DAMAGED}
+    return found | {samples / f"textir-mini-{task}.jpg": draw_grid(restored_rows(task), 144) for task in DAMAGED}
 
 
 def is_fresh(path: Path, image: Image.Image) -> bool:

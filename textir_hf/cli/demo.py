@@ -1,10 +1,10 @@
 """The demonstration: sample photos are damaged and restored under several prompts, on one labeled grid."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 from tqdm import tqdm
 
@@ -13,7 +13,6 @@ from textir_hf.cli.jobs import check_folder
 from textir_hf.imaging.files import save_image
 from textir_hf.imaging.grid import Cell, draw_grid
 from textir_hf.tasks import TASKS
-from textir_hf.tasks.base import Task
 
 _SIDE = 128  # of the portrait
 _INPAINT = (  # what is masked, in shares of the side
@@ -21,11 +20,8 @@ _INPAINT = (  # what is masked, in shares of the side
     ("upper half", (0, 0, 1, 0.58), "a woman with brown hair, a man with brown hair, an old man"),
     ("right half", (0.5, 0, 1, 1), "a smiling young woman, a man with brown hair, a woman with blond hair"),
 )
-_UPSCALE = (
-    (4, "a smiling woman, a serious woman, a man"),
-    (8, "a smiling woman, a serious woman, a man"),
-    (16, "a woman with blond hair, a man with black hair, an old man"),
-)
+_SMILES = "a smiling woman, a serious woman, a man"
+_UPSCALE = ((4, _SMILES), (8, _SMILES), (16, "a woman with blond hair, a man with black hair, an old man"))
 _COLORIZE = (
     (data.coffee, "a red cup, a blue cup, a green cup"),
     (data.chelsea, "an orange cat, a brown cat, a gray cat"),
@@ -36,8 +32,7 @@ Row = tuple[Image.Image, Cell, dict, str]  # original, damaged, arguments of the
 
 def add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.set_defaults(run=_demo)
-    text = "folder for the grid (%(default)s)"
-    command.add_argument("-o", "--output", type=Path, default=Path("textir_demo"), help=text)
+    command.add_argument("-o", "--output", type=Path, default="textir_demo", help="folder for the grid (%(default)s)")
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -50,24 +45,21 @@ def _demo(args: argparse.Namespace) -> int:
 
 def demo() -> Image.Image:
     """Sample images restored with the embedded checkpoints, on one grid."""
-    return draw_grid([row for checkpoint in tqdm(DAMAGED, "demo", delay=2) for row in restored_rows(checkpoint)])
+    return draw_grid([row for task in tqdm(DAMAGED, "demo", delay=2) for row in restored_rows(task)])
 
 
-def restored_rows(checkpoint: str) -> list[list[Cell]]:
-    """An embedded checkpoint's rows of the grid: a photo, the damaged photo, and three results."""
-    task, rows = DAMAGED[checkpoint]
-    pipe = load_pipeline(checkpoint, task)
+def restored_rows(task: str) -> list[list[Cell]]:
+    """A task's rows of the grid: a photo, the damaged photo, and three results."""
+    pipe = load_pipeline(None, TASKS[task])
     pipe.set_progress_bar_config(disable=True)
     return [
         [("original", original), damaged, *((f"“{p}”", pipe(p, **arguments)[0][0]) for p in prompts.split(", "))]
-        for original, damaged, arguments, prompts in rows()
+        for original, damaged, arguments, prompts in DAMAGED[task]()
     ]
 
 
 def _photo(pixels, side: int) -> Image.Image:
-    photo = Image.fromarray(pixels)
-    half, x, y = min(photo.size) / 2, photo.width / 2, photo.height / 2
-    return photo.resize((side, side), Image.Resampling.LANCZOS, box=(x - half, y - half, x + half, y + half))
+    return ImageOps.fit(Image.fromarray(pixels), (side, side), Image.Resampling.LANCZOS)
 
 
 def _inpaint() -> Iterator[Row]:
@@ -99,8 +91,4 @@ def _colorize() -> Iterator[Row]:
         yield photo, ("gray", gray.convert("RGB")), {"image": gray}, prompts
 
 
-DAMAGED: dict[str, tuple[Task, Callable[[], Iterator[Row]]]] = {
-    "textir-mini-inpainting": (TASKS["inpainting"], _inpaint),
-    "textir-mini-super-resolution": (TASKS["super-resolution"], _upscale),
-    "textir-mini-colorization": (TASKS["colorization"], _colorize),
-}
+DAMAGED = {"inpainting": _inpaint, "super-resolution": _upscale, "colorization": _colorize}

@@ -85,12 +85,7 @@ def _read(source: Path) -> dict[str, Tensor]:
 def convert_state(state: dict[str, Tensor]) -> TextIRGenerator:
     """Builds the network that holds a released network's weights; its sizes are read from their shapes.
 
-    The release differs from the paper in what the config expresses: signed fusion weights, one linear layer from the
-    skip_strength to them, and, but for super-resolution, the condition in the skip strength's place. The release's
-    unusable `noises.*` are dropped.
-
-    Raises:
-        ValueError: A key is missing or left over, or a shape fits no task.
+    The release's unusable `noises.*` are dropped. Raises a ValueError for other keys or shapes.
     """
     state = {key: value for key, value in state.items() if not key.startswith("noises.")}
     try:

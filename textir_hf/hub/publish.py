@@ -20,15 +20,12 @@ _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 def check_folder(folder: str | Path) -> dict[str, Path]:
     """Loads a checkpoint, restores one image with it, and reads its card.
 
-    Returns the files that would be pushed, by their path in the repository. Samples and results that the card of an
-    embedded checkpoint links to are taken from `model_cards/` of a source checkout.
+    Returns the files to push, by their path in the repository; samples that an embedded one's card links to are taken
+    from `model_cards/`.
     """
     folder = Path(folder)
-    files = {
-        p.relative_to(folder).as_posix(): p
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and ".cache" not in p.parts
-    }
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts]
+    files = {path.relative_to(folder).as_posix(): path for path in found}
     pickles = [name for name in files if Path(name).suffix in _PICKLES]
     if pickles:
         raise ValueError(f"{folder} holds the pickle {pickles[0]}. Publish safetensors alone: remove it.")
@@ -63,10 +60,7 @@ def pushing(what: str, repo: str) -> Iterator[None]:
 def publish(folder: str | Path, repo: str, dry_run: bool = False, private: bool = False) -> str:
     """Checks a checkpoint's folder and pushes it to `repo`, "owner/name", unless `dry_run`; says what was done.
 
-    A new repository is `private` if asked for.
-
-    Raises:
-        ValueError: The folder is not fit to be published, or the Hub refuses.
+    A new repository is `private` if asked for. Raises a ValueError for an unfit folder, or where the Hub refuses.
     """
     files = check_folder(folder)
     sizes = {name: path.stat().st_size / 1e6 for name, path in files.items()}

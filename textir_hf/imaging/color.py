@@ -27,10 +27,7 @@ def join_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
 
 
 def _lab_to_rgb(lab: Tensor) -> Tensor:
-    """CIE Lab (D65) to sRGB, not clipped, `[N, 3, H, W]`: kornia's, but without its copy from the CPU.
-
-    That copy makes the CPU wait for a GPU in each training step.
-    """
+    """As kornia's, `[N, 3, H, W]`, but not clipped, and without its copy from the CPU, which waits for the GPU."""
     light, a, b = lab.unbind(1)
     y = (light + 16) / 116
     x, z = y + a / 500, (y - b / 200).clamp(min=0)

@@ -98,10 +98,9 @@ def choose_faces(faces: Sequence[Face], choice: str | int | Sequence[int]) -> li
 
 def draw_faces(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     """A copy of an image with a numbered box around each face."""
-    canvas = image.convert("RGB")
-    width = max(2, round(max(canvas.size) / 300))
-    font = ImageFont.load_default(size=max(14, round(max(canvas.size) / 40)))
-    draw = ImageDraw.Draw(canvas)
+    canvas, longest = image.convert("RGB"), max(image.size)
+    draw, width = ImageDraw.Draw(canvas), max(2, round(longest / 300))
+    font = ImageFont.load_default(size=max(14, round(longest / 40)))
     for number, face in enumerate(faces, 1):
         corner = (max(face.box[0], 0), max(face.box[1], 0))
         draw.rectangle(face.box, outline="yellow", width=width)

@@ -132,9 +132,8 @@ def embed_texts(clip: PreTrainedModel, tokenizer, texts: list[str], device: torc
 
 
 def _is_hooked(clip: PreTrainedModel) -> bool:
-    """Whether accelerate or diffusers has replaced the instance's `forward`, to move weights when it is called.
+    """Whether accelerate or diffusers has replaced the instance's `forward`.
 
-    Only a call of `forward` brings the weights then, and CLIP's takes both kinds of input: the other tower is given
-    the least there is. Without hooks that work is spared.
+    Only a call of it moves the weights then, and CLIP's takes both inputs: the other tower is given the least there is.
     """
     return "forward" in vars(clip)
