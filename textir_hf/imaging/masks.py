@@ -13,16 +13,14 @@ from torch.nn import functional as F
 from textir_hf.checks import Box
 
 CONTEXT = 3.0  # sides of a crop and of the masked region in it
-# Step sizes of the relaxation on each level. Together they damp errors of all rates from 0.1 to 2 evenly: they are the
-# inverse roots of Chebyshev's polynomial of degree 6 on that interval.
+# Step sizes on each level, inverse roots of Chebyshev's polynomial: together they damp errors of the rates 0.1 to 2.
 _STEPS = [1 / (1.05 - 0.95 * math.cos(math.pi * (i + 0.5) / 6)) for i in range(6)]
 
 
 def mask_out(images: Tensor, mask: Tensor) -> Tensor:
-    """Removes the masked region (TextIR, Sec. 3.3; the mask's polarity is that of diffusers and of the release).
+    """Removes the masked region (TextIR, Sec. 3.3; 1 = repaint, as in diffusers and in the release).
 
-    `[N, 3, H, W]` in [0, 1] and `[N, 1, H, W]`, 1 = repaint, to `[N, 4, H, W]`: the image with the region at 0, and the
-    mask.
+    `[N, 3, H, W]` in [0, 1] and `[N, 1, H, W]` to `[N, 4, H, W]`: the image with the region at 0, and the mask.
     """
     return torch.cat([images * (1 - mask), mask], 1)
 

@@ -1,10 +1,7 @@
 """StyleGAN2's building blocks: equalized layers, resampling with a FIR filter, the style convolution.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020. Every learned layer is one plain
-convolution over the batch, and every resampling one depthwise convolution.
-
-Features may have any floating type. Styles, skip strengths and demodulation are always float32: they are small, and
-their squares leave float16's range.
+convolution over the batch, and every resampling one depthwise convolution. Features may have any floating type.
 """
 
 import math
@@ -106,7 +103,7 @@ class StyleConv2d(nn.Module):
     StyleGAN2, Eq. 1 and 3: `W' = s W`, then `W'' = W' / sqrt(sum W'^2 + 1e-8)`. Scaling the input by `s` and the
     output by the norm instead of the kernel is the same map and keeps one kernel for the whole batch. The output's
     factors (norm, fusion weight, the activation's sqrt 2) are all positive or linear, so they are joined in one pass.
-    The factors are computed in fp32 even where the convolution is not.
+    The factors are computed in fp32 even where the convolution is not: their squares leave float16's range.
 
     Without gradients the input is overwritten: at full size, a fresh buffer costs more than the arithmetic.
     """
