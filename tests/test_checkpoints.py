@@ -90,8 +90,8 @@ VALUES = [
     ("model_index.json", "prompt_templates", ["{}"] * 10**5),
     ("model_index.json", "encoder", ["a", "b"]),
     ("restorer/config.json", "task", "evil"),
-    *[("clip/config.json", "model_type", "bert"), ("recentering/config.json", "scale", 1e9)],
-    *[("clip/config.json", "text_config.hidden_size", value) for value in (10**18, "64")],
+    *[("clip/config.json", "model_type", "bert"), ("recentering/config.json", "scale", -1)],
+    *[("clip/config.json", "text_config.hidden_size", value) for value in (10**18, 0, "64")],
     *[("clip/config.json", name, 10**9) for name in ("image_size", "text_config.num_hidden_layers")],
     *[(PROCESSOR, "image_mean", None), (PROCESSOR, "image_std", [1, 1, 0]), (PROCESSOR, "size", {"height": 8})],
     ("tokenizer/tokenizer_config.json", "model_max_length", 10**6),
@@ -106,15 +106,15 @@ def test_values_that_do_not_fit_are_refused_by_name(folder, file, key, value):
 
 
 NETWORK = [
-    *[("sample_size", 10**7), ("in_channels", 10**9), ("decoder", "evil")],
+    *[("sample_size", 0), ("in_channels", 10**9), ("style_dim", 1.5), ("skip_strength_hidden", None)],
     *[("channels", value) for value in ([], [8] * 40, [8, 10**7], "8", [8, None], [8.5])],
-    *[("input_scale", float("nan")), ("skip_strength_source", "evil")],
+    *[("input_scale", 0), ("input_scale", float("nan")), ("skip_strength_source", "evil"), ("signed_fusion", "no")],
     *[("face_template", value) for value in (3, [[0, 0]] * 3)],
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), NETWORK)
-def test_values_of_a_networks_config_are_bounded(name, value):
+def test_sizes_of_a_network_are_typed_and_bounded(name, value):
     with pytest.raises(ValueError, match=name):
         tiny_generator(**{name: value})
 

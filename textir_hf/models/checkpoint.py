@@ -11,13 +11,28 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 from torch import nn
 
+from textir_hf.checks import Number, number
+
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"  # those of the package itself
 _CODE = ("auto_map", "attn_implementation", "quantization_config", "custom_pipelines")  # can name code to run
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.fp16-*", "*.bf16-*"]
 _ENCODERS = ("textir_mini_clip", "clip")
 _TOWERS = ("text_config", "vision_config", "text_config_dict", "vision_config_dict")  # the latter in older files
-_MOST = 1_000_000  # as long as a vocabulary
+_MOST = {  # of networks and encoders: no config may ask for more memory or time than a machine has
+    64: ("in_channels", "out_channels", "num_channels"),
+    256: ("num_heads", "num_attention_heads", "num_hidden_layers"),
+    4096: ("sample_size", "image_size", "patch_size", "num_queries"),
+    65_536: ("embedding_dim", "style_dim", "projection_dim", "hidden_size", "intermediate_size"),
+    1_000_000: ("vocab_size", "max_position_embeddings"),
+}
+BOUNDS = {name: Number(1, most, whole=True) for most, names in _MOST.items() for name in names} | {
+    "skip_strength_hidden": Number(0, 65_536, whole=True),
+    "blocks": Number(0, 16, whole=True),
+    "input_scale": Number(1e-6, 1e6),
+    "output_scale": Number(1e-6, 1e6),
+    "scale": Number(0, 1e3),
+}
 _PROCESSING = {
     "do_resize": True,
     "do_center_crop": True,
@@ -60,10 +75,11 @@ def check_loading(model: nn.Module, info: dict) -> None:
 
 
 def check_bounds(config: Mapping) -> None:
-    """Checks that no number of a config asks for more memory or time than a machine has."""
-    for name, value in config.items():
-        if isinstance(value, (int, float)) and not abs(value) <= _MOST:
-            raise ValueError(f"{name} must lie in -{_MOST}..{_MOST}, got {value!r}.")
+    """Checks the numbers of a config that `BOUNDS` names."""
+    for name in BOUNDS.keys() & config.keys():
+        if BOUNDS[name].whole and not isinstance(config[name], int):
+            raise ValueError(f"{name} must be a whole number, got {config[name]!r}.")
+        number(name, config[name], BOUNDS[name])
 
 
 def check_encoder_config(config: dict) -> None:
@@ -96,9 +112,9 @@ def check_processor(processor) -> None:
         if (value or False) != expected:
             raise ValueError(f"its image processor must have {name}={expected}, got {value!r}")
     size, crop = dict(processor.size or {}), dict(processor.crop_size or {})
-    side = crop.get("height")
-    fit = size.keys() == {"shortest_edge"} and isinstance(side, int) and crop == {"height": side, "width": side}
-    if not fit or not 1 <= side <= size["shortest_edge"] <= 4096:
+    given = [size.get("shortest_edge"), crop.get("height"), crop.get("width")]
+    sides = [value for value in given if isinstance(value, int) and 1 <= value <= 4096]
+    if len(size) != 1 or len(crop) != 2 or len(sides) != 3 or not sides[1] == sides[2] <= sides[0]:
         raise ValueError(f"its image processor must crop a square crop_size of its shortest_edge, got {size}, {crop}")
     for name in ("image_mean", "image_std"):
         values = getattr(processor, name, None)

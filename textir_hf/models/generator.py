@@ -309,7 +309,8 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
 
 def _check_config(config) -> None:
     check_bounds(config)
-    for name, known in {"skip_strength_source": ("input", "encoder", "embedding"), "decoder": (None, "taef2")}.items():
+    choices = {"skip_strength_source": ("input", "encoder", "embedding"), "signed_fusion": (True, False)}
+    for name, known in (choices | {"decoder": (None, "taef2")}).items():
         if config[name] not in known:
             raise ValueError(f"{name} must be one of {known}, got {config[name]!r}.")
     if config.decoder and (config.patch_size, config.out_channels) != (CELL, 3):
