@@ -28,7 +28,7 @@ def folder(command_folder):
 def test_every_argument_of_a_task_has_a_flag_of_its_name():
     for task in TASKS.values():
         assert COMMANDS[task.command] == ("restore", task.summary)
-        required = ["--mask-image", "m"] if "mask_image" in task.requires else []
+        required = [word for name in task.requires for word in (f"--{name.replace('_', '-')}", "2")]
         args = vars(build_parser([task.command]).parse_args(words(task.command, *required)))
         assert {*task.requires, *task.accepts} <= args.keys()
     edit = vars(build_parser(["edit"]).parse_args(words("edit")))

@@ -293,7 +293,8 @@ class TextIRGenerator(CheckedWeights, ConfigMixin):
             raise ValueError(f"degraded must be [N, {config.in_channels}, H, W] for {config.task}, got {shape}.")
         count, levels, width = shape[0], len(config.channels), config.embedding_dim
         if shape[2] % self.stride or shape[3] % self.stride:
-            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {shape}. Pad it.")
+            sides = f"{shape[2]}x{shape[3]}"
+            raise ValueError(f"degraded must have sides in multiples of {self.stride}, got {sides}. Pad it.")
         if list(clip_embedding.shape) != [count, width]:
             raise ValueError(f"clip_embedding must be [{count}, {width}], got {list(clip_embedding.shape)}.")
         if config.skip_strength_source == "input" and skip_strength is None:
