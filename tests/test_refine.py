@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import make_image
+import torch
+from conftest import make_image, noisy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -146,3 +147,15 @@ def test_a_refiner_must_be_for_super_resolution_and_refines_inpainting_alone(noi
     large = pipeline("inpainting", sample_size=64)
     with pytest.raises(ValueError, match="refiner must be trained at 64 pixels or more"):
         large("a", image, mask_image=Image.new("L", image.size, 255), refiner=noisy_pipe("super-resolution"))
+
+
+def test_a_refiner_takes_an_embedding_as_it_takes_the_sentence(pipeline):
+    """Each checkpoint moves embeddings to a place of its own."""
+    pipe, refiner = (noisy(pipeline(task)) for task in ("inpainting", "super-resolution"))
+    for recentering in (pipe.recentering, refiner.recentering):
+        for mean in recentering.parameters():
+            mean.data = torch.randn(32) * 0.1
+    image, options = make_image(SIDE, SIDE), {"mask_image": box_mask(20, 20, 70, 70), "refiner": refiner}
+    said = pipe("a red flower", image, **options).images[0]
+    embedded = pipe(prompt_embeds=pipe.encode_prompt("a red flower"), image=image, **options).images[0]
+    assert np.abs(np.asarray(said).astype(int) - np.asarray(embedded)).max() <= 1

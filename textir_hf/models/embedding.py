@@ -72,9 +72,14 @@ class TextRecentering(CheckedWeights, ConfigMixin):
         self.text_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
         self.image_mean = nn.Parameter(torch.zeros(embedding_dim), requires_grad=False)
 
-    def forward(self, text_embedding: Tensor) -> Tensor:
-        """`[N, D]` at unit length to `[N, D]` at unit length."""
-        return F.normalize(self.image_mean + self.config.scale * (text_embedding - self.text_mean), dim=-1)
+    def forward(self, embedding: Tensor, back: bool = False) -> Tensor:
+        """`[N, D]` at unit length to `[N, D]` at unit length; `back` gives the text's embedding again."""
+        if not back:
+            return F.normalize(self.image_mean + self.config.scale * (embedding - self.text_mean), dim=-1)
+        shift = self.image_mean - self.config.scale * self.text_mean
+        along = (embedding * shift).sum(-1, keepdim=True)
+        length = along + (along.square() - shift.square().sum() + self.config.scale**2).clamp(min=0).sqrt()
+        return F.normalize(length * embedding - shift, dim=-1)
 
 
 def clip_pixel_values(images: Tensor, image_processor) -> Tensor:

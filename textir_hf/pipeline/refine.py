@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textir_hf.checks import Box
 from textir_hf.imaging.faces import Frame, frame_places
@@ -30,6 +31,8 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
     options |= {"source": None, "skip_strength": None, "original": request.image}
     for mask, own in fill_order(request) if request.regions else [(masked, request)]:
         plain, outside = replace(own, **options), mask.copy()
+        if plain.prompt_embeds is not None:
+            plain = replace(plain, prompt_embeds=_moved(plain.prompt_embeds, pipe, call.refiner))
         for i, frame in enumerate(request.frames):
             (left, top, right, bottom), _, weights = frame_places(frame, size, request.frames)
             inside = np.zeros_like(mask)
@@ -51,6 +54,15 @@ def refine_fills(pipe, filled: Raster, request: Request, seed: int, call) -> Ras
             if min(height, width) >= _LEAST * made:
                 image = _refine(image, part, box, within, seed, call)
     return replace(filled, rgb=np.where(masked[..., None], image.rgb, filled.rgb))
+
+
+def _moved(embedding: Tensor, pipe, refiner) -> Tensor:
+    """A prompt's embedding `[D]` from where the pipeline's network knows it to where the refiner's does."""
+    moved = embedding[None].float()
+    for recentering, back in ((pipe.recentering, True), (refiner.recentering, False)):
+        if recentering is not None:
+            moved = recentering(moved.to(pipe._execution_device), back).float()
+    return moved[0]
 
 
 def _refine(image: Raster, part: Request, box: Box, within: np.ndarray, seed: int, call) -> Raster:
