@@ -219,8 +219,8 @@ class TextIRPipeline(DiffusionPipeline):
     @torch.no_grad()
     def edit(
         self,
-        prompt: Prompts,
-        image: Images,
+        prompt: Prompts | None = None,
+        image: Images | None = None,
         mask_image: Images | None = None,
         factor: float | None = None,
         colors: bool = False,
@@ -245,7 +245,7 @@ class TextIRPipeline(DiffusionPipeline):
         colorization loses `colors`. `beta` mixes in the original. Arguments not listed are those of the call.
 
         Args:
-            prompt: What the result should show.
+            prompt: What the result should show. Not needed where `beta` is 0.
             image: The image or images.
             mask_image: Of the image's size, white = edit. Outside it, or a `box`, the original comes back bit for bit.
             factor: How many times to shrink before restoring, 2 to 64.
