@@ -156,6 +156,27 @@ def test_variants_differ_and_history_and_a_png_keep_their_settings(page, photo, 
     until(page, lambda: len(page.query_selector_all(".tr-history img")) == 5 and page.is_visible(".tr-bar"))
 
 
+def test_a_link_brings_back_every_number_also_a_zero(page, photo, chromium, tmp_path):
+    def repaint(page) -> np.ndarray:
+        upload(page, "inpaint", photo)
+        stroke(page)
+        run(page, "inpaint")
+        return np.asarray(downloaded(page, tmp_path))
+
+    page.click("#inpaint-settings button")
+    page.uncheck("#inpaint-automatic input")
+    for name in ("beta", "feather", "skip_strength"):
+        page.fill(f"#inpaint-{name} input[type=number]", "0")
+        page.keyboard.press("Tab")
+    upload(page, "inpaint", photo)
+    page.fill("#inpaint-prompt textarea", "a woman")
+    expected = repaint(page)
+    other = visit(chromium, copied(page, "link"))
+    other.wait_for_function("document.querySelector('#inpaint-prompt textarea').value == 'a woman'")
+    assert (repaint(other) == expected).all()
+    other.close()
+
+
 def test_long_runs_say_how_far_they_are_or_their_place_in_the_queue_and_can_be_cancelled(
     page, server, chromium, tmp_path
 ):

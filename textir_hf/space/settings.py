@@ -61,3 +61,5 @@ def from_query(query: dict[str, str]) -> dict:
     known = ("task", "prompt", "edit", "faces", "background", *RANGES)
     stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
     return read(stored) if "task" in stored else {}
+    if stored.get("faces", "").replace(",", "").isdigit():  # numbers of faces that were clicked
+        stored["faces"] = stored["faces"].split(",")
