@@ -208,6 +208,7 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
         assert isinstance(known.pop("prompt"), str) and known.pop("degradation", "colors") in DEGRADATIONS
         assert known.pop("faces", "auto") in settings.FACES
         assert known.pop("background", "restored") in settings.BACKGROUNDS
+        assert known.pop("automatic") is ("skip_strength" not in known)  # whatever the field held
         for name, value in known.items():
             low, high, *_ = settings.RANGES[name]
             assert not isinstance(value, bool) and low <= value <= high
@@ -216,6 +217,7 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
 def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
     stored = read_settings(open_image(restored(seed=9, beta=0.5).results[0]["after"]["path"]))
     expected = {"tab": "inpaint", "prompt": "a face", "seed": 9, "beta": 0.5, "feather": 0, "faces": "none"}
+    expected["automatic"] = True  # the network decides again
     assert settings.read(stored) == expected
     query = {"task": "super-resolution", "faces": "auto"}
     assert settings.from_query(query)["background"] == "enlarged"

@@ -85,8 +85,6 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML
     def values(known: dict) -> list:
         selected = gr.Tabs(selected=known["tab"]) if known.get("tab") in made else gr.skip()
         found = {f"{known.get('tab')}.{name}": value for name, value in known.items() if name != "tab"}
-        if "skip_strength" in known:
-            found[f"{known['tab']}.automatic"] = False
         return [selected, *(found.get(name, gr.skip()) for name in fields)]
 
     def from_file(path) -> list:

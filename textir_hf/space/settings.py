@@ -54,12 +54,13 @@ def read(stored: dict) -> dict:
         known["faces"] = check_choice("faces", stored.get("faces", "none"), FACES)
     if "background" in TASKS[task].accepts and stored.get("faces") and "edit" not in stored:
         known["background"] = check_choice("background", stored.get("background", "enlarged"), BACKGROUNDS)
-    return known | {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
+    known |= {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
+    return known | {"automatic": "skip_strength" not in known}
 
 
 def from_query(query: dict[str, str]) -> dict:
     known = ("task", "prompt", "edit", "faces", "background", *RANGES)
     stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
-    return read(stored) if "task" in stored else {}
     if stored.get("faces", "").replace(",", "").isdigit():  # numbers of faces that were clicked
         stored["faces"] = stored["faces"].split(",")
+    return read(stored) if "task" in stored else {}
