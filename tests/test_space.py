@@ -79,6 +79,12 @@ def test_variants_follow_the_seed_where_noise_was_learned_and_text_strength_else
     assert (array(restored(seed=6).results[0]) == array(by_seed[1])).all()
 
 
+@pytest.mark.parametrize("beta", [0, 0.2, 1.9, 2])
+def test_each_of_four_variants_has_settings_that_come_back(beta):
+    stored = [result["recipe"] for result in restored(variants=4, beta=beta).results]
+    assert len({settings.read(one)["beta"] for one in stored}) == 4
+
+
 def test_a_batch_does_the_good_files_and_names_the_bad():
     bad = storage.new_path("bad.png")
     bad.write_text("hello")

@@ -18,7 +18,7 @@ from textir_hf.tasks.base import DEGRADATIONS
 MAX_PIXELS, MAX_RESULT, MAX_CELLS = 24_000_000, 16_000_000, 24
 _CELL = 256  # width of an image in a grid, pixels
 _LEAST_NOISE = 0.05  # of a network's noise strengths; below, the results of two seeds look alike
-_STEPS = (0, -0.3, 0.3, 0.6)  # of beta, for variants of a network that learned no noise
+_STEPS = (0, -0.3, 0.3, 0.6, -0.6, 0.9, -0.9)  # of beta, for variants of a network that learned no noise
 _SWEEP = (0, 0.25, 0.5, 0.75, 1)  # betas from all of the image to all of the text
 Faces = str | list[int]
 
@@ -45,7 +45,9 @@ class Guidance:
         """Caption, beta and seed of every variant; they differ in their seed, or in beta where seeds do nothing."""
         if not self.sweep and (by_seed or self.variants == 1):
             return [(f"seed {self.seed + i}", self.beta, self.seed + i) for i in range(self.variants)]
-        betas = _SWEEP if self.sweep else [round(self.beta + step, 4) for step in _STEPS[: self.variants]]
+        low, high, *_ = settings.RANGES["beta"]
+        near = [round(self.beta + step, 4) for step in _STEPS if low <= self.beta + step <= high]
+        betas = _SWEEP if self.sweep else near[: self.variants]
         return [(texts.STRENGTH_CAPTION.format(beta), beta, self.seed) for beta in betas]
 
 
