@@ -9,6 +9,7 @@ from browser import (
     INFO,
     ROWS,
     add_region,
+    alert,
     copied,
     downloaded,
     needs_browser,
@@ -23,7 +24,7 @@ from PIL import Image
 
 from textir_hf.imaging.files import open_image, read_settings
 from textir_hf.imaging.raster import to_mask
-from textir_hf.space import examples
+from textir_hf.space import examples, texts
 
 pytestmark = needs_browser
 INK = np.array((229, 23, 123)) / 2  # the mask's color at half weight
@@ -251,3 +252,21 @@ def test_a_region_has_its_own_sentence_and_comes_back_from_a_link(page, photo, c
     assert page.locator(ROWS).count() == 1
     page.click("[data-do=undo]")
     assert page.locator(ROWS).count() == 2 and page.input_value(f"{ROWS} >> nth=0 >> input") == "a red cup"
+
+
+def test_what_is_painted_counts_however_thin_and_alone_may_change(page, tmp_path):
+    Image.effect_noise((1500, 1500), 60).convert("RGB").save(tmp_path / "large.png")
+    to_tab(page, "Edit")
+    upload(page, "edit", tmp_path / "large.png")
+    page.fill("#edit-prompt textarea", "a red flower")
+    page.check("#edit-degradation label:has-text('Color') input")
+    page.check("#edit-confine input")
+    page.wait_for_selector("#editor [data-tool=brush]", state="visible")
+    page.click("#edit-run")
+    assert alert(page, "edit") == texts.NO_MASK
+    page.evaluate("document.querySelector('#editor .ti-size input').value = 1")
+    stroke(page)
+    page.wait_for_timeout(700)  # a click within 600 ms would be a double click
+    run(page, "edit")
+    changed = (np.asarray(result(page)) != np.asarray(open_image(tmp_path / "large.png"))).any(2)
+    assert 0 < changed.mean() < 0.001

@@ -50,7 +50,10 @@ def regions(given: object, size: tuple[int, int]) -> list[tuple]:
         if not prompt or mask is None:
             raise ValueError((texts.NO_REGION if prompt else texts.NO_REGION_PROMPT).format(i))
         own = [] if region.get("beta") is None else [check_number("beta", region["beta"])]
-        found.append((decode(mask, size, whole=True), prompt, *own))
+        mask = decode(mask, size, whole=True)
+        if not mask.getextrema()[1]:
+            raise ValueError(texts.NO_REGION.format(i))
+        found.append((mask, prompt, *own))
     return found
 
 

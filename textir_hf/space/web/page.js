@@ -72,7 +72,7 @@ function startRun() {
 
 // What the canvas holds, for a run that begins now.
 function packRun() {
-  const packed = (parts) => (parts.length && measure(parts) ? maskUrl(parts) : null);
+  const packed = (parts) => (parts.length ? maskUrl(parts) : null); // also an empty one, which the server refuses
   const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt, beta: layer.about.beta ? +layer.about.beta : null }));
   const given = { run: (started += 1), mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
   const input = { image, source, opened, layers: frozen(layers), tab: tab(), tiles: tiles() * runs(asked), wanted, number: started, time: lastRun };
