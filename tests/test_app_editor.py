@@ -270,3 +270,15 @@ def test_what_is_painted_counts_however_thin_and_alone_may_change(page, tmp_path
     run(page, "edit")
     changed = (np.asarray(result(page)) != np.asarray(open_image(tmp_path / "large.png"))).any(2)
     assert 0 < changed.mean() < 0.001
+
+
+def test_a_run_restores_the_image_that_undo_brought_back(page, tmp_path):
+    to_tab(page, "Colorize")
+    for name, width in (("black", 90), ("white", 91)):
+        Image.new("RGB", (width, 80), name).save(tmp_path / f"{name}.png")
+        upload(page, "colorize", tmp_path / f"{name}.png")
+    page.click("#editor [data-do=undo]")
+    page.wait_for_function(f"{INFO}.startsWith('90 ')")
+    page.fill("#colorize-prompt textarea", "a flower")
+    run(page, "colorize")
+    assert np.asarray(result(page)).max() < 9

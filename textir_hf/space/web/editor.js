@@ -11,14 +11,16 @@ let paints = false, tool = "brush", view = { scale: 1, x: 0, y: 0 }, held = fals
 let pointer = null, keyed = false, stroke = null, rectangle = null, tap = null; // tap: what one finger chose
 let faces = null, facesShown = false, chosenFaces = new Set(); // boxes with parts, and numbers from 1
 let opened = Promise.resolve(null), opening = 0, shown = 0; // the last image's file on the server; numbers of the last and the shown one
+let file = opened; // the shown image's file on the server: another one may be opening
 const touches = new Map();
 
 const tab = () => document.querySelector("#tabs [role=tab][aria-selected=true]")?.textContent.trim().toLowerCase();
-const state = () => ({ image, source, own, run, chosen, pictures, faces, opened, entry });
+const state = () => ({ image, source, own, run, chosen, pictures, faces, opened: file, entry });
 
 function restore(back) {
   const same = image === back.image;
   ({ image, source, own, run, chosen, pictures, faces, opened, entry } = back);
+  file = opened;
   [chosenFaces, facesShown] = [new Set(), false];
   if (!same) (shown = opening += 1), (reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null), fit();
   showResult();
@@ -91,7 +93,7 @@ function decode(url) {
 }
 
 function open(picture, boxes = []) {
-  [image, shown] = [picture, opening];
+  [image, shown, file] = [picture, opening, opened];
   [run, pictures, faces, facesShown, chosenFaces] = [null, {}, null, false, new Set()];
   resetMask();
   reduced = ratio < 1 ? copyOf(image, mask.width, mask.height) : null;
@@ -156,7 +158,7 @@ async function example(given, number = ++opening) {
 
 async function lookForFaces() {
   if (!image || faces || !props.faces.includes(tab())) return;
-  const at = image, sent = await opened, found = sent && at === image && (await server.look(sent.path, false));
+  const at = image, sent = await file, found = sent && at === image && (await server.look(sent.path, false));
   if (!found || at !== image) return;
   if (found.error) return say(found.error, true);
   faces = found.faces;

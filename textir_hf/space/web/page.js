@@ -75,7 +75,7 @@ function packRun() {
   const packed = (parts) => (parts.length ? maskUrl(parts) : null); // also an empty one, which the server refuses
   const own = regions().map((layer) => ({ mask: packed([layer]), prompt: layer.about.prompt, beta: layer.about.beta ? +layer.about.beta : null }));
   const given = { run: (started += 1), mask: packed(whole()), faces: [...chosenFaces].sort(), regions: own, ask: asked };
-  const input = { image, source, opened, layers: frozen(layers), tab: tab(), tiles: tiles() * runs(asked), wanted, number: started, time: lastRun };
+  const input = { image, source, opened: file, layers: frozen(layers), tab: tab(), tiles: tiles() * runs(asked), wanted, number: started, time: lastRun };
   underWay = [...underWay.filter((one) => one.tab !== tab()), input]; // a tab has one run, whose last one was canceled
   return given;
 }
@@ -183,8 +183,8 @@ window.textir = {
   value: async () => {
     if (shown !== opening) await opened; // the image that was chosen last is not on the canvas yet
     if (!image) return null;
-    const file = opened, given = packRun();
-    return { image: await file, ...given };
+    const sending = file, given = packRun();
+    return { image: await sending, ...given };
   },
   paint: (name, wanted) => {
     painting[name] = wanted;

@@ -77,7 +77,7 @@ async function goTo(one) {
   open(image);
   layers = frozen(one.input.layers);
   activate(0);
-  opened = one.input.opened || resend();
+  opened = file = one.input.opened || resend();
   await toTab(one.tab);
   write(one.tab, one.prompt);
   await showRun(one);
@@ -233,7 +233,7 @@ async function comeBack() {
   [source, own] = [stored.source, true];
   open(await decode(URL.createObjectURL(source)));
   past = [];
-  opened = resend();
+  opened = file = resend();
   await toTab(stored.tab);
   layers = await unpacked(stored.layers);
   activate(0);
