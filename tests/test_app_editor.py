@@ -272,6 +272,30 @@ def test_what_is_painted_counts_however_thin_and_alone_may_change(page, tmp_path
     assert 0 < changed.mean() < 0.001
 
 
+def test_each_of_several_files_keeps_mask_and_result_whatever_is_shown_meanwhile(page, tmp_path):
+    for number in range(2):
+        Image.effect_noise((200 + number, 160), 60).convert("RGB").save(tmp_path / f"{number}.png")
+    page.set_input_files("#editor .ti-file", [tmp_path / f"{number}.png" for number in range(2)])
+
+    def show(button: str, number: int) -> None:
+        page.click(button)
+        page.wait_for_function(f"{INFO}.startsWith('{200 + number} × 160') && !{INFO}.includes(', 0 %')")
+
+    page.wait_for_function(f"{INFO}.startsWith('200 × 160')")
+    stroke(page)
+    page.fill("#inpaint-prompt textarea", "a woman")
+    page.click("#inpaint-run")
+    page.click(".ti-files button >> nth=1")  # during the run
+    page.wait_for_function(f"{INFO}.startsWith('201 × 160')")
+    stroke(page)
+    page.wait_for_selector(".tr-history button")
+    show(".tr-history button", 0)  # whose image is not that of the file
+    show(".ti-files button >> nth=1", 1)
+    show(".ti-files button >> nth=0", 0)
+    page.wait_for_selector(".tr-bar", state="visible")
+    assert result(page).width == 200
+
+
 def test_a_run_restores_the_image_that_undo_brought_back(page, tmp_path):
     to_tab(page, "Colorize")
     for name, width in (("black", 90), ("white", 91)):

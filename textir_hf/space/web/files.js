@@ -15,7 +15,6 @@ function takeAll(list) {
 
 function toFile(one) {
   if (one === entry) return opened;
-  if (entry) entry.kept = snapshot();
   if (!one.kept) return take(one.picked, { one });
   remember();
   bring(one.kept);

@@ -39,6 +39,7 @@ const snapshot = () => ({ ...state(), layers: [...layers], at, ratio });
 
 function remember() {
   past.push(snapshot());
+  if (entry) entry.kept = past.at(-1); // of a file of the list, which another image may follow
   undone = [];
   if (!layers.length) return;
   layers[at] = { ...layers[at], mask: copyOf(mask), url: null };

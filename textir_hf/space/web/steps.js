@@ -4,11 +4,15 @@ let steps = [], seen = null;
 const result = () => run?.results[chosen];
 const sentence = (name = tab()) => document.querySelector(`#${name}-prompt textarea`);
 
+async function decoded(given) {
+  const loaded = await Promise.all(given.results.map((made) => decode(made.after.url)));
+  return { ...loaded, before: await decode(given.results[0].before.url).catch(() => null) };
+}
+
 async function showRun(given, number = 0) {
-  const at = opening, loaded = await Promise.all(given.results.map((made) => decode(made.after.url)));
-  const before = await decode(given.results[0].before.url).catch(() => null);
+  const at = opening, loaded = await decoded(given);
   if (at !== opening) return false;
-  [run, chosen, pictures, range.value] = [given, number, { ...loaded, before }, 50];
+  [run, chosen, pictures, range.value] = [given, number, loaded, 50];
   showResult();
   changed();
   return true;
@@ -58,6 +62,8 @@ async function finished(given) {
     await showRun(given, given.sweep ? begun.wanted : 0);
     if (innerWidth <= 700) stage.scrollIntoView({ block: "center", behavior: "smooth" });
   }
+  const left = begun.tab === tab() && files.find((one) => one !== entry && one.kept?.image === begun.image);
+  if (left) Object.assign(left.kept, { run: given, chosen: 0, pictures: await decoded(given) }); // shown when it is open again
   const made = { ...given, tab: begun.tab, prompt: given.results[0].settings.prompt, time: Date.now(), input: begun };
   steps = [made, ...steps].slice(0, KEPT);
   showSteps();
