@@ -237,7 +237,7 @@ def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
 def test_a_link_holds_what_a_png_does(faces):
     stored = {"task": "super-resolution", "prompt": "a face", "beta": 0.0, "scale": 4.0, "seed": 0, "faces": faces}
     stored |= {"background": "restored"}
-    told = {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in stored.items()}
+    told = {n: ",".join(map(str, value)) if isinstance(value, list) else str(value) for n, value in stored.items()}
     assert settings.from_query(told) == settings.read(stored)
 
 

@@ -84,7 +84,7 @@ class Given:
     def read_mask(self, needed: bool) -> Image.Image | None:
         mask = None if self.mask is None else masks.decode(self.mask, self.image.size)
         empty = mask is None or not mask.getextrema()[1]
-        if empty and (needed or mask is not None):  # the editor sends an empty one where only what is painted may change
+        if empty and (needed or mask is not None):  # an empty one means: change nothing
             raise ValueError(texts.NO_MASK)
         return mask
 
