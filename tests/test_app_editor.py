@@ -133,10 +133,6 @@ def test_tools_and_several_files_of_which_each_keeps_its_mask(page, tmp_path):
     opened(0, masked)
     page.keyboard.press("Control+z")  # back to where it came from
     opened(2, ", 0 % masked")
-    page.click(".ti-files button >> nth=0")
-    page.fill("#inpaint-prompt textarea", "a woman")
-    run(page, "inpaint")
-    assert downloaded(page, tmp_path).width == 200
 
 
 def test_faces_are_chosen_masked_in_parts_and_cut_out(page, photo, tmp_path):

@@ -1,6 +1,5 @@
 """The page as a visitor sees it, and what goes wrong for them, in a real browser."""
 
-import time
 import zipfile
 from pathlib import Path
 
@@ -279,21 +278,6 @@ def test_clicks_that_come_twice_too_early_or_for_minutes_do_what_is_meant(page, 
     page.wait_for_timeout(700)  # a second click within 600 ms would be a double click
     page.click("#inpaint-run")
     page.wait_for_selector("#inpaint-status .ti-alert", state="detached", timeout=5000)
-
-    def slowly(route):
-        time.sleep(2)
-        route.continue_()
-
-    to_tab(page, "Colorize")
-    before = address_of_result(page)
-    page.route("**/gradio_api/upload*", slowly)
-    page.set_input_files(f"{EDITOR} .ti-file", str(photo))
-    page.wait_for_function(f"{INFO}.startsWith('300 × 240')", timeout=1500)  # its preview comes before it has arrived
-    page.fill("#colorize-prompt textarea", "a flower")
-    page.click("#colorize-run")
-    new_result(page, before)
-    assert downloaded(page, tmp_path).size == (300, 240)
-    page.unroute("**/gradio_api/upload*")
 
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))

@@ -41,24 +41,6 @@ def test_a_profile_is_what_it_does_and_not_its_name():
     assert np.array_equal(np.asarray(same), np.asarray(linear))
 
 
-@pytest.mark.parametrize(
-    ("mode", "profile", "message"),
-    [
-        ("L", icc(b"RGB ", 1.8), "RGB .*mode L"),
-        ("RGB", icc(b"GRAY", 1.8), "GRAY .*mode RGB"),
-        ("RGB", icc(b"RGB ", 1.8, kind=b"link"), "class link"),
-        ("RGB", icc(b"RGB ", 1.8)[:-40], "is damaged"),
-        ("RGB", icc(b"RGB ", 1.8)[:4] + bytes(500), "is damaged"),
-        ("RGB", icc(b"RGB ", 1.8).replace(b"curv", b"none"), "is damaged"),
-    ],
-)
-def test_profiles_that_do_not_fit_are_ignored_with_a_warning(mode, profile, message):
-    image = make_image().convert(mode)
-    with pytest.warns(UserWarning, match=rf"file 7 has a color profile.*{message}"):
-        result = open_image(encode(image, icc_profile=profile), name="file 7")
-    assert np.array_equal(np.asarray(result), np.asarray(image.convert("RGB"))) and not result.info
-
-
 @pytest.mark.parametrize("profile", [None, icc(b"GRAY", 1.0), icc(b"GRAY", 1.8), icc(b"GRAY", 2.2)])
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 def test_sixteen_bits_of_gray_become_what_eight_become(kind, profile):

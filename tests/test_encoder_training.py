@@ -171,14 +171,6 @@ def test_a_command_writes_an_encoder_that_is_measured(folder, clip_folder, tmp_p
     assert len(titles) == 6 and all(title in printed for title in titles)
 
 
-@pytest.mark.parametrize(("change", "named"), [({"captions": None}, "--captions"), ({"held_out": 1.0}, "--held-out")])
-def test_options_that_do_not_fit_are_named(folder, tmp_path, change, named):
-    config = {"output_dir": str(tmp_path / "run"), "captions": files(folder, "flickr8k_176")} | change
-    with pytest.raises(ValueError, match=named):
-        clip.train(EncoderConfig(**config))
-    assert not (tmp_path / "run").exists()
-
-
 def test_attributes_that_the_embedding_holds_have_a_full_area():
     names = list(words.WORDS["lfw"])
     affirmed = {prompts[0]: names.index(name) for name, prompts in words.WORDS["prompts"].items()}

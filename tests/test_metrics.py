@@ -3,7 +3,6 @@ import pytest
 import torch
 from conftest import SHARED, make_image
 from PIL import Image
-from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio
 from torch.nn import functional as F
@@ -104,25 +103,6 @@ def test_lpips_sees_only_the_mask():
 
 
 @needs_weights
-def test_weights_are_fetched_once_and_checked(tmp_path, monkeypatch):
-    weights = load_file(WEIGHTS / "lpips_alexnet.safetensors")
-    network = {n: v for n, v in weights.items() if n.startswith("features")} | {"classifier.1.weight": torch.zeros(2)}
-    linear = {n.replace(".weight", ".model.1.weight"): v for n, v in weights.items() if n.startswith("lin")}
-    files, cache = (tmp_path / "network.pth", tmp_path / "linear.pth"), tmp_path / "cache"
-    torch.save(network, files[0])
-    torch.save(linear, files[1])
-    monkeypatch.setattr(perceptual, "SOURCES", [file.as_uri() for file in files])
-    made = perceptual.fetch(cache)
-    assert set(load_file(made)) == set(weights) and list(cache.iterdir()) == [made]
-    files[0].unlink()
-    assert perceptual.fetch(cache) == made  # from the disk
-    made.unlink()
-    torch.save({n: v + 1 for n, v in network.items()}, files[0])
-    with pytest.raises(ValueError, match="hash"):
-        perceptual.fetch(cache)
-    assert not list(cache.iterdir())
-
-
 @pytest.mark.parametrize("name", ["psnr", "ssim"])
 def test_modules_give_the_mean_and_the_values_of_batches_with_masks(name):
     restored, targets = zip(*(pair(i) for i in range(3)), strict=True)

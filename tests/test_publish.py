@@ -1,34 +1,14 @@
 """What is pushed to the Hub: checked folders, cards with their samples, and the Space."""
 
-import shutil
-
 import pytest
 from conftest import CARD
 from huggingface_hub import ModelCard
 from test_hub import NAME
 
 from textir_hf.cli.main import main
-from textir_hf.hub.publish import check_folder, publish
+from textir_hf.hub.publish import publish
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
-
-
-def test_folders_that_are_not_fit_are_refused(folder, tmp_path):
-    assert set(check_folder(folder)) >= {"model_index.json", "README.md", "restorer/config.json"}
-
-    def broken(change, message):
-        copy = tmp_path / "copy"
-        shutil.copytree(folder, copy)
-        change(copy)
-        with pytest.raises(ValueError, match=message):
-            check_folder(copy)
-        shutil.rmtree(copy)
-
-    broken(lambda f: (f / "model_index.json").unlink(), "cannot be loaded")
-    broken(lambda f: (f / "README.md").unlink(), "has no README.md")
-    broken(lambda f: (f / "README.md").write_text(CARD + "[More Information Needed]"), "More Information Needed")
-    broken(lambda f: (f / "README.md").write_text("# no metadata"), "lacks library_name, pipeline_tag, tags")
-    broken(lambda f: (f / "extra.bin").write_bytes(b""), "holds the pickle extra.bin")
 
 
 def test_samples_and_results_are_pushed_from_where_they_live(hub, folder, monkeypatch, tmp_path):

@@ -201,7 +201,7 @@ class TextIRPipeline(DiffusionPipeline):
             generator: Source of fine noise, seed 0 if left out; a list has one for each result. The same seed gives the
                 same image, alone or among others, and `info["textir"]` has each result's.
             batch_size: Most crops, tiles or images in one run of the network; 1 on the CPU and 8 elsewhere if left out.
-                With 1, a batch's results are its single results bit for bit; with more, within 1/255.
+                With 1, a batch's results are its single results bit for bit; with more, within 2/255.
             output_type: "pil", "np" (`[N, H, W, 3]`) or "pt" (`[N, 3, H, W]`), the latter two float32 in [0, 1] on the
                 CPU. PIL images keep the source's alpha and say in `info["textir"]` how they were made.
             return_dict: Return an `ImagePipelineOutput` instead of a tuple.
