@@ -168,7 +168,7 @@ def test_operators_offer_checkpoints_of_their_own_and_a_wrong_one_is_named(monke
                 networks.offered()
         monkeypatch.setenv("TEXTIR_CHECKPOINTS", "me/colors")
         assert networks.offered()["colorization"] == ["textir-mini-colorization", "me/colors"]
-        assert networks.load("me/colors").task.name == "colorization"
+        assert settings.read({"task": "colorization", "model": "colors"})["checkpoint"] == "me/colors"
     finally:
         networks.offered.cache_clear()
 
@@ -212,7 +212,7 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
             continue
         assert known.pop("tab") in {"edit", *(t.command for t in TASKS.values())}
         assert isinstance(known.pop("prompt"), str) and known.pop("degradation", "colors") in DEGRADATIONS
-        assert known.pop("faces", "auto") in settings.FACES
+        assert known.pop("faces", "auto") in settings.FACES and known.pop("checkpoint", None) is None
         assert known.pop("background", "restored") in settings.BACKGROUNDS
         assert known.pop("automatic") is ("skip_strength" not in known)  # whatever the field held
         for name, value in known.items():
@@ -223,11 +223,11 @@ def test_only_typed_and_bounded_settings_reach_the_fields(stored, task):
 def test_settings_of_a_result_come_back_and_so_do_those_of_a_link():
     stored = read_settings(open_image(restored(seed=9, beta=0.5).results[0]["after"]["path"]))
     expected = {"tab": "inpaint", "prompt": "a face", "seed": 9, "beta": 0.5, "feather": 0, "faces": "none"}
-    expected["automatic"] = True  # the network decides again
+    expected |= {"automatic": True, "checkpoint": INPAINT.checkpoint}  # the network decides on skip_strength again
     assert settings.read(stored) == expected
     query = {"task": "super-resolution", "faces": "auto"}
-    assert settings.from_query(query)["background"] == "enlarged"
-    assert settings.from_query(query | {"background": "restored"})["background"] == "restored"
+    for more, found in ({}, "enlarged"), ({"background": "restored"}, "restored"):
+        assert settings.from_query(query | more)["background"] == found
     for bad in ("x", "[8]", "1e999", "true"):
         with pytest.raises(ValueError, match="factor must be a"):
             settings.from_query(query | {"factor": bad})

@@ -19,13 +19,13 @@ _AROUND = {"faces": "auto", "background": "restored"}
 
 
 def batch(
-    task: Task, paths: Sequence[Path], guidance: actions.Guidance, arguments: dict
+    task: Task, paths: Sequence[Path], guidance: actions.Guidance, arguments: dict, checkpoint: str | None = None
 ) -> tuple[dict | None, list[str], list[str]]:
     """A ZIP of several files restored alike, if there are any; a line for each that failed; thumbnails as addresses."""
     if not 1 <= len(paths) <= MAX_FILES:
         raise ValueError(texts.FILES.format(MAX_FILES, len(paths)))
     arguments, failed, names, thumbnails = actions.check_arguments(task, arguments), [], set(), []
-    pipe = networks.load(networks.offered()[task.name][0])
+    pipe = networks.load(checkpoint or networks.offered()[task.name][0], task.name)
     archive = storage.new_path(f"textir-{task.command}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         for i, path in enumerate(paths):
@@ -84,7 +84,7 @@ class BatchTab(tabs.Tab):
             given_arguments = {"scale": scale} | {n: recipe.get(n, v) for n, v in _AROUND.items()}
             known = (*TASKS[name].requires, *TASKS[name].accepts)
             arguments = {n: value for n, value in given_arguments.items() if n in known}
-            return len(given), *batch(TASKS[name], given, guidance, arguments)
+            return len(given), *batch(TASKS[name], given, guidance, arguments, recipe.get("checkpoint"))
 
         def finish(outcome, paths):
             total, archive, failed, images = outcome

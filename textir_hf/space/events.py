@@ -91,7 +91,9 @@ def restore_settings(page: gr.Blocks, tabs: gr.Tabs, made: dict, canvas: gr.HTML
         try:
             stored = read_settings(actions.read_image(storage.given_file(path, texts.NO_IMAGE)))
             regions = numbered({"regions": results.regions(stored)}) if "regions" in stored else gr.skip()
-            return [*values(settings.read(stored)), status(texts.SETTINGS_BACK), regions]
+            known = settings.read(stored)
+            other = "" if "checkpoint" in known or "edit" in stored else texts.OTHER_MODEL.format(stored.get("model"))
+            return [*values(known), status(f"{texts.SETTINGS_BACK}{other}"), regions]
         except (TypeError, ValueError) as error:  # the first for regions that the pipeline did not write
             said = texts.NO_SETTINGS if isinstance(error, TypeError) else str(error)
             return [*values({}), status(said, alert=True), gr.skip()]

@@ -1,9 +1,10 @@
 """What a result was made with, read from a PNG or a link in the types and ranges of the page's fields."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from textir_hf.checks import NUMBERS, from_text, number
-from textir_hf.space import texts
+from textir_hf.space import networks, texts
 from textir_hf.tasks import TASKS
 from textir_hf.tasks.base import DEGRADATIONS
 
@@ -54,12 +55,15 @@ def read(stored: dict) -> dict:
         known["faces"] = check_choice("faces", stored.get("faces", "none"), FACES)
     if "background" in TASKS[task].accepts and stored.get("faces") and "edit" not in stored:
         known["background"] = check_choice("background", stored.get("background", "enlarged"), BACKGROUNDS)
+    for name in networks.offered()[task] if "edit" not in stored else ():
+        if Path(name).name == stored.get("model"):
+            known["checkpoint"] = name
     known |= {name: check_number(name, stored[name]) for name in RANGES if stored.get(name) is not None}
     return known | {"automatic": "skip_strength" not in known}
 
 
 def from_query(query: dict[str, str]) -> dict:
-    known = ("task", "prompt", "edit", "faces", "background", *RANGES)
+    known = ("task", "model", "prompt", "edit", "faces", "background", *RANGES)
     stored = {name: from_text(value) if name in RANGES else value for name, value in query.items() if name in known}
     if stored.get("faces", "").replace(",", "").isdigit():  # numbers of faces that were clicked
         stored["faces"] = stored["faces"].split(",")

@@ -137,7 +137,7 @@ class TaskTab(Tab):
                 self.add_guidance()
                 names = networks.offered()[task.name]
                 self.checkpoint = gr.Dropdown(names, value=names[0], **self._labels("checkpoint"))
-            self.fields |= known
+            self.fields |= known | {"checkpoint": self.checkpoint}
 
         def pick(event: gr.EventData) -> list:
             item = items[int(event.choice)]

@@ -129,7 +129,7 @@ function request(kind) {
 
 function link() {
   const address = new URL(window.location.href.split("?")[0]);
-  const names = ["task", "prompt", "edit", "beta", "skip_strength", "seed", "scale", "factor", "feather", "faces", "background"];
+  const names = ["task", "model", "prompt", "edit", "beta", "skip_strength", "seed", "scale", "factor", "feather", "faces", "background"];
   for (const name of names) if (name in result().recipe) address.searchParams.set(name, result().recipe[name]); // also a 0
   if (result().regions) address.hash = encodeURIComponent(JSON.stringify(result().regions)); // a server never sees it
   return address.href;
