@@ -46,7 +46,7 @@ def restored(example: examples.Example) -> Image.Image:
     pipe = networks.load(TASKS[example.task].checkpoint)
     arguments = dict(example.arguments)
     if example.box:
-        arguments |= {"mask_image": mask(example), "refiner": networks.refiner()}
+        arguments |= {"mask_image": mask(example), "refiner": networks.refiner(pipe)}
     if example.regions:
         arguments["regions"] = [(polygon(example.side, corners), prompt) for corners, prompt in example.regions]
     generator = torch.Generator().manual_seed(0)

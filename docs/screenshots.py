@@ -28,7 +28,8 @@ def open_tab(browser: Browser, address: str, tab: str, theme: str, width: str) -
     page.click(f"button[role=tab]:has-text('{tab}')")
     page.wait_for_selector(f"#{tab.lower()}-run")
     page.click(f"#{tab.lower()}-examples button")
-    page.wait_for_timeout(600)  # until the example is in the editor and the results
+    page.wait_for_timeout(600)  # until the example has taken the place of the opening one
+    page.wait_for_selector(".tr-bar")
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     return page
