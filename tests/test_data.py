@@ -147,8 +147,8 @@ def test_metadata_describes_the_images_of_its_folder(tmp_path, kind, streaming):
     [
         ("csv", "file_name\n0.png\n1.png\n2.png", "2.png"),
         ("csv", "file_name\nhttp://127.0.0.1:9/1.png\n", "127"),
-        ("csv", "file_name,text\n1.png,one\n,none\n", "None"),
-        ("csv", "file_name,text\n,none\n", "file_name"),
+        ("csv", "file_name,text\n1.png,one\n,none\n", r"0\.png"),
+        ("csv", "file_name\n0.png\n", r"1\.png"),
         ("csv", "name\n1.png\n", "file_name"),
         ("jsonl", "{", "metadata"),
     ],

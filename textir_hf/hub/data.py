@@ -101,7 +101,7 @@ def _load(sources: list[str], shown: str, split: str, streaming: bool) -> Datase
 
 
 def _folder_rows(folder: Path, split: str) -> Dataset:
-    """The images of one split of a folder, all below it; or those that its metadata files name, as in `imagefolder`.
+    """The images of one split of a folder, all below it, with what its metadata files say of them.
 
     All images are of the split "train", whatever they are called. Only where each of them is in a subfolder that has
     the name of a split ("train", "val", "test" and the like), these are the splits. A metadata file has a column
@@ -119,14 +119,17 @@ def _folder_rows(folder: Path, split: str) -> Dataset:
     places = sorted({folder / parent for name in names for parent in name.parents})
     if files := [str(path) for place in places for kind in _METADATA if (path := place / kind).is_file()]:
         try:
-            rows = load_dataset(_LISTED, data_files=files, split="train").cast_column("image", Image(decode=False))
+            rows = load_dataset(_LISTED, data_files=files, split="train")
         except (OSError, ValueError, DatasetsError) as error:
             reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             raise ValueError(f"The metadata in {folder} cannot be read: {reason}.") from error
-        known, named = {str(folder / name) for name in names}, [(value or {}).get("path") for value in rows["image"]]
-        if unknown := [path for path in named if path not in known]:
-            raise ValueError(f"The metadata in {folder} must name images there, got {unknown[0]}.")
-        rows = rows.select([i for i, path in enumerate(named) if path in set(chosen)])
+        columns = [name for name, kind in rows.features.items() if isinstance(kind, Image)]
+        for name in columns:
+            rows = rows.cast_column(name, Image(decode=False))
+        named = {value["path"] for name in columns for value in rows[name] if value}
+        if differing := sorted(named ^ {str(folder / name) for name in names}):
+            raise ValueError(f"The metadata in {folder} must name each image there and no other file: {differing[0]}.")
+        rows = rows.select([i for i, value in enumerate(rows["image"]) if (value or {}).get("path") in set(chosen)])
     stats = [(path, Path(path).stat()) for path in (*files, *chosen)]
     known_by = Hasher.hash([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
     return Dataset(rows.data, rows.info, indices_table=rows._indices, fingerprint=known_by)  # caches see what changed
